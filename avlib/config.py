@@ -1,0 +1,185 @@
+"""Every number a run depends on: frozen dataclasses, one preset per budget, and overrides that cannot be misspelled."""
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """The embedded corpus: a 2D part that pre-trains the readers, a 3D part split by subject."""
+    clips_2d: int = 1200            # training clips of the 2D part, each a sentence of its own
+    validation_clips_2d: int = 60   # held-out clips, on which the readers' error rates are stated
+    sentences_train: int = 12       # 3D sentences for each of the 8 training subjects
+    sentences_validation: int = 3   # for each of the 2 validation subjects
+    sentences_test: int = 12        # for each of the 2 test subjects
+    fps: int = 30                   # of the 3D motion; video for the readers is always 25
+    crop: int = 48                  # pixels, side of the rendered lip crop
+    strength: tuple = (0.5, 1.1)    # articulation strength, drawn anew for each utterance; cannot be heard
+    noise_mm: float = 0.1           # capture noise on every coordinate of the 3D part
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """The small wav2vec 2.0 that stands in for the published 960h one; trained by CTC on the 2D part's speech."""
+    conv_width: int = 64
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    epochs: int = 8
+    batch: int = 16
+    lr: float = 1e-3
+    pretrained: str = ""            # folder or hub name of published weights to use in its place
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """A lip reader of Auto-AVSR's architecture and its pre-training."""
+    modalities: tuple = ("audio", "video")
+    width: int = 128
+    heads: int = 4
+    feedforward: int = 512
+    layers: int = 3
+    kernel: int = 15
+    decoder_layers: int = 2
+    fusion: int = 512
+    frontend_width: int = 16
+    dropout: float = 0.1
+    epochs: int = 8
+    batch_frames: int = 900         # video frames in a batch, padding counted
+    lr: float = 1e-3
+    warmup: float = 0.1             # share of the steps
+    ctc: float = 0.1                # λ_ctc; the attention branch weighs 1 - λ_ctc
+    babble_db: tuple = (-5.0, 20.0) # signal-to-noise ratio of babble mixed from the corpus
+    drop_audio: float = 0.25        # share of clips heard as silence, so that the reader needs the lips
+    time_mask: float = 0.4          # longest masked stretch a second of clip, in seconds
+
+
+@dataclass(frozen=True)
+class AnimatorConfig:
+    width: int = 64
+    heads: int = 4
+    layers: int = 1
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv. The naive settings that fail stay reachable here."""
+    epochs: int = 20
+    batch: int = 8
+    lr: float = 1e-3
+    lambda_mse: float = 1.0
+    lambda_rlv: float = 1.0
+    lambda_av: float = 1e-6
+    guide_from: float = 0.0         # share of the epochs after which the guidance sets in
+    expert_learns_from: str = "truth"   # truth | prediction | frozen
+    expert_lr: float = 1e-4
+    babble_db: tuple = (-10.0, 0.0) # the speech that the guiding expert hears
+    drop_audio: float = 0.5
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    beam: int = 5
+    ctc_weight: float = 0.3
+    styles: int = 8                 # training styles under which each test sentence is animated
+    tsne_perplexity: float = 20.0
+
+
+@dataclass(frozen=True)
+class Config:
+    preset: str = "demo"
+    seed: int = 0
+    device: str = "cpu"
+    animators: tuple = ("faceformer",)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    expert: ReaderConfig = field(default_factory=ReaderConfig)
+    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",)))
+    animator: AnimatorConfig = field(default_factory=AnimatorConfig)
+    joint: JointConfig = field(default_factory=JointConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+PRESETS = {
+    # Proves that every stage runs; its numbers mean nothing.
+    "smoke": {
+        "corpus.clips_2d": 48, "corpus.validation_clips_2d": 8, "corpus.sentences_train": 2,
+        "corpus.sentences_validation": 1, "corpus.sentences_test": 2,
+        "speech.epochs": 1, "speech.width": 64, "speech.layers": 1,
+        "expert.epochs": 1, "expert.width": 64, "expert.layers": 1, "expert.frontend_width": 8,
+        "reader.epochs": 1, "reader.width": 64, "reader.layers": 1, "reader.frontend_width": 8,
+        "joint.epochs": 2, "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
+    },
+    # The paper's experiment in miniature, within a quarter of an hour on two cores.
+    "demo": {},
+    # The evidence: more speech, more sentences, longer training.
+    "study": {
+        "corpus.clips_2d": 4000, "corpus.validation_clips_2d": 120, "corpus.sentences_train": 40,
+        "corpus.sentences_validation": 10, "corpus.sentences_test": 20,
+        "speech.epochs": 12, "expert.epochs": 12, "reader.epochs": 20, "joint.epochs": 40,
+    },
+}
+
+
+def load(preset: str, /, **overrides) -> Config:
+    """The configuration of a preset, with dotted overrides: `load("smoke", **{"joint.epochs": 3})`.
+
+    Values may be strings, as from a command line; they are read as JSON and must fit the field's type.
+    ValueError on an unknown preset or key, or a value of another type.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    config = Config(preset=preset)
+    for key, value in {**PRESETS[preset], **overrides}.items():
+        config = _set(config, key, value)
+    return config
+
+
+def _set(config, key: str, value, whole: str = ""):
+    head, _, rest = key.partition(".")
+    names = [f.name for f in dataclasses.fields(config)]
+    if head not in names or head == "preset":
+        raise ValueError(f"override {whole or key!r}: no such setting; here are {', '.join(names)}")
+    old = getattr(config, head)
+    if dataclasses.is_dataclass(old) != bool(rest):
+        raise ValueError(f"override {whole or key!r}: {head} is a {'group of settings' if not rest else 'single value'}")
+    new = _set(old, rest, value, whole or key) if rest else _typed(whole or key, value, old)
+    return dataclasses.replace(config, **{head: new})
+
+
+def _typed(key: str, value, old):
+    wrong = ValueError(f"override {key}: expected {type(old).__name__} like {old!r}, got {value!r}")
+    if isinstance(value, str) and isinstance(old, tuple) and not value.startswith("["):
+        value = value.split(",")
+    if isinstance(value, str) and not isinstance(old, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise wrong from None
+    if isinstance(old, tuple) and isinstance(value, list | tuple) and len(value) > 0:
+        return tuple(_typed(key, v, old[0]) for v in value)
+    if isinstance(old, float) and type(value) in (int, float):
+        return float(value)
+    if type(value) is type(old):
+        return value
+    raise wrong
+
+
+def as_dict(config) -> dict:
+    return dataclasses.asdict(config)
+
+
+def digest(*parts) -> str:
+    """Twelve hex digits that change whenever any of the parts does. Dataclasses, JSON values and paths (by content)."""
+    h = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            h.update(part.read_bytes())
+        else:
+            part = dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part
+            h.update(json.dumps(part, sort_keys=True).encode())
+        h.update(b"\0")
+    return h.hexdigest()[:12]

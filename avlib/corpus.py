@@ -1,0 +1,152 @@
+"""Reading a corpus: facts as data, 3D utterances as FaceFormer's preparation lays them out, 2D clips in shards."""
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .audio import read_speech
+from .espeak import Segment
+from .render import Camera
+from .run import read_json
+
+SPEECH_HZ = 16_000
+VIDEO_FPS = 25                                  # of everything that a reader sees
+SAMPLES_PER_FRAME = SPEECH_HZ // VIDEO_FPS      # 640 samples of speech beside each video frame
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is known of one recording, 3D or 2D; `frames` at the motion's or the video's own rate."""
+    name: str
+    split: str
+    subject: str
+    text: str
+    frames: int
+    words: tuple[Segment, ...] = ()
+    phonemes: tuple[Segment, ...] = ()
+
+    def as_dict(self) -> dict:
+        spans = {k: [[s.label, s.start_s, s.end_s] for s in getattr(self, k)] for k in ("words", "phonemes")}
+        return {"name": self.name, "split": self.split, "subject": self.subject, "text": self.text,
+                "frames": self.frames, **spans}
+
+    @staticmethod
+    def from_dict(d: dict) -> "Utterance":
+        spans = {k: tuple(Segment(*s) for s in d[k]) for k in ("words", "phonemes")}
+        return Utterance(d["name"], d["split"], d["subject"], d["text"], d["frames"], **spans)
+
+
+class Corpus:
+    """A prepared corpus folder.
+
+    corpus.json    name, hash, fps, unit, vertices, subjects of each split, camera, regions, utterances
+    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3) in the order of `subjects`
+    vertices_npy/<utterance>.npy (T, V*3) float32, wav/<utterance>.wav (16 kHz mono)
+    2d/<split>-<NNN>.safetensors    shards of clips
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        facts = read_json(self.folder / "corpus.json")
+        self.name, self.hash, self.fps, self.unit = (facts[k] for k in ("name", "hash", "fps", "unit"))
+        self.subjects: dict[str, list[str]] = facts["subjects"]
+        self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["camera"].items()})
+        self.regions = {k: torch.tensor(v) for k, v in facts["regions"].items()}
+        self._utterances = [Utterance.from_dict(u) for u in facts["utterances"]]
+        mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
+        self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
+        everyone = [s for split in ("train", "validation", "test") for s in self.subjects[split]]
+        self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
+
+    @property
+    def vertices(self) -> int:
+        return len(self.albedo)
+
+    def utterances(self, split: str) -> list[Utterance]:
+        return [u for u in self._utterances if u.split == split]
+
+    def describe(self) -> str:
+        """What there is, as a Markdown table."""
+        lines = [f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
+                 f"{self.fps} frames a second.", "", "| part | split | subjects | sentences | minutes | words |", "|---" * 6 + "|"]
+        parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
+        parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
+        for part, split, utterances, fps in parts:
+            words = {w for u in utterances for w in u.text.split()}
+            people = "one each" if part == "2D" else ", ".join(self.subjects[split])
+            minutes = sum(u.frames for u in utterances) / fps / 60
+            lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
+        return "\n".join(lines)
+
+    def motion(self, utterance: Utterance) -> torch.Tensor:
+        """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""
+        path = self.folder / "vertices_npy" / f"{utterance.name}.npy"
+        try:
+            flat = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{path}: not a whole array ({error}); delete {self.folder} and run again") from None
+        if flat.shape != (utterance.frames, 3 * self.vertices):
+            raise ValueError(f"{path}: shape {flat.shape}, expected {(utterance.frames, 3 * self.vertices)}")
+        if not np.isfinite(flat).all():
+            raise ValueError(f"{path}: holds NaN or infinite values")
+        return torch.from_numpy(flat).unflatten(-1, (-1, 3))
+
+    def speech(self, utterance: Utterance) -> torch.Tensor:
+        """(S,), 16 kHz."""
+        return read_speech(self.folder / "wav" / f"{utterance.name}.wav", SPEECH_HZ)
+
+    def clips(self, split: str) -> "Clips":
+        return Clips(self.folder / "2d", split)
+
+
+class Clips:
+    """One split of the 2D part, read lazily from its shards: video and speech in step, 640 samples a frame."""
+
+    def __init__(self, folder: Path, split: str):
+        self.utterances: list[Utterance] = []
+        self._where: list[tuple[Path, int]] = []
+        for path in sorted(Path(folder).glob(f"{split}-*.safetensors")):
+            first = 0
+            for d in json.loads(self._open(path).metadata()["utterances"]):
+                self.utterances.append(Utterance.from_dict(d))
+                self._where.append((path, first))
+                first += d["frames"]
+        if not self.utterances:
+            raise ValueError(f"{folder}: no shard of split {split!r}")
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @cached_property
+    def frames(self) -> torch.Tensor:
+        """(clips,) video frames of each."""
+        return torch.tensor([u.frames for u in self.utterances])
+
+    def video(self, i: int) -> torch.Tensor:
+        """(T, H, W) uint8."""
+        return self._slice(i, "video", 1)
+
+    def speech(self, i: int) -> torch.Tensor:
+        """(T * 640,) float32 in [-1, 1]."""
+        return self._slice(i, "speech", SAMPLES_PER_FRAME).float() / 32768
+
+    def _slice(self, i: int, name: str, rate: int) -> torch.Tensor:
+        path, first = self._where[i]
+        last = first + self.utterances[i].frames
+        return self._open(path).get_slice(name)[first * rate:last * rate]
+
+    @cached_property
+    def _handles(self) -> dict:
+        return {}
+
+    def _open(self, path: Path):
+        if path not in self._handles:
+            try:
+                self._handles[path] = safe_open(path, framework="pt")
+            except SafetensorError as error:
+                raise ValueError(f"{path}: truncated or no shard ({error}); delete it and run again") from None
+        return self._handles[path]

@@ -1,0 +1,179 @@
+"""The embedded corpus, made on the spot: espeak-ng speaks, the rig moves, the renderer films. No download."""
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import save_file
+from torchaudio.functional import resample
+
+from .articulation import articulate, random_style, subject_style
+from .config import CorpusConfig, digest
+from .corpus import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS, Corpus, Utterance
+from .espeak import Segment, speak
+from .lips import submesh
+from .render import Lights, Renderer, crop_camera
+from .rig import Rig
+from .run import DATA, Run, write_atomic, write_json
+from .sentences import sentences
+from .train import bar, say, seeded
+
+MODULES = "embedded articulation espeak rig render sentences lips"
+SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
+VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
+CLIPS_A_SHARD = 60
+LEAD_S = 0.12       # of silence before the first phoneme
+GRID_S = 0.2        # lengths are multiples of this: whole frames at 25 and at 30 a second
+
+
+@dataclass(frozen=True)
+class Take:
+    """One sentence as it was said."""
+    text: str
+    speech: torch.Tensor    # (S,) at 16 kHz
+    words: tuple[Segment, ...]
+    phonemes: tuple[Segment, ...]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.speech) / SPEECH_HZ
+
+
+def between(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def take(text: str, voice: str, generator: torch.Generator) -> Take:
+    """A sentence said by espeak-ng, at a rate, pitch and loudness that the generator draws."""
+    spoken = speak(text, variant=voice, words_per_minute=int(between(130, 165, generator)),
+                   pitch=int(between(35, 65, generator)))
+    samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
+    seconds = np.ceil((LEAD_S + len(samples) / SPEECH_HZ) / GRID_S) * GRID_S
+    speech, first = torch.zeros(round(seconds * SPEECH_HZ)), round(LEAD_S * SPEECH_HZ)
+    speech[first:first + len(samples)] = samples * between(0.5, 1.0, generator)
+
+    def placed(spans):
+        return tuple(Segment(s.label, round(s.start_s + LEAD_S, 4), round(s.end_s + LEAD_S, 4)) for s in spans)
+    return Take(text, speech.clamp(-1, 1), placed(spoken.words), placed(spoken.phonemes))
+
+
+def utterance(name: str, split: str, subject: str, said: Take, frames: int) -> Utterance:
+    return Utterance(name, split, subject, said.text, frames, said.words, said.phonemes)
+
+
+def posed(vertices: torch.Tensor, about: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """vertices (T, V, 3) turned by a few degrees and shifted by a few millimetres, about a point."""
+    yaw, pitch, roll = ((torch.rand(3, generator=generator) - 0.5) * torch.tensor([0.35, 0.25, 0.12])).tolist()
+    turn = torch.eye(3)
+    for angle, (i, j) in ((yaw, (0, 2)), (pitch, (1, 2)), (roll, (0, 1))):
+        step = torch.eye(3)
+        step[i, i] = step[j, j] = np.cos(angle)
+        step[i, j], step[j, i] = np.sin(angle), -np.sin(angle)
+        turn = turn @ step
+    size = between(0.93, 1.07, generator)
+    shift = (torch.rand(3, generator=generator) - 0.5) * 0.006 * torch.tensor([1, 1, 0])
+    return (vertices - about) @ turn.T * size + about + shift
+
+
+class Maker:
+    """Makes the corpus folder piece by piece; what is there already is not made again."""
+
+    def __init__(self, config: CorpusConfig, folder: Path):
+        self.config, self.folder, self.rig = config, folder, Rig()
+        self.people = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
+        lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
+        camera = crop_camera(lips, config.crop, margin=0.32)
+        # a whole image of twice the crop, as the published crops sit in theirs
+        self.camera = replace(camera, scale=camera.scale / 2, image_size=2 * config.crop,
+                              rows=(config.crop // 2, 3 * config.crop // 2), columns=(config.crop // 2, 3 * config.crop // 2))
+        self.mouth = self.rig.regions["mouth"]
+        self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera)
+        taken, draw = set(), seeded(config.seed)
+        counts = [("train", config.clips_2d), ("validation", config.validation_clips_2d),
+                  *((s, getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
+        self.texts = [(kind, sentences(count, draw, taken)) for kind, count in counts]
+
+    def strength(self, generator) -> float:
+        return between(*self.config.strength, generator)
+
+    def clip(self, name: str, split: str, text: str) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
+        """One clip of the 2D part, of a person, pose, light and texture of its own: video uint8, speech int16."""
+        draw = seeded(self.config.seed, int(digest(name), 16))
+        said = take(text, VOICES[int(torch.randint(len(VOICES), (), generator=draw))], draw)
+        frames = round(said.seconds * VIDEO_FPS)
+        weights = articulate(said.phonemes, said.seconds, VIDEO_FPS, random_style(draw), self.strength(draw), draw)
+        person = self.rig.identity(generator=draw)
+        person = replace(person, template=person.template[self.mouth], shapes=person.shapes[:, self.mouth])
+        vertices = self.rig.motion(person, weights[:frames])
+        about = person.template.new_tensor([*self.camera.centre, float(person.template[:, 2].median())])
+        lights = torch.tensor(Lights().directions) + 0.35 * torch.randn(len(Lights().directions), 3, generator=draw)
+        albedo = (person.albedo[self.mouth] * between(0.75, 1.25, draw)).clamp(0, 1)
+        video = self.renderer(posed(vertices, about, draw), albedo.expand(frames, -1), lights.expand(frames, -1, -1))
+        noise = 0.01 * torch.randn(video.shape, generator=draw)
+        return (utterance(name, split, "", said, frames), ((video + noise).clamp(0, 1) * 255).round().byte(),
+                (said.speech * 32767).round().short()[:frames * SAMPLES_PER_FRAME])
+
+    def shards(self) -> None:
+        for split, texts in self.texts[:2]:
+            for first in bar(range(0, len(texts), CLIPS_A_SHARD), f"2D {split}"):
+                path = self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors"
+                if path.exists():
+                    continue
+                made = [self.clip(f"{split}_{i:05d}", split, texts[i])
+                        for i in range(first, min(first + CLIPS_A_SHARD, len(texts)))]
+                utterances, videos, speeches = zip(*made)
+                tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
+                about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
+                write_atomic(path, lambda p: save_file(tensors, p, metadata=about))
+
+    def scans(self) -> list[Utterance]:
+        """The 3D part: every subject says sentences of its own, in its own voice and style."""
+        made = []
+        for split, texts in self.texts[2:]:
+            count = len(texts) // len(SUBJECTS[split])
+            for n, text in enumerate(bar(texts, f"3D {split}")):
+                k, i = SUBJECTS[split][n // count], n % count
+                made.append(self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text))
+        return made
+
+    def scan(self, k: int, split: str, name: str, text: str) -> Utterance:
+        draw, config = seeded(self.config.seed, int(digest(name), 16)), self.config
+        said = take(text, VOICES[k], draw)
+        frames = round(said.seconds * config.fps)
+        weights = articulate(said.phonemes, said.seconds, config.fps, subject_style(k), self.strength(draw), draw)
+        vertices = self.rig.motion(self.people[k], weights[:frames])
+        vertices = vertices + 1e-3 * config.noise_mm * torch.randn(vertices.shape, generator=draw)
+        path = self.folder / "vertices_npy" / f"{name}.npy"
+        write_atomic(path, lambda p: np.save(p, vertices.flatten(1).float().numpy()))
+        path = self.folder / "wav" / f"{name}.wav"
+        write_atomic(path, lambda p: soundfile.write(p, said.speech.numpy(), SPEECH_HZ, format="WAV"))
+        return utterance(name, split, self.rig.subjects[k], said, frames)
+
+    def make(self) -> None:
+        self.shards()
+        utterances = self.scans()
+        templates = np.stack([p.template.numpy() for p in self.people])
+        write_atomic(self.folder / "mesh.npz", lambda p: np.savez(
+            p, faces=self.rig.faces.numpy(), albedo=self.people[0].albedo.numpy(), templates=templates))
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+        write_json(self.folder / "corpus.json", {
+            "name": "embedded", "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
+            "fps": self.config.fps, "unit": "m", "camera": asdict(self.camera),
+            "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
+            "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
+            "utterances": [u.as_dict() for u in utterances]})
+
+
+def prepare(run: Run) -> Corpus:
+    """The corpus of a run's configuration, made unless it is there, and the stage "corpus"."""
+    key = run.key(MODULES, run.config.corpus)
+    folder = DATA / f"embedded-{key}"
+    if not (folder / "corpus.json").exists():
+        say(f"corpus: makes {run.config.corpus.clips_2d} clips and the scans in {folder}")
+        Maker(run.config.corpus, folder).make()
+    corpus = Corpus(folder)
+    if not run.finished("corpus", key):
+        run.finish("corpus", key, folder=str(folder), corpus=corpus.hash)
+    return corpus

@@ -1,0 +1,82 @@
+"""Scores of a model on the test subjects: every sentence under every training style, read by the visual-only reader."""
+import torch
+
+from .config import as_dict
+from .corpus import Corpus
+from .joint import GUIDANCE, Example, collate, examples, load_animator, model_name, rollout
+from .lips import lip_video, pad, see
+from .metrics import corpus_rate, error_counts, lve_frames
+from .pretrain import decode, load_reader, load_speech, to
+from .run import Run
+from .text import visemes
+from .train import bar, say
+
+MODULES = "evaluate metrics lips render expert beam text animator faceformer audio"
+TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
+
+
+@torch.no_grad()
+def predictions(run: Run, corpus: Corpus, model: str, items: list[Example]) -> list[tuple[str, list[torch.Tensor]]]:
+    """(style, vertices (T, V, 3) of each item) for truth and still once, for a trained model once for each style."""
+    if model == TRUTH:
+        yield "-", [e.motion for e in items]
+    elif model == STILL:
+        yield "-", [e.template.expand_as(e.motion) for e in items]
+    else:
+        animator, _ = load_animator(run, corpus, model)
+        subjects = corpus.subjects["train"]
+        for k, style in enumerate(subjects[:run.config.evaluation.styles]):
+            batch = to(collate(items, subjects), run.device)
+            batch["style"] = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
+            moved = rollout(animator, batch)
+            yield style, [m[:n].cpu() for m, n in zip(moved, batch["frames"])]
+
+
+@torch.no_grad()
+def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test") -> dict:
+    """The stage "evaluation-<model>": metrics with unit, and what was read from each utterance under each style."""
+    stage, config = f"evaluation-{model}", run.config.evaluation
+    before = [run.finished_key(s) for s in ["reader"] + ([model] if model not in (TRUTH, STILL) else [])]
+    key = run.key(MODULES, config, model, split, corpus.hash, before)
+    if done := run.finished(stage, key):
+        return done
+    reader, lips = load_reader(run, "reader"), lip_video(corpus)
+    items = examples(corpus, corpus.utterances(split), load_speech(run))
+    rows = []
+    for style, motions in predictions(run, corpus, model, items):
+        frames = torch.tensor([len(m) for m in motions])
+        video, lengths = lips(pad(motions), frames)
+        features = reader.encode(see(video).to(run.device), None, lengths.to(run.device))
+        texts = decode(reader, features, lengths.to(run.device), config.beam, config.ctc_weight)
+        for e, motion, text in zip(items, motions, texts):
+            errors = lve_frames(motion, e.motion, corpus.regions["lip"])
+            rows.append({"utterance": e.utterance.name, "style": style, "text": e.utterance.text, "read": text,
+                         "frames": e.utterance.frames, "lve": float(errors.mean())})
+    return run.finish(stage, key, model=model, split=split, corpus=corpus.hash, corpus_name=corpus.name,
+                      config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
+
+
+def evaluate_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
+    """Truth, the still face and every animator of the run, baseline and guided, of every seed."""
+    models = [model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE]
+    for model in bar([TRUTH, STILL, *models], "evaluation"):
+        metrics = evaluate(run, corpus, model)["metrics"]
+        say(f"{model}  " + "  ".join(f"{k} {m['value']:.4g} {m['unit']}" for k, m in metrics.items()))
+
+
+def summary(rows: list[dict], unit: str) -> dict:
+    """The table's metrics from the rows of one model, each with its value and unit."""
+    frames = sum(r["frames"] for r in rows)
+    said, read = [r["text"] for r in rows], [r["read"] for r in rows]
+    said_visemes, read_visemes = [visemes(t) for t in said], [visemes(t) for t in read]
+    mean_rate = lambda pairs: 100 * sum(e / max(1, n) for e, n in (error_counts(*p) for p in pairs)) / len(rows)
+    return {
+        "LVE": {"value": sum(r["lve"] * r["frames"] for r in rows) / frames, "unit": f"{unit}²",
+                "about": "largest squared lip-vertex distance of a frame, mean over all frames"},
+        "CER": {"value": 100 * corpus_rate(said, read), "unit": "%", "about": "corpus rate: edits over characters"},
+        "VER": {"value": 100 * corpus_rate(said_visemes, read_visemes), "unit": "%",
+                "about": "corpus rate: edits over visemes"},
+        "CER_mean": {"value": mean_rate(zip(said, read)), "unit": "%", "about": "mean of the utterances' rates"},
+        "VER_mean": {"value": mean_rate(zip(said_visemes, read_visemes)), "unit": "%",
+                     "about": "mean of the utterances' rates"},
+    }

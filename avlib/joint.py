@@ -1,0 +1,203 @@
+"""Stage two: an animator learns from 3D scans while the expert, fine-tuned beside it, reads its rendered lips."""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .animator import ANIMATORS, Animator, frame_mask
+from .audio import SpeechEncoder, normalise
+from .config import JointConfig
+from .corpus import SAMPLES_PER_FRAME, Corpus, Utterance
+from .expert import Expert
+from .lips import Babble, LipVideo, lip_video, noisy, pad, see
+from .losses import vertex_losses, weighted_gradient
+from .metrics import lve
+from .pretrain import TOKENIZER, load_reader, load_speech, to
+from .run import Run, load_weights
+from .train import finish_fit, fit, shuffled_batches
+
+MODULES = "joint train losses lips animator faceformer expert audio render"
+GUIDANCE = ("baseline", "guided")
+
+
+def model_name(animator: str, guidance: str, seed: int) -> str:
+    return f"{animator}-{guidance}-s{seed}"
+
+
+def pair(run: Run, seed: int, animator: str | None = None) -> list[str]:
+    """The baseline and the guided model of one seed, of the run's first animator unless one is named."""
+    return [model_name(animator or run.config.animators[0], g, seed) for g in GUIDANCE]
+
+
+def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
+    """An untrained animator on the run's trained speech encoder."""
+    if name not in ANIMATORS:
+        raise ValueError(f"animator: expected one of {', '.join(ANIMATORS)}, got {name!r}")
+    c = run.config.animator
+    return ANIMATORS[name](vertices=corpus.vertices, styles=len(corpus.subjects["train"]), width=c.width, heads=c.heads,
+                           layers=c.layers, period=round(corpus.fps), fps=corpus.fps, encoder=load_speech(run))
+
+
+@dataclass
+class Example:
+    """One 3D utterance, ready to be batched: all that does not change while the animator learns."""
+    utterance: Utterance
+    features: torch.Tensor      # (N, C) convolution features of the frozen speech encoder
+    speech: torch.Tensor        # (T' * 640,) as long as the video
+    motion: torch.Tensor        # (T, V, 3)
+    template: torch.Tensor      # (V, 3)
+    video: torch.Tensor         # (T', H, W) uint8, the true lips at 25 fps
+    tokens: torch.Tensor        # (L,)
+
+
+@torch.no_grad()
+def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder) -> list[Example]:
+    """Utterances as examples, in order; kept on the CPU."""
+    made, lips, device = [], lip_video(corpus), next(encoder.parameters()).device
+    for u in utterances:
+        speech, motion = corpus.speech(u), corpus.motion(u)
+        length = torch.tensor([len(speech)])
+        features, _ = encoder.extract(normalise(speech[None], length).to(device), length.to(device))
+        video, lengths = lips(motion[None], torch.tensor([u.frames]))
+        samples = int(lengths) * SAMPLES_PER_FRAME
+        made.append(Example(u, features[0].cpu(), pad([speech, torch.zeros(samples)])[0, :samples], motion,
+                            corpus.templates[u.subject], (video[0] * 255).round().byte(),
+                            torch.tensor(TOKENIZER.encode(u.text))))
+    return made
+
+
+def collate(items: list[Example], styles: list[str]) -> dict:
+    """A padded batch; style is one-hot over `styles`, all zero for subjects not among them."""
+    lengths = lambda things: torch.tensor([len(t) for t in things])
+    get = lambda name: [getattr(e, name) for e in items]
+    style = torch.tensor([[float(s == e.utterance.subject) for s in styles] for e in items])
+    return {"features": pad(get("features")), "feature_lengths": lengths(get("features")),
+            "motion": pad(get("motion")), "frames": lengths(get("motion")), "template": torch.stack(get("template")),
+            "style": style, "speech": pad(get("speech")), "video": pad(get("video")).float() / 255,
+            "video_lengths": lengths(get("video")), "tokens": pad(get("tokens")), "token_lengths": lengths(get("tokens"))}
+
+
+def rollout(animator: Animator, batch: dict) -> torch.Tensor:
+    """(B, T, V, 3)"""
+    return animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
+
+
+class JointTask(nn.Module):
+    """One step of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv for the animator, and of L_av for the expert.
+
+    The three terms are differentiated on the predicted vertices, where their shares are read off, and their weighted sum
+    is carried back into the animator once.
+    """
+
+    def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, config: JointConfig,
+                 ctc: float, babble: Babble, device: torch.device):
+        """expert: None trains the baseline. lip: vertex indices. ctc: λ_ctc of the expert's own training."""
+        super().__init__()
+        self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
+        self.lip, self.config, self.ctc, self.device = lip, config, ctc, device
+
+    def forward(self, batch: dict, generator, progress: float) -> dict:
+        c, heard = self.config, batch["speech"]
+        batch = to(batch, self.device)
+        prediction = rollout(self.animator, batch)
+        vertices = prediction.detach().requires_grad_()
+        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip)
+        weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
+        learning = {}
+        if self.expert is not None:
+            draw = lambda: noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, c.drop_audio,
+                                 generator).to(self.device)
+            video = None
+            if progress >= c.guide_from:
+                video, _ = self.lips(vertices, batch["frames"])
+                self.expert.eval()
+                terms["av"] = self.reading(video, draw(), batch)
+            if c.expert_learns_from != "frozen":
+                if c.expert_learns_from == "prediction":
+                    seen = self.lips(vertices, batch["frames"])[0] if video is None else video
+                    seen = seen.detach()        # the expert's own step; the animator has its gradient from above
+                else:
+                    seen = batch["video"]
+                self.expert.train()
+                learning["expert"] = self.reading(seen, draw(), batch, generator)
+        gradient, shares = weighted_gradient(terms, weights, vertices)
+        carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
+        whole = sum(weights[k] * t.detach() for k, t in terms.items()) + sum(learning.values())
+        return {"loss": whole + carrier - carrier.detach(), **terms, **learning,
+                **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
+
+    def reading(self, video: torch.Tensor, audio: torch.Tensor, batch: dict, generator=None) -> torch.Tensor:
+        """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech."""
+        lengths = batch["video_lengths"]
+        features = self.expert.encode(see(video, generator) if "video" in self.expert.modalities else None,
+                                      audio if "audio" in self.expert.modalities else None, lengths)
+        terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
+        return self.ctc * terms["ctc"] + (1 - self.ctc) * terms["attention"]
+
+
+def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> tuple[Animator, dict]:
+    """The animator of stage "<animator>-<guidance>-s<seed>", trained unless it already is, and the stage's record."""
+    if guidance not in GUIDANCE:
+        raise ValueError(f"guidance: expected one of {', '.join(GUIDANCE)}, got {guidance!r}")
+    config, guided = run.config.joint, guidance == "guided"
+    if config.expert_learns_from not in ("truth", "prediction", "frozen"):
+        raise ValueError(f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}")
+    stage = model_name(animator, guidance, seed)
+    before = [run.finished_key("speech")] + ([run.finished_key("expert")] if guided else [])
+    key = run.key(MODULES, config, run.config.animator, animator, guidance, seed, corpus.hash, before)
+    if not run.finished(stage, key):
+        torch.manual_seed(seed)
+        model = build_animator(run, corpus, animator).to(run.device)
+        expert = load_reader(run, "expert") if guided else None
+        train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
+        task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], config, run.config.expert.ctc,
+                         Babble(corpus.clips("train")), run.device).to(run.device)
+        styles = corpus.subjects["train"]
+        groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": config.lr}]
+        if guided and config.expert_learns_from != "frozen":
+            groups.append({"params": expert.parameters(), "lr": config.expert_lr})
+        history = fit(run, stage, key, task, groups, config.epochs,
+                      lambda g: shuffled_batches(len(train), config.batch, g),
+                      lambda indices, g: collate([train[i] for i in indices], styles), seed,
+                      validate=lambda: held_out_terms(task, collate(held_out, styles)))
+        modules = {"animator": model} | ({"expert": expert} if guided else {})
+        finish_fit(run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance)
+    return load_animator(run, corpus, stage)
+
+
+def held_out_terms(task: JointTask, batch: dict) -> dict:
+    """On subjects and sentences not trained on, under the mean of all styles: LVE, and L_av of the predicted lips."""
+    batch = to(batch, task.device)
+    batch["style"] = torch.full_like(batch["style"], 1 / batch["style"].shape[1])
+    prediction = rollout(task.animator, batch)
+    errors = [lve(p[:n], t[:n], task.lip) * int(n) for p, t, n in zip(prediction, batch["motion"], batch["frames"])]
+    terms = {"held_out_lve": float(sum(errors) / batch["frames"].sum())}
+    if task.expert is not None:
+        silence = torch.zeros_like(batch["speech"])
+        video, lengths = task.lips(prediction, batch["frames"])
+        terms["held_out_av"] = float(task.reading(video, silence, batch))
+    return terms
+
+
+@torch.no_grad()
+def predict(run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, style: str | None = None) -> torch.Tensor:
+    """Vertices (T, V, 3) of one utterance, as long as its scan, in a training subject's style, the first's unless given."""
+    styles = corpus.subjects["train"]
+    chosen = styles.index(style or styles[0])
+    batch = to(collate(examples(corpus, [utterance], animator.encoder), styles), run.device)
+    batch["style"] = torch.eye(len(styles), device=run.device)[chosen][None]
+    return rollout(animator, batch)[0].cpu()
+
+
+def predictions(run: Run, corpus: Corpus, models: list[str], utterance: Utterance) -> dict[str, torch.Tensor]:
+    return {m: predict(run, corpus, load_animator(run, corpus, m)[0], utterance) for m in models}
+
+
+def load_animator(run: Run, corpus: Corpus, stage: str) -> tuple[Animator, dict]:
+    """A trained animator and its stage's record. The expert that was tuned beside it stays in the file."""
+    record = run.record(stage)
+    modules = nn.ModuleDict({"animator": build_animator(run, corpus, record["animator"])})
+    if record["guidance"] == "guided":
+        modules["expert"] = load_reader(run, "expert")
+    load_weights(modules, run.weights(stage))
+    return modules["animator"].to(run.device).eval(), record

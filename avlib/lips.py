@@ -1,0 +1,151 @@
+"""What a reader sees and hears: lip video from vertices, normalised crops and speech, and the augmentations of both."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
+from .render import Camera, Renderer
+
+MEAN, STD = 0.421, 0.165        # of grey mouth crops in [0, 1], as Auto-AVSR normalises them
+SEEN = 88 / 96                  # side of what a reader sees over side of the stored crop
+
+
+def video_frames(frames: torch.Tensor, fps: float) -> torch.Tensor:
+    """How many 25 fps video frames fit into `frames` motion frames at `fps`; both end within one video frame."""
+    return (frames * VIDEO_FPS / fps + 1e-6).floor().long()
+
+
+def resample_motion(motion: torch.Tensor, fps: float, frames: int) -> torch.Tensor:
+    """Motion at the 25 fps of video: frame j is the motion at j/25 s, linear between its neighbours.
+
+    motion (B, T, V, 3) at `fps` -> (B, frames, V, 3). Frames past the last motion frame repeat it.
+    """
+    at = torch.arange(frames, device=motion.device) * (fps / VIDEO_FPS)
+    at = at.clamp_max(motion.shape[1] - 1)
+    before = at.floor().long()
+    after = (before + 1).clamp_max(motion.shape[1] - 1)
+    weight = (at - before).to(motion.dtype)[:, None, None]
+    return torch.lerp(motion[:, before], motion[:, after], weight)
+
+
+def submesh(faces: torch.Tensor, keep: torch.Tensor, vertices: int) -> torch.Tensor:
+    """The faces (F, 3) of a mesh of so many vertices that lie wholly among the vertices `keep`, as indices into it."""
+    place = torch.full((vertices,), -1)
+    place[keep] = torch.arange(len(keep))
+    inside = place[faces]
+    return inside[(inside >= 0).all(1)]
+
+
+class LipVideo(nn.Module):
+    """Vertices at any rate -> 25 fps lip crops in [0, 1], differentiable. Only the mouth's part of the mesh is touched.
+
+    faces (F, 3); albedo (V,); mouth: indices of all vertices that the crop may show.
+    """
+
+    def __init__(self, faces: torch.Tensor, albedo: torch.Tensor, mouth: torch.Tensor, camera: Camera, fps: float):
+        super().__init__()
+        self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth])
+        self.register_buffer("mouth", mouth, persistent=False)
+        self.fps = fps
+
+    def forward(self, vertices: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """vertices (B, T, V, 3), frames (B,) valid ones -> video (B, T', H, W), black where padded; its lengths (B,)."""
+        lengths = video_frames(frames, self.fps)
+        motion = resample_motion(vertices[:, :, self.mouth], self.fps, int(lengths.max()))
+        valid = torch.arange(motion.shape[1], device=motion.device) < lengths[:, None]
+        images = self.renderer(motion[valid])
+        video = images.new_zeros(*valid.shape, *images.shape[1:])
+        video[valid] = images
+        return video, lengths
+
+
+def lip_video(corpus: Corpus) -> LipVideo:
+    """The renderer of a corpus's own mesh, camera and rate."""
+    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps)
+
+
+def see(video: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Stored crops (B, T, H, W) in [0, 1] -> what the reader is given: the centre, or with a generator a random part
+    and a random mirror image for each clip; normalised."""
+    side = round(video.shape[-1] * SEEN)
+    slack = video.shape[-1] - side
+    if generator is None:
+        top = left = slack // 2
+        part = video[..., top:top + side, left:left + side]
+    else:
+        corner = torch.randint(slack + 1, (len(video), 2), generator=generator).tolist()
+        part = torch.stack([v[:, y:y + side, x:x + side] for v, (y, x) in zip(video, corner)])
+        mirror = torch.rand(len(video), generator=generator) < 0.5
+        part = torch.where(mirror.to(part.device)[:, None, None, None], part.flip(-1), part)
+    return (part - MEAN) / STD
+
+
+def hear(speech: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Speech (B, S) -> zero mean and unit variance over each utterance's valid samples; silence stays silence.
+
+    lengths (B,): in video frames of 640 samples.
+    """
+    valid = torch.arange(speech.shape[1], device=speech.device) < (lengths * SAMPLES_PER_FRAME)[:, None]
+    count = valid.sum(1, keepdim=True)
+    mean = (speech * valid).sum(1, keepdim=True) / count
+    centred = (speech - mean) * valid
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * (variance + 1e-8).rsqrt() * (variance > 1e-10)
+
+
+def add_babble(speech: torch.Tensor, babble: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+    """speech, babble (B, S) mixed at the signal-to-noise ratio snr_db (B,)."""
+    power = lambda x: x.square().mean(1, keepdim=True)
+    gain = (power(speech) / power(babble).clamp_min(1e-10)).sqrt() * 10 ** (-snr_db[:, None] / 20)
+    return speech + gain * babble
+
+
+def mask_time(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float,
+              generator: torch.Generator) -> torch.Tensor:
+    """Adaptive time masking after Ma et al. 2022: one stretch of up to `longest_s` seconds for each second of clip is
+    replaced by the clip's mean. x (B, T, ...) with `rate` steps a second, lengths (B,) in steps."""
+    if longest_s <= 0:
+        return x
+    keep = torch.ones(x.shape[:2], dtype=torch.bool)
+    for row, n in zip(keep, lengths.tolist()):
+        for _ in range(max(1, round(n / rate))):
+            width = int(torch.randint(1 + round(longest_s * rate), (), generator=generator))
+            start = int(torch.randint(max(1, n - width), (), generator=generator))
+            row[start:start + width] = False
+    keep = keep.to(x.device).view(*keep.shape, *[1] * (x.ndim - 2))
+    valid = (torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]).view(keep.shape)
+    mean = (x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)
+    return torch.where(keep | ~valid, x, mean)
+
+
+class Babble:
+    """Babble noise mixed from the 2D part's own speech: a few voices at once."""
+
+    def __init__(self, clips: Clips, voices: int = 4):
+        self.clips, self.voices = clips, voices
+
+    def __call__(self, batch: int, samples: int, generator: torch.Generator) -> torch.Tensor:
+        """(batch, samples)"""
+        noise = torch.zeros(batch, samples)
+        for row in noise:
+            for i in torch.randint(len(self.clips), (self.voices,), generator=generator).tolist():
+                voice = self.clips.speech(i)
+                row += voice.repeat(-(-samples // len(voice)))[:samples]
+        return noise
+
+
+def noisy(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float], drop: float,
+          generator: torch.Generator) -> torch.Tensor:
+    """Speech as a reader hears it in training: babble at a random level, or with probability `drop` nothing at all.
+
+    speech (B, S) raw, lengths (B,) in video frames -> normalised (B, S)."""
+    b, s = speech.shape
+    level = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.rand(b, generator=generator)
+    mixed = add_babble(speech, babble(b, s, generator).to(speech.device), level.to(speech.device))
+    dropped = (torch.rand(b, generator=generator) < drop).to(speech.device)
+    return hear(mixed, lengths) * ~dropped[:, None]
+
+
+def pad(items: list[torch.Tensor]) -> torch.Tensor:
+    """Items of different lengths along their first axis, stacked with zeros behind."""
+    return nn.utils.rnn.pad_sequence(items, batch_first=True)

@@ -1,0 +1,34 @@
+"""The terms of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv, each named, and what each one does to the vertices."""
+import torch
+
+
+def frame_mean(error: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """error (B, T, ...) averaged over the valid frames, valid (B, T), of the whole batch."""
+    per_frame = error.flatten(2).mean(-1)
+    return (per_frame * valid).sum() / valid.sum()
+
+
+def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, lip: torch.Tensor) -> dict:
+    """{"mse": over all vertices, "rlv": over the lip vertices alone}, squared units of the mesh, a coordinate.
+
+    prediction, truth (B, T, V, 3); valid (B, T); lip: vertex indices.
+    """
+    error = (prediction - truth).square()
+    return {"mse": frame_mean(error, valid), "rlv": frame_mean(error[:, :, lip], valid)}
+
+
+def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],
+                      vertices: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    """The gradient of Σ λ·L on the vertices, and each weighted term's share of the summed norms.
+
+    Terms of weight 0 are left out and have share 0. Each term's graph is walked once.
+    """
+    total, norms = torch.zeros_like(vertices), {}
+    for name, term in terms.items():
+        norms[name] = 0.0
+        if weights[name]:
+            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=True)[0]
+            norms[name] = float(gradient.norm())
+            total += gradient
+    whole = sum(norms.values()) or 1.0
+    return total, {name: norm / whole for name, norm in norms.items()}

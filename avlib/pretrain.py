@@ -1,0 +1,196 @@
+"""Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .audio import SpeechEncoder, normalise
+from .config import ReaderConfig, SpeechConfig
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
+from .expert import Expert, greedy_ctc
+from .lips import Babble, hear, mask_time, noisy, pad, see
+from .metrics import corpus_rate
+from .run import Run, load_weights
+from .text import Tokenizer
+from .train import bucket_batches, finish_fit, fit, warmup_cosine
+
+TOKENIZER = Tokenizer()
+SPEECH_MODULES = "pretrain train audio text lips"
+READER_MODULES = "pretrain train expert beam text lips"
+
+
+def collate(clips: Clips, indices: list[int], generator=None, video: bool = True) -> dict:
+    """A padded batch of clips: speech (B, S), video (B, T, H, W) in [0, 1], lengths (B,) in video frames, tokens."""
+    tokens = [torch.tensor(TOKENIZER.encode(clips.utterances[i].text)) for i in indices]
+    batch = {"speech": pad([clips.speech(i) for i in indices]), "lengths": clips.frames[indices],
+             "tokens": pad(tokens), "token_lengths": torch.tensor([len(t) for t in tokens])}
+    if video:
+        batch["video"] = pad([clips.video(i) for i in indices]).float() / 255
+    return batch
+
+
+def to(batch: dict, device: torch.device) -> dict:
+    return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
+class SpeechTask(nn.Module):
+    """wav2vec 2.0 with a character head, trained by CTC on speech, as the published 960h checkpoint was."""
+
+    def __init__(self, encoder: SpeechEncoder, device: torch.device):
+        super().__init__()
+        self.encoder, self.head, self.device = encoder, nn.Linear(encoder.width, TOKENIZER.size), device
+
+    def log_probs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        samples = batch["lengths"] * SAMPLES_PER_FRAME
+        features, counts = self.encoder.extract(normalise(batch["speech"], samples), samples)
+        hidden = self.encoder.contextualise(features, counts, counts, fps=50)[:, :, 0]
+        return self.head(hidden).log_softmax(-1), counts
+
+    def forward(self, batch: dict, generator, progress: float) -> dict:
+        log_probs, counts = self.log_probs(to(batch, self.device))
+        loss = F.ctc_loss(log_probs.transpose(0, 1), batch["tokens"], counts, batch["token_lengths"],
+                          reduction="sum", zero_infinity=True) / batch["token_lengths"].sum()
+        return {"loss": loss}
+
+
+class ReaderTask(nn.Module):
+    """A reader of any modalities, trained by joint CTC/attention on augmented clips as Auto-AVSR is."""
+
+    def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
+        super().__init__()
+        self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
+
+    def forward(self, batch: dict, generator, progress: float) -> dict:
+        c, lengths, video, audio = self.config, batch["lengths"], None, None
+        if "video" in c.modalities:
+            video = mask_time(see(batch["video"], generator), lengths, VIDEO_FPS, c.time_mask, generator).to(self.device)
+        if "audio" in c.modalities:
+            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, c.drop_audio, generator)
+            audio = mask_time(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask,
+                              generator).to(self.device)
+        lengths = lengths.to(self.device)
+        features = self.expert.encode(video, audio, lengths)
+        terms = self.expert.losses(features, lengths, batch["tokens"].to(self.device),
+                                   batch["token_lengths"].to(self.device))
+        return {"loss": c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"], **terms}
+
+
+def build_reader(config: ReaderConfig) -> Expert:
+    return Expert(TOKENIZER.size, modalities=config.modalities, width=config.width, heads=config.heads,
+                  feedforward=config.feedforward, layers=config.layers, kernel=config.kernel,
+                  decoder_layers=config.decoder_layers, fusion=config.fusion, frontend_width=config.frontend_width,
+                  dropout=config.dropout)
+
+
+def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False) -> SpeechEncoder:
+    if config.pretrained:
+        return SpeechEncoder.from_pretrained(config.pretrained)
+    sizes = dict(hidden_size=config.width, num_hidden_layers=config.layers, num_attention_heads=config.heads,
+                 intermediate_size=3 * config.width, conv_dim=(config.conv_width,) * 7, num_conv_pos_embeddings=32,
+                 num_conv_pos_embedding_groups=8, layerdrop=0.0, apply_spec_augment=False)
+    return SpeechEncoder(sizes, train_convolutions)
+
+
+def read_batch(expert: Expert, batch: dict, snr_db: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of a batch as the expert has them without augmentation, and their lengths."""
+    device = next(expert.parameters()).device
+    lengths = batch["lengths"].to(device)
+    video = see(batch["video"]).to(device) if "video" in expert.modalities else None
+    audio = hear(batch["speech"].to(device), lengths) if "audio" in expert.modalities else None
+    return expert.encode(video, audio, lengths), lengths
+
+
+@torch.no_grad()
+def transcribe(expert: Expert, clips: Clips, beam: int = 1, ctc_weight: float = 0.1, budget: int = 2000) -> list[str]:
+    """What the expert reads from each clip: by beam search, or with `beam` 1 by greedy CTC."""
+    texts: list[str] = [""] * len(clips)
+    for indices in bucket_batches(clips.frames, budget, torch.Generator().manual_seed(0)):
+        features, lengths = read_batch(expert, collate(clips, indices, video="video" in expert.modalities))
+        for i, text in zip(indices, decode(expert, features, lengths, beam, ctc_weight)):
+            texts[i] = text
+    return texts
+
+
+def decode(expert: Expert, features: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
+    if beam == 1:
+        return [TOKENIZER.decode(ids) for ids in greedy_ctc(expert.ctc_log_probs(features), lengths)]
+    return [TOKENIZER.decode(h.tokens) for h in expert.decode(features, lengths, beam=beam, ctc_weight=ctc_weight)]
+
+
+def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:
+    """Stage "readers": character error rates on held-out clips by beam search; Markdown, with a few transcripts."""
+    clips, c = corpus.clips("validation"), run.config.evaluation
+    said = [u.text for u in clips.utterances]
+    key = run.key(READER_MODULES, c, corpus.hash, [run.finished_key(stage) for stage in readers])
+    record = run.finished("readers", key)
+    if not record:
+        read = {stage: transcribe(reader, clips, c.beam, c.ctc_weight) for stage, reader in readers.items()}
+        rates = {stage: {"value": 100 * corpus_rate(said, texts), "unit": "%"} for stage, texts in read.items()}
+        record = run.finish("readers", key, metrics=rates, read=read, corpus=corpus.hash)
+    lines = [f"Character error rate on {len(said)} held-out clips, clean speech, preset {run.config.preset}: "
+             + ", ".join(f"{stage} **{m['value']:.1f} %**" for stage, m in record["metrics"].items()) + ".", "",
+             "| said | " + " | ".join(readers) + " |", "|---" * (1 + len(readers)) + "|"]
+    lines += [f"| {said[i]} | " + " | ".join(record["read"][stage][i] for stage in readers) + " |" for i in range(examples)]
+    return "\n".join(lines)
+
+
+def pretrain_speech(run: Run, corpus: Corpus) -> SpeechEncoder:
+    """The speech encoder, trained on the 2D part's speech and saved as stage "speech"; its convolutions frozen."""
+    config = run.config.speech
+    key = run.key(SPEECH_MODULES, config, run.config.seed, corpus.hash)
+    if run.finished("speech", key):
+        return load_speech(run)
+    if config.pretrained:
+        run.finish("speech", key, pretrained=config.pretrained)
+    else:
+        torch.manual_seed(run.config.seed)
+        clips, held_out = corpus.clips("train"), corpus.clips("validation")
+        task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
+        lengths = clips.frames
+
+        def validate() -> dict:
+            log_probs, counts = task.log_probs(to(collate(held_out, range(len(held_out)), video=False), run.device))
+            texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(log_probs, counts)]
+            return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
+
+        history = fit(run, "speech", key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
+                      lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
+                      partial(collate, clips, video=False), run.config.seed, warmup_cosine(0.1), validate)
+        finish_fit(run, "speech", key, {"speech": task.encoder}, history, corpus=corpus.hash)
+    return load_speech(run)
+
+
+def load_speech(run: Run) -> SpeechEncoder:
+    """The trained encoder of a run, or the published one that its configuration names."""
+    encoder = build_speech_encoder(run.config.speech)
+    if not run.config.speech.pretrained:
+        load_weights(nn.ModuleDict({"speech": encoder}), run.weights("speech"))
+    return encoder.to(run.device)
+
+
+def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> Expert:
+    """A reader trained on the 2D part: stage "expert" guides, stage "reader" scores and is never part of a loss."""
+    config: ReaderConfig = getattr(run.config, stage)
+    seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
+    key = run.key(READER_MODULES, config, seed, corpus.hash)
+    if not run.finished(stage, key):
+        torch.manual_seed(seed)
+        clips, held_out = corpus.clips("train"), corpus.clips("validation")
+        task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
+
+        def validate() -> dict:
+            return {"cer": corpus_rate([u.text for u in held_out.utterances], transcribe(task.expert, held_out))}
+
+        history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
+                      lambda g: bucket_batches(clips.frames, config.batch_frames, g),
+                      lambda indices, g: collate(clips, indices, video="video" in config.modalities), seed,
+                      warmup_cosine(config.warmup), validate, clip=5.0)
+        finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash)
+    return load_reader(run, stage)
+
+
+def load_reader(run: Run, stage: str) -> Expert:
+    expert = build_reader(getattr(run.config, stage))
+    load_weights(nn.ModuleDict({stage: expert}), run.weights(stage))
+    return expert.to(run.device).eval()

@@ -1,0 +1,151 @@
+"""A run on disk: one folder that knows its configuration, and stages that are done once and describe themselves."""
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .config import Config, as_dict, digest, load
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(os.environ.get("AVLIB_RESULTS", ROOT / "results"))
+DATA = Path(os.environ.get("AVLIB_DATA", ROOT / "data"))
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
+    """`write` fills a temporary file beside `path`, which is renamed when whole: a kill leaves the old file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value) -> Path:
+    return write_atomic(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n"))
+
+
+def read_json(path: Path):
+    """ValueError, naming the file, if it is cut short or no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a whole JSON file ({error}); delete it and run again") from None
+
+
+def write_weights(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> Path:
+    """Tensors as safetensors; `about` travels in the header as JSON."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    return write_atomic(path, lambda p: save_file(tensors, p, metadata={"about": json.dumps(about)}))
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors and their header. ValueError, naming the file, if it is missing or cut short."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {}).get("about", "{}"))
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from None
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> dict:
+    """Fills `module` from a checkpoint; returns its header. ValueError names the first tensor that does not fit."""
+    tensors, about = read_weights(path)
+    own = module.state_dict()
+    if missing := sorted(own.keys() - tensors.keys()) or sorted(tensors.keys() - own.keys()):
+        raise ValueError(f"{path}: made for another model: {missing[0]} is not in both")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}, the model {tuple(own[name].shape)}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinite values")
+    module.load_state_dict(tensors)
+    return about
+
+
+def commit() -> str:
+    """The commit the code stands at, `+` appended where the tree differs from it; "unknown" outside a checkout."""
+    def git(*args):
+        return subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head.returncode:
+        return "unknown"
+    return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks").stdout else "")
+
+
+class Run:
+    """`results/<name>/`, opened with the configuration it was made with; another one is an error.
+
+    folder: records/ (JSON), weights/ (safetensors), tables/, figures/, clips/, notebooks/.
+    """
+
+    def __init__(self, name: str, config: Config):
+        if not name or name.startswith(".") or "/" in name:
+            raise ValueError(f"run: expected a plain folder name, got {name!r}")
+        self.name, self.config, self.folder = name, config, RESULTS / name
+        self.device = torch.device(config.device)
+        settings = {k: v for k, v in as_dict(config).items() if k != "device"}
+        path = self.folder / "config.json"
+        if path.exists():
+            made_with = read_json(path)
+            if changed := _differences(made_with, json.loads(json.dumps(settings))):
+                raise ValueError(f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
+                                 "name or delete the folder")
+        else:
+            write_json(path, settings)
+
+    def key(self, modules: str, *inputs) -> str:
+        """What a stage's result depends on: the source of the modules it runs, and its inputs."""
+        sources = [ROOT / "avlib" / f"{m}.py" for m in modules.split()]
+        return digest(*sources, *inputs)
+
+    def finished(self, stage: str, key: str) -> dict | None:
+        """The stage's record, if it was made from just these inputs and its weights, if it has any, are there."""
+        path = self.folder / "records" / f"{stage}.json"
+        if not path.exists():
+            return None
+        record = read_json(path)
+        whole = all((self.folder / f).exists() for f in record["files"])
+        return record if record["key"] == key and whole else None
+
+    def record(self, stage: str) -> dict:
+        """A finished stage's record. ValueError says which stage has to run first."""
+        path = self.folder / "records" / f"{stage}.json"
+        if not path.exists():
+            raise ValueError(f"{path}: stage {stage!r} has not run yet; run its notebook, or ./run_all.sh --run {self.name}")
+        return read_json(path)
+
+    def finished_key(self, stage: str) -> str:
+        """Stands for all that a finished stage was made from, in the keys of the stages that build on it."""
+        return self.record(stage)["key"]
+
+    def finish(self, stage: str, key: str, files: list[Path] = (), **record) -> dict:
+        """Writes a stage's record, last of all its files, so that a record means that the stage is whole."""
+        record = {"stage": stage, "key": key, "commit": commit(), "preset": self.config.preset,
+                  "files": [str(Path(f).relative_to(self.folder)) for f in files], **record}
+        write_json(self.folder / "records" / f"{stage}.json", record)
+        return record
+
+    def weights(self, stage: str) -> Path:
+        return self.folder / "weights" / f"{stage}.safetensors"
+
+
+def _differences(a, b, where="") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for k in sorted(a.keys() | b.keys())
+                for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)]
+    return [] if a == b else [f"{where}: {a} there, {b} asked for"]
+
+
+def open_run(run: str = "demo", preset: str = "demo", device: str = "cpu", overrides: dict | None = None) -> Run:
+    """The run that a notebook works on; its four arguments are the notebook's parameters."""
+    return Run(run, load(preset, device=device, **(overrides or {})))

@@ -1,0 +1,71 @@
+"""Sentences of the embedded corpus: a small grammar over some 400 words that says "just" and "must" often."""
+import torch
+
+NAMES = """anna ben carla david emma frank grace henry iris jack kate liam maria noah olive peter
+quinn rosa sam tina victor wendy yusuf zoe""".split()
+NOUNS = """apple bag ball basket bell bird boat book bottle box bread brush bucket button cake camera candle car carpet
+chair clock cloud coat cup curtain desk dog door dress drum engine fence film fish flag flower fork game garden gate
+glove guitar hammer hat house jacket jar jewel kettle key kite ladder lamp leaf lemon letter map melon mirror mug
+needle orange paper pearl pen photo piano pillow plant plate pot puzzle radio ring river robot rope shell ship shirt
+shoe spoon stamp stone table ticket towel train vase violin wagon wallet watch wheel window zebra""".split()
+ADJECTIVES = """big black blue bright broken brown cheap clean cold cool dark dirty dry empty fancy flat fresh full
+funny golden good great green heavy huge long loud lovely narrow new nice odd old pale pink plain pretty proud purple
+quiet red rough round shiny short silver simple small smooth soft strange strong tall thick thin tiny warm wet white
+wide wild wooden yellow young""".split()
+VERBS = {  # base form -> past tense
+    "bring": "brought", "build": "built", "buy": "bought", "carry": "carried", "catch": "caught", "change": "changed",
+    "choose": "chose", "clean": "cleaned", "close": "closed", "cover": "covered", "draw": "drew", "drop": "dropped",
+    "fetch": "fetched", "find": "found", "fix": "fixed", "give": "gave", "hide": "hid", "hold": "held", "keep": "kept",
+    "leave": "left", "lift": "lifted", "lose": "lost", "love": "loved", "make": "made", "measure": "measured",
+    "move": "moved", "need": "needed", "open": "opened", "paint": "painted", "pull": "pulled", "push": "pushed",
+    "remember": "remembered", "save": "saved", "see": "saw", "sell": "sold", "share": "shared", "shake": "shook",
+    "show": "showed", "steal": "stole", "take": "took", "throw": "threw", "touch": "touched", "use": "used",
+    "wash": "washed", "watch": "watched", "wrap": "wrapped"}
+NUMBERS = "two three four five six seven eight nine ten twelve twenty".split()
+WHO = "i you we they he she".split()
+WHEN = """today|tomorrow|tonight|yesterday|again|later|now|early|twice|there|here|outside|slowly|quickly|together|alone
+on monday|on friday|on sunday|at noon|at night|in march|in july|before lunch|after school|this morning|every week""".replace(
+    "\n", "|").split("|")
+WHERE = """in the kitchen|behind the church|near the bridge|under the bed|by the lake|over the wall|at the market
+from the shop|beside the road|in the office|on the roof|for the teacher|with the baby|to the farmer|for my brother
+with her sister|from his uncle|to your mother|for the doctor|with our neighbour""".replace("\n", "|").split("|")
+
+
+def plural(noun: str) -> str:
+    """Regular plurals, which are all that NOUNS needs but for those named here."""
+    irregular = {"leaf": "leaves", "fish": "fishes"}
+    if noun in irregular:
+        return irregular[noun]
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+
+
+def sentence(generator: torch.Generator) -> str:
+    """One sentence of four to nine words, half of them with "just" or "must"."""
+    def pick(words):
+        return words[int(torch.randint(len(words), (), generator=generator))]
+
+    base = pick(sorted(VERBS))
+    noun = pick(NOUNS)
+    thing = pick([f"the {noun}", f"the {pick(ADJECTIVES)} {noun}", f"my {pick(ADJECTIVES)} {noun}",
+                  f"{pick(NUMBERS)} {plural(noun)}", f"{pick(NUMBERS)} {pick(ADJECTIVES)} {plural(noun)}"])
+    who = pick([pick(NAMES), pick(WHO), f"the {pick(ADJECTIVES)} {pick(NOUNS)}"])
+    end = pick([pick(WHEN), pick(WHERE)])
+    return pick([f"{who} must {base} {thing} {end}",
+                 f"{who} just {VERBS[base]} {thing} {end}",
+                 f"just {base} {thing} {end}",
+                 f"we must {base} {thing} and {pick(sorted(VERBS))} {pick(NAMES)}",
+                 f"{who} {VERBS[base]} {thing} {end}",
+                 f"{who} {VERBS[base]} {thing} {pick(WHEN)}",
+                 f"{end} {who} {VERBS[base]} {thing}",
+                 f"please {base} {thing} {end}"])
+
+
+def sentences(count: int, generator: torch.Generator, taken: set[str]) -> list[str]:
+    """`count` different sentences, none of them in `taken`, which grows by them: parts of the corpus never share one."""
+    new = []
+    while len(new) < count:
+        s = sentence(generator)
+        if s not in taken:
+            taken.add(s)
+            new.append(s)
+    return new

@@ -1,0 +1,155 @@
+"""One training loop for every model: seeded step by step, checkpointed within the minute, resumed to the bit."""
+import math
+import os
+import time
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm.auto import tqdm
+
+from .config import digest
+from .run import Run, read_weights, write_weights
+
+CHECKPOINT_EVERY_S = 40.0
+HEADLESS = "AVLIB_HEADLESS" in os.environ       # under papermill a bar would print a line a tick
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def bar(things, text: str):
+    """A progress bar with the time left where somebody watches; nothing where a log is written."""
+    return tqdm(things, desc=text, leave=False, disable=HEADLESS)
+
+
+def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generator) -> list[list[int]]:
+    """Batches of clips of like length, in random order: at most `budget` frames each, padding counted.
+
+    lengths (N,) in frames. Every clip comes once; one longer than the budget comes alone.
+    """
+    jitter = 1 + 0.1 * torch.rand(len(lengths), generator=generator)
+    batches, batch, longest = [], [], 0
+    for i in torch.argsort(lengths * jitter).tolist():
+        longest = max(longest, int(lengths[i]))
+        if batch and longest * (len(batch) + 1) > budget:
+            batches.append(batch)
+            batch, longest = [], int(lengths[i])
+        batch.append(i)
+    batches.append(batch)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def shuffled_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+    order = torch.randperm(count, generator=generator).tolist()
+    return [order[i:i + size] for i in range(0, count, size)]
+
+
+def warmup_cosine(warmup: float) -> Callable[[float], float]:
+    """Learning-rate factor over training progress in [0, 1]: linear up to 1 at `warmup`, then a cosine down to 0."""
+    def factor(progress: float) -> float:
+        if progress < warmup:
+            return (progress + 1e-3) / (warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    return factor
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator that depends on the numbers alone, so that any step can be made again without the ones before."""
+    return torch.Generator().manual_seed(int(digest(list(numbers)), 16))
+
+
+def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epochs: int, batches: Callable,
+        collate: Callable, seed: int, schedule: Callable[[float], float] = lambda progress: 1.0,
+        validate: Callable[[], dict] | None = None, clip: float = 1.0) -> list[dict]:
+    """Trains `task` and returns its history, one dictionary of mean terms an epoch.
+
+    task(batch, generator, progress) -> named scalar terms, of which "loss" is descended with Adam.
+    groups: Adam's parameter groups, each with its "lr". batches(generator) -> lists of indices, one epoch.
+    collate(indices, generator) -> batch. Step n draws from a generator seeded by (seed, n) alone, dropout included, so a
+    run that was killed goes on from its last checkpoint, at most a minute old, exactly as if nothing had happened.
+    """
+    accelerator = Accelerator(cpu=run.device.type == "cpu")
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+    peaks = [g["lr"] for g in optimizer.param_groups]
+    resume = run.folder / "weights" / f"{stage}.resume.safetensors"
+    history, sums, counted, done = _restore(resume, key, task, optimizer) if resume.exists() else ([], {}, 0, 0)
+    prepared, optimizer = accelerator.prepare(task, optimizer)
+    plan = [batches(seeded(seed, epoch, -1)) for epoch in range(epochs)]
+    total = sum(map(len, plan))
+    if done:
+        say(f"{stage}: goes on at step {done} of {total}")
+
+    saved = began = time.monotonic()
+    step = 0
+    for epoch, epoch_batches in enumerate(plan):
+        if step + len(epoch_batches) <= done and epoch < len(history):
+            step += len(epoch_batches)
+            continue
+        task.train()
+        for indices in bar(epoch_batches, f"{stage} {epoch + 1}/{epochs}"):
+            if step < done:
+                step += 1
+                continue
+            generator = seeded(seed, step)
+            torch.manual_seed(generator.initial_seed())         # dropout draws from the global generator
+            for group, peak in zip(optimizer.param_groups, peaks):
+                group["lr"] = peak * schedule(step / total)
+            mine = indices[accelerator.process_index::accelerator.num_processes]
+            terms = prepared(collate(mine, generator), generator, step / total)
+            optimizer.zero_grad()
+            accelerator.backward(terms["loss"])
+            accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+            optimizer.step()
+            step, counted = step + 1, counted + 1
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(term.detach())
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S and accelerator.is_main_process:
+                _save(resume, task, optimizer, key=key, step=step, history=history, sums=sums, counted=counted)
+                saved = time.monotonic()
+        row = {name: value / counted for name, value in sums.items()}
+        if not math.isfinite(row["loss"]):
+            raise ValueError(f"{stage}: the loss is {row['loss']} in epoch {epoch + 1}; a smaller learning rate may help")
+        sums, counted = {}, 0
+        if validate is not None:
+            task.eval()
+            with torch.no_grad():
+                row |= validate()
+        history.append(row)
+        say(f"{stage} {epoch + 1}/{epochs}  " + "  ".join(f"{k} {v:.4g}" for k, v in row.items())
+            + f"  {time.monotonic() - began:.0f} s")
+    task.eval()
+    return history
+
+
+def finish_fit(run: Run, stage: str, key: str, modules: dict[str, nn.Module], history: list[dict], **record) -> dict:
+    """Writes the trained modules and the stage's record, and removes the checkpoint that served to resume."""
+    tensors = {f"{name}.{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
+    path = write_weights(run.weights(stage), tensors, {"stage": stage, "key": key})
+    done = run.finish(stage, key, [path], history=history, **record)
+    (run.folder / "weights" / f"{stage}.resume.safetensors").unlink(missing_ok=True)
+    return done
+
+
+def _save(path, task, optimizer, **about):
+    state = optimizer.state_dict()["state"]
+    tensors = {f"task.{k}": v for k, v in task.state_dict().items()}
+    tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for i, s in state.items() for k, v in s.items()}
+    write_weights(path, tensors, about)
+
+
+def _restore(path, key, task, optimizer) -> tuple[list[dict], dict, int, int]:
+    tensors, about = read_weights(path)
+    if about["key"] != key:                     # left behind by other settings or other code
+        path.unlink()
+        return [], {}, 0, 0
+    task.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("task.")})
+    state: dict = {}
+    for name, tensor in tensors.items():
+        if name.startswith("adam."):
+            _, i, field = name.split(".")
+            state.setdefault(int(i), {})[field] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return tuple(about[k] for k in ("history", "sums", "counted", "step"))

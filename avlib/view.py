@@ -1,0 +1,167 @@
+"""Things to look at: faces, lip strips, tracks under speech, learning curves, t-SNE maps, and clips with sound."""
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from .corpus import SPEECH_HZ, Clips, Corpus, Utterance
+from .lips import lip_video
+from .metrics import lip_aperture
+from .render import Renderer, camera_for
+from .run import write_atomic
+
+plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+                     "savefig.bbox": "tight"})
+
+
+@torch.no_grad()
+def faces(corpus: Corpus, vertices: torch.Tensor, size: int = 256) -> torch.Tensor:
+    """Whole faces from the front: (T, V, 3) -> (T, size, size) uint8. Rendered at twice the size, then averaged."""
+    camera = camera_for(corpus.templates[corpus.subjects["train"][0]], 2 * size)
+    renderer = Renderer(corpus.faces, camera, albedo=corpus.albedo)
+    parts = [torch.nn.functional.avg_pool2d(renderer(v), 2) for v in vertices.split(16)]
+    return (torch.cat(parts) * 255).round().byte()
+
+
+def people(corpus: Corpus) -> Figure:
+    """Every subject at rest."""
+    pictures = faces(corpus, torch.stack(list(corpus.templates.values())), 192)
+    figure, axes = plt.subplots(2, (len(pictures) + 1) // 2, figsize=(len(pictures), 4.4), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, picture, name in zip(axes.flat, pictures, corpus.templates):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(name, fontsize=8)
+    figure.subplots_adjust(wspace=0.03, hspace=0.1)
+    return figure
+
+
+@torch.no_grad()
+def lips(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
+    """The lip crops that a reader is given of a motion (T, V, 3): (T', H, W) uint8 at 25 fps."""
+    video, _ = lip_video(corpus)(motion[None], torch.tensor([len(motion)]))
+    return (video[0] * 255).round().byte()
+
+
+def enlarged(video: torch.Tensor, times: int) -> torch.Tensor:
+    """(T, H, W) with every pixel `times` as large."""
+    return video.repeat_interleave(times, -1).repeat_interleave(times, -2)
+
+
+def lips_of(corpus: Corpus, motions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: lips(corpus, motion) for name, motion in motions.items()}
+
+
+def first_clips(clips: Clips, count: int) -> dict[str, torch.Tensor]:
+    """The first clips' sentences and videos."""
+    return {clips.utterances[i].text: clips.video(i) for i in range(count)}
+
+
+def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) -> torch.Tensor:
+    """Whole faces side by side, (T, size, N * size) uint8, in the order of the motions; as long as the shortest."""
+    frames = min(map(len, motions.values()))
+    return torch.cat([faces(corpus, motion[:frames], size) for motion in motions.values()], -1)
+
+
+def write_clip(path: Path, video: torch.Tensor, fps: float, speech: torch.Tensor) -> Path:
+    """An MP4 (H.264, AAC) that any browser plays. video (T, H, W) uint8 with even sides, speech (S,) at 16 kHz."""
+    def write(temporary: Path):
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out:
+            pictures = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "20"})
+            pictures.height, pictures.width = video.shape[1:]
+            pictures.pix_fmt = "yuv420p"
+            sound = out.add_stream("aac", rate=SPEECH_HZ, layout="mono")
+            for frame in video:
+                rgb = frame[..., None].expand(-1, -1, 3).contiguous().numpy()
+                out.mux(pictures.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            out.mux(pictures.encode())
+            samples = (speech.clamp(-1, 1) * 32767).short().numpy()[None]
+            audio = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="mono")
+            audio.sample_rate = SPEECH_HZ
+            out.mux(sound.encode(audio))
+            out.mux(sound.encode())
+    return write_atomic(path, write)
+
+
+def save(figure: Figure, path: Path) -> Figure:
+    write_atomic(path, lambda p: figure.savefig(p))
+    return figure
+
+
+def strip(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> Figure:
+    """Rows of pictures, name -> (T, H, W), one picture every `every` frames."""
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns, 1.05 * len(rows)), squeeze=False)
+    for line, (name, video) in zip(axes, rows.items()):
+        for k, axis in enumerate(line):
+            axis.axis("off")
+            if k * every < len(video):
+                axis.imshow(video[k * every], cmap="gray", vmin=0, vmax=255 if video.dtype == torch.uint8 else 1)
+        line[0].set_title(name, loc="left", fontsize=8)
+    figure.subplots_adjust(wspace=0.03, hspace=0.25)
+    return figure
+
+
+def aperture_mm(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
+    """Lip opening over time, (T,) millimetres."""
+    upper, lower = corpus.regions["upper_lip_middle"], corpus.regions["lower_lip_middle"]
+    return 1000 * lip_aperture(motion, int(upper[0]), int(lower[0]))
+
+
+def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor], speech: torch.Tensor) -> Figure:
+    """Waveform, lip aperture of each motion and the phonemes, over the same seconds."""
+    figure, (wave, lips) = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=(1, 2))
+    wave.plot(np.arange(len(speech)) / SPEECH_HZ, speech, lw=0.4, color="0.35")
+    wave.set(yticks=[], ylabel="speech", title=f"{utterance.subject}: “{utterance.text}”")
+    for name, motion in motions.items():
+        lips.plot(np.arange(len(motion)) / corpus.fps, aperture_mm(corpus, motion), label=name, lw=1.3)
+    low, high = lips.get_ylim()
+    for p in utterance.phonemes:
+        closed = p.label[:1] in "pbm"
+        lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
+        lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
+    lips.set(xlabel="seconds", ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
+    if len(motions) > 1:
+        lips.legend(frameon=False, ncols=len(motions), loc="upper right")
+    return figure
+
+
+def curves(histories: dict[str, list[dict]], fields: list[str], log: bool = True) -> Figure:
+    """One panel a field that any history has, one line a history, over epochs."""
+    fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
+    figure, axes = plt.subplots(1, len(fields), figsize=(3.3 * len(fields), 2.5), squeeze=False)
+    for axis, name in zip(axes[0], fields):
+        for label, history in histories.items():
+            line = [(i + 1, row[name]) for i, row in enumerate(history) if name in row]
+            if line:
+                axis.plot(*zip(*line), marker=".", label=label)
+        axis.set(title=name, xlabel="epoch", yscale="log" if log else "linear")
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def shares(history: list[dict]) -> Figure:
+    """Each term's share of the gradient on the predicted vertices, over epochs."""
+    names = sorted({k for row in history for k in row if k.startswith("share_")})
+    figure, axis = plt.subplots(figsize=(4.5, 2.5))
+    axis.stackplot(range(1, len(history) + 1), [[row.get(k, 0.0) for row in history] for k in names],
+                   labels=[k[6:] for k in names], alpha=0.8)
+    axis.set(xlabel="epoch", ylabel="share of the gradient", ylim=(0, 1))
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def maps(panels: dict[str, tuple[np.ndarray, list[str], str]]) -> Figure:
+    """t-SNE maps, title -> (points (N, 2), word of each point, caption)."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False)
+    for axis, (title, (points, words, caption)) in zip(axes[0], panels.items()):
+        for word, colour in zip(sorted(set(words)), ("tab:blue", "tab:orange")):
+            chosen = np.array([w == word for w in words])
+            axis.scatter(*points[chosen].T, s=9, alpha=0.75, color=colour, label=word)
+        axis.set(title=title, xticks=[], yticks=[], xlabel=caption)
+        axis.legend(frameon=False)
+    return figure

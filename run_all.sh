@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Makes the environment if it is not there, then runs the notebooks in order. See --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+  cat <<'TEXT'
+usage: ./run_all.sh [command] [options]
+
+commands
+  (none)     the five notebooks, in order, into results/<run>/; run again, it goes on where it stopped
+  setup      the environment alone
+  test       the tests, the five notebooks at preset smoke among them
+  lab        JupyterLab on the notebooks
+
+options of the run
+  --preset smoke|demo|study   how large (default: demo)
+  --run NAME                  folder under results/ (default: the preset's name)
+  --seeds 0,1,2               seeds of the joint training (default: 0)
+  --device cpu|cuda|auto      where to train (default: auto)
+  --speech FILE               animate this recording with the trained models: an MP4 with sound
+  --set KEY=VALUE             change one setting, as joint.epochs=30; repeatable
+  --help
+
+environment
+  AVLIB_PYTHON=/path/python   use this Python as it is, with the packages it has
+TEXT
+}
+
+fail() { printf 'run_all.sh: %s\n' "$*" >&2; exit 1; }
+
+find_python() {
+  local candidate
+  for candidate in python3.12 python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "needs Python 3.11 or 3.12 on the PATH, found $(python3 --version 2>&1 || echo none)"
+}
+
+# The environment is made once for each state of the files that define it; a mark inside it says for which.
+setup() {
+  if [ -n "${AVLIB_PYTHON:-}" ]; then
+    command -v "$AVLIB_PYTHON" >/dev/null || fail "AVLIB_PYTHON: no such program: $AVLIB_PYTHON"
+    python=$AVLIB_PYTHON
+    return
+  fi
+  local state conda home
+  state=$(cat pyproject.toml constraints.txt environment.yml | cksum)
+  conda=$(command -v mamba || command -v conda || true)
+  home=$PWD/.venv
+  [ -z "$conda" ] || home=$PWD/.conda
+  python=$home/bin/python
+  if [ -f "$home/.ready" ] && [ "$(cat "$home/.ready")" = "$state" ]; then return; fi
+  echo "environment: makes $home (about 5 GB)"
+  if [ -n "$conda" ]; then
+    "$conda" env create --yes --quiet --prefix "$home" --file environment.yml
+    "$python" -m pip install --quiet --no-deps --editable .
+  else
+    local base
+    base=$(find_python)
+    rm -rf "$home"
+    "$base" -m venv "$home" || fail "$base has no venv module (Debian and Ubuntu: apt install python3-venv)"
+    if command -v uv >/dev/null; then
+      uv pip install --quiet --python "$python" --constraint constraints.txt --editable '.[test]'
+    else
+      "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+    fi
+  fi
+  printf '%s' "$state" >"$home/.ready"
+}
+
+command=run
+case "${1:-}" in
+  setup|test|lab) command=$1; shift ;;
+  -h|--help|help) usage; exit 0 ;;
+  ''|-*) ;;
+  *) fail "unknown command '$1'; see --help" ;;
+esac
+for option in "$@"; do
+  if [ "$option" = --help ] || [ "$option" = -h ]; then usage; exit 0; fi
+done
+
+setup
+export PYTHONUNBUFFERED=1
+case "$command" in
+  setup) echo "environment: ready, $("$python" --version)" ;;
+  test) exec "$python" -m pytest "$@" ;;
+  lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
+  run) exec "$python" -m avlib "$@" ;;
+esac

@@ -1,0 +1,228 @@
+"""FaceFormer's rollout against the plain published loop, and the properties every animator has."""
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from avlib.animator import (ANIMATORS, AlignedDecoder, causal_bias, distance_bias, frame_mask, head_slopes,
+                            periodic_positions, register)
+from avlib.audio import SpeechEncoder
+from avlib.faceformer import OFFICIAL_NAMES, FaceFormer
+
+V, STYLES, WIDTH = 7, 3, 16
+TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+
+
+def animator(fps=30, layers=1, heads=4, trained=True, **encoder) -> FaceFormer:
+    torch.manual_seed(0)
+    model = FaceFormer(V, STYLES, WIDTH, heads, layers, period=5, fps=fps, encoder=SpeechEncoder(TINY | encoder)).eval()
+    if trained:
+        for p in (*model.decoder.parameters(), *model.vertex_map.parameters()):
+            nn.init.normal_(p, mean=float(p.dim() == 1) * 0.1, std=0.3)
+    return model
+
+
+def inputs(generator, *lengths: int) -> SimpleNamespace:
+    batch = len(lengths)
+    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
+                           template=torch.randn(batch, V, 3, generator=generator),
+                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
+
+
+def official_weights(model: FaceFormer) -> dict:
+    weights = {}
+    for name, weight in model.state_dict(keep_vars=True).items():
+        for official, ours in reversed(OFFICIAL_NAMES.items()):
+            if "weight_" not in official:
+                name = name.replace(ours, official)
+        weights[name] = weight
+    return weights
+
+
+def plain_rollout(model: FaceFormer, speech, lengths, template, style, frames=None):
+    """The loop as published, one utterance: every frame decodes the whole prefix with torch's decoder layer, builds the
+    vertices and maps them back."""
+    speech = model._speech(speech, lengths, frames)[0]
+    T, R, _ = speech.shape
+    heads = model.decoder.heads
+    layer = nn.TransformerDecoderLayer(WIDTH, heads, 2 * WIDTH, batch_first=True)
+    decoder = nn.TransformerDecoder(layer, len(model.decoder.layers)).eval()
+    prefix = "transformer_decoder."
+    weights = {k[len(prefix):]: v for k, v in official_weights(model).items() if k.startswith(prefix)}
+    slopes = [2 ** (-8 * (h + 1) / heads) for h in range(heads)]
+    style = model.style_map(style)
+    rows = [style]
+    for t in range(T):
+        n = t + 1
+        x = torch.cat(rows) + torch.stack([model.decoder.positions[i % model.decoder.period] for i in range(n)])
+        bias = torch.tensor([[[-slope * ((i - j) // model.decoder.period) if j <= i else -math.inf for j in range(n)]
+                              for i in range(n)] for slope in slopes])
+        elsewhere = torch.tensor([[not i * R <= s < (i + 1) * R for s in range(T * R)] for i in range(n)])
+        # differentiable in the animator's own weights
+        states = torch.func.functional_call(decoder, {**dict(decoder.named_parameters()), **weights},
+                                            (x[None], speech.flatten(0, 1)[None]),
+                                            dict(tgt_mask=bias, memory_mask=elsewhere))
+        displacement = model.vertex_map(states)
+        rows.append(model.motion_map(displacement[0, -1:]) + style)
+    return displacement.unflatten(-1, (V, 3)) + template[:, None]
+
+
+@pytest.mark.parametrize("fps, layers, heads", [(25, 1, 4), (30, 1, 4), (25, 2, 2), (30, 2, 2)])
+def test_rollout_and_gradient_are_those_of_the_plain_loop(generator, fps, layers, heads):
+    model, x = animator(fps, layers, heads), inputs(generator, 9000)
+    template = x.template.requires_grad_()
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad and "masked_spec" not in n}
+    weights = torch.randn(1, int(model.frames(model.encoder.lengths(x.lengths))), V, 3, generator=generator)
+    results = []
+    for roll in (model, lambda *a: plain_rollout(model, *a)):
+        vertices = roll(*model.encoder.extract(x.samples, x.lengths), template, x.style)
+        grads = torch.autograd.grad((weights * vertices).sum(), [template, *parameters.values()])
+        results.append((vertices, *grads))
+    for name, ours, plain in zip(("vertices", "template", *parameters), *results):
+        scale = max(plain.abs().max().item(), 1e-3)
+        assert (ours - plain).abs().max() <= 1e-5 * scale * (1 if name == "vertices" else 10), name
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_gradient_matches_finite_differences(generator, fps):
+    model = animator(fps, layers=2).double()
+    x = inputs(generator, 1800, 1600)
+    speech, lengths = model.encoder.extract(x.samples.double(), x.lengths)
+    names = ("vertex_map.weight", "motion_map.bias", "style_map.weight", "decoder.layers.0.cross_qkv.bias",
+             "decoder.layers.1.self_qkv.bias")
+    tensors = [model.get_parameter(n).detach().clone().requires_grad_() for n in names]
+
+    def vertices(*values):
+        return torch.func.functional_call(model, dict(zip(names, values)),
+                                          (speech, lengths, x.template.double(), x.style.double()))
+
+    assert vertices(*tensors).shape[1] >= 2
+    assert torch.autograd.gradcheck(vertices, tensors, fast_mode=True)
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_padding_does_not_change_vertices_or_gradient(generator, fps):
+    model, x = animator(fps), inputs(generator, 7000, 12000, 9500)
+    frames = model.frames(model.encoder.lengths(x.lengths))
+    batch = model(*model.encoder.extract(x.samples, x.lengths), x.template, x.style)
+    assert batch.shape == (3, frames.max(), V, 3) and batch.isfinite().all()
+    alone = [model(*model.encoder.extract(x.samples[i:i + 1, :n], x.lengths[i:i + 1]), x.template[i:i + 1],
+                   x.style[i:i + 1])[0] for i, n in enumerate(x.lengths)]
+    for got, want, t in zip(batch, alone, frames):
+        torch.testing.assert_close(got[:t], want, atol=1e-5, rtol=1e-5)
+    weight = model.motion_map.weight
+    masked = (batch * frame_mask(frames)[..., None, None]).square().sum()
+    got, = torch.autograd.grad(masked, weight)
+    want, = torch.autograd.grad(sum(a.square().sum() for a in alone), weight)
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_teacher_forcing_with_its_own_prediction_is_the_rollout(generator):
+    model, x = animator(layers=2), inputs(generator, 9000, 9000)
+    nn.init.zeros_(model.motion_map.bias)  # the rollout's first input has no motion map, teacher forcing's has
+    speech = model.encoder.extract(x.samples, x.lengths)
+    vertices = model(*speech, x.template, x.style)
+    forced = model.teacher_forced(*speech, x.template, x.style, vertices)
+    torch.testing.assert_close(forced, vertices, atol=1e-5, rtol=1e-5)
+
+
+def test_untrained_animator_rests(generator):
+    x = inputs(generator, 6000)
+    vertices = animator(trained=False).predict(x.samples, x.lengths, x.template, x.style)
+    assert torch.equal(vertices, x.template[:, None].expand_as(vertices))
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_a_frame_moves_with_its_own_sound(generator, fps):
+    # without attention over time in the encoder, a change of sound at 0.5 s first shows in the frame of that time
+    model = animator(fps, num_hidden_layers=0, feat_extract_norm="layer", num_conv_pos_embeddings=2)
+    x = inputs(generator, 16080)
+    before = model.predict(x.samples, x.lengths, x.template, x.style)
+    x.samples[:, 8000:] = torch.randn(1, 8080, generator=generator)
+    change = (model.predict(x.samples, x.lengths, x.template, x.style) - before).abs().amax((0, 2, 3))
+    first = int((change > 1e-5).nonzero()[0])
+    assert abs(first - 0.5 * fps) <= 2
+    assert (change[first:] > 1e-5).all()
+
+
+def test_a_mixture_of_styles_is_the_style_of_mixed_weights(generator):
+    model, x = animator(), inputs(generator, 6000)
+    mixture = torch.tensor([[0.2, 0.5, 0.3]])
+    mixed = model.predict(x.samples, x.lengths, x.template, mixture)
+    with torch.no_grad():
+        model.style_map.weight[:, 0] = model.style_map.weight @ mixture[0]
+    torch.testing.assert_close(model.predict(x.samples, x.lengths, x.template, x.style), mixed)
+
+
+def test_motion_goes_on_beyond_600_frames(generator):
+    decoder = AlignedDecoder(8, heads=2, layers=1, period=30).eval()
+    speech, first = torch.randn(1, 640, 1, 8, generator=generator), torch.zeros(1, 8)
+    with torch.no_grad():
+        states = decoder.rollout(first, speech, torch.sin)
+        torch.testing.assert_close(decoder.rollout(first, speech[:, :40], torch.sin), states[:, :40])
+        inputs = torch.cat((first[:, None], states[:, :-1].sin()), 1)
+        torch.testing.assert_close(decoder(inputs, speech), states, atol=1e-5, rtol=1e-5)
+
+
+def test_biases_and_positions():
+    assert head_slopes(4).tolist() == [2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8]
+    assert head_slopes(3).tolist() == [2 ** -4, 2 ** -8, 2 ** -2]  # the slopes of two heads, then the first of four
+    assert distance_bias(4, 3, 7)[0].tolist() == [0, 0, 0, -0.25, -0.25, -0.25, -0.5]
+    bias = causal_bias(4, 3, 7)
+    for i in range(7):
+        assert (bias[:, i, i + 1:] == -math.inf).all()
+        assert torch.equal(bias[:, i, :i + 1].flip(1), distance_bias(4, 3, i + 1))
+    table = periodic_positions(6, 5)
+    assert table.shape == (5, 6) and table[0].tolist() == [0, 1, 0, 1, 0, 1]
+    torch.testing.assert_close(table[3, 2], torch.tensor(math.sin(3 / 10000 ** (2 / 6))))
+    assert frame_mask(torch.tensor([1, 3])).tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_wrong_inputs_are_named(generator):
+    model, x = animator(), inputs(generator, 6000, 6000)
+    with pytest.raises(ValueError, match=r"template has shape \(2, 6, 3\), expected \(2, 7, 3\)"):
+        model.predict(x.samples, x.lengths, x.template[:, :6], x.style)
+    with pytest.raises(ValueError, match=r"style has shape \(2, 2\), expected \(2, 3\): this animator knows 3 styles"):
+        model.predict(x.samples, x.lengths, x.template, x.style[:, :2])
+    with pytest.raises(ValueError, match="1 speech features and 0 frames at 30 fps, expected at least one"):
+        model.predict(x.samples, torch.tensor([6000, 400]), x.template, x.style)
+    speech = model.encoder.extract(x.samples, x.lengths)
+    with pytest.raises(ValueError, match=r"motion has shape \(2, 3, 7, 3\)"):
+        model.teacher_forced(*speech, x.template, x.style, torch.zeros(2, 3, V, 3))
+    with pytest.raises(ValueError, match="width 16 does not divide into 3 heads"):
+        animator(heads=3)
+
+
+def test_published_weights_load_or_are_refused():
+    model = animator(layers=2)
+    weights = official_weights(model)
+    table = {"PPE.pe": torch.zeros(1, 625, WIDTH)}
+    loaded = FaceFormer.load_published(weights | table, fps=30, encoder=TINY)
+    assert (loaded.vertices, loaded.styles, len(loaded.decoder.layers), loaded.decoder.period) == (V, STYLES, 2, 30)
+    for a, b in zip(loaded.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+    norms = ("audio_encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original" + c for c in "01")
+    older = {k: v for k, v in weights.items() if "parametrizations" not in k}
+    older |= {f"audio_encoder.encoder.pos_conv_embed.conv.weight_{c}": weights[n] for c, n in zip("gv", norms)}
+    FaceFormer.load_published(older, fps=30, encoder=TINY)
+
+    nan = weights["vertice_map.bias"].detach().clone()
+    nan[3] = math.nan
+    faults = {"vertice_map.weight is missing": {k: v for k, v in weights.items() if k != "vertice_map.weight"},
+              "vertex_map.bias is missing": {k: v for k, v in weights.items() if k != "vertice_map_r.bias"},
+              "surplus is not a weight of FaceFormer": weights | {"surplus": nan},
+              "motion_map.bias holds values that are not finite": weights | {"vertice_map.bias": nan},
+              r"vertex_map.bias has shape \(9,\), expected \(21,\)": weights | {"vertice_map_r.bias": torch.zeros(9)}}
+    for message, faulty in faults.items():
+        with pytest.raises(ValueError, match=f"^biwi.pth: {message}( .and|,|$)"):
+            FaceFormer.load_published(faulty, fps=25, encoder=TINY, source="biwi.pth")
+
+
+def test_registry():
+    assert ANIMATORS["faceformer"] is FaceFormer
+    with pytest.raises(ValueError, match="'faceformer' is registered already"):
+        register("faceformer")(FaceFormer)

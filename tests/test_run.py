@@ -1,0 +1,74 @@
+import torch
+import pytest
+from torch import nn
+
+from avlib import run as runs
+from avlib.config import load
+from avlib.run import Run, load_weights, read_json, read_weights, write_atomic, write_weights
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_a_folder_belongs_to_one_configuration(results):
+    Run("a", load("smoke"))
+    Run("a", load("smoke", device="cuda"))          # where it runs is no part of what it is
+    with pytest.raises(ValueError, match="joint.epochs: 2 there, 7 asked for"):
+        Run("a", load("smoke", **{"joint.epochs": 7}))
+    with pytest.raises(ValueError, match="folder name"):
+        Run("../a", load("smoke"))
+
+
+def test_a_stage_is_finished_for_its_own_inputs_and_files_alone(results):
+    run = Run("a", load("smoke"))
+    key, other = run.key("config", 1), run.key("config", 2)
+    weights = write_weights(run.weights("x"), {"w": torch.ones(2)}, {})
+    assert run.finished("x", key) is None
+    run.finish("x", key, [weights], value=3)
+    assert run.finished("x", key)["value"] == 3 and run.finished("x", other) is None
+    weights.unlink()
+    assert run.finished("x", key) is None
+    with pytest.raises(ValueError, match="has not run yet"):
+        run.record("y")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "f.txt"
+    write_atomic(path, lambda p: p.write_text("old"))
+
+    def fail(p):
+        p.write_text("half")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, fail)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = write_weights(tmp_path / "w.safetensors", {"w": torch.randn(100)}, {"a": 1})
+    assert read_weights(path)[1] == {"a": 1}
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="w.safetensors: not a whole"):
+        read_weights(path)
+    (tmp_path / "r.json").write_text('{"a": [1, 2')
+    with pytest.raises(ValueError, match="r.json: not a whole"):
+        read_json(tmp_path / "r.json")
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        read_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda t: t.pop("bias"), "bias"), (lambda t: t.update(more=torch.ones(1)), "more"),
+    (lambda t: t.update(weight=torch.ones(2, 2)), "weight has shape"),
+    (lambda t: t["bias"].fill_(torch.nan), "bias holds values that are not finite")])
+def test_weights_of_another_model_are_refused(tmp_path, change, told):
+    tensors = nn.Linear(3, 2).state_dict()
+    change(tensors)
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    with pytest.raises(ValueError, match=f"w.safetensors: .*{told}"):
+        load_weights(module, write_weights(tmp_path / "w.safetensors", tensors, {}))
+    assert torch.equal(module.weight, before)
