@@ -215,19 +215,3 @@ class AlignedDecoder(nn.Module):
 
     def _placed(self, x: Tensor, frame: Tensor | int) -> Tensor:
         return F.dropout(x + self.positions[frame % self.period], self.dropout, self.training)
-
-
-def fill_weights(module: nn.Module, weights: dict[str, Tensor], source: str = "checkpoint"):
-    """Copies `weights` into `module`; ValueError names the first that is missing, unknown, misshapen or not finite."""
-    own = module.state_dict()
-    faults = [f"{name} is missing" for name in own if name not in weights]
-    faults += [f"{name} is not a weight of {type(module).__name__}" for name in weights if name not in own]
-    for name in (name for name in own if name in weights):
-        if weights[name].shape != own[name].shape:
-            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}")
-        elif not weights[name].isfinite().all():
-            faults.append(f"{name} holds values that are not finite")
-    if faults:
-        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ValueError(f"{source}: {faults[0]}{more}")
-    module.load_state_dict(weights)

@@ -1,6 +1,9 @@
 """The embedded corpus, made on the spot: espeak-ng speaks, the rig moves, the renderer films. No download."""
 import json
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +87,7 @@ class Maker:
         self.config, self.folder, self.rig = config, folder, Rig()
         self.people = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
-        camera = crop_camera(lips, config.crop, margin=0.32)
+        camera = crop_camera(lips, config.crop, margin=0.22)
         # a whole image of twice the crop, as the published crops sit in theirs
         self.camera = replace(camera, scale=camera.scale / 2, image_size=2 * config.crop,
                               rows=(config.crop // 2, 3 * config.crop // 2), columns=(config.crop // 2, 3 * config.crop // 2))
@@ -92,8 +95,8 @@ class Maker:
         self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera)
         taken, draw = set(), seeded(config.seed)
         counts = [("train", config.clips_2d), ("validation", config.validation_clips_2d),
-                  *((s, getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
-        self.texts = [(kind, sentences(count, draw, taken)) for kind, count in counts]
+                  *((f"3d {s}", getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
+        self.texts = {kind: sentences(count, draw, taken) for kind, count in counts}
 
     def strength(self, generator) -> float:
         return between(*self.config.strength, generator)
@@ -116,22 +119,32 @@ class Maker:
                 (said.speech * 32767).round().short()[:frames * SAMPLES_PER_FRAME])
 
     def shards(self) -> None:
-        for split, texts in self.texts[:2]:
-            for first in bar(range(0, len(texts), CLIPS_A_SHARD), f"2D {split}"):
-                path = self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors"
-                if path.exists():
-                    continue
-                made = [self.clip(f"{split}_{i:05d}", split, texts[i])
-                        for i in range(first, min(first + CLIPS_A_SHARD, len(texts)))]
-                utterances, videos, speeches = zip(*made)
-                tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
-                about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
-                write_atomic(path, lambda p: save_file(tensors, p, metadata=about))
+        """The 2D part, a process for each core."""
+        missing = [(path, split, first) for split in ("train", "validation")
+                   for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
+                   if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()]
+        workers = min(len(missing), os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count())
+        if workers <= 1:
+            for job in missing:
+                self.shard(*job)
+            return
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            for _ in bar(pool.map(self.shard, *zip(*missing)), "2D clips", len(missing)):
+                pass
+
+    def shard(self, path: Path, split: str, first: int) -> None:
+        texts = self.texts[split]
+        made = [self.clip(f"{split}_{i:05d}", split, texts[i]) for i in range(len(texts))[first:first + CLIPS_A_SHARD]]
+        utterances, videos, speeches = zip(*made)
+        tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
+        about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
+        write_atomic(path, lambda p: save_file(tensors, p, metadata=about))
 
     def scans(self) -> list[Utterance]:
         """The 3D part: every subject says sentences of its own, in its own voice and style."""
         made = []
-        for split, texts in self.texts[2:]:
+        for split in SUBJECTS:
+            texts = self.texts[f"3d {split}"]
             count = len(texts) // len(SUBJECTS[split])
             for n, text in enumerate(bar(texts, f"3D {split}")):
                 k, i = SUBJECTS[split][n // count], n % count

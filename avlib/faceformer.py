@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .animator import AlignedDecoder, Animator, fill_weights, register
+from .animator import AlignedDecoder, Animator, register
 from .audio import SpeechEncoder
+from .run import fill_weights
 
 # official name -> own, replaced in this order
 OFFICIAL_NAMES = {

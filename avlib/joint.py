@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from . import faceformer  # noqa: F401  registers itself
 from .animator import ANIMATORS, Animator, frame_mask
 from .audio import SpeechEncoder, normalise
 from .config import JointConfig

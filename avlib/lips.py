@@ -1,7 +1,6 @@
 """What a reader sees and hears: lip video from vertices, normalised crops and speech, and the augmentations of both."""
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
 from .render import Camera, Renderer

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-# A pixel centre this far outside an edge (as a barycentric, in units of the dtype's epsilon) still counts as inside,
-# so that rounding opens no crack between two faces that share the edge.
-EDGE_SLACK = 16
+from avlib.raster import antialias, face_neighbours, rasterise
+
 # PyTorch3D adds this to twice a face's signed area, in normalised device coordinates (image side 2), before it divides
 # by it: slivers darken a little and come a little nearer. Without it, the two differ by 1e-3 on small faces.
 AREA_EPSILON = 1e-8
 # Sums of area-weighted normals shorter than this, in the mesh's squared unit, stay short, as in the released renderer.
 NORMAL_FLOOR = 1e-6
-CANDIDATES = 1 << 18  # pairs of face and pixel tested at once
 CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once: memory, and what the cache holds
 
 
@@ -66,8 +64,8 @@ class Camera:
         return self.scale * self.image_size / 2
 
     def to_pixels(self, vertices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Vertices (3, ...) in pixels from the mesh's origin, y up -> column, row, distance; (0, 0) is the centre of the
-        crop's first pixel."""
+        """Vertices (3, ...) in pixels from the mesh's origin, y up -> column, row, distance from the camera; column
+        and row 0 are the centre of the crop's first pixel."""
         x, y, z = vertices
         middle, k = (self.image_size - 1) / 2, self.pixels_per_unit
         column = x + (middle - self.columns[0] - k * self.centre[0])
@@ -121,85 +119,19 @@ class Fragments:
     near: Tensor
 
 
-def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int],
-              epsilon: float = 0.0) -> Tensor:
-    """The nearest face at every pixel centre; of two equally near the lower index.
-
-    column, row, distance from the camera: (V, N) pixels. faces: (F, 3). epsilon: see AREA_EPSILON, pixels².
-    Returns (N, h, w) int64, -1 for none. Faces seen from behind count; those without area or with a NaN do not.
-    """
-    height, width = size
-    N, device = column.shape[1], column.device
-    nearest = torch.full((N * height * width,), torch.inf, dtype=torch.float64, device=device)
-    corners = [[axis.index_select(0, corner).flatten() for corner in faces.T] for axis in (column, row, distance)]
-
-    # Each face's box of pixel centres, inside the crop; faces that hold no centre go no further.
-    low, extent = [], []
-    for (a, b, c), limit in zip(corners, (width, height)):
-        first = torch.minimum(torch.minimum(a, b), c).ceil_().clamp_(min=0)
-        last = torch.maximum(torch.maximum(a, b), c).floor_().clamp_(max=limit - 1)
-        low.append(first)
-        extent.append(last.sub_(first))
-    kept = torch.minimum(*extent).ge_(0).nonzero().squeeze(1)
-
-    # Boxes of like size go together, so that their candidate pixels form one dense block.
-    sides, kinds = zip(*(_box_sides(limit, device) for limit in (width, height)))
-    across, down = (of_kind.index_select(0, e.index_select(0, kept).int()) for of_kind, e in zip(kinds, extent))
-    kind, order = (down * len(sides[0]) + across).sort(stable=True)
-    kept = kept.index_select(0, order)
-    kind, counts = (x.tolist() for x in torch.unique_consecutive(kind, return_counts=True))
-    boxes = [(sides[0][k % len(sides[0])], sides[1][k // len(sides[0])]) for k in kind]
-    (ax, bx, cx), (ay, by, cy), (az, bz, cz) = [[c.index_select(0, kept) for c in axis] for axis in corners]
-    fits = [torch.tensor(edge, dtype=column.dtype, device=device).repeat_interleave(
-        torch.tensor(counts, device=device), output_size=len(kept))
-        for edge in ([width - box[0] for box in boxes], [height - box[1] for box in boxes])]
-    x0, y0 = (torch.minimum(first.index_select(0, kept), fit) for first, fit in zip(low, fits))
-    ax, bx, cx, ay, by, cy = ax - x0, bx - x0, cx - x0, ay - y0, by - y0, cy - y0
-
-    # Two barycentrics and the distance as planes over the box: value, slope along columns, slope along rows.
-    area = (by - ay) * (cx - ax) - (bx - ax) * (cy - ay)  # doubled, positive seen from the front
-    area = area.where(area.abs() > 2 * epsilon, torch.nan)
-    u = [t / area for t in (by * cx - bx * cy, cy - by, bx - cx)]
-    v = [t / area for t in (cy * ax - cx * ay, ay - cy, cx - ax)]
-    scale = area / (area + epsilon)
-    far = [((az - cz) * s + (bz - cz) * t + r) * scale for s, t, r in zip(u, v, (cz, 0, 0))]
-    face = kept // N
-    pixel = (kept - face * N) * (height * width) + (y0 * width + x0).long()
-
-    slack = EDGE_SLACK * torch.finfo(column.dtype).eps
-    start = 0
-    for (across, down), count in zip(boxes, counts):
-        dx = torch.arange(across, dtype=column.dtype, device=device)[:, None]
-        dy = torch.arange(down, dtype=column.dtype, device=device)[:, None, None]
-        offset = (dy * width + dx).long()
-        end, step = start + count, max(1, CANDIDATES // (across * down))
-        for part in (slice(first, min(first + step, end)) for first in range(start, end, step)):
-            # (down, across, m) each
-            pu, pv, away = (torch.addcmul(torch.addcmul(at[part], right[part], dx), below[part], dy)
-                            for at, right, below in (u, v, far))
-            outside = torch.minimum(pu, pv).lt(-slack).logical_or_((pu + pv).le(1 + slack).logical_not_())
-            # The face goes into the low bits, which a float32's distance leaves free in float64: one minimum for both.
-            key = away.float().double().view(torch.int64).bitwise_or_(face[part]).view(torch.float64)
-            where = pixel[part] + offset
-            nearest.scatter_reduce_(0, where.view(-1), key.masked_fill_(outside, torch.inf).view(-1), "amin")
-        start = end
-    return (nearest.view(torch.int64) & (1 << 29) - 1).masked_fill_(nearest.isinf(), -1).view(N, height, width)
-
-
-def _box_sides(limit: int, device: torch.device) -> tuple[list[int], Tensor]:
-    """Box sides 1, 2, 3, 4, 6, 8, 12, 16, ... and last the limit; and which of them holds 1, 2, ..., limit pixels."""
-    sides = sorted({s for power in range(limit.bit_length()) for s in (1 << power, 3 << power >> 1) if s < limit} | {limit})
-    return sides, torch.bucketize(torch.arange(1, limit + 1), torch.tensor(sides)).short().to(device)
-
-
 def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tensor:
     """Area-weighted unit normals, (3, V, N) -> (3, V, N): each face's normal counts by its area at its three corners.
 
     floor: a sum of doubled areas below it, in the vertices' squared unit, is not stretched to unit length: where a
-    mesh folds onto itself the normals cancel, and what is left points nowhere."""
+    mesh folds onto itself the normals cancel, and what is left points nowhere. Faces with a NaN do not count."""
+    whole = None if vertices.detach().sum().isfinite() else vertices.detach().isfinite().all(0)
+    if whole is not None:
+        vertices = vertices.where(whole, 0)
     a, b, c = (vertices.index_select(1, corner) for corner in faces.T)
     (ux, uy, uz), (vx, vy, vz) = b - a, c - a
     face_normals = torch.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx])
+    if whole is not None:
+        face_normals = face_normals * whole[faces].all(1)
     normals = torch.zeros_like(vertices)
     for corner in faces.T:
         normals = normals.index_add(1, corner, face_normals)
@@ -207,41 +139,52 @@ def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tens
 
 
 class Renderer(nn.Module):
-    """Vertices to grey images of the camera's crop, differentiable in vertices and albedo.
+    """Vertices to grey images of the camera's crop, differentiable in vertices and albedo. On any device.
 
-    faces: (F, 3) vertex indices. albedo: one reflectance, or (V,) one per vertex.
+    faces: (F, 3) vertex indices. albedo: one reflectance, or (V,) one per vertex, in [0, 1].
+    supersampling: pixels averaged along each side of one pixel of the image.
+    antialias: blend pixels across silhouettes, which gives moving silhouettes, such as the mouth's opening, a gradient;
+    without it, as in the released renderer, coverage is hard and only shading has one.
     """
 
-    def __init__(self, faces: Tensor, camera: Camera, lights: Lights = Lights(), albedo: float | Tensor = 180 / 255):
+    def __init__(self, faces: Tensor, camera: Camera, lights: Lights = Lights(), albedo: float | Tensor = 180 / 255,
+                 supersampling: int = 1, antialias: bool = False):
         super().__init__()
-        if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
-            raise ValueError(f"Renderer: faces must be (F, 3) integers, got {tuple(faces.shape)} {faces.dtype}")
-        if len(faces) == 0 or faces.min() < 0:
-            raise ValueError(f"Renderer: needs faces with indices of 0 and more, got {len(faces)} faces")
-        self.camera, self.lights = camera, lights
+        if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces) or faces.min() < 0:
+            raise ValueError(f"Renderer: faces must be (F, 3) integers >= 0 with F >= 1, got {_told(faces)}")
+        directions = torch.tensor(lights.directions, dtype=torch.float64)
+        if directions.ndim != 2 or directions.shape[1] != 3:
+            raise ValueError(f"Renderer: light directions must be (L, 3), got {_told(directions)}")
+        self.camera, self.lights, self.supersampling = camera.finer(supersampling), lights, supersampling
         self.min_vertices = int(faces.max()) + 1
         self.register_buffer("faces", faces.long(), persistent=False)
-        self.register_buffer("albedo", torch.as_tensor(albedo), persistent=False)
-        self.register_buffer("directions", torch.tensor(lights.directions, dtype=torch.float64), persistent=False)
+        self.register_buffer("neighbours", face_neighbours(faces) if antialias else None, persistent=False)
+        self.register_buffer("albedo", torch.as_tensor(albedo, device=faces.device), persistent=False)
+        self.register_buffer("directions", directions.to(faces.device), persistent=False)
 
     def forward(self, vertices: Tensor, albedo: Tensor | None = None, directions: Tensor | None = None) -> Tensor:
-        """vertices: (..., V, 3), mesh unit. albedo: (V,) or (..., V), for the constructor's. directions: (..., L, 3)
-        lights of each mesh, for the constructor's. Returns (..., h, w) in [0, 1]."""
-        V = self._check(vertices, albedo, directions)
-        lead, (height, width) = vertices.shape[:-2], self.camera.size
+        """Images (..., h, w) in [0, 1] of vertices (..., V, 3), mesh unit, float32 or float64.
+
+        albedo: (V,) or (..., V), instead of the constructor's. directions: (L, 3) or (..., L, 3) from each mesh to its
+        lights, instead of the constructor's. Vertices that are not finite take their faces out of the picture.
+        """
+        albedo = self.albedo if albedo is None else albedo
+        self._check(vertices, albedo, directions)
+        (*lead, V, _), (height, width) = vertices.shape, self.camera.size
         meshes = vertices.reshape(-1, V, 3)
-        N = len(meshes)
-        per_vertex = self.albedo if albedo is None else albedo
-        if per_vertex.ndim:
-            per_vertex = per_vertex.to(vertices.dtype).expand(*lead, V).reshape(N, V)
+        if albedo.ndim:
+            albedo = albedo.expand(*lead, V).reshape(-1, V)
         if directions is not None:
-            directions = directions.to(vertices.dtype).expand(*lead, *directions.shape[-2:])
-            directions = directions.reshape(N, *directions.shape[-2:])
+            directions = directions.expand(*lead, *directions.shape[-2:]).reshape(-1, *directions.shape[-2:])
+        if not len(meshes):
+            return vertices.new_zeros(*lead, height // self.supersampling, width // self.supersampling)
         step = max(1, CHUNK_ELEMENTS // (len(self.faces) + 4 * height * width))
         parts = [x.split(step) if x is not None and x.ndim else itertools.repeat(x)
-                 for x in (meshes, per_vertex, directions)]
-        images = [self.shade(self.rasterise(part), *look) for part, *look in zip(*parts)]
-        return torch.cat(images).reshape(*lead, height, width) if N else vertices.new_zeros(*lead, height, width)
+                 for x in (meshes, albedo, directions)]
+        images = torch.cat([self.shade(self.rasterise(part), *look) for part, *look in zip(*parts)])
+        if self.supersampling > 1:
+            images = nn.functional.avg_pool2d(images[:, None], self.supersampling)[:, 0]
+        return images.view(*lead, *images.shape[1:])
 
     def rasterise(self, meshes: Tensor) -> Fragments:
         """What each pixel sees, for meshes (N, V, 3)."""
@@ -273,25 +216,32 @@ class Renderer(nn.Module):
         floor = NORMAL_FLOOR * self.camera.pixels_per_unit ** 2
         normals = vertex_normals(f.vertices, f.faces, floor).flatten(1).index_select(1, f.corners.flatten())
         normal = sum(n * w for n, w in zip(normals.view(3, 3, -1).unbind(1), f.barycentrics))  # (3, P), as it comes
-        lights = self.directions if directions is None else directions
-        lights = nn.functional.normalize(lights.to(normal.dtype), dim=-1)
-        if lights.ndim == 2:
-            cosines = lights @ normal
-        else:
-            frame = f.pixel // f.face[0].numel()
-            cosines = (lights.permute(2, 1, 0).index_select(2, frame) * normal[:, None]).sum(0)
+        lights = self.directions if directions is None else directions  # (L, 3) or (N, L, 3)
+        lights = nn.functional.normalize(lights.to(normal.dtype), dim=-1).movedim(-1, 0)[..., None]
+        if lights.ndim == 4:
+            lights = lights[..., 0].mT.index_select(2, f.pixel // f.face[0].numel())  # (3, L, P)
+        cosines = sum(light * n for light, n in zip(lights, normal))  # (L, P)
         shade = cosines.relu().mean(0) * self.lights.intensity
+        albedo = albedo.to(shade.dtype)
         if albedo.ndim:
             albedo = albedo.index_select(1, f.near).T.flatten().index_select(0, f.corners.flatten()).view(3, -1)
         colour = ((albedo * f.barycentrics).sum(0) * shade).clamp(0, 1)
-        return colour.new_zeros(f.face.numel()).index_copy(0, f.pixel, colour).view(f.face.shape)
+        image = colour.new_zeros(f.face.numel()).index_copy(0, f.pixel, colour).view(f.face.shape)
+        if self.neighbours is None:
+            return image
+        column, row, distance = (axis.flatten() for axis in self.camera.to_pixels(f.vertices))
+        depth = (distance.detach().index_select(0, f.corners.flatten()).view(3, -1) * f.barycentrics.detach()).sum(0)
+        depth = torch.full_like(image, torch.inf).flatten().index_copy(0, f.pixel, depth).view(f.face.shape)
+        place = self.faces.new_zeros(self.min_vertices)
+        place[f.near] = torch.arange(len(f.near), device=place.device)
+        return antialias(image, f.face, depth, torch.stack([column, row]), place[self.faces], self.neighbours)
 
     def _near(self, meshes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The part of the mesh that the crop of some frame can see.
 
         Returns the faces that reach the crop, (S,); the vertices of all faces that share a vertex with those, (V',);
         and those faces as (F', 3) indices into these vertices, the S first."""
-        k, (height, width), (x, y) = self.camera.pixels_per_unit, self.camera.size, self.camera.centre
+        (height, width), k = self.camera.size, self.camera.pixels_per_unit
         low, high = (edge.view(-1, 3) for edge in (meshes.flatten(1).amin(0), meshes.flatten(1).amax(0)))
         column, row, _ = self.camera.to_pixels(torch.stack([low, high]).permute(2, 0, 1) * k)
         beyond = [column[1] < 0, column[0] > width - 1, row[0] < 0, row[1] > height - 1]  # never so for a NaN
@@ -309,8 +259,23 @@ class Renderer(nn.Module):
         place = torch.cumsum(visible, 0) - 1
         return seen, near, place[faces]
 
-    def _check(self, vertices: Tensor, albedo: Tensor | None, directions: Tensor | None) -> int:
+    def _check(self, vertices: Tensor, albedo: Tensor, directions: Tensor | None):
         if vertices.ndim < 2 or vertices.shape[-1] != 3 or vertices.shape[-2] < self.min_vertices:
-            raise ValueError(f"Renderer: vertices must be (..., V, 3) with V >= {self.min_vertices}, "
-                             f"got {tuple(vertices.shape)}")
-        return vertices.shape[-2]
+            raise ValueError(f"Renderer: vertices must be (..., V, 3) with V >= {self.min_vertices} for these faces, "
+                             f"got {_told(vertices)}")
+        if vertices.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"Renderer: vertices must be float32 or float64, got {_told(vertices)}")
+        *lead, V, _ = vertices.shape
+        for name, x, end in (("faces", self.faces, None), ("albedo", albedo, (V,)), ("directions", directions, (-1, 3))):
+            if x is not None and x.device != vertices.device:
+                raise ValueError(f"Renderer: {name} on {x.device}, vertices on {vertices.device}")
+            if x is None or end is None or x.ndim == 0:
+                continue
+            own, tail = x.shape[:-len(end)], x.shape[-len(end):]
+            fits = len(own) <= len(lead) and all(a in (1, b) for a, b in zip(own[::-1], lead[::-1]))
+            if not fits or len(tail) < len(end) or any(want not in (-1, got) for want, got in zip(end, tail)):
+                raise ValueError(f"Renderer: {name} must be {end} or {(*lead, *end)}, got {_told(x)}")
+
+
+def _told(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {x.dtype}"

@@ -57,18 +57,26 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
         raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from None
 
 
-def load_weights(module: torch.nn.Module, path: Path) -> dict:
-    """Fills `module` from a checkpoint; returns its header. ValueError names the first tensor that does not fit."""
-    tensors, about = read_weights(path)
+def fill_weights(module: torch.nn.Module, weights: dict[str, torch.Tensor], source: str = "checkpoint"):
+    """Copies `weights` into `module`; ValueError names the first that is missing, unknown, misshapen or not finite."""
     own = module.state_dict()
-    if missing := sorted(own.keys() - tensors.keys()) or sorted(tensors.keys() - own.keys()):
-        raise ValueError(f"{path}: made for another model: {missing[0]} is not in both")
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}, the model {tuple(own[name].shape)}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinite values")
-    module.load_state_dict(tensors)
+    faults = [f"{name} is missing" for name in own if name not in weights]
+    faults += [f"{name} is not a weight of {type(module).__name__}" for name in weights if name not in own]
+    for name in (name for name in own if name in weights):
+        if weights[name].shape != own[name].shape:
+            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}")
+        elif not weights[name].isfinite().all():
+            faults.append(f"{name} holds values that are not finite")
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        raise ValueError(f"{source}: {faults[0]}{more}")
+    module.load_state_dict(weights)
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> dict:
+    """Fills `module` from a checkpoint; returns its header."""
+    tensors, about = read_weights(path)
+    fill_weights(module, tensors, str(path))
     return about
 
 

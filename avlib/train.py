@@ -20,9 +20,9 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def bar(things, text: str):
+def bar(things, text: str, total: int | None = None):
     """A progress bar with the time left where somebody watches; nothing where a log is written."""
-    return tqdm(things, desc=text, leave=False, disable=HEADLESS)
+    return tqdm(things, desc=text, total=total, leave=False, disable=HEADLESS)
 
 
 def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generator) -> list[list[int]]:

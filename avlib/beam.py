@@ -1,0 +1,241 @@
+"""The expert's attention decoder, and its joint CTC/attention beam search over whole batches.
+
+Facts of Auto-AVSR's search that its scores depend on (ESPnet's batched beam search, Watanabe et al. 2017):
+* Only the decoder's 1.5 x beam best tokens of each hypothesis, and the end, get a CTC score; all others are ruled out,
+  and so is the blank. Nothing is ruled out where that is the whole vocabulary or CTC alone decides.
+* A hypothesis scores the sum of its tokens' weighted log-probabilities, the end's included; length is not normalised.
+* As many tokens as there are frames is the limit. What is unfinished then ends there, unpaid: the end adds no score.
+* The search stops early once each of the lengths ended two to four tokens ago has a best score more than 10 below
+  the best of all.
+"""
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLANK = 0
+RULED_OUT = -1e10  # log-probability of the impossible; finite, so that sums and differences of such scores are
+STOP_MARGIN = -10.0
+
+
+class Hypothesis(NamedTuple):
+    """Token ids without start and end, and their log-probability under the weights of the search."""
+    tokens: list[int]
+    score: float
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """(N,) -> (N, width), sine and cosine interleaved. Vaswani et al. 2017, section 3.5."""
+    rates = torch.exp(torch.arange(0, width, 2, device=positions.device) * (-math.log(10000.0) / width))
+    angles = positions[:, None] * rates
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with its four maps apart, so that keys and values can be kept."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} does not divide into {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, heads, T, D / heads)"""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, causal: bool = False
+               ) -> Tensor:
+        """Split queries, keys and values -> (B, T, D). bias: added to the scores, or True where a key may be seen."""
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal,
+                                                 dropout_p=self.dropout * self.training)
+        return self.out(context.transpose(1, 2).flatten(-2))
+
+
+class FeedForward(nn.Sequential):
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm transformer decoder layer over W token sequences for each item's one memory."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.self_attention, self.cross_attention = (Attention(width, heads, dropout) for _ in range(2))
+        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.self_norm, self.cross_norm, self.feedforward_norm = (nn.LayerNorm(width, eps=1e-12) for _ in range(3))
+        self.drop = nn.Dropout(dropout)
+
+    def memory(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, T, d) of the features (B, T, D), the same for every token."""
+        cross = self.cross_attention
+        return cross.split(cross.key(features)), cross.split(cross.value(features))
+
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None = None
+                ) -> tuple[Tensor, Tensor]:
+        """x: (B, W, L, D), all tokens, or the next one beside `past`; mask: (B, 1, 1, T), True at the memory's own
+        frames; past: keys and values of the tokens before. Returns the state and `past` (B, W, L, 2 D) with these."""
+        own, cross = self.self_attention, self.cross_attention
+        normed = self.self_norm(x)
+        new = torch.cat((own.key(normed), own.value(normed)), -1)
+        kept = new if past is None else torch.cat((past, new), 2)
+        key, value = kept.flatten(0, 1).chunk(2, -1)
+        context = own.attend(own.split(own.query(normed).flatten(0, 1)), own.split(key), own.split(value),
+                             causal=past is None)
+        x = x + self.drop(context.unflatten(0, x.shape[:2]))
+        query = cross.split(cross.query(self.cross_norm(x)).flatten(1, 2))
+        x = x + self.drop(cross.attend(query, *memory, mask).unflatten(1, x.shape[1:3]))
+        return x + self.drop(self.feedforward(self.feedforward_norm(x))), kept
+
+
+class Decoder(nn.Module):
+    """Transformer decoder: the next token, given the tokens before it and an utterance's features."""
+
+    def __init__(self, vocabulary: int, width: int, heads: int, feedforward: int, layers: int, dropout: float):
+        super().__init__()
+        self.width = width
+        self.embed = nn.Embedding(vocabulary, width)
+        # scaled by sqrt(width) below, tokens then weigh as much as positions; published: 1, which drowns positions
+        nn.init.normal_(self.embed.weight, std=width ** -0.5)
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.out = nn.Linear(width, vocabulary)
+        self.drop = nn.Dropout(dropout)
+
+    def memory(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [layer.memory(features) for layer in self.layers]
+
+    def forward(self, tokens: Tensor, memory: list[tuple[Tensor, Tensor]], mask: Tensor,
+                pasts: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """tokens: (B, W, L) from the start on, or the next ones (B, W, 1) beside `pasts`; memory, of features (B, T,
+        D); mask: (B, T), True at an utterance's own frames. Returns logits (B, W, L, vocabulary) and new pasts."""
+        before = pasts[0].shape[2] if pasts else 0
+        positions = torch.arange(before, before + tokens.shape[-1], device=tokens.device)
+        x = self.embed(tokens) * self.width ** 0.5
+        x = self.drop(x + sinusoids(positions, self.width).to(x))
+        kept = []
+        for n, layer in enumerate(self.layers):
+            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None)
+            kept.append(past)
+        return self.out(self.norm(x)), kept
+
+
+class PrefixScorer:
+    """log P(the transcript begins with this prefix | CTC), for every hypothesis and every next token at once.
+
+    Watanabe et al. 2017, algorithm 2, without its loop over frames. A prefix is carried as two forward variables over
+    frames, ending in its last token or in a blank. For the next token only the latter matter, so all tokens are
+    scored by one product, and only the survivors' variables are built, as cumulative sums. float64 throughout.
+    """
+
+    def __init__(self, log_probs: Tensor, lengths: Tensor):
+        """log_probs: (B, T, vocabulary), natural logarithms; lengths: (B,) frames."""
+        padding = torch.arange(log_probs.shape[1], device=lengths.device) >= lengths[:, None]
+        emitted = log_probs.double().masked_fill(padding[..., None], RULED_OUT)
+        emitted[..., BLANK].masked_fill_(padding, 0.0)  # blanks for certain, so the last frame knows the end
+        self.emitted, self.probs = emitted, emitted.exp()
+        self.token = torch.full_like(lengths[:, None], -1)  # of the empty prefix
+        self.score = emitted.new_zeros(len(lengths), 1)
+        # forward variables (B, W, 1 + T), from before the first frame on
+        self.in_blank = F.pad(emitted[..., BLANK].cumsum(1), (1, 0))[:, None]
+        self.in_token = torch.full_like(self.in_blank, -math.inf)
+
+    def select(self, items: Tensor):
+        """Keeps these items of the batch."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor[items])
+
+    def next_scores(self) -> Tensor:
+        """(B, W, vocabulary): each prefix extended by each token; in the last column, ended as it is."""
+        ended = torch.logaddexp(self.in_token, self.in_blank)
+        before = ended[..., :-1]
+        peak = before.amax(-1, keepdim=True).clamp_min(RULED_OUT)
+        scores = ((before - peak).exp() @ self.probs).log() + peak
+        again = self.token.clamp_min(0)[..., None]  # a token repeated is another one only after a blank
+        scores.scatter_(-1, again, (self.in_blank[..., :-1] + self._emissions(again[..., 0])).logsumexp(-1, True))
+        scores[..., BLANK] = RULED_OUT
+        scores[..., -1] = ended[..., -1]
+        return scores.clamp_min(RULED_OUT)
+
+    def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor):
+        """parents: (B, W), which prefixes live on, each extended by its token (B, W) to its prefix score (B, W)."""
+        index = parents[..., None].expand(-1, -1, self.in_blank.shape[-1])
+        in_token, in_blank = self.in_token.gather(1, index), self.in_blank.gather(1, index)
+        repeated = (tokens == self.token.gather(1, parents))[..., None]
+        ready = torch.where(repeated, in_blank, torch.logaddexp(in_token, in_blank))[..., :-1]
+        never = torch.full_like(ready[..., :1], -math.inf)
+        self.in_token = torch.cat((never, self._accumulate(ready, self._emissions(tokens))), -1)
+        self.in_blank = torch.cat((never, self._accumulate(self.in_token[..., :-1], self.emitted[:, None, :, BLANK])), -1)
+        self.token, self.score = tokens, scores
+
+    def _emissions(self, tokens: Tensor) -> Tensor:
+        """(B, W) -> (B, W, T)"""
+        return self.emitted.transpose(1, 2).gather(1, tokens[..., None].expand(-1, -1, self.emitted.shape[1]))
+
+    @staticmethod
+    def _accumulate(entering: Tensor, emitted: Tensor) -> Tensor:
+        """x[t] = log(exp x[t-1] + exp entering[t]) + emitted[t], in closed form."""
+        path = emitted.cumsum(-1)
+        return path + (entering - (path - emitted)).logcumsumexp(-1)
+
+
+@torch.no_grad()
+def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: Tensor, beam: int, ctc_weight: float,
+                length_bonus: float = 0.0) -> list[Hypothesis]:
+    """The best hypothesis of each utterance; a batch gives what its items give alone.
+
+    features: (B, T, D) that the decoder attends to; lengths: (B,) frames; log_probs: of CTC, (B, T, vocabulary);
+    ctc_weight: of CTC, in [0, 1], the decoder has the rest; length_bonus: added for every token.
+    """
+    batch, frames, vocabulary = log_probs.shape
+    end, device = vocabulary - 1, features.device
+    considered = int(1.5 * beam) if ctc_weight < 1 else vocabulary
+    mask = torch.arange(frames, device=device) < lengths[:, None]
+    memory, prefixes, pasts = decoder.memory(features), PrefixScorer(log_probs, lengths), None
+    items = torch.arange(batch, device=device)  # still searched, as rows of the results below
+    best = torch.full((batch,), -math.inf, dtype=torch.double, device=device)
+    best_tokens = torch.full((batch, frames + 1), end, device=device)
+    ended = best.repeat(frames, 1)  # best score that ended at each step
+    tokens = torch.full((batch, 1, 1), end, device=device)
+    running = prefixes.score
+    for step in range(frames):
+        logits, pasts = decoder(tokens[..., -1:], memory, mask, pasts)
+        decoded, prefix = logits[:, :, 0].double().log_softmax(-1), prefixes.next_scores()
+        if considered < vocabulary:
+            ruled_out = torch.ones_like(prefix, dtype=torch.bool)
+            ruled_out.scatter_(-1, decoded.topk(considered).indices, False)
+            ruled_out[..., end] = False
+            prefix = prefix.masked_fill(ruled_out, RULED_OUT)
+        scores = (1 - ctc_weight) * decoded + ctc_weight * (prefix - prefixes.score[..., None]) + length_bonus
+        scores = (running[..., None] + scores).flatten(1)
+        running, chosen = scores.topk(min(beam, scores.shape[1]))
+        parents, new = chosen // vocabulary, chosen % vocabulary
+        prefixes.extend(parents, new, prefix.flatten(1).gather(1, chosen))
+        rows = torch.arange(len(items), device=device)[:, None]
+        tokens = torch.cat((tokens[rows, parents], new[..., None]), -1)
+        pasts = [past[rows, parents] for past in pasts]
+
+        last = lengths == step + 1
+        ends = (new == end) | last[:, None]
+        score, which = running.masked_fill(~ends, -math.inf).max(1)
+        ended[step, items] = score
+        better = score > best[items]
+        best[items] = best[items].maximum(score)
+        best_tokens[items[better], :step + 1] = tokens[better, which[better], 1:]
+        best_tokens[items[better], step + 1:] = end
+        running = running.masked_fill(ends, -math.inf)
+        late = ended[max(step - 4, 0):max(step - 1, 0), items]  # ended two to four tokens ago
+        stop = ((late > -math.inf) & (late - best[items] < STOP_MARGIN)).sum(0) == 3
+        going = ~(stop | last | (running == -math.inf).all(1))
+        if not going.all():
+            items, lengths, mask, running, tokens = (x[going] for x in (items, lengths, mask, running, tokens))
+            memory = [(key[going], value[going]) for key, value in memory]
+            pasts = [past[going] for past in pasts]
+            prefixes.select(going)
+            if not len(items):
+                break
+    return [Hypothesis([t for t in row if t != end], score) for row, score in zip(best_tokens.tolist(), best.tolist())]

@@ -1,0 +1,443 @@
+"""The lip-reading expert: Auto-AVSR's audio-visual, video or audio reader, at any size (Ma et al. 2023).
+
+All work that concerns one frame is done on valid frames only, packed into rows, and no convolution sees across an
+utterance's ends. So padding costs next to nothing, changes no output, and stays out of the batch statistics.
+
+Facts of the published model that its numbers depend on:
+* Layer norms have eps 1e-12; features are scaled by sqrt(width) before the Conformer, without a norm; positions are
+  relative in the Conformer, absolute in the decoder.
+* Both feed-forwards of a Conformer layer use ReLU and count half; the convolution module and the front-ends use SiLU.
+* Fusion is frame by frame: linear, batch norm, ReLU, linear, on the concatenation video, audio.
+* The CTC loss is a sum over tokens and frames, the attention loss one over tokens, end included: both are divided by
+  the batch size, not by lengths. An utterance with more tokens than its frames can hold has a CTC loss of zero.
+* The attention loss is the Kullback-Leibler divergence from the smoothed target, which has smoothing / (vocabulary - 1)
+  at every wrong token: perfect confidence in the right one costs more than zero.
+* Published, padding is not masked in convolutions: it leaks into the last frames of shorter items. `encode(...,
+  leak_padding=True)` reproduces that.
+"""
+import math
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .animator import frame_mask
+from .beam import BLANK, Attention, Decoder, FeedForward, Hypothesis, beam_search, sinusoids
+from .run import fill_weights
+
+SAMPLES_PER_FRAME = 640  # 16 kHz speech beside 25 fps video
+
+
+class Packing:
+    """Where the valid frames of a padded batch lie."""
+
+    def __init__(self, lengths: Tensor, frames: int):
+        self.mask = frame_mask(lengths, frames)  # (B, T)
+        self.index = self.mask.flatten().nonzero().squeeze(-1)  # (N,)
+        self.seams = lengths.cumsum(0)[:-1]  # rows at which the second and later items begin
+        self.full = len(self.index) == self.mask.numel()
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(B, T, ...) -> (N, ...)"""
+        return x.flatten(0, 1) if self.full else x.flatten(0, 1).index_select(0, self.index)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """(N, ...) -> (B, T, ...), zero in the padding"""
+        if not self.full:
+            rows = rows.new_zeros(self.mask.numel(), *rows.shape[1:]).index_copy(0, self.index, rows)
+        return rows.unflatten(0, self.mask.shape)
+
+
+class FrameConv(nn.Conv2d):
+    """Convolution within each frame, (N, C, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+    def forward(self, x: Tensor, seams: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class SeamedConvolution(torch.autograd.Function):
+    """Kernel-3 convolution over (1, C, 1, N), less what crosses the seams.
+
+    One convolution over all, then a correction of a few columns, in both directions: autograd would pass over the
+    whole of x once more for them.
+    """
+
+    @staticmethod
+    def crossings(seams: Tensor, stride: int) -> list[tuple[int, Tensor, Tensor]]:
+        """Kernel tap, output columns and input columns of each unwanted product."""
+        backward = [(0, seams // stride, seams - 1)]
+        return backward if stride == 2 else backward + [(2, seams - 1, seams)]
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, seams: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, seams)
+        ctx.stride = stride
+        out = F.conv2d(x, weight.unsqueeze(2), None, (1, stride), (0, 1))
+        for tap, to, source in SeamedConvolution.crossings(seams, stride):
+            out[0, :, 0][:, to] -= weight[..., tap] @ x[0, :, 0][:, source]
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        x, weight, seams = ctx.saved_tensors
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight.unsqueeze(2), None, [1, ctx.stride], [0, 1], [1, 1], False, [0, 0], 1,
+            [*ctx.needs_input_grad[:2], False])
+        for tap, to, source in SeamedConvolution.crossings(seams, ctx.stride):
+            if grad_x is not None:
+                grad_x[0, :, 0][:, source] -= weight[..., tap].T @ grad[0, :, 0][:, to]
+            if grad_weight is not None:
+                grad_weight[..., 0, tap] -= grad[0, :, 0][:, to] @ x[0, :, 0][:, source].T
+        return grad_x, None if grad_weight is None else grad_weight.squeeze(2), None, None
+
+
+class TimeConv(nn.Conv1d):
+    """Convolution over time of utterances laid end to end, (1, C, 1, N); zeros, not neighbours, beyond their ends."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+    def forward(self, x: Tensor, seams: Tensor) -> Tensor:
+        """seams: (B - 1,), where in x the second and later utterances begin, multiples of the stride."""
+        if self.kernel_size == (1,) or not len(seams):
+            return F.conv2d(x, self.weight.unsqueeze(2), None, (1, *self.stride), (0, *self.padding))
+        weight, device = self.weight, x.device.type
+        if torch.is_autocast_enabled(device):
+            x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
+        return SeamedConvolution.apply(x, weight, self.stride[0], seams)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, conv: type, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride > 1:
+            self.downsample = nn.ModuleList((conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)))
+        self.stride = stride
+
+    def forward(self, x: Tensor, seams: Tensor) -> Tensor:
+        out = F.silu(self.bn1(self.conv1(x, seams)))
+        out = self.bn2(self.conv2(out, seams // self.stride))
+        if self.downsample is not None:
+            x = self.downsample[1](self.downsample[0](x, seams))
+        return F.silu(out + x)
+
+
+class ResNet18(nn.Module):
+    """The four stages of a ResNet-18, (N, C, H, W) -> (N, 8 C, H / 8, W / 8), with torchvision's names."""
+
+    def __init__(self, conv: type, width: int):
+        super().__init__()
+        for n in range(4):
+            outputs = width << n
+            inputs, stride = (outputs // 2, 2) if n else (width, 1)
+            self.add_module(f"layer{n + 1}", nn.ModuleList((ResidualBlock(conv, inputs, outputs, stride),
+                                                            ResidualBlock(conv, outputs, outputs, 1))))
+
+    def forward(self, x: Tensor, seams: Tensor) -> Tensor:
+        for stage in self.children():
+            for block in stage:
+                x = block(x, seams)
+                seams = seams // block.stride
+        return x
+
+
+class VideoFrontEnd(nn.Module):
+    """Five frames of video -> 8 x width features of the middle one."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.stem = nn.Conv3d(1, width, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        self.trunk = ResNet18(FrameConv, width)
+
+    def forward(self, video: Tensor, valid: Packing) -> Tensor:
+        """video: (B, T, H, W) -> (N, 8 width)"""
+        frames, reach = video.shape[1], self.stem.padding[0]
+        video = video.masked_fill(~valid.mask[..., None, None], 0.0)
+        padded = F.pad(video, (0, 0, 0, 0, reach, reach))
+        # a convolution over five frames of one channel is one over a frame of five channels, and that is faster
+        windows = torch.stack([padded[:, k:k + frames] for k in range(2 * reach + 1)], -1)
+        x = valid.pack(windows).permute(0, 3, 1, 2)  # (N, 5, H, W), channels last in memory
+        x = F.conv2d(x, self.stem.weight.squeeze(1), None, self.stem.stride[1:], self.stem.padding[1:])
+        x = F.max_pool2d(F.silu(self.stem_norm(x)), 3, 2, 1)
+        return self.trunk(x, valid.seams).mean((2, 3))
+
+
+class AudioFrontEnd(nn.Module):
+    """Speech at 16 kHz -> 8 x width features a video frame: a stem at 4 kHz, a trunk down to 500 Hz, averages of 20."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.stem = nn.Conv1d(1, width, 80, 4, 38, bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        self.trunk = ResNet18(TimeConv, width)
+
+    def forward(self, audio: Tensor, valid: Packing) -> Tensor:
+        """audio: (B, T * 640) -> (N, 8 width)"""
+        (batch, frames), stride, width = valid.mask.shape, self.stem.stride[0], len(self.stem.weight)
+        audio = audio.unflatten(1, (frames, -1)).masked_fill(~valid.mask[..., None], 0.0)
+        # a stride of four samples is a stride of one in groups of four
+        groups = F.pad(audio.flatten(1), self.stem.padding * 2).unflatten(1, (-1, 1, stride))
+        weight = self.stem.weight.view(width, 1, -1, stride).permute(0, 3, 2, 1)
+        x = F.conv2d(groups.permute(0, 3, 1, 2), weight)  # (B, width, T * 160, 1)
+        rows = valid.pack(x.permute(0, 2, 3, 1).reshape(batch, frames, -1, width))
+        per_frame = rows.shape[1]
+        x = rows.reshape(1, 1, -1, width).permute(0, 3, 1, 2)  # (1, width, 1, N * 160), channels last in memory
+        x = self.trunk(F.silu(self.stem_norm(x)), valid.seams * per_frame)
+        return x.permute(0, 2, 3, 1).reshape(len(rows), -1, x.shape[1]).mean(1)
+
+
+class RelativeAttention(Attention):
+    """Self-attention whose scores see how far apart two frames are. Dai et al. 2019, section 3.3."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__(width, heads, dropout)
+        self.distance = nn.Linear(width, width, bias=False)
+        self.content_bias, self.distance_bias = (nn.Parameter(torch.empty(heads, width // heads)) for _ in range(2))
+        for bias in (self.content_bias, self.distance_bias):
+            nn.init.xavier_uniform_(bias)
+
+    def forward(self, rows: Tensor, distances: Tensor, valid: Packing, keys: Tensor) -> Tensor:
+        """rows: (N, D); distances: (2 T, D), encoded T - 1, ..., -T; keys: (B, 1, 1, T), True where a frame may be
+        seen. Returns (N, D)."""
+        query, key, value = (self.split(valid.unpack(f(rows))) for f in (self.query, self.key, self.value))
+        frames, scale = query.shape[2], query.shape[-1] ** -0.5
+        scores = (query + self.distance_bias[:, None]) @ self.split(self.distance(distances)[None]).transpose(-1, -2)
+        # row i needs the distances i, i - 1, ...: rows laid end to end and cut one shorter shift by one each
+        scores = scores.flatten(-2)[..., frames - 1:-1].unflatten(-1, (frames, -1))[..., :frames]
+        bias = (scores * scale).masked_fill(~keys, -math.inf)
+        return valid.pack(self.attend(query + self.content_bias[:, None], key, value, bias))
+
+
+class ConvolutionModule(nn.Module):
+    """Gate, convolution over time, batch norm. Gulati et al. 2020."""
+
+    def __init__(self, width: int, kernel: int):
+        super().__init__()
+        self.gate, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.depthwise, self.norm = nn.Conv1d(width, width, kernel, groups=width), nn.BatchNorm1d(width)
+
+    def forward(self, rows: Tensor, valid: Packing) -> Tensor:
+        x = valid.unpack(F.glu(self.gate(rows))).transpose(1, 2).unsqueeze(2)  # (B, D, 1, T), channels last in memory
+        conv = self.depthwise
+        x = F.conv2d(x, conv.weight.unsqueeze(2), conv.bias, padding=(0, conv.kernel_size[0] // 2), groups=conv.groups)
+        return self.out(F.silu(self.norm(valid.pack(x.squeeze(2).transpose(1, 2)))))
+
+
+class ConformerLayer(nn.Module):
+    """Half a feed-forward, attention, convolution, half a feed-forward, norm. Gulati et al. 2020, section 2."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, kernel: int, dropout: float):
+        super().__init__()
+        self.feedforward_before, self.feedforward_after = (FeedForward(width, feedforward, dropout) for _ in range(2))
+        self.attention, self.convolution = RelativeAttention(width, heads, dropout), ConvolutionModule(width, kernel)
+        self.before_norm, self.attention_norm, self.convolution_norm, self.after_norm, self.norm = (
+            nn.LayerNorm(width, eps=1e-12) for _ in range(5))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, rows: Tensor, distances: Tensor, valid: Packing, keys: Tensor) -> Tensor:
+        rows = rows + 0.5 * self.drop(self.feedforward_before(self.before_norm(rows)))
+        rows = rows + self.drop(self.attention(self.attention_norm(rows), distances, valid, keys))
+        rows = rows + self.drop(self.convolution(self.convolution_norm(rows), valid))
+        rows = rows + 0.5 * self.drop(self.feedforward_after(self.after_norm(rows)))
+        return self.norm(rows)
+
+
+class Encoder(nn.Module):
+    """One stream's front-end and Conformer."""
+
+    def __init__(self, frontend: nn.Module, frontend_width: int, width: int, heads: int, feedforward: int, layers: int,
+                 kernel: int, dropout: float):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}, expected an odd number of frames")
+        self.frontend, self.embed = frontend, nn.Linear(8 * frontend_width, width)
+        self.layers = nn.ModuleList(ConformerLayer(width, heads, feedforward, kernel, dropout) for _ in range(layers))
+        self.norm, self.drop = nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Packing, keys: Tensor) -> Tensor:
+        """x: video (B, T, H, W) or audio (B, T * 640) -> (N, D)"""
+        rows = self.embed(self.frontend(x, valid))
+        frames, width = valid.mask.shape[1], rows.shape[-1]
+        distances = self.drop(sinusoids(torch.arange(frames - 1, -frames - 1, -1, device=x.device), width).to(rows))
+        rows = self.drop(rows * width ** 0.5)
+        for layer in self.layers:
+            rows = layer(rows, distances, valid, keys)
+        return self.norm(rows)
+
+
+class Fusion(nn.Module):
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.expand, self.norm, self.out = nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, outputs)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.out(self.norm(self.expand(rows)).relu())
+
+
+class Expert(nn.Module):
+    """Reads what is said off lips, speech or both: token ids with 0 = CTC blank and the last = start and end."""
+
+    def __init__(self, vocabulary: int, modalities: tuple = ("audio", "video"), width: int = 768, heads: int = 12,
+                 feedforward: int = 3072, layers: int = 12, kernel: int = 31, decoder_layers: int = 6,
+                 decoder_width: int | None = None, decoder_heads: int | None = None,
+                 decoder_feedforward: int | None = None, fusion: int = 8192, frontend_width: int = 64,
+                 dropout: float = 0.1, label_smoothing: float = 0.1, audio: dict | None = None):
+        """The defaults are the published sizes. kernel: frames; frontend_width: channels of the stems, the trunks end
+        with eight times as many; decoder_*: as the encoder's unless given; audio: sizes in which the audio encoder
+        differs from the video encoder (width, heads, feedforward, layers, kernel, frontend_width)."""
+        super().__init__()
+        if not modalities or set(modalities) - {"audio", "video"}:
+            raise ValueError(f"modalities are {modalities}, expected audio, video or both")
+        self.vocabulary, self.modalities, self.label_smoothing = vocabulary, tuple(modalities), label_smoothing
+        sizes = dict(frontend_width=frontend_width, width=width, heads=heads, feedforward=feedforward, layers=layers,
+                     kernel=kernel, dropout=dropout)
+        self.encoders = nn.ModuleDict()
+        if "video" in modalities:
+            self.encoders["video"] = Encoder(VideoFrontEnd(frontend_width), **sizes)
+        if "audio" in modalities:
+            audio = sizes | (audio or {})
+            self.encoders["audio"] = Encoder(AudioFrontEnd(audio["frontend_width"]), **audio)
+        if len(self.encoders) == 2:
+            self.fusion = Fusion(width + audio["width"], fusion, width)
+        decoder_width = decoder_width or width
+        self.ctc = nn.Linear(width, vocabulary)
+        self.memory = nn.Linear(width, decoder_width) if decoder_width != width else nn.Identity()
+        self.decoder = Decoder(vocabulary, decoder_width, decoder_heads or heads, decoder_feedforward or feedforward,
+                               decoder_layers, dropout)
+        self.drop = nn.Dropout(dropout)
+
+    def encode(self, video: Tensor | None, audio: Tensor | None, lengths: Tensor, leak_padding: bool = False) -> Tensor:
+        """video: (B, T, H, W), grey, normalised (Auto-AVSR: mean 0.421, standard deviation 0.165), 25 fps; audio:
+        (B, T * 640) at 16 kHz, normalised over the utterance; lengths: (B,) frames. A stream that is no modality of
+        this expert must be None. Returns features (B, T, D), zero in the padding.
+
+        leak_padding: let convolutions see what lies in the padding, as published.
+        """
+        streams = {name: x for name, x in (("video", video), ("audio", audio)) if x is not None}
+        if set(streams) != set(self.modalities):
+            raise ValueError(f"got {' and '.join(streams) or 'no stream'}, expected {' and '.join(self.modalities)}")
+        frames = video.shape[1] if video is not None else audio.shape[-1] // SAMPLES_PER_FRAME
+        for name, x in streams.items():
+            expected = ("B", frames, "H", "W") if name == "video" else ("B", frames * SAMPLES_PER_FRAME)
+            if x.ndim != len(expected) or len(x) != len(lengths) or x.shape[1] != expected[1]:
+                raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {expected} with B = {len(lengths)}")
+        if lengths.min() < 1 or lengths.max() > frames:
+            raise ValueError(f"lengths are {lengths.tolist()}, expected 1 to {frames} frames")
+        valid = Packing(torch.full_like(lengths, frames) if leak_padding else lengths, frames)
+        keys = frame_mask(lengths, frames)[:, None, None]
+        rows = [encoder(streams[name], valid, keys) for name, encoder in self.encoders.items()]
+        return valid.unpack(self.fusion(torch.cat(rows, -1)) if len(rows) == 2 else rows[0])
+
+    def ctc_log_probs(self, features: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, vocabulary), natural logarithms"""
+        return self.ctc(self.drop(features)).float().log_softmax(-1)
+
+    def losses(self, features: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> dict[str, Tensor]:
+        """features: (B, T, D); lengths: (B,) frames; tokens: (B, L), padded with anything; token_lengths: (B,).
+
+        Returns scalars: "ctc" and "attention", in nats an utterance, and "accuracy" of the decoder's next tokens,
+        which has no gradient.
+        """
+        given, end = frame_mask(token_lengths, tokens.shape[1]), self.vocabulary - 1
+        if ((tokens <= BLANK) | (tokens >= end))[given].any():
+            raise ValueError(f"tokens lie in {tokens[given].min()}..{tokens[given].max()}, expected 1..{end - 1}")
+        tokens = tokens.masked_fill(~given, end)
+        ctc = F.ctc_loss(self.ctc_log_probs(features).transpose(0, 1), tokens, lengths, token_lengths, BLANK, "sum",
+                         zero_infinity=True)
+        heard = F.pad(tokens, (1, 0), value=end)
+        wanted = F.pad(tokens, (0, 1), value=end).masked_fill(~frame_mask(token_lengths + 1, tokens.shape[1] + 1), -1)
+        memory = self.decoder.memory(self.memory(features))
+        logits, _ = self.decoder(heard[:, None], memory, frame_mask(lengths, features.shape[1]))
+        logits = logits[:, 0].float()
+        # torch spreads its smoothing over all tokens, the right one included
+        wrong = self.label_smoothing / (self.vocabulary - 1)
+        surprise = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=-1, reduction="sum",
+                                   label_smoothing=self.vocabulary * wrong)
+        right = 1 - self.label_smoothing
+        entropy = right * math.log(right) + (self.label_smoothing * math.log(wrong) if wrong else 0.0)
+        count = (wanted >= 0).sum()
+        return {"ctc": ctc / len(tokens), "attention": (surprise + entropy * count) / len(tokens),
+                "accuracy": (logits.detach().argmax(-1) == wanted).sum() / count}
+
+    def decode(self, features: Tensor, lengths: Tensor, beam: int = 40, ctc_weight: float = 0.1,
+               length_bonus: float = 0.0) -> list[Hypothesis]:
+        """The best hypothesis of each utterance, by beam search; see `beam_search`. Meant for evaluation mode."""
+        if beam < 1 or not 0 <= ctc_weight <= 1:
+            raise ValueError(f"beam is {beam} and ctc_weight {ctc_weight}, expected at least 1, and 0 to 1")
+        with torch.no_grad():
+            return beam_search(self.decoder, self.memory(features), lengths, self.ctc_log_probs(features), beam,
+                               ctc_weight, length_bonus)
+
+    @classmethod
+    def load_published(cls, weights: dict[str, Tensor], decoder_heads: int | None = None, label_smoothing: float = 0.1,
+                       source: str = "checkpoint") -> "Expert":
+        """An expert with published weights, given under their official names; sizes are read off their shapes.
+
+        decoder_heads: no shape tells; the encoder's unless given. source: what errors call the weights, their file for
+        instance. ValueError where a weight is missing, unknown, misshapen or not finite.
+        """
+        own = own_weights(weights)
+
+        def size(name: str, axis: int = 0) -> int:
+            if name not in own or own[name].ndim <= axis:
+                raise ValueError(f"{source}: {name} is missing or has too few axes; no sizes without it")
+            return own[name].shape[axis]
+
+        def encoder_sizes(stream: str) -> dict:
+            first = f"encoders.{stream}.layers.0."
+            return dict(frontend_width=size(f"encoders.{stream}.frontend.stem.weight"),
+                        width=size(f"encoders.{stream}.embed.weight"),
+                        heads=size(f"{first}attention.content_bias"),
+                        feedforward=size(f"{first}feedforward_before.0.weight"),
+                        kernel=size(f"{first}convolution.depthwise.weight", 2),
+                        layers=len({n.split(".")[3] for n in own if n.startswith(f"encoders.{stream}.layers.")}))
+
+        modalities = tuple(m for m in ("audio", "video") if any(n.startswith(f"encoders.{m}.") for n in own))
+        if not modalities:
+            raise ValueError(f"{source}: no weight of an encoder among {len(weights)} weights")
+        model = cls(size("ctc.weight"), modalities, **encoder_sizes(modalities[-1]),
+                    audio=encoder_sizes("audio") if len(modalities) == 2 else None,
+                    fusion=size("fusion.expand.weight") if len(modalities) == 2 else 0,
+                    decoder_layers=len({n.split(".")[2] for n in own if n.startswith("decoder.layers.")}),
+                    decoder_width=size("decoder.embed.weight", 1), decoder_heads=decoder_heads,
+                    decoder_feedforward=size("decoder.layers.0.feedforward.0.weight"), label_smoothing=label_smoothing)
+        fill_weights(model, own, source)
+        return model
+
+
+OFFICIAL_NAMES = (  # patterns of official names and what replaces them, in this order
+    (r"^frontend\.", "encoder.frontend."), (r"^proj_encoder\.", "encoder.embed.0."),  # of later releases
+    (r"^aux_encoder\.", "encoders.audio."), (r"^encoder\.", "encoders.{only}."), (r"^ctc\.ctc_lo", "ctc"),
+    (r"^proj_decoder", "memory"), (r"^fusion\.fc1", "fusion.expand"), (r"^fusion\.bn1", "fusion.norm"),
+    (r"^fusion\.fc2", "fusion.out"), (r"frontend3D\.0|trunk\.conv1", "stem"), (r"frontend3D\.1|trunk\.bn1", "stem_norm"),
+    (r"embed\.0", "embed"), (r"\.after_norm", ".norm"), (r"\.(en|de)coders\.(?=\d)", ".layers."),
+    (r"norm_ff_macaron", "before_norm"), (r"norm_mha", "attention_norm"), (r"norm_conv", "convolution_norm"),
+    (r"norm_ff", "after_norm"), (r"norm_final", "norm"), (r"norm1", "self_norm"), (r"norm2", "cross_norm"),
+    (r"norm3", "feedforward_norm"), (r"feed_forward_macaron", "feedforward_before"),
+    (r"(?<=^encoders)(.*)feed_forward", r"\1feedforward_after"), (r"feed_forward", "feedforward"), (r"w_1", "0"), (r"w_2", "3"),
+    (r"(?<=^encoders)(.*)self_attn", r"\1attention"), (r"self_attn", "self_attention"), (r"src_attn", "cross_attention"),
+    (r"linear_q", "query"), (r"linear_k", "key"), (r"linear_v", "value"), (r"linear_out|output_layer", "out"),
+    (r"linear_pos", "distance"), (r"pos_bias_u", "content_bias"), (r"pos_bias_v", "distance_bias"),
+    (r"conv_module", "convolution"), (r"pointwise_cov1", "gate"), (r"pointwise_cov2", "out"), (r"depthwise_conv", "depthwise"),
+)
+
+
+def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under this module's names."""
+    only = "audio" if any(re.match(r"(encoder\.)?frontend\.trunk\.conv1", name) for name in weights) else "video"
+    own = {}
+    for name, weight in weights.items():
+        if "pointwise" in name:
+            weight = weight.squeeze(-1)  # a convolution over one frame is a linear map
+        for pattern, ours in OFFICIAL_NAMES:
+            name = re.sub(pattern, ours.replace("{only}", only), name)
+        own[name] = weight
+    return own

@@ -1,0 +1,91 @@
+"""Texts as token ids for the readers, and as viseme strings for the viseme error rate."""
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import sentencepiece
+
+from .espeak import phonemize
+
+# What the phonemizer package takes as punctuation; espeak-ng would end a clause or read some of it aloud.
+_PUNCTUATION = re.compile("[;:,.!?¡¿—…\"«»“”(){}\\[\\]\\s]+")
+
+
+def normalise_text(text: str) -> str:
+    """Lower case, no accents, no punctuation but apostrophes, single spaces. Digits stay: spell numbers out."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.replace("’", "'")) if not unicodedata.combining(c))
+    return " ".join(re.sub(r"[^\w']|_", " ", plain.lower()).split())
+
+
+class Tokenizer:
+    """Texts as ids and back. Id 0 is the CTC blank, the last id is start and end; neither carries text.
+
+    units: the text of ids 1, 2, ...; by default the characters of the embedded corpus.
+    """
+
+    def __init__(self, units: Iterable[str] = " 'abcdefghijklmnopqrstuvwxyz"):
+        self.units = tuple(units)
+        self.ids = {unit: i for i, unit in enumerate(self.units, start=1)}
+
+    @property
+    def size(self) -> int:
+        """Number of ids, blank and start/end included."""
+        return len(self.units) + 2
+
+    def split(self, text: str) -> list[str]:
+        """The units that the text consists of."""
+        return list(text)
+
+    def encode(self, text: str) -> list[int]:
+        units = self.split(text)
+        if unknown := sorted(set(units) - self.ids.keys()):
+            raise ValueError(f"text {text!r}: no token for {', '.join(map(repr, unknown))}; normalise_text may help")
+        return [self.ids[unit] for unit in units]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        ids = [int(i) for i in ids]
+        if wrong := [i for i in ids if not 0 <= i < self.size]:
+            raise ValueError(f"token ids {wrong}: outside 0 to {self.size - 1}")
+        return "".join(self.units[i - 1] for i in ids if 0 < i < self.size - 1)
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """Auto-AVSR's units: a SentencePiece model splits the text, a list with lines "unit id" numbers the pieces.
+
+    The model was trained on upper-case text: texts are upper-cased on the way in, lower-cased on the way out.
+    """
+
+    def __init__(self, model: str | Path, units: str | Path):
+        lines = [line.split() for line in Path(units).read_text(encoding="utf-8").splitlines()]
+        if [line[1:] for line in lines] != [[str(i)] for i in range(1, len(lines) + 1)]:
+            raise ValueError(f"{units}: expected lines 'unit id' with ids 1, 2, 3, ...")
+        super().__init__(unit for unit, _ in lines)
+        self.model = sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+    def split(self, text: str) -> list[str]:
+        return self.model.encode(text.upper(), out_type=str)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return super().decode(ids).replace("▁", " ").strip().lower()
+
+
+@cache
+def _viseme_of() -> dict[str, str]:
+    table = files("avlib").joinpath("facts", "phonemes_to_visemes.csv").read_text(encoding="utf-8")
+    return dict(csv.reader(table.splitlines()))
+
+
+@lru_cache(maxsize=65536)
+def visemes(text: str) -> str:
+    """Viseme string of an English text: espeak-ng's en-us phonemes, each as Amazon Polly's viseme.
+
+    Phonemes without a viseme are dropped; a space stands before each word and after the last, "" without any word.
+    As Filntisis et al. 2023 (SPECTRE) do.
+    """
+    words = phonemize(_PUNCTUATION.sub(" ", text).strip()).split()
+    mapped = ["".join(_viseme_of().get(phoneme, "") for phoneme in word.split("_")) for word in words]
+    return f" {' '.join(mapped)} " if mapped else ""

@@ -1,0 +1,166 @@
+"""Hand-worked values, zeros for equal inputs, and what each metric must not react to."""
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from avlib import metrics
+from avlib.espeak import Segment
+
+LIP, UPPER = [1, 2], [0, 3]
+
+
+def sequences(generator, *lengths, vertices=4):
+    return [torch.randn(frames, vertices, 3, generator=generator) for frames in lengths]
+
+
+def test_equal_sequences_have_no_error(generator):
+    motion, template = sequences(generator, 6, 9), torch.zeros(4, 3)
+    assert metrics.lve(motion, motion, LIP) == metrics.lip_distance(motion, motion, LIP) == 0
+    assert metrics.mean_vertex_error(motion, motion) == 0
+    assert metrics.fdd(motion, motion, template, UPPER) == metrics.absolute_fdd(motion, motion, template, UPPER) == 0
+    assert metrics.aperture_correlation(motion, motion, 1, 2) == pytest.approx(1)
+
+
+def test_lve_by_hand():
+    truth = torch.zeros(2, 4, 3)
+    prediction = truth.clone()
+    prediction[0, 1] = torch.tensor([3.0, 4.0, 0.0])  # 25 in frame 0
+    prediction[0, 2, 0] = 1.0  # smaller in the same frame: does not count
+    prediction[1, 2, 2] = 3.0  # 9 in frame 1
+    prediction[:, 0] = 100.0  # not of the lips
+    assert metrics.lve_frames(prediction, truth, LIP).tolist() == [25, 9]
+    assert metrics.lve(prediction, truth, LIP) == 17
+    assert metrics.lip_distance(prediction, truth, LIP) == 4
+
+
+def test_frames_are_pooled_not_sequences():
+    still, moved = torch.zeros(1, 4, 3), torch.ones(3, 4, 3)
+    truth = [torch.zeros(1, 4, 3), torch.zeros(3, 4, 3)]
+    assert metrics.lve([still, moved], truth, LIP) == pytest.approx(3 * 3 / 4)
+    assert metrics.mean_vertex_error([still, moved], truth) == pytest.approx(math.sqrt(3) * 3 / 4)
+
+
+def test_errors_do_not_depend_on_the_frame_of_reference(generator):
+    (prediction, truth), shift = sequences(generator, 5, 5), torch.randn(3, generator=generator)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+    moved = [x @ turn + shift for x in (prediction, truth)]
+    for metric in (lambda p, t: metrics.lve(p, t, LIP), metrics.mean_vertex_error,
+                   lambda p, t: metrics.aperture_correlation(p, t, 1, 2)):
+        assert metric(*moved) == pytest.approx(metric(prediction, truth), rel=1e-4)
+    millimetres = metrics.lve(prediction * 1000, truth * 1000, LIP)
+    assert millimetres == pytest.approx(1e6 * metrics.lve(prediction, truth, LIP), rel=1e-4)
+
+
+def test_two_frames_more_are_cut_and_three_are_an_error(generator):
+    prediction, truth = sequences(generator, 8, 6)
+    assert metrics.lve(prediction, truth, LIP) == metrics.lve(prediction[:6], truth, LIP)
+    with pytest.raises(ValueError, match="sequence 0: 9 predicted frames for 6 true ones"):
+        metrics.lve(torch.zeros(9, 4, 3), truth, LIP)
+
+
+def test_sequences_that_do_not_match_are_named():
+    with pytest.raises(ValueError, match=r"sequence 1: predicted \(2, 5, 3\), true \(2, 4, 3\)"):
+        metrics.mean_vertex_error([torch.zeros(2, 4, 3), torch.zeros(2, 5, 3)], [torch.zeros(2, 4, 3)] * 2)
+    with pytest.raises(ValueError, match="2 predicted sequences for 1 true ones"):
+        metrics.lve([torch.zeros(2, 4, 3)] * 2, torch.zeros(2, 4, 3), LIP)
+
+
+def test_fdd_by_hand_and_by_sign():
+    template = torch.ones(4, 3)
+    truth = template.expand(2, 4, 3).clone()
+    truth[1, 0, 0] += 2.0  # squared displacement of vertex 0: 0, 4; deviation 2; mean over two vertices 1
+    still = template.expand(2, 4, 3)
+    assert metrics.fdd(still, truth, template, UPPER) == 1
+    assert metrics.fdd(truth, still, template, UPPER) == -1
+    pair = ([still, truth], [truth, still], template, UPPER)
+    assert metrics.fdd(*pair) == 0 and metrics.absolute_fdd(*pair) == 1
+
+
+def test_fdd_takes_a_template_for_each_sequence(generator):
+    truth, rests = sequences(generator, 5, 7), [torch.randn(4, 3, generator=generator) for _ in range(2)]
+    still = [r.expand(len(t), 4, 3) for r, t in zip(rests, truth)]
+    each = [metrics.fdd(s, t, r, UPPER) for s, t, r in zip(still, truth, rests)]
+    assert metrics.fdd(still, truth, rests, UPPER) == pytest.approx(sum(each) / 2)
+    with pytest.raises(ValueError, match="1 templates for 2 sequences"):
+        metrics.fdd(still, truth, rests[:1], UPPER)
+
+
+def mouth(gaps) -> torch.Tensor:
+    """Two lip vertices, (T, 2, 3), that far apart."""
+    gaps = torch.as_tensor(gaps, dtype=torch.float32)
+    return torch.stack([torch.stack([0 * gaps, gaps, 0 * gaps], -1), torch.zeros(len(gaps), 3)], 1)
+
+
+def test_aperture_and_its_correlation():
+    truth = mouth([0, 1, 2, 1, 0])
+    assert metrics.lip_aperture(truth, 0, 1).tolist() == [0, 1, 2, 1, 0]
+    assert metrics.lip_aperture(truth[None], [0, 0], [1, 1]).shape == (1, 5)
+    assert metrics.aperture_correlation(mouth([1, 1.5, 2, 1.5, 1]), truth, 0, 1) == pytest.approx(1)
+    assert metrics.aperture_correlation(mouth([2, 1, 0, 1, 2]), truth, 0, 1) == pytest.approx(-1)
+    assert math.isnan(metrics.aperture_correlation(mouth([1] * 5), truth, 0, 1))
+
+
+def test_bilabial_closure_looks_at_p_b_and_m_alone():
+    phonemes = [Segment("ˈɑː", 0.0, 0.08), Segment("m", 0.08, 0.16), Segment("t", 0.16, 0.24), Segment("b", 0.24, 0.28)]
+    truth, mumbled = mouth([5, 5, 0, 1, 4, 4, 0]), mouth([0, 0, 2, 3, 0, 0, 1])  # 25 fps
+    assert metrics.bilabial_gaps(mumbled, 0, 1, phonemes, fps=25).tolist() == [2, 1]
+    assert metrics.bilabial_closure(mumbled, truth, 0, 1, phonemes, fps=25) == 1.5
+    assert metrics.bilabial_closure([mumbled, truth], [truth, truth], 0, 1, [phonemes, phonemes], fps=25) == 0.75
+    with pytest.raises(ValueError, match="no p, b or m"):
+        metrics.bilabial_closure(truth, truth, 0, 1, phonemes[:1], fps=25)
+
+
+def test_rates_by_hand():
+    assert metrics.error_counts("you must", "you just") == (1, 8)
+    assert metrics.cer("abcd", "abXd") == 0.25
+    assert metrics.wer("we must go", "we just go now") == pytest.approx(2 / 3)
+    assert metrics.ver("pat", "bat") == 0 < metrics.ver("pat", "fat")
+    assert metrics.cer("", "abc") == 3 and metrics.cer("abc", "") == 1 and metrics.cer("", "") == 0
+    assert metrics.cer("kitten", "sitting") == 0.5
+
+
+def test_corpus_rate_weighs_by_length():
+    assert metrics.corpus_rate(["a", "abcdefghi"], ["x", "abcdefghi"]) == pytest.approx(0.1)
+    assert metrics.corpus_rate(["go", "we must go now"], ["no", "we must go now"], words=True) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="2 references, 1 hypotheses"):
+        metrics.corpus_rate(["a", "b"], ["a"])
+
+
+def clusters(generator, distance, utterances=12, frames=5):
+    """Features of two labels, spoken in turn by utterances whose own offset is larger than the noise."""
+    who = torch.arange(utterances).repeat_interleave(frames)
+    features = 0.2 * torch.randn(len(who), 6, generator=generator) + torch.randn(utterances, 6, generator=generator)[who]
+    features[:, 0] += distance * (who % 2)
+    return features, ["must" if u % 2 else "just" for u in who.tolist()], who.tolist()
+
+
+def test_separation_tells_words_from_utterances(generator):
+    apart, mixed = (metrics.separation(*clusters(generator, d)) for d in (10.0, 0.0))
+    assert apart["probe"] == 1 and apart["silhouette"] > 0.5
+    assert mixed["probe"] < 0.75 and abs(mixed["silhouette"]) < 0.2  # what tells utterances apart gains nothing
+
+
+def test_separation_does_not_depend_on_order(generator):
+    features, labels, who = clusters(generator, 1.0)
+    order = torch.randperm(len(who), generator=generator).tolist()
+    turned = metrics.separation(features[order], [labels[i] for i in order], [who[i] for i in order])
+    assert turned["silhouette"] == pytest.approx(metrics.separation(features, labels, who)["silhouette"], rel=1e-5)
+    with pytest.raises(ValueError, match="'just': 1"):
+        metrics.separation(np.zeros((3, 2)), ["just", "must", "must"], [0, 1, 2])
+
+
+def test_paired_interval_covers_and_repeats():
+    generator = torch.Generator().manual_seed(1)
+    b = torch.randn(200, generator=generator) * 5
+    a = b + 1 + 0.1 * torch.randn(200, generator=generator)  # pairs take out the spread that both share
+    mean, low, high = metrics.paired_interval(a, b, torch.Generator().manual_seed(0))
+    assert low < mean < high and low > 0.95 and high < 1.05
+    assert (high - low) / 2 == pytest.approx(1.96 * float((a - b).std()) / 200**0.5, rel=0.1)
+    assert metrics.paired_interval(a, b, torch.Generator().manual_seed(0)) == (mean, low, high)
+    assert metrics.paired_interval(a, a, torch.Generator().manual_seed(0)) == (0, 0, 0)
+    wide = metrics.paired_interval(a, b, torch.Generator().manual_seed(0), level=0.99)
+    assert wide[1] < low and wide[2] > high
+    with pytest.raises(ValueError, match=r"a \(2,\), b \(3,\)"):
+        metrics.paired_interval([1, 2], [1, 2, 3], generator)
