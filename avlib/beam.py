@@ -169,7 +169,8 @@ class PrefixScorer:
         ready = torch.where(repeated, in_blank, torch.logaddexp(in_token, in_blank))[..., :-1]
         never = torch.full_like(ready[..., :1], -math.inf)
         self.in_token = torch.cat((never, self._accumulate(ready, self._emissions(tokens))), -1)
-        self.in_blank = torch.cat((never, self._accumulate(self.in_token[..., :-1], self.emitted[:, None, :, BLANK])), -1)
+        blanks = self.emitted[:, None, :, BLANK]
+        self.in_blank = torch.cat((never, self._accumulate(self.in_token[..., :-1], blanks)), -1)
         self.token, self.score = tokens, scores
 
     def _emissions(self, tokens: Tensor) -> Tensor:

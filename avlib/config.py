@@ -17,6 +17,7 @@ class CorpusConfig:
     fps: int = 30                   # of the 3D motion; video for the readers is always 25
     crop: int = 48                  # pixels, side of the rendered lip crop
     strength: tuple = (0.5, 1.1)    # articulation strength, drawn anew for each utterance; cannot be heard
+    antialias: bool = True          # blended silhouettes in all lip crops: the mouth opening itself has a gradient
     noise_mm: float = 0.1           # capture noise on every coordinate of the 3D part
     seed: int = 0
 
@@ -52,6 +53,7 @@ class ReaderConfig:
     lr: float = 1e-3
     warmup: float = 0.1             # share of the steps
     ctc: float = 0.1                # λ_ctc; the attention branch weighs 1 - λ_ctc
+    phoneme: float = 50.0           # weight of naming each frame's phoneme; the other two are sums over an utterance
     babble_db: tuple = (-5.0, 20.0) # signal-to-noise ratio of babble mixed from the corpus
     drop_audio: float = 0.25        # share of clips heard as silence, so that the reader needs the lips
     time_mask: float = 0.4          # longest masked stretch a second of clip, in seconds

@@ -23,7 +23,7 @@ from .run import DATA, Run, write_atomic, write_json
 from .sentences import sentences
 from .train import bar, say, seeded
 
-MODULES = "embedded articulation espeak rig render sentences lips"
+MODULES = "embedded articulation espeak rig face render raster sentences lips"
 SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_A_SHARD = 60
@@ -92,7 +92,8 @@ class Maker:
         self.camera = replace(camera, scale=camera.scale / 2, image_size=2 * config.crop,
                               rows=(config.crop // 2, 3 * config.crop // 2), columns=(config.crop // 2, 3 * config.crop // 2))
         self.mouth = self.rig.regions["mouth"]
-        self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera)
+        self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera,
+                                 antialias=config.antialias)
         taken, draw = set(), seeded(config.seed)
         counts = [("train", config.clips_2d), ("validation", config.validation_clips_2d),
                   *((f"3d {s}", getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
@@ -173,7 +174,7 @@ class Maker:
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
         write_json(self.folder / "corpus.json", {
             "name": "embedded", "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
-            "fps": self.config.fps, "unit": "m", "camera": asdict(self.camera),
+            "fps": self.config.fps, "unit": "m", "antialias": self.config.antialias, "camera": asdict(self.camera),
             "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
             "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
             "utterances": [u.as_dict() for u in utterances]})

@@ -41,9 +41,10 @@ class LipVideo(nn.Module):
     faces (F, 3); albedo (V,); mouth: indices of all vertices that the crop may show.
     """
 
-    def __init__(self, faces: torch.Tensor, albedo: torch.Tensor, mouth: torch.Tensor, camera: Camera, fps: float):
+    def __init__(self, faces: torch.Tensor, albedo: torch.Tensor, mouth: torch.Tensor, camera: Camera, fps: float,
+                 antialias: bool = False):
         super().__init__()
-        self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth])
+        self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth], antialias=antialias)
         self.register_buffer("mouth", mouth, persistent=False)
         self.fps = fps
 
@@ -60,7 +61,7 @@ class LipVideo(nn.Module):
 
 def lip_video(corpus: Corpus) -> LipVideo:
     """The renderer of a corpus's own mesh, camera and rate."""
-    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps)
+    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps, corpus.antialias)
 
 
 def see(video: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -1,21 +1,25 @@
 """Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
+import math
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .audio import SpeechEncoder, normalise
+from .audio import FEATURES_PER_SECOND, SpeechEncoder, normalise
 from .config import ReaderConfig, SpeechConfig
-from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
-from .expert import Expert, greedy_ctc
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
+from .beam import greedy_ctc
+from .expert import Expert
 from .lips import Babble, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
 from .run import Run, load_weights
-from .text import Tokenizer
+from .text import Tokenizer, phoneme_to_viseme
 from .train import bucket_batches, finish_fit, fit, warmup_cosine
 
 TOKENIZER = Tokenizer()
+PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
+IGNORED = -100
 SPEECH_MODULES = "pretrain train audio text lips"
 READER_MODULES = "pretrain train expert beam text lips"
 
@@ -23,15 +27,37 @@ READER_MODULES = "pretrain train expert beam text lips"
 def collate(clips: Clips, indices: list[int], generator=None, video: bool = True) -> dict:
     """A padded batch of clips: speech (B, S), video (B, T, H, W) in [0, 1], lengths (B,) in video frames, tokens."""
     tokens = [torch.tensor(TOKENIZER.encode(clips.utterances[i].text)) for i in indices]
-    batch = {"speech": pad([clips.speech(i) for i in indices]), "lengths": clips.frames[indices],
+    heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
+    label = lambda rate, counts: nn.utils.rnn.pad_sequence(
+        [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED)
+    batch = {"phonemes_50": label(FEATURES_PER_SECOND, heard), "phonemes_25": label(VIDEO_FPS, seen), "speech": pad([clips.speech(i) for i in indices]), "lengths": clips.frames[indices],
              "tokens": pad(tokens), "token_lengths": torch.tensor([len(t) for t in tokens])}
     if video:
         batch["video"] = pad([clips.video(i) for i in indices]).float() / 255
     return batch
 
 
+def phoneme_labels(utterance: Utterance, rate: float, steps: int) -> torch.Tensor:
+    """The phoneme that sounds at n / rate seconds, n < steps, as an index into PHONEMES; IGNORED where none is known."""
+    labels = torch.full((steps,), IGNORED)
+    for p in utterance.phonemes:
+        first, last = (math.ceil(max(0.0, s) * rate - 1e-6) for s in (p.start_s, p.end_s))
+        labels[first:last] = PHONEMES.get(p.label.lstrip("ˈˌ"), IGNORED)
+    return labels
+
+
 def to(batch: dict, device: torch.device) -> dict:
     return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
+def phoneme_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the phoneme that sounds at each step, logits (B, T, P) beside labels (B, >= T - 1).
+
+    The published models come to CTC from pre-training on far more data; where the corpus tells when phonemes sound, this
+    brings the front-ends to the same place within minutes.
+    """
+    steps = min(logits.shape[1], labels.shape[1])
+    return F.cross_entropy(logits[:, :steps].transpose(1, 2).float(), labels[:, :steps], ignore_index=IGNORED)
 
 
 class SpeechTask(nn.Module):
@@ -39,19 +65,25 @@ class SpeechTask(nn.Module):
 
     def __init__(self, encoder: SpeechEncoder, device: torch.device):
         super().__init__()
-        self.encoder, self.head, self.device = encoder, nn.Linear(encoder.width, TOKENIZER.size), device
+        self.encoder, self.device = encoder, device
+        self.letters, self.phonemes = nn.Linear(encoder.width, TOKENIZER.size), nn.Linear(encoder.width, len(PHONEMES))
 
-    def log_probs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, N, D), 50 a second, and their counts (B,)."""
         samples = batch["lengths"] * SAMPLES_PER_FRAME
         features, counts = self.encoder.extract(normalise(batch["speech"], samples), samples)
-        hidden = self.encoder.contextualise(features, counts, counts, fps=50)[:, :, 0]
-        return self.head(hidden).log_softmax(-1), counts
+        return self.encoder.contextualise(features, counts, counts, FEATURES_PER_SECOND)[:, :, 0], counts
+
+    def log_probs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, counts = self.encode(batch)
+        return self.letters(hidden).log_softmax(-1), counts
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
-        log_probs, counts = self.log_probs(to(batch, self.device))
-        loss = F.ctc_loss(log_probs.transpose(0, 1), batch["tokens"], counts, batch["token_lengths"],
-                          reduction="sum", zero_infinity=True) / batch["token_lengths"].sum()
-        return {"loss": loss}
+        hidden, counts = self.encode(to(batch, self.device))
+        ctc = F.ctc_loss(self.letters(hidden).log_softmax(-1).transpose(0, 1), batch["tokens"], counts,
+                         batch["token_lengths"], reduction="sum", zero_infinity=True) / batch["token_lengths"].sum()
+        phoneme = phoneme_loss(self.phonemes(hidden), batch["phonemes_50"].to(self.device))
+        return {"loss": ctc + phoneme, "ctc": ctc, "phoneme": phoneme}
 
 
 class ReaderTask(nn.Module):
@@ -60,6 +92,7 @@ class ReaderTask(nn.Module):
     def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
+        self.phonemes = nn.Linear(config.width, len(PHONEMES))
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
         c, lengths, video, audio = self.config, batch["lengths"], None, None
@@ -73,7 +106,9 @@ class ReaderTask(nn.Module):
         features = self.expert.encode(video, audio, lengths)
         terms = self.expert.losses(features, lengths, batch["tokens"].to(self.device),
                                    batch["token_lengths"].to(self.device))
-        return {"loss": c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"], **terms}
+        whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
+        terms["phoneme"] = phoneme_loss(self.phonemes(features), batch["phonemes_25"].to(self.device))
+        return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 
 def build_reader(config: ReaderConfig) -> Expert:

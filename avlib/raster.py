@@ -121,16 +121,18 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, points: Tensor, fac
                               near // image[0].numel(), len(image), points.detach(), faces, neighbours)
     near, step, along, start = (x.index_select(-1, pair) for x in (near, step, along, start))
 
-    # Only the axis that the edge lies across counts, so that no edge counts twice.
     ends = points.index_select(1, ends.flatten()).view(2, 2, -1) - start[:, None]  # coordinate, end, silhouette
     (u0, u1), (v0, v1) = (ends.gather(0, axis.expand(1, 2, -1))[0] for axis in (along, 1 - along))
-    steep = (((v1 - v0).abs() >= (u1 - u0).abs()) & (v1 != v0)).nonzero().squeeze(1)
-    u0, u1, v0, v1, near, step = (x.index_select(0, steep) for x in (u0, u1, v0, v1, near, step))
-    covered = ((u0 - v0 * (u1 - u0) / (v1 - v0)) * step.sign()).clamp(0, 1)  # of the way from the near pixel to the far
+    crossing = ((v1 - v0).abs() > 1e-3 * (u1 - u0).abs()).nonzero().squeeze(1)  # the others would weigh nothing
+    u0, u1, v0, v1, near, step = (x.index_select(0, crossing) for x in (u0, u1, v0, v1, near, step))
+    slope = (u1 - u0) / (v1 - v0)
+    covered = ((u0 - v0 * slope) * step.sign()).clamp(0, 1)  # of the way from the near pixel to the far one
     spills = covered.detach() > 0.5
     target, source = torch.where(spills, near + step, near), torch.where(spills, near, near + step)
     colours = image.flatten()
-    change = (covered - 0.5).abs() * (colours.index_select(0, source) - colours.index_select(0, target))
+    # Rows and columns each see the whole silhouette: by its direction they share it, in weights that add up to one.
+    weight = (covered - 0.5).abs() / (1 + slope.square().square())
+    change = weight * (colours.index_select(0, source) - colours.index_select(0, target))
     return colours.index_add(0, target, change).view_as(image).clamp(0, 1)
 
 

@@ -104,7 +104,7 @@ class Fragments:
 
     face: (N, h, w) index of the visible face of the whole mesh, -1 where there is none. No gradient.
     pixel: (P,) index of each covered pixel in the flattened (N, h, w).
-    vertices: (3, V', N) near vertices, pixels (x right, y up, z nearer). With gradient.
+    vertices: (3, V', N) near vertices, pixels from the mesh's origin (x right, y up, z nearer). With gradient.
     faces: (F', 3) faces among the near vertices: all that touch a visible face.
     corners: (3, P) the three corners of the face each pixel sees, as indices into a flattened (V', N).
     barycentrics: (3, P) of the pixel centre in that face. With gradient.
@@ -158,8 +158,9 @@ class Renderer(nn.Module):
         self.camera, self.lights, self.supersampling = camera.finer(supersampling), lights, supersampling
         self.min_vertices = int(faces.max()) + 1
         self.register_buffer("faces", faces.long(), persistent=False)
-        self.register_buffer("neighbours", face_neighbours(faces) if antialias else None, persistent=False)
-        self.register_buffer("albedo", torch.as_tensor(albedo, device=faces.device), persistent=False)
+        self.register_buffer("neighbours", face_neighbours(self.faces) if antialias else None, persistent=False)
+        albedo = torch.as_tensor(albedo, dtype=None if torch.is_tensor(albedo) else torch.float64, device=faces.device)
+        self.register_buffer("albedo", albedo, persistent=False)
         self.register_buffer("directions", directions.to(faces.device), persistent=False)
 
     def forward(self, vertices: Tensor, albedo: Tensor | None = None, directions: Tensor | None = None) -> Tensor:
@@ -266,7 +267,8 @@ class Renderer(nn.Module):
         if vertices.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"Renderer: vertices must be float32 or float64, got {_told(vertices)}")
         *lead, V, _ = vertices.shape
-        for name, x, end in (("faces", self.faces, None), ("albedo", albedo, (V,)), ("directions", directions, (-1, 3))):
+        for name, x, end in (("faces", self.faces, None), ("albedo", albedo, (V,)),
+                             ("directions", directions, (-1, 3))):
             if x is not None and x.device != vertices.device:
                 raise ValueError(f"Renderer: {name} on {x.device}, vertices on {vertices.device}")
             if x is None or end is None or x.ndim == 0:

@@ -74,7 +74,8 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 @cache
-def _viseme_of() -> dict[str, str]:
+def phoneme_to_viseme() -> dict[str, str]:
+    """espeak-ng's en-us phonemes, without stress, to Amazon Polly's visemes."""
     table = files("avlib").joinpath("facts", "phonemes_to_visemes.csv").read_text(encoding="utf-8")
     return dict(csv.reader(table.splitlines()))
 
@@ -87,5 +88,5 @@ def visemes(text: str) -> str:
     As Filntisis et al. 2023 (SPECTRE) do.
     """
     words = phonemize(_PUNCTUATION.sub(" ", text).strip()).split()
-    mapped = ["".join(_viseme_of().get(phoneme, "") for phoneme in word.split("_")) for word in words]
+    mapped = ["".join(phoneme_to_viseme().get(phoneme, "") for phoneme in word.split("_")) for word in words]
     return f" {' '.join(mapped)} " if mapped else ""

@@ -3,6 +3,7 @@
     python benchmarks/render.py --threads 1 2 --device cpu
 """
 import argparse
+import itertools
 import math
 import time
 
@@ -29,11 +30,11 @@ def head(side: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return vertices, torch.cat([torch.stack([a, a + side, b], 1), torch.stack([b, a + side, b + side], 1)])
 
 
-def measure(name: str, device: str, repeats: int = 5) -> tuple[float, float]:
+def measure(name: str, device: str, antialias: bool = False, repeats: int = 5) -> tuple[float, float]:
     """Least forward and backward time of a frame, ms."""
     side, image_size, crop, frames = CASES[name]
     vertices, faces = head(side, frames)
-    renderer = Renderer(faces, Camera(1.0, image_size, crop, crop)).to(device)
+    renderer = Renderer(faces, Camera(1.0, image_size, crop, crop), antialias=antialias).to(device)
     vertices = vertices.to(device).requires_grad_()
     weight = torch.randn(frames, *renderer.camera.size, device=device)
 
@@ -57,8 +58,9 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    print("| case | threads | forward, ms a frame | backward |\n|---|---|---|---|")
+    print("| case | silhouettes | threads | forward, ms a frame | backward |\n|---|---|---|---|---|")
     for threads in args.threads:
         torch.set_num_threads(threads)
-        for name in CASES:
-            print("| {} | {} | {:.2f} | {:.2f} |".format(name, threads, *measure(name, args.device)))
+        for name, antialias in itertools.product(CASES, (False, True)):
+            forward, backward = measure(name, args.device, antialias)
+            print(f"| {name} | {'blended' if antialias else 'hard'} | {threads} | {forward:.2f} | {backward:.2f} |")

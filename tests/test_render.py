@@ -162,7 +162,8 @@ def test_hidden_vertices_get_gradient_through_normals_alone():
     assert torch.equal((both.grad != 0).any(1).nonzero().squeeze(1), touching)
 
 
-def test_bad_faces_neither_crash_nor_spread():
+@pytest.mark.parametrize("antialias", [False, True])
+def test_bad_faces_neither_crash_nor_spread(antialias):
     vertices, faces = dome()
     V = len(vertices)
     bad = torch.tensor([[math.nan, 0, 0.5], [0.1, math.inf, 0.5], [0.2, 0.3, math.nan], [0, 0, 0.9], [0.5, 0.5, 0.9],
@@ -172,7 +173,8 @@ def test_bad_faces_neither_crash_nor_spread():
     spoiled = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
     worse_faces = torch.cat([faces, torch.tensor([line, point, off_screen, *spoiled])])
     clean = vertices.clone().requires_grad_()
-    expected, image = Renderer(faces, CAMERA)(clean), Renderer(worse_faces, CAMERA)(torch.stack([worse, worse]))
+    expected = Renderer(faces, CAMERA, antialias=antialias)(clean)
+    image = Renderer(worse_faces, CAMERA, antialias=antialias)(torch.stack([worse, worse]))
     torch.testing.assert_close(image, expected.expand(2, -1, -1))
     expected.square().sum().backward()
     image[0].square().sum().backward()
@@ -180,10 +182,11 @@ def test_bad_faces_neither_crash_nor_spread():
     assert (worse.grad[V:V + 3] == 0).all()
 
 
-def test_nothing_in_view_is_black_with_zero_gradient():
+@pytest.mark.parametrize("antialias", [False, True])
+def test_nothing_in_view_is_black_with_zero_gradient(antialias):
     vertices, faces = dome()
     vertices = (vertices + 100).requires_grad_()
-    image = Renderer(faces, CAMERA)(vertices)
+    image = Renderer(faces, CAMERA, antialias=antialias)(vertices)
     image.sum().backward()
     assert (image == 0).all() and (vertices.grad == 0).all()
 
