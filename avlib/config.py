@@ -9,7 +9,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class CorpusConfig:
     """The embedded corpus: a 2D part that pre-trains the readers, a 3D part split by subject."""
-    clips_2d: int = 1200            # training clips of the 2D part, each a sentence of its own
+    clips_2d: int = 1000            # training clips of the 2D part, each a sentence of its own
     validation_clips_2d: int = 60   # held-out clips, on which the readers' error rates are stated
     sentences_train: int = 12       # 3D sentences for each of the 8 training subjects
     sentences_validation: int = 3   # for each of the 2 validation subjects

@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from .audio import FEATURES_PER_SECOND, SpeechEncoder, normalise
 from .config import ReaderConfig, SpeechConfig
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
-from .beam import greedy_ctc
-from .expert import Expert
+from .expert import Expert, greedy_ctc
 from .lips import Babble, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
 from .run import Run, load_weights

@@ -95,7 +95,7 @@ class Rig:
         x, y = self._mean[:, 0], self._mean[:, 1]
         number = np.arange(count)
         inside = (number >= self.parts["upper_teeth"].start) & (number < self.parts["throat"].stop)
-        skin_in_crop = (number < self.parts["skin"].stop) & (np.abs(x) < 0.058) & (np.abs(y - MOUTH_Y) < 0.058)
+        skin_in_crop = (number < self.parts["skin"].stop) & (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
         nostrils = (number >= self.parts["nostril_right"].start) & (number < self.parts["nostril_left"].stop)
         self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
             "lip": (number >= CONTACT * COLUMNS) & (number < (BORDER + 1) * COLUMNS),
