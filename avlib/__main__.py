@@ -35,11 +35,11 @@ def parameters_of(path: Path) -> set[str]:
     raise ValueError(f"{path}: no cell is tagged `parameters`")
 
 
-def execute(run: Run, notebook: str, name: str, **parameters) -> None:
+def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
     """Runs one notebook into the run's folder, unless the copy there was made from the same source and parameters."""
     import papermill
 
-    source = NOTEBOOKS / f"{notebook}.ipynb"
+    name, source = name or notebook, NOTEBOOKS / f"{notebook}.ipynb"
     if unknown := parameters.keys() - parameters_of(source):
         raise ValueError(f"{source}: takes no parameter {', '.join(sorted(unknown))}")
     copy, record = run.folder / "notebooks" / f"{name}.ipynb", run.folder / "notebooks" / f"{name}.json"
@@ -50,8 +50,11 @@ def execute(run: Run, notebook: str, name: str, **parameters) -> None:
     print(f"{name}: runs", flush=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, log_output=False,
-                               stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3")
+    try:
+        papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, stdout_file=sys.stdout,
+                                   stderr_file=sys.stderr, kernel_name="python3")
+    except papermill.PapermillExecutionError as error:
+        raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024     # of the largest kernel so far
     seconds = time.monotonic() - began
     write_json(record, {"key": key, "seconds": seconds, "peak_mb": peak_mb})
@@ -60,7 +63,6 @@ def execute(run: Run, notebook: str, name: str, **parameters) -> None:
 
 def main(argv: list[str]) -> int:
     args = arguments(argv)
-    os.environ["AVLIB_HEADLESS"] = "1"
     try:
         seeds = [int(s) for s in args.seeds.split(",")]
     except ValueError:
@@ -72,18 +74,21 @@ def main(argv: list[str]) -> int:
     if args.speech:
         from .audio import read_speech
         read_speech(args.speech)        # a file that is no speech is told before anything is trained
+    os.environ["AVLIB_HEADLESS"] = "1"
+    from . import report
+    from .joint import GUIDANCE, model_name
+
     run = open_run(args.run or args.preset, args.preset, args.device, overrides)
     common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
-    execute(run, "01_data_prep", "01_data_prep", **common)
-    execute(run, "02_expert_pretraining", "02_expert_pretraining", **common)
+    execute(run, "01_data_prep", common)
+    execute(run, "02_expert_pretraining", common)
     for animator in run.config.animators:
         for seed in seeds:
-            for guidance in ("baseline", "guided"):
-                execute(run, "03_joint_training", f"03_joint_training-{animator}-{guidance}-s{seed}", **common,
-                        animator=animator, guidance=guidance, seed=seed)
-    execute(run, "04_evaluation", "04_evaluation", **common, seeds=seeds)
-    execute(run, "05_tsne_analysis", "05_tsne_analysis", **common)
-    from . import report
+            for guidance in GUIDANCE:
+                execute(run, "03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
+                        f"03_joint_training-{model_name(animator, guidance, seed)}")
+    execute(run, "04_evaluation", {**common, "seeds": seeds})
+    execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)
     if args.speech:
         from .animate import animate_file

@@ -94,7 +94,7 @@ class EvaluationConfig:
 class Config:
     preset: str = "demo"
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     animators: tuple = ("faceformer",)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)

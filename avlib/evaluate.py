@@ -11,7 +11,7 @@ from .run import Run
 from .text import visemes
 from .train import bar, say
 
-MODULES = "evaluate metrics lips render raster expert beam text animator faceformer audio"
+MODULES = "evaluate metrics lips render raster expert frontend beam text animator faceformer audio"
 TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
 
 

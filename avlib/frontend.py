@@ -85,8 +85,8 @@ class TimeConv(nn.Conv1d):
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
         """seams: (B - 1,), where in x the second and later utterances begin, multiples of the stride."""
         if self.kernel_size == (1,):
-            # strided here: oneDNN's own strided kernel writes out of bounds in its weight gradient (torch 2.11, C < 16)
-            return F.conv2d(x[..., ::self.stride[0]], self.weight.unsqueeze(2))
+            # a linear map: oneDNN's strided kernel writes out of bounds in its weight gradient (torch 2.11, C < 16)
+            return F.linear(x.permute(0, 2, 3, 1)[:, :, ::self.stride[0]], self.weight.squeeze(2)).permute(0, 3, 1, 2)
         if not len(seams):
             return F.conv2d(x, self.weight.unsqueeze(2), None, (1, *self.stride), (0, 1))
         weight, device = self.weight, x.device.type

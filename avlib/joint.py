@@ -17,7 +17,7 @@ from .pretrain import TOKENIZER, load_reader, load_speech, to
 from .run import Run, load_weights
 from .train import finish_fit, fit, shuffled_batches
 
-MODULES = "joint train losses lips animator faceformer expert beam audio render raster"
+MODULES = "joint train losses lips animator faceformer expert frontend beam audio render raster"
 GUIDANCE = ("baseline", "guided")
 
 

@@ -20,7 +20,7 @@ TOKENIZER = Tokenizer()
 PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
 IGNORED = -100
 SPEECH_MODULES = "pretrain train audio text lips"
-READER_MODULES = "pretrain train expert beam text lips"
+READER_MODULES = "pretrain train expert frontend beam text lips"
 
 
 def collate(clips: Clips, indices: list[int], generator=None, video: bool = True) -> dict:

@@ -90,6 +90,15 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks").stdout else "")
 
 
+def pick_device(name: str) -> torch.device:
+    """"auto" is a GPU where there is one. ValueError for a device that this machine lacks."""
+    cuda = torch.cuda.is_available()
+    known = {"auto": "cuda" if cuda else "cpu", "cpu": "cpu"} | ({"cuda": "cuda"} if cuda else {})
+    if name not in known:
+        raise ValueError(f"device: expected one of {', '.join(known)} on this machine, got {name!r}")
+    return torch.device(known[name])
+
+
 class Run:
     """`results/<name>/`, opened with the configuration it was made with; another one is an error.
 
@@ -100,7 +109,7 @@ class Run:
         if not name or name.startswith(".") or "/" in name:
             raise ValueError(f"run: expected a plain folder name, got {name!r}")
         self.name, self.config, self.folder = name, config, RESULTS / name
-        self.device = torch.device(config.device)
+        self.device = pick_device(config.device)
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
         if path.exists():
@@ -154,6 +163,6 @@ def _differences(a, b, where="") -> list[str]:
     return [] if a == b else [f"{where}: {a} there, {b} asked for"]
 
 
-def open_run(run: str = "demo", preset: str = "demo", device: str = "cpu", overrides: dict | None = None) -> Run:
+def open_run(run: str = "demo", preset: str = "demo", device: str = "auto", overrides: dict | None = None) -> Run:
     """The run that a notebook works on; its four arguments are the notebook's parameters."""
     return Run(run, load(preset, device=device, **(overrides or {})))

@@ -15,7 +15,7 @@ def results(tmp_path, monkeypatch):
 
 def test_a_folder_belongs_to_one_configuration(results):
     Run("a", load("smoke"))
-    Run("a", load("smoke", device="cuda"))          # where it runs is no part of what it is
+    Run("a", load("smoke", device="auto"))          # where it runs is no part of what it is
     with pytest.raises(ValueError, match="joint.epochs: 2 there, 7 asked for"):
         Run("a", load("smoke", **{"joint.epochs": 7}))
     with pytest.raises(ValueError, match="folder name"):
