@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from .config import PRESETS, digest, load
-from .run import ROOT, Run, open_run, read_json, write_json
+from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -82,11 +82,10 @@ def main(argv: list[str]) -> int:
     common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)
-    for animator in run.config.animators:
-        for seed in seeds:
-            for guidance in GUIDANCE:
-                execute(run, "03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
-                        f"03_joint_training-{model_name(animator, guidance, seed)}")
+    list(side_by_side([
+        (execute, run, "03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
+         f"03_joint_training-{model_name(animator, guidance, seed)}")
+        for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)], run.device))
     execute(run, "04_evaluation", {**common, "seeds": seeds})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)

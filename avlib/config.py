@@ -46,7 +46,8 @@ class ReaderConfig:
     kernel: int = 15
     decoder_layers: int = 2
     fusion: int = 512
-    frontend_width: int = 16
+    frontend_width: int = 8
+    audio_frontend_width: int = 16
     dropout: float = 0.1
     epochs: int = 8
     batch_frames: int = 900         # video frames in a batch, padding counted
@@ -74,7 +75,7 @@ class JointConfig:
     lr: float = 1e-3
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0
-    lambda_av: float = 1e-6
+    lambda_av: float = 3e-3
     guide_from: float = 0.0         # share of the epochs after which the guidance sets in
     expert_learns_from: str = "truth"   # truth | prediction | frozen
     expert_lr: float = 1e-4
@@ -108,7 +109,7 @@ class Config:
 PRESETS = {
     # Proves that every stage runs; its numbers mean nothing.
     "smoke": {
-        "corpus.clips_2d": 48, "corpus.validation_clips_2d": 8, "corpus.sentences_train": 2,
+        "corpus.clips_2d": 48, "corpus.validation_clips_2d": 24, "corpus.sentences_train": 2,
         "corpus.sentences_validation": 1, "corpus.sentences_test": 2,
         "speech.epochs": 1, "speech.width": 64, "speech.layers": 1,
         "expert.epochs": 1, "expert.width": 64, "expert.layers": 1, "expert.frontend_width": 8,

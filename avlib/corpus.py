@@ -53,6 +53,7 @@ class Corpus:
         self.folder = Path(folder)
         facts = read_json(self.folder / "corpus.json")
         self.name, self.hash, self.fps, self.unit = (facts[k] for k in ("name", "hash", "fps", "unit"))
+        self.motion_scale: float = facts["motion_scale"]    # root mean square of the training motion, in `unit`
         self.antialias: bool = facts["antialias"]           # of the lip crops
         self.subjects: dict[str, list[str]] = facts["subjects"]
         self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["camera"].items()})

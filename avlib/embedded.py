@@ -1,9 +1,6 @@
 """The embedded corpus, made on the spot: espeak-ng speaks, the rig moves, the renderer films. No download."""
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,7 @@ from .espeak import Segment, speak
 from .lips import submesh
 from .render import Lights, Renderer, crop_camera
 from .rig import Rig
-from .run import DATA, Run, write_atomic, write_json
+from .run import DATA, Run, side_by_side, write_atomic, write_json
 from .sentences import sentences
 from .train import bar, say, seeded
 
@@ -124,14 +121,8 @@ class Maker:
         missing = [(path, split, first) for split in ("train", "validation")
                    for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
                    if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()]
-        workers = min(len(missing), os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count())
-        if workers <= 1:
-            for job in missing:
-                self.shard(*job)
-            return
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            for _ in bar(pool.map(self.shard, *zip(*missing)), "2D clips", len(missing)):
-                pass
+        for _ in bar(side_by_side([(self.shard, *job) for job in missing]), "2D clips", len(missing)):
+            pass
 
     def shard(self, path: Path, split: str, first: int) -> None:
         texts = self.texts[split]
@@ -171,10 +162,13 @@ class Maker:
         templates = np.stack([p.template.numpy() for p in self.people])
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(
             p, faces=self.rig.faces.numpy(), albedo=self.people[0].albedo.numpy(), templates=templates))
+        squares = [np.square(np.load(self.folder / "vertices_npy" / f"{u.name}.npy").reshape(u.frames, -1, 3)
+                             - templates[self.rig.subjects.index(u.subject)]).mean() for u in utterances if u.split == "train"]
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
         write_json(self.folder / "corpus.json", {
             "name": "embedded", "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
-            "fps": self.config.fps, "unit": "m", "antialias": self.config.antialias, "camera": asdict(self.camera),
+            "fps": self.config.fps, "unit": "m", "antialias": self.config.antialias,
+            "motion_scale": float(np.sqrt(np.mean(squares))), "camera": asdict(self.camera),
             "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
             "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
             "utterances": [u.as_dict() for u in utterances]})

@@ -7,7 +7,7 @@ from .joint import GUIDANCE, Example, collate, examples, load_animator, model_na
 from .lips import lip_video, pad, see
 from .metrics import corpus_rate, error_counts, lve_frames
 from .pretrain import decode, load_reader, load_speech, to
-from .run import Run
+from .run import Run, side_by_side
 from .text import visemes
 from .train import bar, say
 
@@ -59,9 +59,9 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test") -> dict:
 def evaluate_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     """Truth, the still face and every animator of the run, baseline and guided, of every seed."""
     models = [model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE]
-    for model in bar([TRUTH, STILL, *models], "evaluation"):
-        metrics = evaluate(run, corpus, model)["metrics"]
-        say(f"{model}  " + "  ".join(f"{k} {m['value']:.4g} {m['unit']}" for k, m in metrics.items()))
+    jobs = [(evaluate, run, corpus, model) for model in [*models, TRUTH, STILL]]
+    for record in bar(side_by_side(jobs, run.device), "evaluation", len(jobs)):
+        say(f"{record['model']}  " + "  ".join(f"{k} {m['value']:.4g} {m['unit']}" for k, m in record["metrics"].items()))
 
 
 def summary(rows: list[dict], unit: str) -> dict:

@@ -108,6 +108,11 @@ class Encoder(nn.Module):
         return self.norm(rows)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Losses are not for the half precision of autocast; double stays double."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class Fusion(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int):
         super().__init__()
@@ -173,7 +178,7 @@ class Expert(nn.Module):
 
     def ctc_log_probs(self, features: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, vocabulary), natural logarithms"""
-        return self.ctc(self.drop(features)).float().log_softmax(-1)
+        return at_least_float32(self.ctc(self.drop(features))).log_softmax(-1)
 
     def losses(self, features: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> dict[str, Tensor]:
         """features: (B, T, D); lengths: (B,) frames; tokens: (B, L), padded with anything; token_lengths: (B,).
@@ -191,7 +196,7 @@ class Expert(nn.Module):
         wanted = F.pad(tokens, (0, 1), value=end).masked_fill(~frame_mask(token_lengths + 1, tokens.shape[1] + 1), -1)
         memory = self.decoder.memory(self.memory(features))
         logits, _ = self.decoder(heard[:, None], memory, frame_mask(lengths, features.shape[1]))
-        logits = logits[:, 0].float()
+        logits = at_least_float32(logits[:, 0])
         # torch spreads its smoothing over all tokens, the right one included
         wrong = self.label_smoothing / (self.vocabulary - 1)
         surprise = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=-1, reduction="sum",

@@ -38,10 +38,12 @@ class FaceFormer(Animator):
     """
 
     def __init__(self, vertices: int, styles: int, width: int = 64, heads: int = 4, layers: int = 1, period: int = 30,
-                 fps: float = 30, encoder: SpeechEncoder | None = None, dropout: float = 0.1):
+                 fps: float = 30, encoder: SpeechEncoder | None = None, dropout: float = 0.1, scale: float = 1.0):
         """vertices: of the template; styles: training subjects; width: D; period: frames of the periodic positions
-        and of the attention bias; encoder: a small untrained one if absent."""
+        and of the attention bias; encoder: a small untrained one if absent; scale: of the displacements in the mesh's
+        unit, so that the maps work in numbers of order one (published: 1)."""
         super().__init__(encoder or SpeechEncoder(), vertices, styles, fps)
+        self.scale = scale
         self.speech_map = nn.Linear(self.encoder.width, width)
         self.style_map = nn.Linear(styles, width, bias=False)
         self.motion_map = nn.Linear(3 * vertices, width)
@@ -70,6 +72,7 @@ class FaceFormer(Animator):
             raise ValueError(f"motion has shape {tuple(motion.shape)}, expected "
                              f"{(len(speech), speech.shape[1], self.vertices, 3)}")
         before = torch.cat((template[:, None], motion[:, :-1]), 1) - template[:, None]
+        before = before / self.scale
         inputs = self.motion_map(before.flatten(-2)) + self.style_map(style)[:, None]
         return self._vertices(self.decoder(inputs, speech), template)
 
@@ -78,7 +81,7 @@ class FaceFormer(Animator):
         return self.speech_map(self.encoder.contextualise(speech, lengths, frames, self.fps))  # (B, T, R, D)
 
     def _vertices(self, states: Tensor, template: Tensor) -> Tensor:
-        return self.vertex_map(states).unflatten(-1, (-1, 3)) + template[:, None]
+        return self.scale * self.vertex_map(states).unflatten(-1, (-1, 3)) + template[:, None]
 
     @classmethod
     def load_published(cls, weights: dict[str, Tensor], fps: float, period: int | None = None, heads: int = 4,

@@ -3,11 +3,14 @@
 All work that concerns one frame is done on valid frames only, packed into rows, and no convolution sees across an
 utterance's ends. So padding costs next to nothing, changes no output, and stays out of the batch statistics.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .animator import frame_mask
+from .audio import SAMPLE_RATE_HZ
 
 
 class Packing:
@@ -162,6 +165,18 @@ class AudioFrontEnd(nn.Module):
         self.stem = nn.Conv1d(1, width, 80, 4, 38, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
         self.trunk = ResNet18(TimeConv, width)
+        self.listen()
+
+    @torch.no_grad()
+    def listen(self) -> None:
+        """Starts the stem as a filter bank: windowed cosines and sines at frequencies even on the mel scale, from 100 to
+        6000 Hz, as hearing is. From noise, training spends most of a short run on finding them."""
+        width, _, taps = self.stem.weight.shape
+        mel = torch.linspace(2595 * math.log10(1 + 100 / 700), 2595 * math.log10(1 + 6000 / 700), (width + 1) // 2)
+        hertz = 700 * (10 ** (mel / 2595) - 1)
+        angle = 2 * math.pi * hertz[:, None] * (torch.arange(taps) - (taps - 1) / 2) / SAMPLE_RATE_HZ
+        waves = torch.stack([angle.cos(), angle.sin()], 1).flatten(0, 1)[:width] * torch.hann_window(taps, False)
+        self.stem.weight.copy_(waves[:, None] / waves.norm(dim=1)[:, None, None])
 
     def forward(self, audio: Tensor, valid: Packing) -> Tensor:
         """audio: (B, T * 640) -> (N, 8 width)"""

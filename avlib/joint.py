@@ -36,7 +36,8 @@ def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
         raise ValueError(f"animator: expected one of {', '.join(ANIMATORS)}, got {name!r}")
     c = run.config.animator
     return ANIMATORS[name](vertices=corpus.vertices, styles=len(corpus.subjects["train"]), width=c.width, heads=c.heads,
-                           layers=c.layers, period=round(corpus.fps), fps=corpus.fps, encoder=load_speech(run))
+                           layers=c.layers, period=round(corpus.fps), fps=corpus.fps, encoder=load_speech(run),
+                           scale=corpus.motion_scale)
 
 
 @dataclass
@@ -90,19 +91,20 @@ class JointTask(nn.Module):
     is carried back into the animator once.
     """
 
-    def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, config: JointConfig,
-                 ctc: float, babble: Babble, device: torch.device):
-        """expert: None trains the baseline. lip: vertex indices. ctc: λ_ctc of the expert's own training."""
+    def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, scale: float,
+                 config: JointConfig, ctc: float, babble: Babble, device: torch.device):
+        """expert: None trains the baseline. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's own training."""
         super().__init__()
         self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
-        self.lip, self.config, self.ctc, self.device = lip, config, ctc, device
+        self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
         c, heard = self.config, batch["speech"]
         batch = to(batch, self.device)
         prediction = rollout(self.animator, batch)
         vertices = prediction.detach().requires_grad_()
-        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip)
+        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
+                              self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
         learning = {}
         if self.expert is not None:
@@ -151,7 +153,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
         model = build_animator(run, corpus, animator).to(run.device)
         expert = load_reader(run, "expert") if guided else None
         train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
-        task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], config, run.config.expert.ctc,
+        task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], corpus.motion_scale, config,
+                         run.config.expert.ctc,
                          Babble(corpus.clips("train")), run.device).to(run.device)
         styles = corpus.subjects["train"]
         groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": config.lr}]

@@ -12,7 +12,7 @@ from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
 from .expert import Expert, greedy_ctc
 from .lips import Babble, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
-from .run import Run, load_weights
+from .run import Run, load_weights, side_by_side
 from .text import Tokenizer, phoneme_to_viseme
 from .train import bucket_batches, finish_fit, fit, warmup_cosine
 
@@ -114,7 +114,7 @@ def build_reader(config: ReaderConfig) -> Expert:
     return Expert(TOKENIZER.size, modalities=config.modalities, width=config.width, heads=config.heads,
                   feedforward=config.feedforward, layers=config.layers, kernel=config.kernel,
                   decoder_layers=config.decoder_layers, fusion=config.fusion, frontend_width=config.frontend_width,
-                  dropout=config.dropout)
+                  dropout=config.dropout, audio={"frontend_width": config.audio_frontend_width})
 
 
 def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False) -> SpeechEncoder:
@@ -169,12 +169,12 @@ def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples
     return "\n".join(lines)
 
 
-def pretrain_speech(run: Run, corpus: Corpus) -> SpeechEncoder:
-    """The speech encoder, trained on the 2D part's speech and saved as stage "speech"; its convolutions frozen."""
+def pretrain_speech(run: Run, corpus: Corpus) -> None:
+    """Stage "speech": the speech encoder, trained on the 2D part's speech."""
     config = run.config.speech
     key = run.key(SPEECH_MODULES, config, run.config.seed, corpus.hash)
     if run.finished("speech", key):
-        return load_speech(run)
+        return
     if config.pretrained:
         run.finish("speech", key, pretrained=config.pretrained)
     else:
@@ -192,7 +192,13 @@ def pretrain_speech(run: Run, corpus: Corpus) -> SpeechEncoder:
                       lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
                       partial(collate, clips, video=False), run.config.seed, warmup_cosine(0.1), validate)
         finish_fit(run, "speech", key, {"speech": task.encoder}, history, corpus=corpus.hash)
-    return load_speech(run)
+
+
+def pretrain(run: Run, corpus: Corpus) -> None:
+    """The speech encoder, the expert and the reader; they need nothing of each other."""
+    jobs = [(pretrain_reader, run, corpus, "reader"), (pretrain_reader, run, corpus, "expert"),
+            (pretrain_speech, run, corpus)]
+    list(side_by_side(jobs, run.device))
 
 
 def load_speech(run: Run) -> SpeechEncoder:
@@ -203,7 +209,7 @@ def load_speech(run: Run) -> SpeechEncoder:
     return encoder.to(run.device)
 
 
-def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> Expert:
+def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     """A reader trained on the 2D part: stage "expert" guides, stage "reader" scores and is never part of a loss."""
     config: ReaderConfig = getattr(run.config, stage)
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
@@ -221,7 +227,6 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> Expert:
                       lambda indices, g: collate(clips, indices, video="video" in config.modalities), seed,
                       warmup_cosine(config.warmup), validate, clip=5.0)
         finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash)
-    return load_reader(run, stage)
 
 
 def load_reader(run: Run, stage: str) -> Expert:

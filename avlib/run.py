@@ -2,7 +2,9 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -154,6 +156,26 @@ class Run:
 
     def weights(self, stage: str) -> Path:
         return self.folder / "weights" / f"{stage}.safetensors"
+
+
+def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu")) -> Iterator[None]:
+    """Calls function, *arguments of every job in a process of its own, as many at once as there are cores, each with its
+    share of them: small models use two cores better apart than together. On a GPU one after the other, in this process.
+    Yields as jobs end; an error of any job is raised here."""
+    workers = min(len(jobs), os.cpu_count() or 1)
+    if device.type != "cpu" or workers <= 1:
+        for function, *arguments in jobs:
+            yield function(*arguments)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _limit_threads, (threads,)) as pool:
+        for done in as_completed([pool.submit(*job) for job in jobs]):
+            yield done.result()
+
+
+def _limit_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)        # for processes that this one starts
 
 
 def _differences(a, b, where="") -> list[str]:

@@ -72,7 +72,7 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
     run that was killed goes on from its last checkpoint, at most a minute old, exactly as if nothing had happened.
     """
     accelerator = Accelerator(cpu=run.device.type == "cpu")
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, fused=True, betas=(0.9, 0.98), weight_decay=0.0)
     peaks = [g["lr"] for g in optimizer.param_groups]
     resume = run.folder / "weights" / f"{stage}.resume.safetensors"
     history, sums, counted, done = _restore(resume, key, task, optimizer) if resume.exists() else ([], {}, 0, 0)

@@ -36,7 +36,7 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
     expert = Expert(9, modalities=modalities, width=16, heads=2, feedforward=32, layers=1, kernel=5, decoder_layers=1,
                     fusion=32, frontend_width=4, dropout=0.0) if guided else None
     draw = torch.Generator().manual_seed(1)
-    task = JointTask(animator, expert, lips, torch.arange(50, 90), config, 0.1,
+    task = JointTask(animator, expert, lips, torch.arange(50, 90), 1e-3, config, 0.1,
                      lambda b, s, g: torch.randn(b, s, generator=g), torch.device("cpu"))
     frames = torch.tensor([12, 6])
     batch = {"features": torch.randn(2, 20, 8, generator=draw), "feature_lengths": torch.tensor([19, 9]),
@@ -66,12 +66,12 @@ def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modaliti
     vertices = batch["motion"].clone().requires_grad_()
     gradient = torch.autograd.grad(loss(vertices), vertices)[0]
     assert gradient.norm() > 0 and not gradient[1, 6:].any()        # nothing flows into padding
-    draw, step = torch.Generator().manual_seed(2), 1e-8
+    draw, step = torch.Generator().manual_seed(2), 1e-7
     for _ in range(4):
         way = torch.randn(vertices.shape, generator=draw, dtype=torch.float64)
         with torch.no_grad():
             numeric = (loss(vertices + step * way) - loss(vertices - step * way)) / (2 * step)
-        assert float((gradient * way).sum()) == pytest.approx(float(numeric), rel=2e-3)
+        assert float((gradient * way).sum()) == pytest.approx(float(numeric), rel=1e-3)
 
 
 def test_one_step_carries_the_weighted_gradient_into_the_animator():
@@ -80,21 +80,22 @@ def test_one_step_carries_the_weighted_gradient_into_the_animator():
     got = [p.grad.clone() for p in task.animator.parameters() if p.grad is not None]
     prediction = task.animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
     valid = torch.arange(12) < batch["frames"][:, None]
-    plain = vertex_losses(prediction, batch["motion"], valid, task.lip)
+    plain = vertex_losses(prediction, batch["motion"], valid, task.lip, 1e-3)
     task.zero_grad()
     whole = 2 * plain["mse"] + 0.5 * plain["rlv"]
     whole.backward()
     want = [p.grad for p in task.animator.parameters() if p.grad is not None]
-    assert float(terms["loss"]) == pytest.approx(float(whole), rel=1e-5)
-    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-9) for a, b in zip(got, want, strict=True))
+    assert float(terms["loss"].detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
+    whole = torch.cat([w.flatten() for w in want])
+    assert (torch.cat([g.flatten() for g in got]) - whole).norm() < 1e-4 * whole.norm()
 
 
 def test_guidance_moves_the_animator_and_only_when_it_is_due():
     base, batch = build(JointConfig(lambda_av=0.0, expert_learns_from="frozen"))
     step(base, batch)
-    guided, _ = build(JointConfig(lambda_av=1e-3, expert_learns_from="frozen"))
+    guided, _ = build(JointConfig(lambda_av=1e4, expert_learns_from="frozen"))
     terms = step(guided, batch)
-    late, _ = build(JointConfig(lambda_av=1e-3, guide_from=0.9, expert_learns_from="frozen"))
+    late, _ = build(JointConfig(lambda_av=1e4, guide_from=0.9, expert_learns_from="frozen"))
     step(late, batch)
     grad = [t.animator.vertex_map.weight.grad for t in (base, guided, late)]
     assert not torch.allclose(grad[0], grad[1], rtol=1e-2) and torch.allclose(grad[0], grad[2])

@@ -13,6 +13,8 @@ def test_equal_motion_has_no_loss_and_padding_does_not_count(generator):
     moved = truth.clone()
     moved[:, :, 4, 0] += 2
     terms = vertex_losses(moved, truth, valid, lip)
+    halved = vertex_losses(moved, truth, valid, lip, scale=2.0)
+    assert all(float(halved[k]) == pytest.approx(float(terms[k]) / 4) for k in terms)
     assert float(terms["mse"]) == pytest.approx(4 / 18) and float(terms["rlv"]) == pytest.approx(4 / 6)
 
 

@@ -1,0 +1,116 @@
+"""The embedded corpus: in step, deterministic, split by sentence and subject; damaged files are named."""
+import numpy as np
+import pytest
+import torch
+
+from avlib.config import CorpusConfig
+from avlib.corpus import SAMPLES_PER_FRAME, SPEECH_HZ, Corpus
+from avlib.embedded import SUBJECTS, Maker
+from avlib.metrics import lip_aperture
+from avlib.run import side_by_side
+from avlib.sentences import NOUNS, plural, sentences
+from avlib.train import seeded
+
+TINY = CorpusConfig(clips_2d=3, validation_clips_2d=2, sentences_train=1, sentences_validation=1, sentences_test=1,
+                    crop=32, strength=(1.0, 1.0), noise_mm=0.0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    Maker(TINY, folder).make()
+    return Corpus(folder)
+
+
+def test_speech_video_and_motion_last_equally_long(corpus):
+    clips = corpus.clips("train")
+    for i, u in enumerate(clips.utterances):
+        assert clips.video(i).shape == (u.frames, 32, 32) and clips.video(i).dtype == torch.uint8
+        assert clips.speech(i).shape == (u.frames * SAMPLES_PER_FRAME,)
+    for u in corpus.utterances("train"):
+        assert corpus.motion(u).shape == (u.frames, corpus.vertices, 3)
+        assert len(corpus.speech(u)) / SPEECH_HZ == pytest.approx(u.frames / corpus.fps, abs=1e-9)
+        assert [w.label for w in u.words] == u.text.split()
+
+
+def test_lips_meet_when_the_speech_says_so_to_the_frame(corpus):
+    """In the middle of p, b and m the lips are closed, one frame's worth of time to either side of an open vowel they
+    are not: a slip of two frames between phonemes and motion would show."""
+    closed, opened = [], []
+    for u in corpus.utterances("train"):
+        gap = 1000 * lip_aperture(corpus.motion(u), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")))
+        for p in u.phonemes:
+            middle = round((p.start_s + p.end_s) / 2 * corpus.fps)
+            label = p.label.lstrip("ˈˌ")
+            if label in "pbm" and label and p.end_s - p.start_s > 0.05:
+                closed.append(float(gap[middle]))
+            elif label in ("æ", "ɑː", "aɪ") and p.end_s - p.start_s > 0.09:
+                opened.append(float(gap[middle]))
+    assert len(closed) > 5 and max(closed) < 1.5 and len(opened) > 2 and min(opened) > 4
+
+
+def test_the_speech_is_loud_where_the_words_are(corpus):
+    for u in corpus.utterances("test"):
+        speech = corpus.speech(u)
+        first, last = (round(s * SPEECH_HZ) for s in (u.words[0].start_s, u.words[-1].end_s))
+        inside, before = speech[first:last].square().mean(), speech[:first - 80].square().mean()
+        assert inside > 1e-4 and before < 1e-6
+
+
+def test_no_sentence_and_no_subject_is_in_two_parts(corpus):
+    texts = [u.text for s in ("train", "validation") for u in corpus.clips(s).utterances]
+    texts += [u.text for s in SUBJECTS for u in corpus.utterances(s)]
+    assert len(texts) == len(set(texts)) == 3 + 2 + 12
+    assert sorted(k for people in SUBJECTS.values() for k in people) == list(range(12))
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_does_not(corpus, tmp_path):
+    Maker(TINY, tmp_path / "again").make()
+    assert Corpus(tmp_path / "again").hash == corpus.hash
+    one = Maker(CorpusConfig(**{**TINY.__dict__, "seed": 1}), tmp_path / "other").clip("train_00000", "train", "i must go now")
+    assert one[1].shape[1:] == (32, 32) and one[0].text == "i must go now"
+    other = Maker(CorpusConfig(**{**TINY.__dict__, "seed": 2}), tmp_path / "other").clip("train_00000", "train", "i must go now")
+    assert one[1].shape != other[1].shape or not torch.equal(one[1], other[1])
+
+
+def test_sentences_never_repeat_and_say_the_words_often():
+    taken = set()
+    first, second = sentences(800, seeded(0), taken), sentences(200, seeded(0), taken)
+    assert len(set(first) | set(second)) == 1000 == len(taken)
+    assert len({w for s in first for w in s.split()}) >= 300
+    assert all(sum(w in s.split() for s in first) > 100 for w in ("just", "must"))
+    assert plural("box") == "boxes" and plural("leaf") == "leaves" and len(set(map(plural, NOUNS))) == len(NOUNS)
+
+
+def test_damaged_files_are_named(corpus, tmp_path):
+    u = corpus.utterances("test")[0]
+    path = corpus.folder / "vertices_npy" / f"{u.name}.npy"
+    whole = path.read_bytes()
+    flat = np.load(path)
+    for change, told in ((lambda: path.write_bytes(whole[:-100]), "not a whole array"),
+                         (lambda: np.save(path, flat[:-1]), "shape"),
+                         (lambda: np.save(path, flat * np.nan), "NaN"), (path.unlink, "not a whole array")):
+        change()
+        with pytest.raises(ValueError, match=f"{u.name}.npy: .*{told}"):
+            corpus.motion(u)
+        path.write_bytes(whole)
+    shard = next((corpus.folder / "2d").glob("train-*"))
+    kept = shard.read_bytes()
+    shard.write_bytes(kept[:-10])
+    with pytest.raises(ValueError, match=f"{shard.name}: truncated"):
+        corpus.clips("train")
+    shard.write_bytes(kept)
+    with pytest.raises(ValueError, match="no shard of split 'nothing'"):
+        corpus.clips("nothing")
+
+
+def _double(x: int) -> int:
+    if x < 0:
+        raise ValueError(f"{x} is negative")
+    return 2 * x
+
+
+def test_jobs_side_by_side_all_run_and_tell_their_errors():
+    assert sorted(side_by_side([(_double, k) for k in range(4)])) == [0, 2, 4, 6]
+    with pytest.raises(ValueError, match="-1 is negative"):
+        list(side_by_side([(_double, 1), (_double, -1)]))
