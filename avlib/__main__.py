@@ -52,7 +52,8 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
     began = time.monotonic()
     try:
         papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, stdout_file=sys.stdout,
-                                   stderr_file=sys.stderr, kernel_name="python3")
+                                   stderr_file=sys.stderr, kernel_name="python3",
+                                   extra_arguments=["--log-level=ERROR"])       # of the kernel's own messages
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024     # of the largest kernel so far

@@ -196,8 +196,8 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
 
 def pretrain(run: Run, corpus: Corpus) -> None:
     """The speech encoder, the expert and the reader; they need nothing of each other."""
-    jobs = [(pretrain_reader, run, corpus, "reader"), (pretrain_reader, run, corpus, "expert"),
-            (pretrain_speech, run, corpus)]
+    jobs = [(pretrain_reader, run, corpus, "expert"), (pretrain_reader, run, corpus, "reader"),
+            (pretrain_speech, run, corpus)]         # the longest first
     list(side_by_side(jobs, run.device))
 
 
