@@ -70,13 +70,13 @@ class AnimatorConfig:
 @dataclass(frozen=True)
 class JointConfig:
     """L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv. The naive settings that fail stay reachable here."""
-    epochs: int = 15
+    epochs: int = 14
     batch: int = 8
     lr: float = 1e-3
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0
     lambda_av: float = 3e-3
-    guide_from: float = 0.4         # share of the epochs after which the guidance sets in
+    guide_from: float = 0.5         # share of the epochs after which the guidance sets in
     expert_learns_from: str = "truth"   # truth | prediction | frozen
     expert_lr: float = 1e-4
     babble_db: tuple = (-10.0, 0.0) # the speech that the guiding expert hears
@@ -99,7 +99,7 @@ class Config:
     animators: tuple = ("faceformer",)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
-    expert: ReaderConfig = field(default_factory=lambda: ReaderConfig(layers=2, epochs=6, batch_frames=200, lr=1.5e-3))
+    expert: ReaderConfig = field(default_factory=lambda: ReaderConfig(layers=2, epochs=5, batch_frames=200, lr=2e-3))
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",)))
     animator: AnimatorConfig = field(default_factory=AnimatorConfig)
     joint: JointConfig = field(default_factory=JointConfig)
