@@ -1,0 +1,97 @@
+"""The notebooks, in order, by papermill: what run_all.sh calls once the environment is there."""
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from .config import PRESETS, digest, load
+from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run_all.sh", description="Runs the five notebooks, in order, and writes "
+                                     "results/<run>/report.html. Run again, it goes on where it stopped.")
+    parser.add_argument("--preset", default="demo", help=f"{', '.join(PRESETS)} (default: demo)")
+    parser.add_argument("--run", metavar="NAME", help="folder under results/ (default: the preset's name)")
+    parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting, as "
+                        "joint.lambda_av=1e-5; the run then wants a --run name of its own")
+    return parser.parse_args(argv)
+
+
+def parameters_of(path: Path) -> set[str]:
+    """Names that the notebook's cell tagged `parameters` assigns. ValueError if there is no such cell."""
+    for cell in json.loads(path.read_text())["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            lines = "".join(cell["source"]).splitlines()
+            return {line.split("=")[0].strip() for line in lines if "=" in line}
+    raise ValueError(f"{path}: no cell is tagged `parameters`")
+
+
+def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
+    """Runs one notebook into the run's folder, unless the copy there was made from the same source and parameters."""
+    import papermill
+
+    name, source = name or notebook, NOTEBOOKS / f"{notebook}.ipynb"
+    if unknown := parameters.keys() - parameters_of(source):
+        raise ValueError(f"{source}: takes no parameter {', '.join(sorted(unknown))}")
+    copy, record = run.folder / "notebooks" / f"{name}.ipynb", run.folder / "notebooks" / f"{name}.json"
+    key = digest(source, *sorted((ROOT / "avlib").glob("*.py")), parameters)
+    if copy.exists() and record.exists() and read_json(record)["key"] == key:
+        print(f"{name}: done before", flush=True)
+        return
+    print(f"{name}: runs", flush=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, stdout_file=sys.stdout,
+                                   stderr_file=sys.stderr, kernel_name="python3",
+                                   extra_arguments=["--log-level=ERROR"])       # of the kernel's own messages
+    except papermill.PapermillExecutionError as error:
+        raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024     # of the largest kernel so far
+    seconds = time.monotonic() - began
+    write_json(record, {"key": key, "seconds": seconds, "peak_mb": peak_mb})
+    print(f"{name}: done in {seconds:.0f} s", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    args = arguments(argv)
+    try:
+        seeds = [int(s) for s in args.seeds.split(",")]
+    except ValueError:
+        raise ValueError(f"--seeds: expected whole numbers as 0,1,2, got {args.seeds!r}") from None
+    if wrong := [s for s in args.set if "=" not in s]:
+        raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
+    overrides = dict(s.split("=", 1) for s in args.set)
+    load(args.preset, **overrides)
+    if args.speech:
+        from .audio import read_speech
+        read_speech(args.speech)        # a file that is no speech is told before anything is trained
+    os.environ["AVLIB_HEADLESS"] = "1"
+    from . import report
+    from .joint import GUIDANCE, model_name
+
+    run = open_run(args.run or args.preset, args.preset, args.device, overrides)
+    common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
+    execute(run, "01_data_prep", common)
+    execute(run, "02_expert_pretraining", common)
+    list(side_by_side([
+        (execute, run, "03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
+         f"03_joint_training-{model_name(animator, guidance, seed)}")
+        for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)], run.device))
+    execute(run, "04_evaluation", {**common, "seeds": seeds})
+    execute(run, "05_tsne_analysis", common)
+    print(f"report: {report.page(run)}", flush=True)
+    if args.speech:
+        from .animate import animate_file
+        for clip in animate_file(run, args.speech, seeds[0]):
+            print(f"clip: {clip}", flush=True)
+    return 0
