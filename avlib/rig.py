@@ -95,12 +95,12 @@ class Rig:
         x, y = self._mean[:, 0], self._mean[:, 1]
         number = np.arange(count)
         inside = (number >= self.parts["upper_teeth"].start) & (number < self.parts["throat"].stop)
-        skin_in_crop = (number < self.parts["skin"].stop) & (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
+        around_mouth = (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
         nostrils = (number >= self.parts["nostril_right"].start) & (number < self.parts["nostril_left"].stop)
         self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
             "lip": (number >= CONTACT * COLUMNS) & (number < (BORDER + 1) * COLUMNS),
             "upper_face": ~inside & (y > 0.008) & (np.abs(x) < 0.062) & (y < 0.075),
-            "mouth": skin_in_crop | inside | nostrils,
+            "mouth": around_mouth | inside | nostrils,
             "upper_lip_middle": number == CONTACT * COLUMNS + COLUMNS // 4,
             "lower_lip_middle": number == CONTACT * COLUMNS + 3 * COLUMNS // 4,
         }.items()}

@@ -94,14 +94,14 @@ def save(figure: Figure, path: Path) -> Figure:
 
 def strip(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> Figure:
     """Rows of pictures, name -> (T, H, W), one picture every `every` frames."""
-    figure, axes = plt.subplots(len(rows), columns, figsize=(columns, 1.05 * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns, 1.12 * len(rows)), squeeze=False)
     for line, (name, video) in zip(axes, rows.items()):
         for k, axis in enumerate(line):
             axis.axis("off")
             if k * every < len(video):
                 axis.imshow(video[k * every], cmap="gray", vmin=0, vmax=255 if video.dtype == torch.uint8 else 1)
         line[0].set_title(name, loc="left", fontsize=8)
-    figure.subplots_adjust(wspace=0.03, hspace=0.25)
+    figure.subplots_adjust(wspace=0.03, hspace=0.3)
     return figure
 
 
@@ -120,7 +120,7 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
         lips.plot(np.arange(len(motion)) / corpus.fps, aperture_mm(corpus, motion), label=name, lw=1.3)
     low, high = lips.get_ylim()
     for p in utterance.phonemes:
-        closed = p.label[:1] in "pbm"
+        closed = p.label.lstrip("ˈˌ")[:1] in ("p", "b", "m")
         lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
         lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
     lips.set(xlabel="seconds", ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
