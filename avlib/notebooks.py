@@ -11,6 +11,8 @@ from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
+# No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
+KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False"]
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -53,7 +55,7 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
     try:
         papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, stdout_file=sys.stdout,
                                    stderr_file=sys.stderr, kernel_name="python3",
-                                   extra_arguments=["--log-level=ERROR"])       # of the kernel's own messages
+                                   extra_arguments=KERNEL)
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024     # of the largest kernel so far

@@ -2,6 +2,8 @@
 import json
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -168,14 +170,21 @@ def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu")) 
             yield function(*arguments)
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _limit_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (threads, os.getpid())) as pool:
         for done in as_completed([pool.submit(*job) for job in jobs]):
             yield done.result()
 
 
-def _limit_threads(threads: int) -> None:
+def _begin_worker(threads: int, parent: int) -> None:
+    """Gives a worker its share of the cores, and ends it soon after its parent: nobody else would once that is killed."""
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)        # for processes that this one starts
+
+    def follow():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _differences(a, b, where="") -> list[str]:
