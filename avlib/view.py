@@ -125,11 +125,11 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
         lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
     lips.set(xlabel="seconds", ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
     if len(motions) > 1:
-        lips.legend(frameon=False, ncols=len(motions), loc="upper right")
+        lips.legend(frameon=False, ncols=len(motions), loc="upper right", bbox_to_anchor=(1, -0.12))
     return figure
 
 
-def curves(histories: dict[str, list[dict]], fields: list[str], log: bool = True) -> Figure:
+def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
     """One panel a field that any history has, one line a history, over epochs."""
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
     figure, axes = plt.subplots(1, len(fields), figsize=(3.3 * len(fields), 2.5), squeeze=False)
@@ -138,7 +138,7 @@ def curves(histories: dict[str, list[dict]], fields: list[str], log: bool = True
             line = [(i + 1, row[name]) for i, row in enumerate(history) if name in row]
             if line:
                 axis.plot(*zip(*line), marker=".", label=label)
-        axis.set(title=name, xlabel="epoch", yscale="log" if log else "linear")
+        axis.set(title=name, xlabel="epoch", ylim=(0, None))
     axes[0][0].legend(frameon=False)
     figure.tight_layout()
     return figure
