@@ -106,26 +106,24 @@ class JointTask(nn.Module):
         terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
                               self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
-        learning = {}
-        if self.expert is not None:
-            draw = lambda: noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, c.drop_audio,
-                                 generator).to(self.device)
-            video = None
-            if progress >= c.guide_from:
-                video, _ = self.lips(vertices, batch["frames"])
-                self.expert.eval()
-                terms["av"] = self.reading(video, draw(), batch)
-            if c.expert_learns_from != "frozen":
-                if c.expert_learns_from == "prediction":
-                    seen = self.lips(vertices, batch["frames"])[0] if video is None else video
-                    seen = seen.detach()        # the expert's own step; the animator has its gradient from above
-                else:
-                    seen = batch["video"]
-                self.expert.train()
-                learning["expert"] = self.reading(seen, draw(), batch, generator)
-        gradient, shares = weighted_gradient(terms, weights, vertices)
+        video, learning = None, {}
+        draw = lambda: noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, c.drop_audio,
+                             generator).to(self.device)
+        if self.expert is not None and progress >= c.guide_from:
+            video, _ = self.lips(vertices, batch["frames"])
+            self.expert.eval()
+            terms["av"] = self.reading(video, draw(), batch)
+        gradient, shares = weighted_gradient(terms, weights, vertices)      # frees the reading's graph before the next
+        terms = {k: t.detach() for k, t in terms.items()}
+        if self.expert is not None and c.expert_learns_from != "frozen":
+            seen = batch["video"]
+            if c.expert_learns_from == "prediction":
+                seen = self.lips(vertices, batch["frames"])[0] if video is None else video
+            self.expert.train()
+            # detached: the animator has its gradient from above, this step is the expert's own
+            learning["expert"] = self.reading(seen.detach(), draw(), batch, generator)
         carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
-        whole = sum(weights[k] * t.detach() for k, t in terms.items()) + sum(learning.values())
+        whole = sum(weights[k] * t for k, t in terms.items()) + sum(learning.values())
         return {"loss": whole + carrier - carrier.detach(), **terms, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
 

@@ -24,13 +24,14 @@ def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],
                       vertices: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
     """The gradient of Σ λ·L on the vertices, and each weighted term's share of the summed norms.
 
-    Terms of weight 0 are left out and have share 0. Each term's graph is walked once.
+    Terms of weight 0 are left out and have share 0. Each term's graph is walked once; the last one's, the largest where
+    it is the reading loss, is freed.
     """
-    total, norms = torch.zeros_like(vertices), {}
+    total, norms, last = torch.zeros_like(vertices), {}, list(terms)[-1]
     for name, term in terms.items():
         norms[name] = 0.0
         if weights[name]:
-            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=True)[0]
+            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=name != last)[0]
             norms[name] = float(gradient.norm())
             total += gradient
     whole = sum(norms.values()) or 1.0
