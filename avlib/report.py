@@ -84,12 +84,11 @@ def page(run: Run) -> Path:
     parts = []
     for path in sorted((run.folder / "tables").glob("*.md")):
         parts.append(_markdown(path.read_text()))
-    for path in sorted((run.folder / "clips").glob("*.mp4")):
-        parts.append(f"<figure><video controls preload=metadata src='{_data(path, 'video/mp4')}'></video>"
-                     f"<figcaption>{_caption(path)}</figcaption></figure>")
-    for path in sorted((run.folder / "figures").glob("*.png")):
-        parts.append(f"<figure><img alt='{_caption(path)}' src='{_data(path, 'image/png')}'>"
-                     f"<figcaption>{_caption(path)}</figcaption></figure>")
+    shown = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
+    for path in sorted(shown, key=lambda p: p.name):        # their names begin with the notebook's number
+        shape = (f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>" if path.suffix == ".mp4" else
+                 f"<img alt='{_caption(path)}' src='{_data(path, 'image/png')}'>")
+        parts.append(f"<figure>{shape}<figcaption>{_caption(path)}</figcaption></figure>")
     settings = html.escape((run.folder / "config.json").read_text())
     machine = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, commit {commit()}"
     timings = [(p.stem, read_json(p)) for p in sorted((run.folder / "notebooks").glob("*.json"))]
