@@ -15,8 +15,15 @@ NOTEBOOKS = ROOT / "notebooks"
 KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False"]
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong options are one line, as all errors are."""
+
+    def error(self, message: str):
+        raise ValueError(f"{message}; see --help")
+
+
 def arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run_all.sh", description="Runs the five notebooks, in order, and writes "
+    parser = Parser(prog="./run_all.sh", allow_abbrev=False, description="Runs the five notebooks, in order, and writes "
                                      "results/<run>/report.html. Run again, it goes on where it stopped.")
     parser.add_argument("--preset", default="demo", help=f"{', '.join(PRESETS)} (default: demo)")
     parser.add_argument("--run", metavar="NAME", help="folder under results/ (default: the preset's name)")
