@@ -125,7 +125,7 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
         lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
     lips.set(xlabel="seconds", ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
     if len(motions) > 1:
-        lips.legend(frameon=False, ncols=len(motions), loc="upper right", bbox_to_anchor=(1, -0.12))
+        lips.legend(frameon=False, ncols=len(motions), loc="upper right", bbox_to_anchor=(1, -0.2))
     return figure
 
 
