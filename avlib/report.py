@@ -101,7 +101,7 @@ border-bottom:1px solid #ccc}}figure{{margin:2rem 0}}img,video{{max-width:100%}}
 pre{{overflow-x:auto;background:#f6f6f6;padding:1rem}}</style>
 <h1>Audio-visual guidance for speech-driven faces</h1><p>Run “{html.escape(run.name)}”. {html.escape(machine)}.
 {"".join(parts)}
-<h2>Notebooks</h2><table><tr><th>notebook<th>seconds<th>peak memory, MB{times}</table>
+<h2>Notebooks</h2><table><tr><th>notebook<th>seconds<th>memory of the largest kernel so far, MB{times}</table>
 <details><summary>Settings</summary><pre>{settings}</pre></details></html>
 """
     return write_atomic(run.folder / "report.html", lambda p: p.write_text(text))
