@@ -9,7 +9,7 @@ import torchaudio
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-SAMPLE_RATE_HZ = 16000
+SPEECH_HZ = 16_000
 FEATURES_PER_SECOND = 50
 WINDOW = 400  # samples that one wav2vec 2.0 feature sees: the shortest speech there is
 BASE_960H = "facebook/wav2vec2-base-960h"
@@ -18,7 +18,7 @@ SMALL = dict(hidden_size=128, num_hidden_layers=3, num_attention_heads=4, interm
              num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=8, layerdrop=0.0)
 
 
-def read_speech(path: str | Path, rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
+def read_speech(path: str | Path, rate_hz: int = SPEECH_HZ) -> Tensor:
     """Samples (S,) float32 at `rate_hz`, channels averaged, from a WAV, FLAC, OGG or MP3 file of any rate.
 
     ValueError, naming file and reason, where the file is absent, no audio, not finite or shorter than 25 ms.
@@ -33,14 +33,14 @@ def read_speech(path: str | Path, rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
     samples = torch.from_numpy(channels).mean(1)
     if not samples.isfinite().all():
         raise ValueError(f"{path}: {int((~samples.isfinite()).sum())} of {len(samples)} samples are not finite")
-    if len(samples) < WINDOW * rate / SAMPLE_RATE_HZ:
+    if len(samples) < WINDOW * rate / SPEECH_HZ:
         raise ValueError(f"{path}: {1000 * len(samples) / rate:.1f} ms of audio, expected at least 25 ms")
     # the filter has a phase for each unit of the ratio: a close ratio of small numbers serves odd rates
     ratio = Fraction(rate_hz, rate).limit_denominator(1000)
     return torchaudio.functional.resample(samples, ratio.denominator, ratio.numerator)
 
 
-def write_speech(path: str | Path, samples: Tensor, rate_hz: int = SAMPLE_RATE_HZ):
+def write_speech(path: str | Path, samples: Tensor, rate_hz: int = SPEECH_HZ):
     """Writes samples (S,) as a 16-bit WAV file, whole or not at all; values beyond [-1, 1] are clipped."""
     path = Path(path)
     partial = path.with_name(path.name + ".tmp")

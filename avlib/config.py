@@ -56,7 +56,8 @@ class ReaderConfig:
     ctc: float = 0.5                # λ_ctc, published 0.1: short training needs more of it; attention weighs 1 - λ_ctc
     phoneme: float = 50.0           # weight of naming each frame's phoneme; the other two are sums over an utterance
     babble_db: tuple = (0.0, 20.0)  # signal-to-noise ratio of babble mixed from the corpus
-    drop_audio: float = 0.2         # share of clips heard as silence, so that the reader needs the lips
+    drop_audio: float = 0.25        # share of clips that an audio-visual reader has to read from the lips alone
+    drop_video: float = 0.25        # and from speech alone
     time_mask: float = 0.1          # longest masked stretch a second of clip, in seconds
 
 
@@ -77,6 +78,7 @@ class JointConfig:
     lambda_rlv: float = 1.0
     lambda_av: float = 3e-3
     guide_from: float = 0.5         # share of the epochs after which the guidance sets in
+    modes: int = 30                 # principal motions of the scans along which guidance may push; 0: any way
     expert_learns_from: str = "truth"   # truth | prediction | frozen
     expert_lr: float = 1e-4
     babble_db: tuple = (-10.0, 0.0) # the speech that the guiding expert hears

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .audio import read_speech
+from .audio import SPEECH_HZ, read_speech
 from .espeak import Segment
 from .render import Camera
 from .run import read_json
 
-SPEECH_HZ = 16_000
 VIDEO_FPS = 25                                  # of everything that a reader sees
 SAMPLES_PER_FRAME = SPEECH_HZ // VIDEO_FPS      # 640 samples of speech beside each video frame
 

@@ -47,7 +47,7 @@ def between(low: float, high: float, generator: torch.Generator) -> float:
 
 def take(text: str, voice: str, generator: torch.Generator) -> Take:
     """A sentence said by espeak-ng, at a rate, pitch and loudness that the generator draws."""
-    spoken = speak(text, variant=voice, words_per_minute=int(between(145, 180, generator)),
+    spoken = speak(text, variant=voice, words_per_minute=int(between(110, 150, generator)),
                    pitch=int(between(35, 65, generator)))
     samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     seconds = np.ceil((LEAD_S + len(samples) / SPEECH_HZ) / GRID_S) * GRID_S

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from .animator import frame_mask
 from .beam import BLANK, Attention, Decoder, FeedForward, Hypothesis, beam_search, sinusoids
+from .corpus import SAMPLES_PER_FRAME
 from .frontend import AudioFrontEnd, Packing, VideoFrontEnd
 from .run import fill_weights
-
-SAMPLES_PER_FRAME = 640  # 16 kHz speech beside 25 fps video
 
 
 class RelativeAttention(Attention):
@@ -154,11 +153,14 @@ class Expert(nn.Module):
                                decoder_layers, dropout)
         self.drop = nn.Dropout(dropout)
 
-    def encode(self, video: Tensor | None, audio: Tensor | None, lengths: Tensor, leak_padding: bool = False) -> Tensor:
+    def encode(self, video: Tensor | None, audio: Tensor | None, lengths: Tensor, leak_padding: bool = False,
+               present: dict[str, Tensor] | None = None) -> Tensor:
         """video: (B, T, H, W), grey, normalised (Auto-AVSR: mean 0.421, standard deviation 0.165), 25 fps; audio:
         (B, T * 640) at 16 kHz, normalised over the utterance; lengths: (B,) frames. A stream that is no modality of
         this expert must be None. Returns features (B, T, D), zero in the padding.
 
+        present: for "video" or "audio", which utterances (B,) have that stream; for the others its features are zero and
+        are not computed (modality dropout, Shi et al. 2022). All have both unless told.
         leak_padding: let convolutions see what lies in the padding, as published.
         """
         streams = {name: x for name, x in (("video", video), ("audio", audio)) if x is not None}
@@ -173,7 +175,17 @@ class Expert(nn.Module):
             raise ValueError(f"lengths are {lengths.tolist()}, expected 1 to {frames} frames")
         valid = Packing(torch.full_like(lengths, frames) if leak_padding else lengths, frames)
         keys = frame_mask(lengths, frames)[:, None, None]
-        rows = [encoder(streams[name], valid, keys) for name, encoder in self.encoders.items()]
+        rows = []
+        for name, encoder in self.encoders.items():
+            here = (present or {}).get(name)
+            if here is None or here.all():
+                rows.append(encoder(streams[name], valid, keys))
+                continue
+            whole = video.new_zeros(len(lengths), frames, encoder.embed.out_features)
+            if here.any():
+                some = Packing(valid.lengths[here], frames)
+                whole = whole.index_put((here,), some.unpack(encoder(streams[name][here], some, keys[here])).to(whole))
+            rows.append(valid.pack(whole))
         return valid.unpack(self.fusion(torch.cat(rows, -1)) if len(rows) == 2 else rows[0])
 
     def ctc_log_probs(self, features: Tensor) -> Tensor:

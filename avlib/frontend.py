@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .animator import frame_mask
-from .audio import SAMPLE_RATE_HZ
+from .corpus import SPEECH_HZ
 
 
 class Packing:
     """Where the valid frames of a padded batch lie."""
 
     def __init__(self, lengths: Tensor, frames: int):
-        self.mask = frame_mask(lengths, frames)  # (B, T)
+        self.lengths, self.mask = lengths, frame_mask(lengths, frames)  # (B,), (B, T)
         self.index = self.mask.flatten().nonzero().squeeze(-1)  # (N,)
         self.seams = lengths.cumsum(0)[:-1]  # rows at which the second and later items begin
         self.full = len(self.index) == self.mask.numel()
@@ -174,7 +174,7 @@ class AudioFrontEnd(nn.Module):
         width, _, taps = self.stem.weight.shape
         mel = torch.linspace(2595 * math.log10(1 + 100 / 700), 2595 * math.log10(1 + 6000 / 700), (width + 1) // 2)
         hertz = 700 * (10 ** (mel / 2595) - 1)
-        angle = 2 * math.pi * hertz[:, None] * (torch.arange(taps) - (taps - 1) / 2) / SAMPLE_RATE_HZ
+        angle = 2 * math.pi * hertz[:, None] * (torch.arange(taps) - (taps - 1) / 2) / SPEECH_HZ
         waves = torch.stack([angle.cos(), angle.sin()], 1).flatten(0, 1)[:width] * torch.hann_window(taps, False)
         self.stem.weight.copy_(waves[:, None] / waves.norm(dim=1)[:, None, None])
 
@@ -184,7 +184,7 @@ class AudioFrontEnd(nn.Module):
         audio = audio.unflatten(1, (frames, -1)).masked_fill(~valid.mask[..., None], 0.0)
         # a stride of four samples is a stride of one in groups of four
         groups = F.pad(audio.flatten(1), self.stem.padding * 2).unflatten(1, (-1, 1, stride))
-        weight = self.stem.weight.view(width, 1, -1, stride).permute(0, 3, 2, 1)
+        weight = self.stem.weight.view(width, 1, -1, stride).permute(0, 3, 2, 1).contiguous()
         x = F.conv2d(groups.permute(0, 3, 1, 2), weight)  # (B, width, T * 160, 1)
         rows = valid.pack(x.permute(0, 2, 3, 1).reshape(batch, frames, -1, width))
         per_frame = rows.shape[1]

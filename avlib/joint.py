@@ -84,6 +84,24 @@ def rollout(animator: Animator, batch: dict) -> torch.Tensor:
     return animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
 
 
+def principal_motions(items: list[Example], modes: int, frames: int = 1000) -> torch.Tensor:
+    """The directions in which the scans move most, (modes, V, 3), orthonormal; from `frames` frames spread over all."""
+    moved = torch.cat([e.motion - e.template for e in items])
+    chosen = moved[torch.linspace(0, len(moved) - 1, min(frames, len(moved))).long()]
+    return torch.linalg.svd(chosen.flatten(1), full_matrices=False).Vh[:modes].unflatten(1, moved.shape[1:])
+
+
+def along(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
+    """The same vertices (B, T, V, 3), but what differentiates through them can push only along `motions` (K, V, 3).
+
+    A reading loss is free to shade skin that no scan ever moves, and does: it is read as lips. Kept to motions that
+    faces make, it has to move the mouth.
+    """
+    flat = motions.flatten(1)
+    push = (vertices - vertices.detach()).flatten(2)                # zero, with a gradient
+    return vertices.detach() + (push @ flat.T @ flat).view_as(vertices)
+
+
 class JointTask(nn.Module):
     """One step of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv for the animator, and of L_av for the expert.
 
@@ -92,9 +110,12 @@ class JointTask(nn.Module):
     """
 
     def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, scale: float,
-                 config: JointConfig, ctc: float, babble: Babble, device: torch.device):
-        """expert: None trains the baseline. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's own training."""
+                 config: JointConfig, ctc: float, babble: Babble, device: torch.device,
+                 motions: torch.Tensor | None = None):
+        """expert: None trains the baseline. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's
+        own training. motions: (K, V, 3) along which the guidance may push; None: any way."""
         super().__init__()
+        self.register_buffer("motions", motions, persistent=False)
         self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
         self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
 
@@ -107,12 +128,13 @@ class JointTask(nn.Module):
                               self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
         video, learning = None, {}
-        draw = lambda: noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, c.drop_audio,
-                             generator).to(self.device)
+        draw = lambda: (noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, generator).to(self.device),
+                        (torch.rand(len(heard), generator=generator) >= c.drop_audio).to(self.device))
         if self.expert is not None and progress >= c.guide_from:
-            video, _ = self.lips(vertices, batch["frames"])
+            shown = vertices if self.motions is None else along(vertices, self.motions)
+            video, _ = self.lips(shown, batch["frames"])
             self.expert.eval()
-            terms["av"] = self.reading(video, draw(), batch)
+            terms["av"] = self.reading(video, *draw(), batch)
         gradient, shares = weighted_gradient(terms, weights, vertices)      # frees the reading's graph before the next
         terms = {k: t.detach() for k, t in terms.items()}
         if self.expert is not None and c.expert_learns_from != "frozen":
@@ -121,17 +143,20 @@ class JointTask(nn.Module):
                 seen = self.lips(vertices, batch["frames"])[0] if video is None else video
             self.expert.train()
             # detached: the animator has its gradient from above, this step is the expert's own
-            learning["expert"] = self.reading(seen.detach(), draw(), batch, generator)
+            learning["expert"] = self.reading(seen.detach(), *draw(), batch, generator)
         carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
         whole = sum(weights[k] * t for k, t in terms.items()) + sum(learning.values())
         return {"loss": whole + carrier - carrier.detach(), **terms, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
 
-    def reading(self, video: torch.Tensor, audio: torch.Tensor, batch: dict, generator=None) -> torch.Tensor:
-        """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech."""
+    def reading(self, video: torch.Tensor, audio: torch.Tensor, heard: torch.Tensor, batch: dict,
+                generator=None) -> torch.Tensor:
+        """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
+        of which those not `heard` (B,) are left out."""
         lengths = batch["video_lengths"]
         features = self.expert.encode(see(video, generator) if "video" in self.expert.modalities else None,
-                                      audio if "audio" in self.expert.modalities else None, lengths)
+                                      audio if "audio" in self.expert.modalities else None, lengths,
+                                      present={"audio": heard})
         terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
         return self.ctc * terms["ctc"] + (1 - self.ctc) * terms["attention"]
 
@@ -152,8 +177,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
         expert = load_reader(run, "expert") if guided else None
         train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
         task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], corpus.motion_scale, config,
-                         run.config.expert.ctc,
-                         Babble(corpus.clips("train")), run.device).to(run.device)
+                         run.config.expert.ctc, Babble(corpus.clips("train")), run.device,
+                         principal_motions(train, config.modes) if guided and config.modes else None).to(run.device)
         styles = corpus.subjects["train"]
         groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": config.lr}]
         if guided and config.expert_learns_from != "frozen":
@@ -175,9 +200,9 @@ def held_out_terms(task: JointTask, batch: dict) -> dict:
     errors = [lve(p[:n], t[:n], task.lip) * int(n) for p, t, n in zip(prediction, batch["motion"], batch["frames"])]
     terms = {"held_out_lve": float(sum(errors) / batch["frames"].sum())}
     if task.expert is not None:
-        silence = torch.zeros_like(batch["speech"])
-        video, lengths = task.lips(prediction, batch["frames"])
-        terms["held_out_av"] = float(task.reading(video, silence, batch))
+        video, _ = task.lips(prediction, batch["frames"])
+        unheard = torch.zeros(len(video), dtype=torch.bool, device=video.device)
+        terms["held_out_av"] = float(task.reading(video, batch["speech"], unheard, batch))
     return terms
 
 

@@ -2,6 +2,8 @@
 import torch
 from torch import nn
 
+from .animator import frame_mask
+from .audio import normalise
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
 from .render import Camera, Renderer
 
@@ -52,7 +54,7 @@ class LipVideo(nn.Module):
         """vertices (B, T, V, 3), frames (B,) valid ones -> video (B, T', H, W), black where padded; its lengths (B,)."""
         lengths = video_frames(frames, self.fps)
         motion = resample_motion(vertices[:, :, self.mouth], self.fps, int(lengths.max()))
-        valid = torch.arange(motion.shape[1], device=motion.device) < lengths[:, None]
+        valid = frame_mask(lengths)
         images = self.renderer(motion[valid])
         video = images.new_zeros(*valid.shape, *images.shape[1:])
         video[valid] = images
@@ -81,16 +83,8 @@ def see(video: torch.Tensor, generator: torch.Generator | None = None) -> torch.
 
 
 def hear(speech: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Speech (B, S) -> zero mean and unit variance over each utterance's valid samples; silence stays silence.
-
-    lengths (B,): in video frames of 640 samples.
-    """
-    valid = torch.arange(speech.shape[1], device=speech.device) < (lengths * SAMPLES_PER_FRAME)[:, None]
-    count = valid.sum(1, keepdim=True)
-    mean = (speech * valid).sum(1, keepdim=True) / count
-    centred = (speech - mean) * valid
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred * (variance + 1e-8).rsqrt() * (variance > 1e-10)
+    """Speech (B, S), normalised as the reader hears it; lengths (B,) in video frames."""
+    return normalise(speech, lengths * SAMPLES_PER_FRAME)
 
 
 def add_babble(speech: torch.Tensor, babble: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
@@ -113,7 +107,7 @@ def mask_time(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: fl
             start = int(torch.randint(max(1, n - width), (), generator=generator))
             row[start:start + width] = False
     keep = keep.to(x.device).view(*keep.shape, *[1] * (x.ndim - 2))
-    valid = (torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]).view(keep.shape)
+    valid = frame_mask(lengths.to(x.device), x.shape[1]).view(keep.shape)
     mean = (x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)
     return torch.where(keep | ~valid, x, mean)
 
@@ -134,16 +128,14 @@ class Babble:
         return noise
 
 
-def noisy(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float], drop: float,
+def noisy(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float],
           generator: torch.Generator) -> torch.Tensor:
-    """Speech as a reader hears it in training: babble at a random level, or with probability `drop` nothing at all.
+    """Speech as a reader hears it in training, with babble at a random level.
 
     speech (B, S) raw, lengths (B,) in video frames -> normalised (B, S)."""
     b, s = speech.shape
     level = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.rand(b, generator=generator)
-    mixed = add_babble(speech, babble(b, s, generator).to(speech.device), level.to(speech.device))
-    dropped = (torch.rand(b, generator=generator) < drop).to(speech.device)
-    return hear(mixed, lengths) * ~dropped[:, None]
+    return hear(add_babble(speech, babble(b, s, generator).to(speech.device), level.to(speech.device)), lengths)
 
 
 def pad(items: list[torch.Tensor]) -> torch.Tensor:

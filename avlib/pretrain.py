@@ -94,15 +94,18 @@ class ReaderTask(nn.Module):
         self.phonemes = nn.Linear(config.width, len(PHONEMES))
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
-        c, lengths, video, audio = self.config, batch["lengths"], None, None
+        c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
         if "video" in c.modalities:
             video = mask_time(see(batch["video"], generator), lengths, VIDEO_FPS, c.time_mask, generator).to(self.device)
         if "audio" in c.modalities:
-            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, c.drop_audio, generator)
+            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, generator)
             audio = mask_time(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask,
                               generator).to(self.device)
+        if len(c.modalities) == 2:
+            draw = torch.rand(len(lengths), generator=generator).to(self.device)
+            present = {"audio": draw >= c.drop_audio, "video": draw < 1 - c.drop_video}
         lengths = lengths.to(self.device)
-        features = self.expert.encode(video, audio, lengths)
+        features = self.expert.encode(video, audio, lengths, present=present)
         terms = self.expert.losses(features, lengths, batch["tokens"].to(self.device),
                                    batch["token_lengths"].to(self.device))
         whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]

@@ -1,26 +1,22 @@
 """Sentences of the embedded corpus: a small grammar over some 400 words that says "just" and "must" often."""
 import torch
 
-NAMES = """anna ben carla david emma frank grace henry iris jack kate liam maria noah olive peter
-quinn rosa sam tina victor wendy yusuf zoe""".split()
-NOUNS = """apple bag ball basket bell bird boat book bottle box bread brush bucket button cake camera candle car carpet
-chair clock cloud coat cup curtain desk dog door dress drum engine fence film fish flag flower fork game garden gate
-glove guitar hammer hat house jacket jar jewel kettle key kite ladder lamp leaf lemon letter map melon mirror mug
-needle orange paper pearl pen photo piano pillow plant plate pot puzzle radio ring river robot rope shell ship shirt
-shoe spoon stamp stone table ticket towel train vase violin wagon wallet watch wheel window zebra""".split()
-ADJECTIVES = """big black blue bright broken brown cheap clean cold cool dark dirty dry empty fancy flat fresh full
-funny golden good great green heavy huge long loud lovely narrow new nice odd old pale pink plain pretty proud purple
-quiet red rough round shiny short silver simple small smooth soft strange strong tall thick thin tiny warm wet white
-wide wild wooden yellow young""".split()
+NAMES = """anna ben carla david emma frank grace henry iris jack kate liam maria oliver peter rosa sam tina victor
+wendy""".split()
+NOUNS = """apple bag ball basket bell bird boat book bottle box bread brush bucket button camera candle carpet clock cloud
+coat cup dog door dress drum engine film flag flower fork garden glove hammer hat house jacket kettle lamp lemon letter map
+mirror paper pen pillow plant plate puzzle radio ring robot ship shirt spoon stone table ticket window""".split()
+ADJECTIVES = """big black blue bright broken brown clean cold dark dirty dry empty flat fresh full funny golden good green
+happy heavy little long lovely narrow new nice old open pink plain pretty purple red short silver simple small soft
+strange strong thick tiny warm white wild wooden yellow young""".split()
 VERBS = {  # base form -> past tense
-    "bring": "brought", "build": "built", "buy": "bought", "carry": "carried", "catch": "caught", "change": "changed",
-    "choose": "chose", "clean": "cleaned", "close": "closed", "cover": "covered", "draw": "drew", "drop": "dropped",
-    "fetch": "fetched", "find": "found", "fix": "fixed", "give": "gave", "hide": "hid", "hold": "held", "keep": "kept",
-    "leave": "left", "lift": "lifted", "lose": "lost", "love": "loved", "make": "made", "measure": "measured",
-    "move": "moved", "need": "needed", "open": "opened", "paint": "painted", "pull": "pulled", "push": "pushed",
-    "remember": "remembered", "save": "saved", "see": "saw", "sell": "sold", "share": "shared", "shake": "shook",
-    "show": "showed", "steal": "stole", "take": "took", "throw": "threw", "touch": "touched", "use": "used",
-    "wash": "washed", "watch": "watched", "wrap": "wrapped"}
+    "bring": "brought", "build": "built", "carry": "carried", "catch": "caught", "change": "changed", "choose": "chose",
+    "cover": "covered", "draw": "drew", "drop": "dropped", "fetch": "fetched", "find": "found", "fix": "fixed",
+    "give": "gave", "hide": "hid", "hold": "held", "keep": "kept", "leave": "left", "lift": "lifted", "lose": "lost",
+    "love": "loved", "make": "made", "measure": "measured", "move": "moved", "need": "needed", "paint": "painted",
+    "pull": "pulled", "push": "pushed", "remember": "remembered", "save": "saved", "sell": "sold", "shake": "shook",
+    "show": "showed", "take": "took", "touch": "touched", "use": "used", "wash": "washed", "watch": "watched",
+    "wrap": "wrapped"}
 NUMBERS = "two three four five six seven eight nine ten twelve twenty".split()
 WHO = "i you we they he she".split()
 WHEN = """today|tomorrow|tonight|yesterday|again|later|now|early|twice|there|here|outside|slowly|quickly|together|alone

@@ -101,7 +101,8 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
             terms = prepared(collate(mine, generator), generator, step / total)
             optimizer.zero_grad()
             accelerator.backward(terms["loss"])
-            accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+            for group in optimizer.param_groups:        # each its own norm: one model's steps do not shrink another's
+                accelerator.clip_grad_norm_(group["params"], clip)
             optimizer.step()
             step, counted = step + 1, counted + 1
             for name, term in terms.items():

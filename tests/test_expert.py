@@ -40,6 +40,21 @@ def streams(frames: int = 7, modalities: tuple = ("audio", "video"), padding: fl
     return [video if "video" in modalities else None, audio if "audio" in modalities else None]
 
 
+@pytest.mark.parametrize("stream", ["audio", "video"])
+def test_an_absent_stream_is_neither_seen_nor_heard(stream):
+    expert, (video, audio) = build(), streams()
+    present = {stream: torch.tensor([True, False, True])}
+    with torch.no_grad():
+        whole, some = expert.encode(video, audio, LENGTHS), expert.encode(video, audio, LENGTHS, present=present)
+        other = {"video": video, "audio": audio}[stream].clone()
+        other[1] = torch.nan
+        changed = expert.encode(*({"video": video, "audio": audio} | {stream: other}).values(), LENGTHS, present=present)
+        nobody = expert.encode(video, audio, LENGTHS, present={stream: torch.zeros(3, dtype=torch.bool)})
+    torch.testing.assert_close(some[[0, 2]], whole[[0, 2]])
+    assert torch.equal(some, changed) and not torch.allclose(some[1], whole[1], atol=0.1)
+    torch.testing.assert_close(nobody[1], some[1])
+
+
 @pytest.mark.parametrize("modalities", [("audio", "video"), ("video",), ("audio",)], ids="+".join)
 def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
     expert = build(*modalities)

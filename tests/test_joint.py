@@ -6,7 +6,7 @@ from avlib.audio import SpeechEncoder
 from avlib.config import JointConfig
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
-from avlib.joint import JointTask
+from avlib.joint import Example, JointTask, along, principal_motions
 from avlib.lips import LipVideo
 from avlib.losses import vertex_losses
 from avlib.render import camera_for
@@ -61,7 +61,7 @@ def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modaliti
     task, batch = task.double().eval(), {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
 
     def loss(vertices):
-        return task.reading(task.lips(vertices, batch["frames"])[0], batch["speech"], batch)
+        return task.reading(task.lips(vertices, batch["frames"])[0], batch["speech"], torch.tensor([True, False]), batch)
 
     vertices = batch["motion"].clone().requires_grad_()
     gradient = torch.autograd.grad(loss(vertices), vertices)[0]
@@ -90,6 +90,28 @@ def test_one_step_carries_the_weighted_gradient_into_the_animator():
     assert (torch.cat([g.flatten() for g in got]) - whole).norm() < 1e-4 * whole.norm()
 
 
+def test_guidance_pushes_only_along_the_given_motions():
+    draw = torch.Generator().manual_seed(3)
+    motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))     # 4 of 60 directions
+    vertices = torch.randn(2, 5, 20, 3, generator=draw, requires_grad=True)
+    weight = torch.randn(2, 5, 20, 3, generator=draw)
+    seen = along(vertices, motions)
+    assert torch.equal(seen, vertices)
+    gradient, = torch.autograd.grad((seen * weight).sum(), vertices)
+    inside = torch.einsum("btvc,kvc->btk", weight, motions)
+    torch.testing.assert_close(gradient, torch.einsum("btk,kvc->btvc", inside, motions))
+
+
+def test_principal_motions_span_what_the_scans_do():
+    draw = torch.Generator().manual_seed(4)
+    ways = torch.randn(3, 20, 3, generator=draw)
+    items = [Example(None, None, None, 1.0 + torch.einsum("tk,kvc->tvc", torch.randn(30, 3, generator=draw), ways),
+                     torch.ones(20, 3), None, None) for _ in range(2)]
+    motions = principal_motions(items, modes=3)
+    torch.testing.assert_close(motions.flatten(1) @ motions.flatten(1).T, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.einsum("nvc,kvc,kwd->nwd", ways, motions, motions), ways, atol=1e-4, rtol=1e-4)
+
+
 def test_guidance_moves_the_animator_and_only_when_it_is_due():
     base, batch = build(JointConfig(lambda_av=0.0, expert_learns_from="frozen"))
     step(base, batch)
@@ -110,7 +132,7 @@ def test_the_expert_learns_from_what_it_is_told_to(source, learns):
     assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters()) is learns
     seen = []
     encode = task.expert.encode
-    task.expert.encode = lambda video, audio, lengths: seen.append(video.detach()) or encode(video, audio, lengths)
+    task.expert.encode = lambda video, *rest, **named: seen.append(video.detach()) or encode(video, *rest, **named)
     step(task, {**batch, "video": torch.ones_like(batch["video"])})
     white = [bool((v == v[0, 0, 0, 0]).all()) for v in seen]
     assert white == {"truth": [False, True], "prediction": [False, False], "frozen": [False]}[source]
