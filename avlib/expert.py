@@ -153,11 +153,15 @@ class Expert(nn.Module):
                                decoder_layers, dropout)
         self.drop = nn.Dropout(dropout)
 
-    def encode(self, video: Tensor | None, audio: Tensor | None, lengths: Tensor, leak_padding: bool = False,
-               present: dict[str, Tensor] | None = None) -> Tensor:
+    def encode(self, *streams, **options) -> Tensor:
+        """Features (B, T, D) of video, audio or both, zero in the padding; takes what `encode_streams` takes."""
+        return self.fuse(*self.encode_streams(*streams, **options))
+
+    def encode_streams(self, video: Tensor | None, audio: Tensor | None, lengths: Tensor, leak_padding: bool = False,
+                       present: dict[str, Tensor] | None = None) -> tuple[dict[str, Tensor], Packing]:
         """video: (B, T, H, W), grey, normalised (Auto-AVSR: mean 0.421, standard deviation 0.165), 25 fps; audio:
         (B, T * 640) at 16 kHz, normalised over the utterance; lengths: (B,) frames. A stream that is no modality of
-        this expert must be None. Returns features (B, T, D), zero in the padding.
+        this expert must be None. Returns each stream's features (N, D), and where their rows lie.
 
         present: for "video" or "audio", which utterances (B,) have that stream; for the others its features are zero and
         are not computed (modality dropout, Shi et al. 2022). All have both unless told.
@@ -175,18 +179,23 @@ class Expert(nn.Module):
             raise ValueError(f"lengths are {lengths.tolist()}, expected 1 to {frames} frames")
         valid = Packing(torch.full_like(lengths, frames) if leak_padding else lengths, frames)
         keys = frame_mask(lengths, frames)[:, None, None]
-        rows = []
+        rows = {}
         for name, encoder in self.encoders.items():
             here = (present or {}).get(name)
             if here is None or here.all():
-                rows.append(encoder(streams[name], valid, keys))
+                rows[name] = encoder(streams[name], valid, keys)
                 continue
             whole = video.new_zeros(len(lengths), frames, encoder.embed.out_features)
             if here.any():
                 some = Packing(valid.lengths[here], frames)
                 whole = whole.index_put((here,), some.unpack(encoder(streams[name][here], some, keys[here])).to(whole))
-            rows.append(valid.pack(whole))
-        return valid.unpack(self.fusion(torch.cat(rows, -1)) if len(rows) == 2 else rows[0])
+            rows[name] = valid.pack(whole)
+        return rows, valid
+
+    def fuse(self, rows: dict[str, Tensor], valid: Packing) -> Tensor:
+        """What `encode_streams` gave -> features (B, T, D), zero in the padding."""
+        joined = torch.cat(list(rows.values()), -1)
+        return valid.unpack(self.fusion(joined) if len(rows) == 2 else joined)
 
     def ctc_log_probs(self, features: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, vocabulary), natural logarithms"""

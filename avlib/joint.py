@@ -84,7 +84,7 @@ def rollout(animator: Animator, batch: dict) -> torch.Tensor:
     return animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
 
 
-def principal_motions(items: list[Example], modes: int, frames: int = 1000) -> torch.Tensor:
+def principal_motions(items: list[Example], modes: int, frames: int = 600) -> torch.Tensor:
     """The directions in which the scans move most, (modes, V, 3), orthonormal; from `frames` frames spread over all."""
     moved = torch.cat([e.motion - e.template for e in items])
     chosen = moved[torch.linspace(0, len(moved) - 1, min(frames, len(moved))).long()]
@@ -97,9 +97,9 @@ def along(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
     A reading loss is free to shade skin that no scan ever moves, and does: it is read as lips. Kept to motions that
     faces make, it has to move the mouth.
     """
-    flat = motions.flatten(1)
-    push = (vertices - vertices.detach()).flatten(2)                # zero, with a gradient
-    return vertices.detach() + (push @ flat.T @ flat).view_as(vertices)
+    flat, shown = motions.flatten(1), vertices.view_as(vertices)
+    shown.register_hook(lambda push: (push.flatten(2) @ flat.T @ flat).view_as(push))
+    return shown
 
 
 class JointTask(nn.Module):
@@ -127,20 +127,19 @@ class JointTask(nn.Module):
         terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
                               self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
-        video, learning = None, {}
+        learning = {}
         draw = lambda: (noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, generator).to(self.device),
                         (torch.rand(len(heard), generator=generator) >= c.drop_audio).to(self.device))
-        if self.expert is not None and progress >= c.guide_from:
+        guided = self.expert is not None and progress >= c.guide_from
+        if guided:
             shown = vertices if self.motions is None else along(vertices, self.motions)
             video, _ = self.lips(shown, batch["frames"])
             self.expert.eval()
             terms["av"] = self.reading(video, *draw(), batch)
         gradient, shares = weighted_gradient(terms, weights, vertices)      # frees the reading's graph before the next
         terms = {k: t.detach() for k, t in terms.items()}
-        if self.expert is not None and c.expert_learns_from != "frozen":
-            seen = batch["video"]
-            if c.expert_learns_from == "prediction":
-                seen = self.lips(vertices, batch["frames"])[0] if video is None else video
+        if guided and c.expert_learns_from != "frozen":
+            seen = batch["video"] if c.expert_learns_from == "truth" else video
             self.expert.train()
             # detached: the animator has its gradient from above, this step is the expert's own
             learning["expert"] = self.reading(seen.detach(), *draw(), batch, generator)

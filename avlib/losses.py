@@ -2,22 +2,19 @@
 import torch
 
 
-def frame_mean(error: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """error (B, T, ...) averaged over the valid frames, valid (B, T), of the whole batch."""
-    per_frame = error.flatten(2).mean(-1)
-    return (per_frame * valid).sum() / valid.sum()
-
-
 def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, lip: torch.Tensor,
                   scale: float = 1.0) -> dict:
-    """{"mse": over all vertices, "rlv": over the lip vertices alone}, mean squares of a coordinate's error over `scale`.
+    """{"mse": over all vertices, "rlv": over the lip vertices alone}, mean squares of a coordinate's error over `scale`,
+    over all valid frames of the batch.
 
     prediction, truth (B, T, V, 3); valid (B, T); lip: vertex indices. scale, in the mesh's unit: with the root mean square
     of the corpus's motion a face that does not move has an mse of about 1, whatever the unit, and the weights beside the
     reading loss mean the same on every corpus.
     """
-    error = ((prediction - truth) / scale).square()
-    return {"mse": frame_mean(error, valid), "rlv": frame_mean(error[:, :, lip], valid)}
+    error = (prediction - truth) * (valid / scale)[..., None, None]
+    coordinates = 3 * valid.sum()
+    return {"mse": error.square().sum() / (coordinates * error.shape[2]),
+            "rlv": error[:, :, lip].square().sum() / (coordinates * len(lip))}
 
 
 def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],

@@ -91,7 +91,7 @@ class ReaderTask(nn.Module):
     def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
-        self.phonemes = nn.Linear(config.width, len(PHONEMES))
+        self.phonemes = nn.ModuleDict({name: nn.Linear(config.width, len(PHONEMES)) for name in expert.encoders})
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
         c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
@@ -105,11 +105,17 @@ class ReaderTask(nn.Module):
             draw = torch.rand(len(lengths), generator=generator).to(self.device)
             present = {"audio": draw >= c.drop_audio, "video": draw < 1 - c.drop_video}
         lengths = lengths.to(self.device)
-        features = self.expert.encode(video, audio, lengths, present=present)
+        rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
+        features = self.expert.fuse(rows, valid)
         terms = self.expert.losses(features, lengths, batch["tokens"].to(self.device),
                                    batch["token_lengths"].to(self.device))
         whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
-        terms["phoneme"] = phoneme_loss(self.phonemes(features), batch["phonemes_25"].to(self.device))
+        labels, terms["phoneme"] = batch["phonemes_25"].to(self.device), 0.0
+        for name, stream in rows.items():
+            here = torch.ones_like(lengths, dtype=torch.bool) if present is None else present[name]
+            if here.any():
+                logits = self.phonemes[name](valid.unpack(stream))
+                terms["phoneme"] = terms["phoneme"] + phoneme_loss(logits[here], labels[here])
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 
@@ -125,7 +131,8 @@ def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False)
         return SpeechEncoder.from_pretrained(config.pretrained)
     sizes = dict(hidden_size=config.width, num_hidden_layers=config.layers, num_attention_heads=config.heads,
                  intermediate_size=3 * config.width, conv_dim=(config.conv_width,) * 7, num_conv_pos_embeddings=32,
-                 num_conv_pos_embedding_groups=8, layerdrop=0.0, apply_spec_augment=False)
+                 num_conv_pos_embedding_groups=8, layerdrop=0.0, apply_spec_augment=False, hidden_dropout=0.0,
+                 attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0)
     return SpeechEncoder(sizes, train_convolutions)
 
 
