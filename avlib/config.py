@@ -58,6 +58,7 @@ class ReaderConfig:
     babble_db: tuple = (0.0, 40.0)  # signal-to-noise ratio of babble mixed from the corpus
     drop_audio: float = 0.25        # share of clips that an audio-visual reader has to read from the lips alone
     drop_video: float = 0.35        # and from speech alone
+    listen_first: float = 0.0       # share of the training in which an audio-visual reader has speech alone
     time_mask: float = 0.0          # longest masked stretch a second of clip, in seconds; published: 0.4
 
 
@@ -77,6 +78,7 @@ class JointConfig:
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0
     lambda_av: float = 3e-3
+    read: int = 4                   # utterances of each batch that the expert reads
     guide_from: float = 0.5         # share of the training after which the expert guides, and learns
     modes: int = 30                 # principal motions of the scans along which guidance may push; 0: any way
     expert_learns_from: str = "truth"   # truth | prediction | frozen

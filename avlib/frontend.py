@@ -33,6 +33,14 @@ class Packing:
         return rows.unflatten(0, self.mask.shape)
 
 
+def pointwise(x: Tensor, conv: nn.Conv1d | nn.Conv2d) -> Tensor:
+    """A convolution with a kernel of 1 as the linear map it is: oneDNN's own kernel writes out of bounds in its weight
+    gradient where channels are few (torch 2.11; valgrind: jit_avx2_1x1_convolution_bwd_weights_t)."""
+    step = conv.stride[-1]
+    rows = x.permute(0, 2, 3, 1)[:, ::step, ::step]
+    return F.linear(rows, conv.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
 class FrameConv(nn.Conv2d):
     """Convolution within each frame, (N, C, H, W)."""
 
@@ -40,7 +48,7 @@ class FrameConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
-        return super().forward(x)
+        return pointwise(x, self) if self.kernel_size == (1, 1) else super().forward(x)
 
 
 class SeamedConvolution(torch.autograd.Function):
@@ -88,8 +96,7 @@ class TimeConv(nn.Conv1d):
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
         """seams: (B - 1,), where in x the second and later utterances begin, multiples of the stride."""
         if self.kernel_size == (1,):
-            # a linear map: oneDNN's strided kernel writes out of bounds in its weight gradient (torch 2.11, C < 16)
-            return F.linear(x.permute(0, 2, 3, 1)[:, :, ::self.stride[0]], self.weight.squeeze(2)).permute(0, 3, 1, 2)
+            return pointwise(x, self)
         if not len(seams):
             return F.conv2d(x, self.weight.unsqueeze(2), None, (1, *self.stride), (0, 1))
         weight, device = self.weight, x.device.type

@@ -79,6 +79,13 @@ def collate(items: list[Example], styles: list[str]) -> dict:
             "video_lengths": lengths(get("video")), "tokens": pad(get("tokens")), "token_lengths": lengths(get("tokens"))}
 
 
+def some(batch: dict, chosen: torch.Tensor) -> dict:
+    """These utterances of a batch; what goes with the video is cut to the longest of them."""
+    part = {k: v[chosen] for k, v in batch.items()}
+    longest = int(part["video_lengths"].max())
+    return part | {"video": part["video"][:, :longest], "speech": part["speech"][:, :longest * SAMPLES_PER_FRAME]}
+
+
 def rollout(animator: Animator, batch: dict) -> torch.Tensor:
     """(B, T, V, 3)"""
     return animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
@@ -120,33 +127,39 @@ class JointTask(nn.Module):
         self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
-        c, heard = self.config, batch["speech"]
-        batch = to(batch, self.device)
+        c, batch = self.config, to(batch, self.device)
         prediction = rollout(self.animator, batch)
         vertices = prediction.detach().requires_grad_()
         terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
                               self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
-        learning = {}
-        draw = lambda: (noisy(heard, batch["video_lengths"].cpu(), self.babble, c.babble_db, generator).to(self.device),
-                        (torch.rand(len(heard), generator=generator) >= c.drop_audio).to(self.device))
-        guided = self.expert is not None and progress >= c.guide_from
+        learning, guided = {}, self.expert is not None and progress >= c.guide_from
         if guided:
+            # a few utterances of each batch are read: that costs less, and on average says the same
+            chosen = torch.randperm(len(vertices), generator=generator)[:c.read]
+            read = some(batch, chosen)
+            draw = lambda: self.hearing(read, generator)
             shown = vertices if self.motions is None else along(vertices, self.motions)
-            video, _ = self.lips(shown, batch["frames"])
+            video, _ = self.lips(shown[chosen], read["frames"])
             self.expert.eval()
-            terms["av"] = self.reading(video, *draw(), batch)
+            terms["av"] = self.reading(video, *draw(), read)
         gradient, shares = weighted_gradient(terms, weights, vertices)      # frees the reading's graph before the next
         terms = {k: t.detach() for k, t in terms.items()}
         if guided and c.expert_learns_from != "frozen":
-            seen = batch["video"] if c.expert_learns_from == "truth" else video
+            seen = read["video"] if c.expert_learns_from == "truth" else video
             self.expert.train()
             # detached: the animator has its gradient from above, this step is the expert's own
-            learning["expert"] = self.reading(seen.detach(), *draw(), batch, generator)
+            learning["expert"] = self.reading(seen.detach(), *draw(), read, generator)
         carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
         whole = sum(weights[k] * t for k, t in terms.items()) + sum(learning.values())
         return {"loss": whole + carrier - carrier.detach(), **terms, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
+
+    def hearing(self, batch: dict, generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch's speech (B, S) in babble, normalised, and which utterances are heard at all (B,)."""
+        c, speech = self.config, batch["speech"]
+        heard = torch.rand(len(speech), generator=generator) >= c.drop_audio
+        return noisy(speech, batch["video_lengths"], self.babble, c.babble_db, generator), heard.to(self.device)
 
     def reading(self, video: torch.Tensor, audio: torch.Tensor, heard: torch.Tensor, batch: dict,
                 generator=None) -> torch.Tensor:

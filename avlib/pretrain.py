@@ -104,6 +104,8 @@ class ReaderTask(nn.Module):
         if len(c.modalities) == 2:
             draw = torch.rand(len(lengths), generator=generator).to(self.device)
             present = {"audio": draw >= c.drop_audio, "video": draw < 1 - c.drop_video}
+            if progress < c.listen_first:
+                present = {"audio": draw >= 0, "video": draw < 0}
         lengths = lengths.to(self.device)
         rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
         features = self.expert.fuse(rows, valid)

@@ -51,8 +51,8 @@ def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
 def record(run: Run, corpus: Corpus, readers: dict[str, WordFrames]) -> dict:
     """Stage "tsne": how far apart the words lie in each reader's feature space, not in the map."""
     scores = {name: separation(f.features, f.words, f.clips) for name, f in readers.items()}
-    run.finish("tsne", run.key("tsne metrics", corpus.hash), metrics=scores, corpus=corpus.hash,
-               frames={name: len(f.words) for name, f in readers.items()})
+    key = run.key("tsne metrics", corpus.hash, [run.finished_key(stage) for stage in ("expert", "reader")])
+    run.finish("tsne", key, metrics=scores, corpus=corpus.hash, frames={name: len(f.words) for name, f in readers.items()})
     return scores
 
 

@@ -1,0 +1,43 @@
+"""Clips play as long as they should, and figures show what they are given."""
+import av
+import numpy as np
+import pytest
+import torch
+
+from avlib import tsne, view
+
+
+@pytest.mark.parametrize("fps", [25.0, 30.0])
+def test_a_clip_has_every_frame_and_all_sound(tmp_path, fps):
+    frames = int(2 * fps)
+    video = (torch.arange(frames) * 4)[:, None, None].expand(-1, 32, 48).to(torch.uint8)
+    path = view.write_clip(tmp_path / "clip.mp4", video, fps, 0.5 * torch.sin(torch.arange(32000) * 0.1))
+    with av.open(str(path)) as clip:
+        pictures = [f.to_ndarray(format="gray") for f in clip.decode(video=0)]
+    with av.open(str(path)) as clip:
+        sound = np.concatenate([f.to_ndarray() for f in clip.decode(audio=0)], 1)
+        assert clip.streams.video[0].average_rate == fps
+    assert len(pictures) == frames and pictures[0].shape == (32, 48)
+    assert np.abs(np.stack(pictures).mean((1, 2)) - video[:, 0, 0].numpy()).max() < 12
+    assert abs(sound.shape[1] - 32000) <= 2048 and 0.3 < np.abs(sound).max() < 0.7
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_curves_leave_out_what_no_history_has():
+    figure = view.curves({"a": [{"loss": 2.0}, {"loss": 1.0, "cer": 0.5}]}, ["loss", "cer", "other"])
+    assert [axis.get_title() for axis in figure.axes] == ["loss", "cer"]
+    assert figure.axes[1].lines[0].get_xydata().tolist() == [[2.0, 0.5]]
+
+
+def test_maps_show_every_frame_once():
+    draw = np.random.default_rng(0)
+    features = np.concatenate([draw.normal(0, 0.1, (12, 5)), draw.normal(3, 0.1, (9, 5))]).astype(np.float32)
+    words = ["just"] * 12 + ["must"] * 9
+    frames = tsne.WordFrames(features, words, list(range(21)), list(range(21)))
+    points = tsne.embed(frames, perplexity=50.0)                # more than 21 frames can have
+    assert points.shape == (21, 2) and np.isfinite(points).all()
+    assert np.array_equal(points, tsne.embed(frames, perplexity=50.0))
+    apart = np.linalg.norm(points[:12].mean(0) - points[12:].mean(0))
+    assert apart > points[:12].std(0).max() and apart > points[12:].std(0).max()
+    figure = view.maps({"reader": (points, words, "")})
+    assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12]
