@@ -113,9 +113,31 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
+    """Joins two streams. Its batch norm keeps the statistics it has, in training too: where a batch holds few clips, those
+    that lack a stream would shift the features of the others. Published, it is trained on hundreds of clips a batch."""
+
     def __init__(self, inputs: int, hidden: int, outputs: int):
         super().__init__()
         self.expand, self.norm, self.out = nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, outputs)
+        if hidden >= 2 * inputs and inputs == 2 * outputs:
+            self.add()
+        self.norm.eval()
+
+    def train(self, mode: bool = True) -> "Fusion":
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Starts as the sum of both streams, carried through the ReLU as x = relu(x) - relu(-x), so that what one stream
+        alone has learned to say is understood."""
+        inputs, both = self.expand.in_features, torch.eye(self.expand.in_features)
+        self.expand.weight[:2 * inputs] = torch.cat([both, -both])
+        self.expand.bias[:2 * inputs] = 0
+        half = torch.eye(self.out.out_features).repeat(1, 2) / math.sqrt(2)
+        self.out.weight[:, :2 * inputs] = torch.cat([half, -half], 1)
+        self.out.bias.zero_()
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.out(self.norm(self.expand(rows)).relu())

@@ -91,7 +91,7 @@ class ReaderTask(nn.Module):
     def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
-        self.phonemes = nn.ModuleDict({name: nn.Linear(config.width, len(PHONEMES)) for name in expert.encoders})
+        self.phonemes = nn.Linear(config.width, len(PHONEMES))      # one for both streams, so that they mean the same
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
         c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
@@ -116,7 +116,7 @@ class ReaderTask(nn.Module):
         for name, stream in rows.items():
             here = torch.ones_like(lengths, dtype=torch.bool) if present is None else present[name]
             if here.any():
-                logits = self.phonemes[name](valid.unpack(stream))
+                logits = self.phonemes(valid.unpack(stream))
                 terms["phoneme"] = terms["phoneme"] + phoneme_loss(logits[here], labels[here])
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
