@@ -9,7 +9,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class CorpusConfig:
     """The embedded corpus: a 2D part that pre-trains the readers, a 3D part split by subject."""
-    clips_2d: int = 900             # training clips of the 2D part, each a sentence of its own
+    clips_2d: int = 850             # training clips of the 2D part, each a sentence of its own
     validation_clips_2d: int = 60   # held-out clips, on which the readers' error rates are stated
     sentences_train: int = 12       # 3D sentences for each of the 8 training subjects
     sentences_validation: int = 3   # for each of the 2 validation subjects
@@ -55,10 +55,10 @@ class ReaderConfig:
     warmup: float = 0.1             # share of the steps
     ctc: float = 0.5                # λ_ctc, published 0.1: short training needs more of it; attention weighs 1 - λ_ctc
     phoneme: float = 50.0           # weight of naming each frame's phoneme; the other two are sums over an utterance
-    babble_db: tuple = (10.0, 50.0)  # signal-to-noise ratio of babble mixed from the corpus
+    babble_db: tuple = (10.0, 50.0) # signal-to-noise ratio of babble mixed from the corpus
     drop_audio: float = 0.25        # share of clips that an audio-visual reader has to read from the lips alone
     drop_video: float = 0.15        # and from speech alone
-    listen_first: float = 0.4       # share of the training in which it has speech alone, which is quickly learned
+    listen_first: float = 0.5       # share of the training in which it has speech alone, which is quickly learned
     time_mask: float = 0.0          # longest masked stretch a second of clip, in seconds; published: 0.4
 
 
@@ -72,7 +72,7 @@ class AnimatorConfig:
 @dataclass(frozen=True)
 class JointConfig:
     """L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv. The naive settings that fail stay reachable here."""
-    epochs: int = 12
+    epochs: int = 10
     batch: int = 8
     lr: float = 1e-3
     lambda_mse: float = 1.0

@@ -47,7 +47,7 @@ def between(low: float, high: float, generator: torch.Generator) -> float:
 
 def take(text: str, voice: str, generator: torch.Generator) -> Take:
     """A sentence said by espeak-ng, at a rate, pitch and loudness that the generator draws."""
-    spoken = speak(text, variant=voice, words_per_minute=int(between(110, 150, generator)),
+    spoken = speak(text, variant=voice, words_per_minute=int(between(115, 155, generator)),
                    pitch=int(between(35, 65, generator)))
     samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     seconds = np.ceil((LEAD_S + len(samples) / SPEECH_HZ) / GRID_S) * GRID_S
@@ -116,13 +116,11 @@ class Maker:
         return (utterance(name, split, "", said, frames), ((video + noise).clamp(0, 1) * 255).round().byte(),
                 (said.speech * 32767).round().short()[:frames * SAMPLES_PER_FRAME])
 
-    def shards(self) -> None:
-        """The 2D part, a process for each core."""
-        missing = [(path, split, first) for split in ("train", "validation")
-                   for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
-                   if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()]
-        for _ in bar(side_by_side([(self.shard, *job) for job in missing]), "2D clips", len(missing)):
-            pass
+    def missing_shards(self) -> list[tuple[Path, str, int]]:
+        """Path, split and first clip of every shard of the 2D part that is not there yet."""
+        return [(path, split, first) for split in ("train", "validation")
+                for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
+                if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()]
 
     def shard(self, path: Path, split: str, first: int) -> None:
         texts = self.texts[split]
@@ -132,16 +130,13 @@ class Maker:
         about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
         write_atomic(path, lambda p: save_file(tensors, p, metadata=about))
 
-    def scans(self) -> list[Utterance]:
-        """The 3D part: every subject says sentences of its own, in its own voice and style."""
-        made = []
-        for split in SUBJECTS:
-            texts = self.texts[f"3d {split}"]
-            count = len(texts) // len(SUBJECTS[split])
-            for n, text in enumerate(bar(texts, f"3D {split}")):
-                k, i = SUBJECTS[split][n // count], n % count
-                made.append(self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text))
-        return made
+    def scans(self, split: str, k: int) -> list[Utterance]:
+        """Subject k's share of the 3D part: sentences of its own, in its own voice and style."""
+        texts = self.texts[f"3d {split}"]
+        count = len(texts) // len(SUBJECTS[split])
+        first = SUBJECTS[split].index(k) * count
+        return [self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text)
+                for i, text in enumerate(texts[first:first + count])]
 
     def scan(self, k: int, split: str, name: str, text: str) -> Utterance:
         draw, config = seeded(self.config.seed, int(digest(name), 16)), self.config
@@ -157,8 +152,13 @@ class Maker:
         return utterance(name, split, self.rig.subjects[k], said, frames)
 
     def make(self) -> None:
-        self.shards()
-        utterances = self.scans()
+        """Both parts, a process for each core."""
+        jobs = [(self.shard, *job) for job in self.missing_shards()]
+        jobs += [(self.scans, split, k) for split, people in SUBJECTS.items() for k in people]
+        utterances = []
+        for made in bar(side_by_side(jobs), "corpus", len(jobs)):
+            utterances += made or []
+        utterances.sort(key=lambda u: (self.rig.subjects.index(u.subject), u.name))
         templates = np.stack([p.template.numpy() for p in self.people])
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(
             p, faces=self.rig.faces.numpy(), albedo=self.people[0].albedo.numpy(), templates=templates))
