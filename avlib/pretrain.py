@@ -29,8 +29,9 @@ def collate(clips: Clips, indices: list[int], generator=None, video: bool = True
     heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
     label = lambda rate, counts: nn.utils.rnn.pad_sequence(
         [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED)
-    batch = {"phonemes_50": label(FEATURES_PER_SECOND, heard), "phonemes_25": label(VIDEO_FPS, seen), "speech": pad([clips.speech(i) for i in indices]), "lengths": clips.frames[indices],
-             "tokens": pad(tokens), "token_lengths": torch.tensor([len(t) for t in tokens])}
+    batch = {"speech": pad([clips.speech(i) for i in indices]), "lengths": seen,
+             "tokens": pad(tokens), "token_lengths": torch.tensor([len(t) for t in tokens]),
+             "phonemes_50": label(FEATURES_PER_SECOND, heard), "phonemes_25": label(VIDEO_FPS, seen)}
     if video:
         batch["video"] = pad([clips.video(i) for i in indices]).float() / 255
     return batch
@@ -103,9 +104,8 @@ class ReaderTask(nn.Module):
                               generator).to(self.device)
         if len(c.modalities) == 2:
             draw = torch.rand(len(lengths), generator=generator).to(self.device)
-            present = {"audio": draw >= c.drop_audio, "video": draw < 1 - c.drop_video}
-            if progress < c.listen_first:
-                present = {"audio": draw >= 0, "video": draw < 0}
+            unheard, unseen = (c.drop_audio, c.drop_video) if progress >= c.listen_first else (0.0, 1.0)
+            present = {"audio": draw >= unheard, "video": draw < 1 - unseen}
         lengths = lengths.to(self.device)
         rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
         features = self.expert.fuse(rows, valid)
@@ -138,7 +138,7 @@ def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False)
     return SpeechEncoder(sizes, train_convolutions)
 
 
-def read_batch(expert: Expert, batch: dict, snr_db: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def read_batch(expert: Expert, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of a batch as the expert has them without augmentation, and their lengths."""
     device = next(expert.parameters()).device
     lengths = batch["lengths"].to(device)
@@ -224,6 +224,9 @@ def load_speech(run: Run) -> SpeechEncoder:
 def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     """A reader trained on the 2D part: stage "expert" guides, stage "reader" scores and is never part of a loss."""
     config: ReaderConfig = getattr(run.config, stage)
+    if config.drop_audio + config.drop_video > 1:
+        raise ValueError(f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
+                         f"got {config.drop_audio} and {config.drop_video}")
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
     key = run.key(READER_MODULES, config, seed, corpus.hash)
     if not run.finished(stage, key):
