@@ -66,7 +66,9 @@ setup() {
     if command -v uv >/dev/null; then
       uv pip install --quiet --python "$python" --constraint constraints.txt --editable '.[test]'
     else
-      "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+      # Python compiles what it imports, when it does: most of what torch brings never is.
+      "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --constraint constraints.txt --editable '.[test]'
     fi
   fi
   printf '%s' "$state" >"$home/.ready"

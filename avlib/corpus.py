@@ -73,7 +73,8 @@ class Corpus:
     def describe(self) -> str:
         """What there is, as a Markdown table."""
         lines = [f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
-                 f"{self.fps} frames a second.", "", "| part | split | subjects | sentences | minutes | words |", "|---" * 6 + "|"]
+                 f"{self.fps} frames a second.", "",
+                 "| part | split | subjects | sentences | minutes | words |", "|---" * 6 + "|"]
         parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
         for part, split, utterances, fps in parts:

@@ -67,9 +67,10 @@ def test_no_sentence_and_no_subject_is_in_two_parts(corpus):
 def test_the_same_seed_makes_the_same_bytes_and_another_does_not(corpus, tmp_path):
     Maker(TINY, tmp_path / "again").make()
     assert Corpus(tmp_path / "again").hash == corpus.hash
-    one = Maker(CorpusConfig(**{**TINY.__dict__, "seed": 1}), tmp_path / "other").clip("train_00000", "train", "i must go now")
+    first, second = [Maker(CorpusConfig(**{**TINY.__dict__, "seed": seed}), tmp_path / "other") for seed in (1, 2)]
+    one = first.clip("train_00000", "train", "i must go now")
     assert one[1].shape[1:] == (32, 32) and one[0].text == "i must go now"
-    other = Maker(CorpusConfig(**{**TINY.__dict__, "seed": 2}), tmp_path / "other").clip("train_00000", "train", "i must go now")
+    other = second.clip("train_00000", "train", "i must go now")
     assert one[1].shape != other[1].shape or not torch.equal(one[1], other[1])
 
 
