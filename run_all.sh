@@ -64,11 +64,12 @@ setup() {
     rm -rf "$home"
     "$base" -m venv "$home" || fail "$base has no venv module (Debian and Ubuntu: apt install python3-venv)"
     if command -v uv >/dev/null; then
-      uv pip install --quiet --python "$python" --constraint constraints.txt --editable '.[test]'
+      uv pip install --quiet --compile-bytecode --python "$python" --constraint constraints.txt --editable '.[test]'
     else
-      # Python compiles what it imports, when it does: most of what torch brings never is.
+      # pip compiles with one core; a file that this Python cannot compile is none that it will import
       "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
         --constraint constraints.txt --editable '.[test]'
+      "$python" -m compileall -q -j 0 "$home/lib" >/dev/null || true
     fi
   fi
   printf '%s' "$state" >"$home/.ready"
