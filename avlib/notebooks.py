@@ -1,6 +1,7 @@
 """The notebooks, in order, by papermill: what run_all.sh calls once the environment is there."""
 import argparse
 import json
+import logging
 import os
 import resource
 import sys
@@ -12,7 +13,8 @@ from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
 # No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
-KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False"]
+QUIET = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"      # tasks that a stop leaves behind
+KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False", f"--IPKernelApp.exec_lines={QUIET}"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,6 +87,8 @@ def main(argv: list[str]) -> int:
         from .audio import read_speech
         read_speech(args.speech)        # a file that is no speech is told before anything is trained
     os.environ["AVLIB_HEADLESS"] = "1"
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")    # when stopped
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     from . import report
     from .joint import GUIDANCE, model_name
 
