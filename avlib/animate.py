@@ -35,7 +35,7 @@ def animate(run: Run, corpus: Corpus, model: str, speech: torch.Tensor, subject:
 def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:
     """results/<run>/speech/<name>-<model>.mp4 for every trained model of that seed. Any rate, mono or stereo."""
     corpus = Corpus(Path(run.record("corpus")["folder"]))
-    speech = read_speech(path, SPEECH_HZ)
+    speech = read_speech(path)
     written = []
     for animator in run.config.animators:
         for guidance in GUIDANCE:

@@ -2,21 +2,30 @@
 
 An animator turns speech into a moving face. To add one, write a file with
 
+    from avlib.animator import Animator, register
+
     @register("mine")
     class Mine(Animator):
+        def __init__(self, vertices, styles, fps, encoder, scale): ...
         def forward(self, speech, lengths, template, style, frames=None): ...
 
-and import it; `ANIMATORS["mine"]` then finds it by name.
+and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. It is trained with and
+without guidance, evaluated and shown beside the others. `Animator.learn` and `Animator.prior` say what else it may do.
 """
+import dataclasses
+import importlib.util
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .audio import SpeechEncoder
+from .run import fill_weights
 
 ANIMATORS: dict[str, type["Animator"]] = {}
 
@@ -31,6 +40,27 @@ def register(name: str) -> Callable[[type], type]:
         return animator
 
     return add
+
+
+def find(name: str, plugins: tuple[str, ...] = ()) -> type["Animator"]:
+    """The animator of that name, of the kit's own or of one of these files, which are run. ValueError where none is."""
+    from . import codetalker, faceformer  # noqa: F401  they register themselves
+    for file in plugins:
+        module = f"avlib_plugin_{Path(file).stem}"
+        if module not in sys.modules:
+            if not Path(file).is_file():
+                raise ValueError(f"plugins: {file}: no such file")
+            spec = importlib.util.spec_from_file_location(module, file)
+            sys.modules[module] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[module])
+    if name not in ANIMATORS:
+        raise ValueError(f"animator: expected one of {', '.join(ANIMATORS)}, got {name!r}")
+    return ANIMATORS[name]
+
+
+def settings(config, name: str):
+    """The group of a configuration that is called as the animator is, or None."""
+    return getattr(config, name, None)
 
 
 class Animator(nn.Module, ABC):
@@ -55,6 +85,24 @@ class Animator(nn.Module, ABC):
         Returns vertices (B, max(frames), V, 3) in the template's unit and frame; what lies beyond an item's own frames
         is finite and means nothing (see `frame_mask`).
         """
+
+    def learn(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
+              ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What training differentiates: the vertices (B, T, V, 3) that the losses judge, and terms of the animator's own
+        that are added to them. The roll-out and nothing else, unless overridden. motion: (B, T, V, 3), the truth."""
+        return self(speech, lengths, template, style, frames), {}
+
+    @classmethod
+    def build(cls, settings, prior: nn.Module | None, **common) -> "Animator":
+        """An untrained one. settings: its group of the configuration, as a dataclass, or None; prior: the trained one;
+        common: vertices, styles, fps, encoder and scale, the root mean square of the corpus's displacements."""
+        return cls(**common, **(dataclasses.asdict(settings) if settings else {}))
+
+    @classmethod
+    def prior(cls, vertices: int, settings) -> nn.Module | None:
+        """What is trained on motion alone before the animator, untrained: a module with
+        `losses(displacement (B, T, 3 V), frames (B,)) -> {"loss": ..., ...}`. None where there is nothing of the kind."""
+        return None
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Frames of motion (B,) that convolution features of `lengths` (B,) last."""
@@ -109,6 +157,32 @@ def causal_bias(heads: int, period: int, frames: int) -> Tensor:
     return distance_bias(heads, period, frames)[:, back.clamp_min(0)].masked_fill(back < 0, -math.inf)
 
 
+class Past:
+    """Keys and values of the frames so far, (B, n, 2 D), the last `context` of them. Written in place where no gradient
+    is wanted, so that a frame costs what it adds."""
+
+    def __init__(self, context: int):
+        self.context, self.rows, self.count = context, None, 0
+
+    def add(self, new: Tensor) -> Tensor:
+        """new: (B, T, 2 D). Returns all that is kept, these included."""
+        if torch.is_grad_enabled():
+            kept = new if self.rows is None else torch.cat((self.rows[:, :self.count], new), 1)
+            self.rows = kept[:, -self.context:]
+            self.count = self.rows.shape[1]
+            return self.rows
+        after = self.count + new.shape[1]
+        if self.rows is None or after > self.rows.shape[1]:
+            kept = min(self.count, max(self.context - new.shape[1], 0))
+            rows = new.new_empty(len(new), min(2 * (kept + new.shape[1]), 2 * self.context + new.shape[1]), new.shape[2])
+            if kept:
+                rows[:, :kept] = self.rows[:, self.count - kept:self.count]
+            self.rows, self.count, after = rows, kept, kept + new.shape[1]
+        self.rows[:, self.count:after] = new
+        self.count = after
+        return self.rows[:, max(0, after - self.context):after]
+
+
 class AlignedDecoderLayer(nn.Module):
     """Post-norm transformer decoder layer in which a frame attends to past frames and to its own speech features alone.
 
@@ -149,19 +223,18 @@ class AlignedDecoderLayer(nn.Module):
         values = torch.einsum("btrhd,ehd->bthre", values, out).flatten(2, 3) + self.cross_out.bias / self.heads
         return keys, offsets, values
 
-    def forward(self, x: Tensor, bias: Tensor, memory: tuple[Tensor, ...], past: Tensor | None = None
-                ) -> tuple[Tensor, Tensor]:
-        """x: (B, T, D), the next T frames; bias: (heads, T, past frames + T); memory: of these T frames; past: keys and
-        values of the frames before, or None. Returns the layer's state (B, T, D) and `past` with these frames added."""
+    def forward(self, x: Tensor, bias: Tensor, memory: tuple[Tensor, ...], past: Past | None = None) -> Tensor:
+        """x: (B, T, D), the next T frames; bias: (heads, T, past frames + T); memory: of these T frames; past: the frames
+        before, to which these are added, or None. Returns the layer's state (B, T, D)."""
         query, new = self.self_qkv(x).split((x.shape[-1], 2 * x.shape[-1]), -1)
-        past = new if past is None else torch.cat((past, new), 1)  # (B, past + T, 2 D)
+        known = new if past is None else past.add(new)
         query = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        keys, values = past.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        keys, values = known.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         context = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias[None],
                                                  dropout_p=self.dropout * self.training)
         x = self.self_norm(x + self._drop(self.self_out(context.transpose(1, 2).flatten(-2))))
         x = self.cross_norm(x + self._drop(self._aligned(x, memory)))
-        return self.last_norm(x + self._drop(self.contract(self._drop(self.expand(x).relu())))), past
+        return self.last_norm(x + self._drop(self.contract(self._drop(self.expand(x).relu()))))
 
     def _aligned(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         if len(memory) == 1:
@@ -191,27 +264,133 @@ class AlignedDecoder(nn.Module):
         """inputs: (B, T, D), frame by frame, all known; speech: (B, T, R, D). Returns states (B, T, D)."""
         frames = inputs.shape[1]
         bias = causal_bias(self.heads, self.period, frames).to(inputs)
-        x = self._placed(inputs, torch.arange(frames, device=inputs.device))
+        x = self.placed(inputs, torch.arange(frames, device=inputs.device))
         for layer in self.layers:
-            x, _ = layer(x, bias, layer.memory(speech))
+            x = layer(x, bias, layer.memory(speech))
         return x
 
     def rollout(self, first: Tensor, speech: Tensor, feedback: Callable[[Tensor], Tensor]) -> Tensor:
         """first: input (B, D) of frame 0; speech: (B, T, R, D); feedback: state (B, D) of a frame -> input (B, D) of
         the next. Returns states (B, T, D), equal to `forward` on the inputs so made, with each frame computed once."""
-        frames = speech.shape[1]
-        recent = distance_bias(self.heads, self.period, frames).to(first).flip(1)[:, None]  # (H, 1, T), now comes last
-        # unbound once: a slice a step would cost its backward a whole (B, T, ...) tensor each
-        memories = [list(zip(*(m.split(1, 1) for m in layer.memory(speech)))) for layer in self.layers]
-        pasts: list[Tensor | None] = [None] * len(self.layers)
-        states, x = [], first
-        for t in range(frames):
-            x = feedback(states[-1].squeeze(1)) if t else first
-            x = self._placed(x, t).unsqueeze(1)
-            for n, layer in enumerate(self.layers):
-                x, pasts[n] = layer(x, recent[..., frames - 1 - t:], memories[n][t], pasts[n])
-            states.append(x)
-        return torch.cat(states, 1)
+        return Rollout(self, first, feedback)(speech)
 
-    def _placed(self, x: Tensor, frame: Tensor | int) -> Tensor:
+    def placed(self, x: Tensor, frame: Tensor | int) -> Tensor:
         return F.dropout(x + self.positions[frame % self.period], self.dropout, self.training)
+
+
+class Rollout:
+    """A decoder that feeds on its own output, given speech in as many pieces as there are: what it needs of the frames
+    before stays here. A frame attends to the last `MINUTES` alone, far beyond any published table."""
+
+    MINUTES = 1.0
+
+    def __init__(self, decoder: AlignedDecoder, first: Tensor, feedback: Callable[[Tensor], Tensor]):
+        """See `AlignedDecoder.rollout`."""
+        self.decoder, self.next, self.feedback, self.frame, self.last = decoder, first, feedback, 0, None
+        context = round(60 * self.MINUTES * decoder.period)         # a period is a second
+        self.recent = distance_bias(decoder.heads, decoder.period, context).to(first).flip(1)[:, None]     # now comes last
+        self.pasts = [Past(context) for _ in decoder.layers]
+
+    def __call__(self, speech: Tensor) -> Tensor:
+        """speech (B, T, R, D) of the next T frames -> their states (B, T, D)."""
+        # unbound once: a slice a step would cost its backward a whole (B, T, ...) tensor each
+        memories = [list(zip(*(m.split(1, 1) for m in layer.memory(speech)))) for layer in self.decoder.layers]
+        states: list[Tensor] = []
+        for t in range(speech.shape[1]):
+            if self.frame:
+                self.next = self.feedback(states[-1] if states else self.last)
+            x = self.decoder.placed(self.next, self.frame).unsqueeze(1)
+            self.frame += 1
+            bias = self.recent[..., -self.frame:]
+            for layer, memory, past in zip(self.decoder.layers, memories, self.pasts):
+                x = layer(x, bias, memory[t], past)
+            states.append(x.squeeze(1))
+        self.last = states[-1]
+        return torch.stack(states, 1)
+
+
+# official name -> own, replaced in this order
+OFFICIAL_NAMES = {
+    "audio_encoder.": "encoder.model.",
+    ".pos_conv_embed.conv.weight_g": ".pos_conv_embed.conv.parametrizations.weight.original0",
+    ".pos_conv_embed.conv.weight_v": ".pos_conv_embed.conv.parametrizations.weight.original1",
+    "audio_feature_map.": "speech_map.",
+    "vertice_map_r.": "vertex_map.",
+    "vertice_map.": "motion_map.",
+    "obj_vector.": "style_map.",
+    "learnable_style_emb.": "style_map.",
+    "feat_map.": "code_map.",
+    "transformer_decoder.": "decoder.",
+    "self_attn.in_proj_": "self_qkv.",
+    "self_attn.out_proj.": "self_out.",
+    "multihead_attn.in_proj_": "cross_qkv.",
+    "multihead_attn.out_proj.": "cross_out.",
+    ".linear1.": ".expand.",
+    ".linear2.": ".contract.",
+    ".norm1.": ".self_norm.",
+    ".norm2.": ".cross_norm.",
+    ".norm3.": ".last_norm.",
+}
+
+
+def sizes_of(weights: dict[str, Tensor], style: str, source: str) -> tuple[int, int, int]:
+    """Vertices, width and layers of published weights, read off their shapes. ValueError where what tells them, or the
+    weight called `style`, is missing."""
+    for name in ("vertice_map.weight", style, "transformer_decoder.layers.0.linear1.weight"):
+        if name not in weights:
+            raise ValueError(f"{source}: {name} is missing, which every such checkpoint has")
+    width, coordinates = weights["vertice_map.weight"].shape
+    layers = {name.split(".")[2] for name in weights if name.startswith("transformer_decoder.layers.")}
+    return coordinates // 3, width, len(layers)
+
+
+class AlignedAnimator(Animator):
+    """What FaceFormer and CodeTalker share: a decoder that takes speech, style and the motion of the frame before.
+
+    `states` runs it over true motion; a subclass rolls it out (`decoder.rollout`) and says what a state means.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, vertices: int, styles: int, fps: float, width: int, heads: int, layers: int,
+                 period: int | None, dropout: float, scale: float):
+        """width: D; period: frames of the periodic positions and of the attention bias, a second unless given; scale: of the displacements in
+        the mesh's unit, so that the maps work in numbers of order one (published: 1)."""
+        super().__init__(encoder, vertices, styles, fps)
+        self.scale = scale
+        self.speech_map = nn.Linear(encoder.width, width)
+        self.style_map = nn.Linear(styles, width, bias=False)
+        self.motion_map = nn.Linear(3 * vertices, width)
+        self.decoder = AlignedDecoder(width, heads, layers, round(fps) if period is None else period, dropout=dropout)
+
+    def heard(self, speech: Tensor, lengths: Tensor, frames: Tensor | None) -> Tensor:
+        """The speech features of each frame, (B, T, R, D)."""
+        frames = self.frames(lengths) if frames is None else frames
+        return self.speech_map(self.encoder.contextualise(speech, lengths, frames, self.fps))
+
+    def states(self, speech: Tensor, style: Tensor, template: Tensor, motion: Tensor) -> Tensor:
+        """The decoder's states (B, T, D), given what is `heard` and the true motion (B, T, V, 3) of the frame before."""
+        if motion.shape[1:] != (speech.shape[1], self.vertices, 3):
+            raise ValueError(f"motion has shape {tuple(motion.shape)}, expected "
+                             f"{(len(speech), speech.shape[1], self.vertices, 3)}")
+        before = torch.cat((template[:, None], motion[:, :-1]), 1) - template[:, None]
+        inputs = self.motion_map((before / self.scale).flatten(-2)) + self.style_map(style)[:, None]
+        return self.decoder(inputs, speech)
+
+    def folded(self, vertex_map: nn.Linear, style: Tensor) -> Callable[[Tensor], Tensor]:
+        """What is fed back, `motion_map` of `vertex_map` plus style, as one map (B, E) -> (B, D): no vertex is built."""
+        weight = self.motion_map.weight @ vertex_map.weight
+        constant = self.style_map(style) + self.motion_map.bias
+        if vertex_map.bias is not None:
+            constant = constant + F.linear(vertex_map.bias, self.motion_map.weight)
+        return lambda state: torch.addmm(constant, state, weight.T)
+
+    def fill(self, weights: dict[str, Tensor], source: str):
+        """Takes published weights, given under their official names. ValueError where one is missing, unknown,
+        misshapen or not finite."""
+        own = {}
+        for name, weight in weights.items():
+            if name.endswith(".pe"):
+                continue        # tables of positions, made anew
+            for official, ours in OFFICIAL_NAMES.items():
+                name = name.replace(official, ours)
+            own[name] = weight
+        fill_weights(self, own, source)

@@ -1,5 +1,7 @@
 """Speech from files, and wav2vec 2.0 features at the corpus frame rate."""
+import math
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,32 +14,76 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 SPEECH_HZ = 16_000
 FEATURES_PER_SECOND = 50
 WINDOW = 400  # samples that one wav2vec 2.0 feature sees: the shortest speech there is
+LONG_S = 20.0   # seconds from which on speech is encoded in pieces
+PIECE_S, CONTEXT_S = 12.0, 4.0
 BASE_960H = "facebook/wav2vec2-base-960h"
 # Hugging Face config fields of an encoder that a CPU trains in minutes
 SMALL = dict(hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=384, conv_dim=(96,) * 7,
              num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=8, layerdrop=0.0)
 
 
-def read_speech(path: str | Path, rate_hz: int = SPEECH_HZ) -> Tensor:
-    """Samples (S,) float32 at `rate_hz`, channels averaged, from a WAV, FLAC, OGG or MP3 file of any rate.
+class SpeechFile:
+    """A WAV, FLAC, OGG or MP3 file of any rate as samples at 16 kHz, channels averaged, read where they are asked for:
+    `file[a:b]` is (b - a,) float32, normalised to zero mean and unit variance if `normalised`.
 
     ValueError, naming file and reason, where the file is absent, no audio, not finite or shorter than 25 ms.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes that are no audio file: {error.error_string}") from error
-    samples = torch.from_numpy(channels).mean(1)
-    if not samples.isfinite().all():
-        raise ValueError(f"{path}: {int((~samples.isfinite()).sum())} of {len(samples)} samples are not finite")
-    if len(samples) < WINDOW * rate / SPEECH_HZ:
-        raise ValueError(f"{path}: {1000 * len(samples) / rate:.1f} ms of audio, expected at least 25 ms")
-    # the filter has a phase for each unit of the ratio: a close ratio of small numbers serves odd rates
-    ratio = Fraction(rate_hz, rate).limit_denominator(1000)
-    return torchaudio.functional.resample(samples, ratio.denominator, ratio.numerator)
+
+    BLOCK_S = 60
+
+    def __init__(self, path: str | Path, normalised: bool = False):
+        self.path, self.mean, self.deviation = Path(path), 0.0, 1.0
+        if not self.path.is_file():
+            raise ValueError(f"{path}: no such file")
+        try:
+            with soundfile.SoundFile(self.path) as f:
+                self.rate, self.frames = f.samplerate, f.frames
+                self._check(f)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{path}: {self.path.stat().st_size} bytes that are no audio file: {error.error_string}") from error
+        # the filter has a phase for each unit of the ratio: a close ratio of small numbers serves odd rates
+        ratio = Fraction(SPEECH_HZ, self.rate).limit_denominator(1000)
+        self.up, self.down = ratio.numerator, ratio.denominator
+        if normalised:
+            block = self.BLOCK_S * SPEECH_HZ
+            sums = torch.zeros(2, dtype=torch.double)
+            for samples in (self[n:n + block].double() for n in range(0, len(self), block)):
+                sums += torch.stack((samples.sum(), samples.square().sum()))
+            mean, square = (sums / len(self)).tolist()
+            self.mean, self.deviation = mean, math.sqrt(max(square - mean ** 2, 0.0) + 1e-7)
+
+    def _check(self, f: soundfile.SoundFile):
+        """One pass through the file: is there enough, and is all of it finite."""
+        count = 0
+        for block in f.blocks(self.BLOCK_S * self.rate, dtype="float32", always_2d=True):
+            mono = torch.from_numpy(block).mean(1)
+            if not mono.isfinite().all():
+                raise ValueError(f"{self.path}: {int((~mono.isfinite()).sum())} of {len(mono)} samples are not finite")
+            count += len(mono)
+        self.frames = count             # what is there, not what the header promises
+        if count < WINDOW * self.rate / SPEECH_HZ:
+            raise ValueError(f"{self.path}: {1000 * count / self.rate:.1f} ms of audio, expected at least 25 ms")
+
+    def __len__(self) -> int:
+        return -(-self.frames * self.up // self.down)
+
+    def __getitem__(self, wanted: slice) -> Tensor:
+        begin, end, _ = wanted.indices(len(self))
+        # whole periods of the filter, with as many on either side as it is long
+        margin = 1 + -(-8 * max(1, -(-self.down // self.up)) // self.down)
+        first = max(0, begin // self.up * self.down - margin * self.down)
+        last = min(self.frames, -(-end // self.up) * self.down + margin * self.down)
+        with soundfile.SoundFile(self.path) as f:
+            f.seek(first)
+            channels = f.read(last - first, dtype="float32", always_2d=True)
+        samples = torchaudio.functional.resample(torch.from_numpy(channels).mean(1), self.down, self.up)
+        before = first // self.down * self.up
+        return (samples[begin - before:end - before] - self.mean) / self.deviation
+
+
+def read_speech(path: str | Path) -> Tensor:
+    """All of a `SpeechFile`, samples (S,) float32 at 16 kHz."""
+    return SpeechFile(path)[:]
 
 
 def write_speech(path: str | Path, samples: Tensor, rate_hz: int = SPEECH_HZ):
@@ -56,18 +102,21 @@ def normalise(samples: Tensor, lengths: Tensor) -> Tensor:
     return centred / (centred.square().sum(1, True) / count + 1e-7).sqrt()
 
 
-def resample_features(features: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-    """Linear interpolation over time, ends on ends, of each item's own `lengths` (B,) to `targets` (B,) positions:
-    (B, N, C) -> (B, max(targets), C); values beyond an item's target mean nothing."""
-    steps = torch.arange(int(targets.max()), device=features.device)
+def even_positions(lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Where `targets` (B,) frames lie among `lengths` (B,) features when ends meet ends: the feature before (B, T) and
+    how far on to the next one (B, T) in [0, 1), T = max(targets)."""
+    steps = torch.arange(int(targets.max()), device=lengths.device)
     intervals = (targets - 1).clamp_min(1)[:, None]
     # in whole numbers, so that no length is too long to be exact
     travelled = torch.minimum(steps, intervals) * (lengths - 1)[:, None]  # (B, T) in units of 1 / intervals
-    before = travelled // intervals
-    weight = ((travelled % intervals) / intervals).to(features)[..., None]
-    after = torch.minimum(before + 1, (lengths - 1)[:, None])
+    return travelled // intervals, (travelled % intervals) / intervals
+
+
+def between(features: Tensor, before: Tensor, weight: Tensor) -> Tensor:
+    """Linear interpolation over time: features (B, N, C) at `before` + `weight`, both (B, T) -> (B, T, C)."""
     rows = torch.arange(len(features), device=features.device)[:, None]
-    return torch.lerp(features[rows, before], features[rows, after], weight)
+    after = (before + 1).clamp_max(features.shape[1] - 1)
+    return torch.lerp(features[rows, before], features[rows, after], weight.to(features)[..., None])
 
 
 class SpeechEncoder(nn.Module):
@@ -147,27 +196,50 @@ class SpeechEncoder(nn.Module):
         else R = 1 and the features are interpolated linearly to the frames (the same on VOCASET).
         """
         group = features_per_frame(fps)
-        wanted = frames * group
         if int(frames.min()) < 1:
             item = int(frames.argmin())
             raise ValueError(f"item {item} of the batch has {int(lengths[item])} speech features "
                              f"and {int(frames.min())} frames at {fps} fps, expected at least one frame")
-        if group > 1:
-            missing = wanted - lengths
-            if int(missing.max()) > FEATURES_PER_SECOND // 2:
-                item = int(missing.argmax())
-                raise ValueError(f"item {item} of the batch has {int(frames[item])} frames at {fps} fps and only "
-                                 f"{int(lengths[item])} speech features, expected {int(wanted[item])}")
-            positions = torch.arange(int(wanted.max()), device=features.device)
-            positions = torch.minimum(positions, (lengths - 1)[:, None])
-            features = features[torch.arange(len(features), device=features.device)[:, None], positions]
-        else:
-            features = resample_features(features, lengths, wanted)
-        own = torch.arange(features.shape[1], device=features.device) < wanted[:, None]
+        missing = frames * group - lengths
+        if group > 1 and int(missing.max()) > FEATURES_PER_SECOND // 2:
+            item = int(missing.argmax())
+            raise ValueError(f"item {item} of the batch has {int(frames[item])} frames at {fps} fps and only "
+                             f"{int(lengths[item])} speech features, expected {int(frames[item] * group)}")
+        hidden = between(features, *frame_positions(lengths, frames, fps))
+        own = torch.arange(hidden.shape[1], device=features.device) < (frames * group)[:, None]
+        return self._transform(hidden, own).unflatten(1, (-1, group))
+
+    def _transform(self, features: Tensor, own: Tensor) -> Tensor:
+        """(B, M, C) -> (B, M, D), in the context of an item's own positions (B, M) alone, zero in padding."""
         hidden, _ = self.model.feature_projection(features)
-        hidden = self._mask_spans(hidden)
-        hidden = self.model.encoder(hidden, attention_mask=own).last_hidden_state
-        return torch.where(own[..., None], hidden, 0).unflatten(1, (-1, group))
+        hidden = self.model.encoder(self._mask_spans(hidden), attention_mask=own).last_hidden_state
+        return torch.where(own[..., None], hidden, 0)
+
+    @torch.no_grad()
+    def stream(self, speech: "Tensor | SpeechFile", frames: int, fps: float) -> Iterator[Tensor]:
+        """`forward` for one utterance of any length, (S,) normalised samples at 16 kHz, in pieces (1, T', R, D) that
+        add up to `frames` frames, at bounded memory.
+
+        A piece is `PIECE_S` seconds and heard with `CONTEXT_S` on either side; published models were trained on less.
+        """
+        group = features_per_frame(fps)
+        count = self.lengths(torch.tensor([len(speech)]))
+        before, weight = frame_positions(count, torch.tensor([frames]), fps)
+        piece, context = round(PIECE_S * fps), round(CONTEXT_S * fps)
+        stride = math.prod(self.model.config.conv_stride)
+        device = next(self.parameters()).device
+        for begin in range(0, frames, piece):
+            end = min(begin + piece, frames)
+            first, last = max(0, begin - context), min(frames, end + context)
+            chosen = slice(first * group, last * group)
+            low, high = int(before[0, chosen][0]), min(int(before[0, chosen][-1]) + 2, int(count))
+            # the last piece hears how the speech goes on after the last frame, as one pass would
+            after = piece * SPEECH_HZ // round(fps) if last == frames else 0
+            samples = speech[low * stride:(high - 1) * stride + WINDOW + after].to(device)[None]
+            features, _ = self.extract(samples, torch.tensor([samples.shape[1]], device=device))
+            hidden = between(features, before[:, chosen].to(device) - low, weight[:, chosen].to(device))
+            own = torch.ones(hidden.shape[:2], dtype=torch.bool, device=device)
+            yield self._transform(hidden, own).unflatten(1, (-1, group))[:, begin - first:end - first]
 
     def _mask_spans(self, hidden: Tensor) -> Tensor:
         """SpecAugment over time as in wav2vec 2.0's fine-tuning, in training alone."""
@@ -182,6 +254,17 @@ class SpeechEncoder(nn.Module):
     def forward(self, samples: Tensor, lengths: Tensor, frames: Tensor, fps: float) -> Tensor:
         """`extract`, then `contextualise`: samples (B, S), lengths (B,), frames (B,) -> (B, T, R, D)."""
         return self.contextualise(*self.extract(samples, lengths), frames, fps)
+
+
+def frame_positions(lengths: Tensor, frames: Tensor, fps: float) -> tuple[Tensor, Tensor]:
+    """Which of `lengths` (B,) speech features the positions of `frames` (B,) frames take: the one before and how far on to
+    the next, each (B, M), M = max(frames) * features_per_frame(fps)."""
+    group = features_per_frame(fps)
+    if group == 1:
+        return even_positions(lengths, frames)
+    positions = torch.arange(int(frames.max()) * group, device=lengths.device)
+    before = torch.minimum(positions, (lengths - 1)[:, None])
+    return before, torch.zeros_like(before, dtype=torch.float)
 
 
 def features_per_frame(fps: float) -> int:

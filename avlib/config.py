@@ -63,10 +63,31 @@ class ReaderConfig:
 
 
 @dataclass(frozen=True)
-class AnimatorConfig:
+class FaceFormerConfig:
+    """The sizes published for VOCASET."""
     width: int = 64
     heads: int = 4
     layers: int = 1
+
+
+@dataclass(frozen=True)
+class CodeTalkerConfig:
+    """CodeTalker and, before it, the codes of its motion. Published for VOCASET: widths 1024, 6 layers, 16 codes a frame
+    of width 64, 256 codes, 200 epochs at 1e-4."""
+    width: int = 128
+    heads: int = 4
+    layers: int = 2
+    codec_width: int = 128
+    codec_layers: int = 2
+    codec_heads: int = 8
+    codec_hidden: int = 192
+    parts: int = 8                  # codes a frame
+    code_width: int = 16
+    codes: int = 128
+    projected: bool = False         # maps between hidden width and codes, as published for BIWI
+    prior_epochs: int = 40
+    prior_batch: int = 4
+    prior_lr: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -101,11 +122,13 @@ class Config:
     seed: int = 0
     device: str = "auto"
     animators: tuple = ("faceformer",)
+    plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     expert: ReaderConfig = field(default_factory=ReaderConfig)
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=4))
-    animator: AnimatorConfig = field(default_factory=AnimatorConfig)
+    faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
+    codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)
     joint: JointConfig = field(default_factory=JointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -118,7 +141,7 @@ PRESETS = {
         "speech.epochs": 1, "speech.width": 64, "speech.layers": 1,
         "expert.epochs": 1, "expert.width": 64, "expert.layers": 1,
         "reader.epochs": 1, "reader.width": 64, "reader.layers": 1,
-        "joint.epochs": 2, "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
+        "codetalker.prior_epochs": 2, "joint.epochs": 2, "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
     },
     # The paper's experiment in miniature, within a quarter of an hour on two cores.
     "demo": {},
@@ -168,7 +191,7 @@ def _typed(key: str, value, old):
         except json.JSONDecodeError:
             raise wrong from None
     if isinstance(old, tuple) and isinstance(value, list | tuple) and len(value) > 0:
-        return tuple(_typed(key, v, old[0]) for v in value)
+        return tuple(_typed(key, v, old[0] if old else "") for v in value)
     if isinstance(old, float) and type(value) in (int, float):
         return float(value)
     if type(value) is type(old):

@@ -99,7 +99,7 @@ class Corpus:
 
     def speech(self, utterance: Utterance) -> torch.Tensor:
         """(S,), 16 kHz."""
-        return read_speech(self.folder / "wav" / f"{utterance.name}.wav", SPEECH_HZ)
+        return read_speech(self.folder / "wav" / f"{utterance.name}.wav")
 
     def clips(self, split: str) -> "Clips":
         return Clips(self.folder / "2d", split)

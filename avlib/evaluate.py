@@ -6,12 +6,12 @@ from .corpus import Corpus
 from .joint import GUIDANCE, Example, collate, examples, load_animator, model_name, rollout
 from .lips import lip_video, pad, see
 from .metrics import corpus_rate, error_counts, lve_frames
-from .pretrain import decode, load_reader, load_speech, to
+from .pretrain import decode, load_reader, load_speech
 from .run import Run, side_by_side
 from .text import visemes
-from .train import bar, say
+from .train import bar, say, to
 
-MODULES = "evaluate metrics lips render raster expert frontend beam text animator faceformer audio"
+MODULES = "evaluate metrics lips render raster expert frontend beam text animator faceformer codetalker audio"
 TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
 
 

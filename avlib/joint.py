@@ -1,11 +1,11 @@
 """Stage two: an animator learns from 3D scans while the expert, fine-tuned beside it, reads its rendered lips."""
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from . import faceformer  # noqa: F401  registers itself
-from .animator import ANIMATORS, Animator, frame_mask
+from .animator import Animator, find, frame_mask, settings
 from .audio import SpeechEncoder, normalise
 from .config import JointConfig
 from .corpus import SAMPLES_PER_FRAME, Corpus, Utterance
@@ -13,11 +13,12 @@ from .expert import Expert
 from .lips import Babble, LipVideo, lip_video, noisy, pad, see
 from .losses import vertex_losses, weighted_gradient
 from .metrics import lve
-from .pretrain import TOKENIZER, load_reader, load_speech, to
+from .pretrain import TOKENIZER, load_reader, load_speech
+from .prior import load_prior, prior_stages
 from .run import Run, load_weights
-from .train import finish_fit, fit, shuffled_batches
+from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = "joint train losses lips animator faceformer expert frontend beam audio render raster"
+MODULES = "joint prior train losses lips animator faceformer codetalker expert frontend beam audio render raster"
 GUIDANCE = ("baseline", "guided")
 
 
@@ -25,19 +26,16 @@ def model_name(animator: str, guidance: str, seed: int) -> str:
     return f"{animator}-{guidance}-s{seed}"
 
 
-def pair(run: Run, seed: int, animator: str | None = None) -> list[str]:
-    """The baseline and the guided model of one seed, of the run's first animator unless one is named."""
-    return [model_name(animator or run.config.animators[0], g, seed) for g in GUIDANCE]
+def pairs(run: Run, seed: int) -> list[list[str]]:
+    """The baseline and the guided model of one seed, of each of the run's animators."""
+    return [[model_name(animator, g, seed) for g in GUIDANCE] for animator in run.config.animators]
 
 
 def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
-    """An untrained animator on the run's trained speech encoder."""
-    if name not in ANIMATORS:
-        raise ValueError(f"animator: expected one of {', '.join(ANIMATORS)}, got {name!r}")
-    c = run.config.animator
-    return ANIMATORS[name](vertices=corpus.vertices, styles=len(corpus.subjects["train"]), width=c.width, heads=c.heads,
-                           layers=c.layers, period=round(corpus.fps), fps=corpus.fps, encoder=load_speech(run),
-                           scale=corpus.motion_scale)
+    """An untrained animator on the run's trained speech encoder and, where it has one, its trained prior."""
+    return find(name, run.config.plugins).build(
+        settings(run.config, name), load_prior(run, corpus, name), vertices=corpus.vertices,
+        styles=len(corpus.subjects["train"]), fps=corpus.fps, encoder=load_speech(run), scale=corpus.motion_scale)
 
 
 @dataclass
@@ -128,7 +126,8 @@ class JointTask(nn.Module):
 
     def forward(self, batch: dict, generator, progress: float) -> dict:
         c, batch = self.config, to(batch, self.device)
-        prediction = rollout(self.animator, batch)
+        prediction, own = self.animator.learn(batch["features"], batch["feature_lengths"], batch["template"], batch["style"],
+                                              batch["motion"], batch["frames"])
         vertices = prediction.detach().requires_grad_()
         terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
                               self.scale)
@@ -151,8 +150,8 @@ class JointTask(nn.Module):
             # detached: the animator has its gradient from above, this step is the expert's own
             learning["expert"] = self.reading(seen.detach(), *draw(), read, generator)
         carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
-        whole = sum(weights[k] * t for k, t in terms.items()) + sum(learning.values())
-        return {"loss": whole + carrier - carrier.detach(), **terms, **learning,
+        whole = sum(weights[k] * t for k, t in terms.items()) + sum(own.values()) + sum(learning.values())
+        return {"loss": whole + carrier - carrier.detach(), **terms, **own, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
 
     def hearing(self, batch: dict, generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,8 +180,9 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
     if config.expert_learns_from not in ("truth", "prediction", "frozen"):
         raise ValueError(f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}")
     stage = model_name(animator, guidance, seed)
-    before = [run.finished_key("speech")] + ([run.finished_key("expert")] if guided else [])
-    key = run.key(MODULES, config, run.config.animator, animator, guidance, seed, corpus.hash, before)
+    stages = ["speech"] + ["expert"] * guided + prior_stages(run, corpus, animator)
+    key = run.key(MODULES, config, settings(run.config, animator), animator, guidance, seed, corpus.hash,
+                  [run.finished_key(s) for s in stages], *map(Path, run.config.plugins))
     if not run.finished(stage, key):
         torch.manual_seed(seed)
         model = build_animator(run, corpus, animator).to(run.device)

@@ -46,24 +46,40 @@ def parameters_of(path: Path) -> set[str]:
     raise ValueError(f"{path}: no cell is tagged `parameters`")
 
 
-def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
-    """Runs one notebook into the run's folder, unless the copy there was made from the same source and parameters."""
-    import papermill
-
-    name, source = name or notebook, NOTEBOOKS / f"{notebook}.ipynb"
+def made_from(notebook: str, parameters: dict) -> str:
+    """What an executed notebook depends on: its source, the package's and its parameters. ValueError for a parameter
+    that it does not take."""
+    source = NOTEBOOKS / f"{notebook}.ipynb"
     if unknown := parameters.keys() - parameters_of(source):
         raise ValueError(f"{source}: takes no parameter {', '.join(sorted(unknown))}")
-    copy, record = run.folder / "notebooks" / f"{name}.ipynb", run.folder / "notebooks" / f"{name}.json"
-    key = digest(source, *sorted((ROOT / "avlib").glob("*.py")), parameters)
-    if copy.exists() and record.exists() and read_json(record)["key"] == key:
+    return digest(source, *sorted((ROOT / "avlib").glob("*.py")), parameters)
+
+
+def finished(run: Run, notebook: str, parameters: dict, name: str | None = None) -> bool:
+    """Whether the copy in the run's folder was made from the same source and parameters; says so."""
+    name = name or notebook
+    record = run.folder / "notebooks" / f"{name}.json"
+    done = (run.folder / "notebooks" / f"{name}.ipynb").exists() and record.exists() and \
+        read_json(record)["key"] == made_from(notebook, parameters)
+    if done:
         print(f"{name}: done before", flush=True)
+    return done
+
+
+def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
+    """Runs one notebook into the run's folder, unless it is finished."""
+    import papermill
+
+    if finished(run, notebook, parameters, name):
         return
+    name = name or notebook
+    copy, record = run.folder / "notebooks" / f"{name}.ipynb", run.folder / "notebooks" / f"{name}.json"
     print(f"{name}: runs", flush=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    key, began = made_from(notebook, parameters), time.monotonic()
     try:
-        papermill.execute_notebook(source, copy, parameters, cwd=ROOT, progress_bar=False, stdout_file=sys.stdout,
-                                   stderr_file=sys.stderr, kernel_name="python3",
+        papermill.execute_notebook(NOTEBOOKS / f"{notebook}.ipynb", copy, parameters, cwd=ROOT, progress_bar=False,
+                                   stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
                                    extra_arguments=KERNEL)
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
@@ -84,8 +100,8 @@ def main(argv: list[str]) -> int:
     overrides = dict(s.split("=", 1) for s in args.set)
     load(args.preset, **overrides)
     if args.speech:
-        from .audio import read_speech
-        read_speech(args.speech)        # a file that is no speech is told before anything is trained
+        from .audio import SpeechFile
+        SpeechFile(args.speech)         # a file that is no speech is told before anything is trained
     os.environ["AVLIB_HEADLESS"] = "1"
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")    # when stopped
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -96,10 +112,10 @@ def main(argv: list[str]) -> int:
     common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)
-    list(side_by_side([
-        (execute, run, "03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
-         f"03_joint_training-{model_name(animator, guidance, seed)}")
-        for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)], run.device))
+    joint = [("03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
+              f"03_joint_training-{model_name(animator, guidance, seed)}")
+             for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
+    list(side_by_side([(execute, run, *job) for job in joint if not finished(run, *job)], run.device))
     execute(run, "04_evaluation", {**common, "seeds": seeds})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)

@@ -12,9 +12,10 @@ from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
 from .expert import Expert, greedy_ctc
 from .lips import Babble, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
+from .prior import train_prior
 from .run import Run, load_weights, side_by_side
 from .text import Tokenizer, phoneme_to_viseme
-from .train import bucket_batches, finish_fit, fit, warmup_cosine
+from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
 
 TOKENIZER = Tokenizer()
 PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
@@ -44,10 +45,6 @@ def phoneme_labels(utterance: Utterance, rate: float, steps: int) -> torch.Tenso
         first, last = (math.ceil(max(0.0, s) * rate - 1e-6) for s in (p.start_s, p.end_s))
         labels[first:last] = PHONEMES.get(p.label.lstrip("ˈˌ"), IGNORED)
     return labels
-
-
-def to(batch: dict, device: torch.device) -> dict:
-    return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
 
 
 def phoneme_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -207,9 +204,9 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
 
 
 def pretrain(run: Run, corpus: Corpus) -> None:
-    """The speech encoder, the expert and the reader; they need nothing of each other."""
+    """The speech encoder, the expert, the reader and what animators learn from motion alone: none needs another."""
     jobs = [(pretrain_reader, run, corpus, "expert"), (pretrain_reader, run, corpus, "reader"),
-            (pretrain_speech, run, corpus)]         # the longest first
+            (pretrain_speech, run, corpus), *((train_prior, run, corpus, a) for a in run.config.animators)]  # longest first
     list(side_by_side(jobs, run.device))
 
 

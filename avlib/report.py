@@ -19,6 +19,8 @@ NAMES = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
 PUBLISHED = {
     "FaceFormer": {"BIWI LVE": 6.0449, "BIWI CER": 72.588, "BIWI VER": 68.777, "VOCASET LVE": 3.2496},
     "FaceFormer + AV guidance": {"BIWI LVE": 5.5061, "BIWI CER": 68.423, "BIWI VER": 62.422, "VOCASET LVE": 3.0987},
+    "CodeTalker": {"BIWI LVE": 5.3711, "BIWI CER": 72.592, "BIWI VER": 65.593, "VOCASET LVE": 4.0557},
+    "CodeTalker + AV guidance": {"BIWI LVE": 4.8403, "BIWI CER": 70.711, "BIWI VER": 63.299, "VOCASET LVE": 3.9884},
 }
 _markdown = mistune.create_markdown(plugins=["table"])
 COLUMNS = [("LVE", 1e5, "LVE (1e-5 {unit})"), ("CER", 1, "CER (%)"), ("VER", 1, "VER (%)")]

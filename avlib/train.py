@@ -25,6 +25,10 @@ def bar(things, text: str, total: int | None = None):
     return tqdm(things, desc=text, total=total, leave=False, disable=HEADLESS)
 
 
+def to(batch: dict, device: torch.device) -> dict:
+    return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
 def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generator) -> list[list[int]]:
     """Batches of clips of like length, in random order: at most `budget` frames each, padding counted.
 

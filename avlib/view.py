@@ -20,11 +20,10 @@ plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.r
 
 @torch.no_grad()
 def faces(corpus: Corpus, vertices: torch.Tensor, size: int = 256) -> torch.Tensor:
-    """Whole faces from the front: (T, V, 3) -> (T, size, size) uint8. Rendered at twice the size, then averaged."""
-    camera = camera_for(corpus.templates[corpus.subjects["train"][0]], 2 * size)
-    renderer = Renderer(corpus.faces, camera, albedo=corpus.albedo)
-    parts = [torch.nn.functional.avg_pool2d(renderer(v), 2) for v in vertices.split(16)]
-    return (torch.cat(parts) * 255).round().byte()
+    """Whole faces from the front: (T, V, 3) -> (T, size, size) uint8, silhouettes smooth."""
+    camera = camera_for(corpus.templates[corpus.subjects["train"][0]], size)
+    renderer = Renderer(corpus.faces, camera, albedo=corpus.albedo, antialias=True)
+    return torch.cat([(renderer(v) * 255).round().byte() for v in vertices.split(16)])
 
 
 def people(corpus: Corpus) -> Figure:
@@ -111,21 +110,28 @@ def aperture_mm(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
     return 1000 * lip_aperture(motion, int(upper[0]), int(lower[0]))
 
 
-def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor], speech: torch.Tensor) -> Figure:
-    """Waveform, lip aperture of each motion and the phonemes, over the same seconds."""
-    figure, (wave, lips) = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=(1, 2))
+def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor], speech: torch.Tensor,
+           panels: list[list[str]] | None = None) -> Figure:
+    """Waveform, lip aperture of each motion and the phonemes, over the same seconds. panels: names of the motions that
+    share a panel, each beside the first motion; all in one unless given."""
+    first, *rest = motions
+    panels = [rest] if panels is None else panels
+    figure, (wave, *axes) = plt.subplots(1 + len(panels), 1, figsize=(11, 1.2 + 2.4 * len(panels)), sharex=True,
+                                         height_ratios=[1] + [2] * len(panels))
     wave.plot(np.arange(len(speech)) / SPEECH_HZ, speech, lw=0.4, color="0.35")
     wave.set(yticks=[], ylabel="speech", title=f"{utterance.subject}: “{utterance.text}”")
-    for name, motion in motions.items():
-        lips.plot(np.arange(len(motion)) / corpus.fps, aperture_mm(corpus, motion), label=name, lw=1.3)
-    low, high = lips.get_ylim()
-    for p in utterance.phonemes:
-        closed = p.label.lstrip("ˈˌ")[:1] in ("p", "b", "m")
-        lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
-        lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
-    lips.set(xlabel="seconds", ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
-    if len(motions) > 1:
-        lips.legend(frameon=False, ncols=len(motions), loc="upper right", bbox_to_anchor=(1, -0.2))
+    for lips, names in zip(axes, panels):
+        for name in [first, *names]:
+            lips.plot(np.arange(len(motions[name])) / corpus.fps, aperture_mm(corpus, motions[name]), label=name, lw=1.3)
+        low, high = lips.get_ylim()
+        for p in utterance.phonemes:
+            closed = p.label.lstrip("ˈˌ")[:1] in ("p", "b", "m")
+            lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
+            lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
+        lips.set(ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
+        if names:
+            lips.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[-1].set(xlabel="seconds")
     return figure
 
 

@@ -7,7 +7,9 @@ import soundfile
 import torch
 import torch.nn.functional as F
 
-from avlib.audio import SpeechEncoder, features_per_frame, normalise, read_speech, resample_features, write_speech
+from avlib import audio
+from avlib.audio import (SpeechEncoder, SpeechFile, between, even_positions, features_per_frame, normalise, read_speech,
+                         write_speech)
 
 TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
             num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
@@ -113,7 +115,7 @@ def test_pairs_are_the_features_in_order(generator):
 def test_interpolation_is_linear_with_ends_on_ends(generator):
     features = torch.randn(3, 50, 4, generator=generator)
     lengths, targets = torch.tensor([50, 33, 1]), torch.tensor([30, 41, 3])
-    got = resample_features(features, lengths, targets)
+    got = between(features, *even_positions(lengths, targets))
     for i in range(3):
         own = features[i:i + 1, :lengths[i]].mT
         want = F.interpolate(own, int(targets[i]), mode="linear", align_corners=True).mT[0]
@@ -180,3 +182,31 @@ def test_pretrained_folder(tmp_path, generator):
     encoder.model.save_pretrained(tmp_path / "partial", state_dict=partial)
     with pytest.raises(ValueError, match="partial: .* weights of wav2vec 2.0 are missing"):
         SpeechEncoder.from_pretrained(tmp_path / "partial")
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 44056])
+def test_a_file_read_in_parts_is_the_file_read_whole(tmp_path, generator, rate):
+    soundfile.write(tmp_path / "a.wav", 0.2 * torch.randn(int(1.7 * rate), 2, generator=generator).numpy(), rate, "FLOAT")
+    file = SpeechFile(tmp_path / "a.wav")
+    whole = file[:]
+    assert len(file) == len(whole) and abs(len(whole) / 16000 - 1.7) < 1e-3
+    for begin, end in ((0, 500), (501, 777), (9999, 10000), (len(whole) - 300, len(whole)), (20000, len(whole) + 99)):
+        torch.testing.assert_close(file[begin:end], whole[begin:end], atol=1e-5, rtol=0)
+    level = SpeechFile(tmp_path / "a.wav", normalised=True)[:]
+    torch.testing.assert_close(level, normalise(whole[None], torch.tensor([len(whole)]))[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_speech_in_pieces_is_speech_in_one(monkeypatch, generator, fps, norm):
+    """With all of the utterance on either side, a piece hears what one pass hears."""
+    encoder = tiny(feat_extract_norm=norm)
+    samples, lengths = speech(generator, 40000)
+    frames = encoder.frames(encoder.lengths(lengths), fps)
+    whole = encoder(samples, lengths, frames, fps)
+    for piece, context in ((100.0, 0.0), (0.4, 100.0)):
+        monkeypatch.setattr(audio, "PIECE_S", piece)
+        monkeypatch.setattr(audio, "CONTEXT_S", context)
+        pieces = list(encoder.stream(samples[0], int(frames), fps))
+        assert len(pieces) == (1 if piece > 10 else -(-int(frames) // round(piece * fps)))
+        torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)

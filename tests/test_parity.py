@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import assert_close_to_record, load_record, parity_records
 
+from avlib.codetalker import CodeTalker, MotionCodec
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.metrics import cer, ver
@@ -37,6 +38,37 @@ def test_faceformer_matches_record(path):
     assert_close_to_record((free - motion).square().mean(), outputs["loss_autoregressive"])
     forced = model.teacher_forced(speech, lengths, template, inputs["one_hot"], motion, frames)
     assert_close_to_record((forced - motion).square().mean(), outputs["loss_teacher_forcing"])
+
+
+@pytest.mark.parametrize("path", parity_records("codetalker_*.pt"), ids=lambda path: path.stem)
+def test_codetalker_matches_record(path):
+    record = load_record(path)
+    config, inputs, outputs = record["config"], record["inputs"], record["outputs"]
+    inside = {n.removeprefix("autoencoder."): w for n, w in record["weights"].items() if n.startswith("autoencoder.")}
+    codec = MotionCodec.load_published(inside, config["num_attention_heads"], path.name).eval()
+    motion, template, style = inputs["vertices"], inputs["template"], inputs["one_hot"]
+    frames = torch.full((len(motion),), motion.shape[1])
+    made, loss, indices = codec(motion - template[:, None], frames)
+    assert_close_to_record(made + template[:, None], outputs["vq_reconstruction"])
+    assert_close_to_record(loss, outputs["vq_embedding_loss"])
+    assert torch.equal(indices.flatten(), outputs["vq_indices"].flatten())
+
+    weights = {n: w for n, w in record["weights"].items() if not n.startswith("autoencoder.")}
+    model = CodeTalker.load_published(weights, FPS[config["dataset"]], codec, config["period"], config["n_head"],
+                                      config["wav2vec2"], path.name).eval()
+    assert (model.vertices, model.styles) == (config["vertices"], config["subjects"])
+    template, motion, samples = template.unflatten(-1, (-1, 3)), motion.unflatten(-1, (-1, 3)), inputs["audio"]
+    lengths = torch.full((len(samples),), samples.shape[1])
+    assert_close_to_record(model.predict(samples, lengths, template, style).flatten(-2), outputs["predict"])
+
+    speech, lengths = model.encoder.extract(samples, lengths)
+    if config["dataset"] == "BIWI":  # as published, motion that outlasts the speech is cut
+        frames = frames.minimum(lengths // 2)
+    motion = motion[:, :frames[0]]
+    forced, distance = model.teacher_forced(speech, lengths, template, style, motion, frames)
+    assert_close_to_record((forced - motion).square().mean(), outputs["loss_motion"])
+    assert_close_to_record(distance, outputs["loss_reg"])
+    assert_close_to_record((forced - motion).square().mean() + distance, outputs["loss"])
 
 
 @pytest.mark.parametrize("path", parity_records("expert_*.pt"), ids=lambda path: path.stem)

@@ -1,0 +1,271 @@
+"""CodeTalker against its published loop written plainly, and what a batch, a window and the codes must not change."""
+import math
+import pickle
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import load_record, parity_records
+from torch import nn
+
+from avlib import published
+from avlib.audio import SpeechEncoder
+from avlib.codetalker import CodeTalker, Growing, MotionCodec, Quantiser
+from avlib.faceformer import FaceFormer
+
+V, STYLES, WIDTH = 7, 3, 16
+TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+
+
+def animator(fps=30, layers=2, projected=False) -> CodeTalker:
+    torch.manual_seed(0)
+    codec = MotionCodec(V, WIDTH, layers, 2, 24, 4, 6 if projected else 4, 12, projected)
+    nn.init.normal_(codec.quantiser.codes)
+    model = CodeTalker(V, STYLES, codec, WIDTH, 4, layers, period=5, fps=fps, encoder=SpeechEncoder(TINY), scale=0.5).eval()
+    nn.init.normal_(model.code_map.weight, std=0.5)
+    return model
+
+
+def inputs(generator, *lengths: int) -> SimpleNamespace:
+    batch = len(lengths)
+    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
+                           template=torch.randn(batch, V, 3, generator=generator),
+                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
+
+
+def plain_rollout(model: CodeTalker, speech, lengths, template, style) -> torch.Tensor:
+    """The loop as published, one utterance: every frame decodes the whole prefix twice, builds the vertices and maps
+    them back."""
+    heard = model.heard(speech, lengths, None)
+    style, rows = model.style_map(style), [model.style_map(style)]
+    for t in range(heard.shape[1]):
+        states = model.decoder(torch.stack(rows, 1), heard[:, :t + 1])
+        codes, _ = model._codes(states)
+        shown = torch.cat((codes, codes), 1) if t == 0 else codes       # one frame alone has no variance
+        moved = model.codec.decode(shown, torch.tensor([shown.shape[1]]))[:, :t + 1]
+        rows.append(model.motion_map(moved[:, -1]) + style)
+    return model.scale * moved.unflatten(-1, (V, 3)) + template[:, None]
+
+
+@pytest.mark.parametrize("fps, layers, projected", [(25, 1, False), (30, 2, True), (30, 3, False)])
+def test_rollout_is_that_of_the_plain_loop(generator, fps, layers, projected):
+    model, x = animator(fps, layers, projected), inputs(generator, 12000)
+    with torch.no_grad():
+        speech, lengths = model.encoder.extract(x.samples, x.lengths)
+        want = plain_rollout(model, speech, lengths, x.template, x.style)
+        got = model(speech, lengths, x.template, x.style)
+    assert want.shape[1] > 15 and (want[0, 3] - want[0, 9]).abs().max() > 1e-3
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_padding_and_neighbours_change_nothing(generator):
+    model, x = animator(), inputs(generator, 9000, 6000, 7700)
+    speech, lengths = model.encoder.extract(x.samples, x.lengths)
+    frames, motion = model.frames(lengths), torch.randn(3, int(model.frames(lengths).max()), V, 3, generator=generator)
+    together = model(speech, lengths, x.template, x.style)
+    forced, _ = model.teacher_forced(speech, lengths, x.template, x.style, motion, frames)
+    distances = []
+    for i, n in enumerate(frames.tolist()):
+        one = slice(i, i + 1)
+        alone = speech[one, :lengths[i]], lengths[one], x.template[one], x.style[one]
+        torch.testing.assert_close(together[i, :n], model(*alone)[0], rtol=1e-5, atol=1e-5)
+        same, distance = model.teacher_forced(*alone, motion[one, :n], frames[one])
+        torch.testing.assert_close(forced[i, :n], same[0], rtol=1e-5, atol=1e-5)
+        distances.append(distance * n)
+    _, distance = model.teacher_forced(speech, lengths, x.template, x.style, motion, frames)
+    torch.testing.assert_close(distance, sum(distances) / frames.sum())
+
+    codec, moved = model.codec, motion.flatten(-2)
+    whole = codec.losses(moved, frames)
+    parts = [codec.losses(moved[i:i + 1, :n], torch.tensor([n])) for i, n in enumerate(frames.tolist())]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, sum(p[name] * n for p, n in zip(parts, frames)) / frames.sum())
+
+
+def test_guidance_reaches_the_decoder_through_the_codes(generator):
+    """The straight-through gradient: what a loss on the vertices asks of the codes is asked of what said them."""
+    model, x = animator(), inputs(generator, 8000)
+    speech, lengths = model.encoder.extract(x.samples, x.lengths)
+    frames = model.frames(lengths)
+    motion = torch.randn(1, int(frames), V, 3, generator=generator)
+    weight = torch.randn(motion.shape, generator=generator)
+    vertices, own = model.learn(speech, lengths, x.template, x.style, motion, frames)
+    (vertices * weight).sum().backward()
+    asked = model.code_map.weight.grad.clone()
+    reached = [n for n, p in model.decoder.named_parameters() if p.grad is not None and p.grad.abs().max() > 0]
+    # a single key under each frame's cross-attention leaves its query and key maps nothing to decide
+    assert len(reached) >= len(list(model.decoder.parameters())) - 2 and model.speech_map.weight.grad.norm() > 0
+    assert all(p.grad is None for p in model.codec.parameters()) and set(own) == {"codes"}
+
+    states = model.states(model.heard(speech, lengths, frames), x.style, x.template, motion).detach()
+    codes = model._codes(states)[0].detach().requires_grad_()
+    (model._vertices(codes, frames, x.template) * weight).sum().backward()
+    want = torch.einsum("btc,btd->cd", codes.grad.flatten(-2), states)
+    torch.testing.assert_close(asked, want, rtol=1e-4, atol=1e-5)
+
+
+def test_codec_gradient_matches_finite_differences(generator):
+    codec = animator().codec.double().requires_grad_(True).eval()
+    codes = torch.randn(1, 6, 4, 4, generator=generator, dtype=torch.float64)
+    lengths = torch.tensor([6])
+    assert torch.autograd.gradcheck(lambda c: codec.decode(c, lengths), codes.requires_grad_())
+
+
+def test_quantiser_takes_the_nearest_and_lets_the_gradient_through(generator):
+    quantiser = Quantiser(9, 5)
+    nn.init.normal_(quantiser.codes)
+    x = torch.randn(4, 3, 5, generator=generator, requires_grad=True)
+    passed, chosen = quantiser(x)
+    nearest = torch.cdist(x.flatten(0, 1), quantiser.codes).argmin(-1)
+    assert torch.equal(quantiser.indices(x).flatten(), nearest)
+    torch.testing.assert_close(chosen.flatten(0, 1), quantiser.codes[nearest])
+    torch.testing.assert_close(passed, chosen)
+    weight = torch.randn(4, 3, 5, generator=generator)
+    passed.backward(weight)
+    assert torch.equal(x.grad, weight) and quantiser.codes.grad is None
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5, 40])
+def test_a_window_as_long_as_the_utterance_is_exact(generator, window):
+    """Codes that are given, not fed back: the deviation of a window is that of its frames alone."""
+    model = animator()
+    codes = model._codes(torch.randn(1, 20, WIDTH, generator=generator))[0].flatten(-2)
+    exact, windowed = Growing(model.codec.decoder), Growing(model.codec.decoder, window)
+    with torch.no_grad():
+        want = torch.stack([exact.add(codes[:, t]) for t in range(20)], 1)
+        got = torch.stack([windowed.add(codes[:, t]) for t in range(20)], 1)
+        last = model.codec.decoder.context(model.codec.decoder.project(codes), torch.tensor([20]))[:, -1]
+    torch.testing.assert_close(want[:, -1], last, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got[:, :window], want[:, :window], rtol=1e-4, atol=1e-4)
+    assert (window >= 20) == torch.allclose(got, want, atol=1e-4) and got.isfinite().all()
+
+
+def test_a_horizon_bounds_what_is_kept(generator):
+    model = animator()
+    growing = Growing(model.codec.decoder, window=4, horizon=6)
+    for _ in range(30):
+        growing.add(torch.randn(2, WIDTH, generator=generator))
+    assert all(p.shape[1] == 6 for p in growing.pasts) and len(growing.settled) <= 4 and len(growing.inputs) == 5
+
+
+def test_the_codec_stays_as_it_is_in_training():
+    model = animator().train()
+    assert model.training and not any(m.training for m in model.codec.modules())
+    assert not any(p.requires_grad for p in model.codec.parameters())
+
+
+def test_stage_one_learns(generator):
+    torch.manual_seed(0)
+    codec = MotionCodec(V, WIDTH, 1, 2, 24, 4, 4, 16)
+    beat = torch.arange(40)[None, :, None] * torch.tensor([0.3, 0.45])[:, None, None]
+    motion = torch.sin(beat + torch.randn(3 * V, generator=generator))
+    lengths = torch.tensor([40, 40])
+    optimizer = torch.optim.Adam(codec.parameters(), 3e-3)
+    seen = []
+    for _ in range(120):
+        terms = codec.losses(motion, lengths)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        seen.append(terms["reconstruction"].item())
+    assert seen[-1] < 0.5 * seen[0] and len(codec.quantiser.indices(codec.encode(motion, lengths)).unique()) > 2
+
+
+def test_any_length_down_to_one_frame(generator):
+    model = animator()
+    for samples in (720, 700 * 534):
+        x = inputs(generator, samples)
+        model.window, model.horizon = (4, 30) if samples > 10000 else (0, 0)
+        moved = model.predict(x.samples, x.lengths, x.template, x.style)
+        assert moved.isfinite().all() and moved.shape[1] == int(model.frames(model.encoder.lengths(x.lengths)))
+
+
+def test_wrong_sizes_are_named(generator):
+    with pytest.raises(ValueError, match="4 codes of width 4 do not fill a hidden width of 24"):
+        MotionCodec(V, 24, 1, 2, 24, 4, 4, 12)
+    with pytest.raises(ValueError, match="the codec is of 7 vertices, expected 8"):
+        CodeTalker(8, STYLES, animator().codec)
+    model, x = animator(), inputs(generator, 8000)
+    with pytest.raises(ValueError, match="template has shape"):
+        model.predict(x.samples, x.lengths, x.template[:, :5], x.style)
+    with pytest.raises(ValueError, match="knows 3 styles"):
+        model.predict(x.samples, x.lengths, x.template, torch.eye(5)[:1])
+    with pytest.raises(ValueError, match="item 0 of the batch has 399 samples"):
+        model.predict(x.samples[:, :399], torch.tensor([399]), x.template, x.style)
+
+
+def checkpoints(kind: str, dataset: str = "vocaset") -> tuple[dict, dict]:
+    """Weights by official name as the parity record of that name has them, tables of positions added, and its sizes."""
+    record = load_record(parity_records(f"{kind}_{dataset}.pt")[0])
+    config, width = record["config"], len(record["weights"]["audio_feature_map.weight"])
+    period = config["period"]
+    angles = torch.arange(period)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    table = torch.stack((angles.sin(), angles.cos()), -1).flatten(-2).repeat(600 // period + 1, 1)
+    return record["weights"] | {"PPE.pe": table[None]}, config
+
+
+@pytest.mark.parametrize("dataset, fps", [("vocaset", 30), ("BIWI", 25)])
+def test_published_files_are_recognised(tmp_path, dataset, fps):
+    weights, config = checkpoints("faceformer", dataset)
+    torch.save(weights, tmp_path / "vocaset.pth")
+    model = published.load(tmp_path / "vocaset.pth", encoder=config["wav2vec2"])
+    assert isinstance(model, FaceFormer) and (model.fps, model.decoder.period) == (fps, config["period"])
+    assert torch.equal(model.vertex_map.weight, weights["vertice_map_r.weight"]) and not model.training
+
+    weights, config = checkpoints("codetalker", dataset)
+    first = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
+    first["encoder.encoder_pos_embedding.pe"] = torch.zeros(5000, 1, 4)
+    second = {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}
+    torch.save({"state_dict": {f"module.{n}": w for n, w in first.items()}}, tmp_path / "first.pth.tar")
+    torch.save({"state_dict": second}, tmp_path / "second.pth.tar")
+    codec = published.load(tmp_path / "first.pth.tar", heads=config["num_attention_heads"])
+    assert isinstance(codec, MotionCodec)
+    model = published.load(tmp_path / "second.pth.tar", codec, encoder=config["wav2vec2"])
+    assert isinstance(model, CodeTalker) and model.fps == fps and model.codec is codec
+    torch.testing.assert_close(model.style_map.weight.T, weights["learnable_style_emb.weight"])
+    with pytest.raises(ValueError, match="second.pth.tar: stage two of CodeTalker.*give that as codec"):
+        published.load(tmp_path / "second.pth.tar")
+    with pytest.raises(ValueError, match="codec is a FaceFormer"):
+        published.load(tmp_path / "second.pth.tar", published.load(tmp_path / "vocaset.pth", encoder=config["wav2vec2"]))
+
+
+def test_the_speech_encoder_of_a_file_is_recognised():
+    for sizes in ({"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 160, "num_hidden_layers": 2,
+                   "conv_dim": (24,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4},
+                  {"hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 96, "num_hidden_layers": 1,
+                   "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
+                   "feat_extract_norm": "layer", "conv_bias": True}):
+        weights = {f"audio_encoder.{n}": w for n, w in SpeechEncoder(sizes).model.state_dict().items()}
+        found = published.encoder_sizes(weights, "file")
+        assert {k: found[k] for k in sizes} == sizes
+        SpeechEncoder(found).model.load_state_dict({n.removeprefix("audio_encoder."): w for n, w in weights.items()})
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("import pathlib; pathlib.Path('exploded').touch()",)
+
+
+def test_faulty_files_are_named_and_run_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights, config = checkpoints("faceformer")
+    load = lambda: published.load(tmp_path / "a.pth", encoder=config["wav2vec2"])
+    nan = weights["vertice_map.bias"].clone()
+    nan[2] = math.nan
+    for content, told in ((weights | {"vertice_map.bias": nan}, "motion_map.bias holds values that are not finite"),
+                          ({n: w for n, w in weights.items() if n != "vertice_map_r.bias"}, "vertex_map.bias is missing"),
+                          (weights | {"another": nan}, "another is not a weight of FaceFormer"),
+                          ({n: w for n, w in weights.items() if n != "PPE.pe"}, "give fps"),
+                          ({"weight": nan}, "neither FaceFormer nor CodeTalker"), ([1, 2], "holds no weights by name"),
+                          (weights | {"b": Bomb()}, "not loaded: it asks to run")):
+        torch.save(content, tmp_path / "a.pth")
+        with pytest.raises(ValueError, match=f"a.pth: .*{told}"):
+            load()
+    for data in (b"", b"not a checkpoint", pickle.dumps(Bomb(), 2), (tmp_path / "a.pth").read_bytes()[:5000]):
+        (tmp_path / "a.pth").write_bytes(data)
+        with pytest.raises(ValueError, match="a.pth: "):
+            load()
+    with pytest.raises(ValueError, match="nothing.pth: no such file"):
+        published.load("nothing.pth")
+    assert not (tmp_path / "exploded").exists()
