@@ -17,14 +17,14 @@ import importlib.util
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .audio import SpeechEncoder
+from .audio import CONTEXT_S, LONG_S, PIECE_S, SPEECH_HZ, WINDOW, SpeechEncoder, SpeechFile
 from .run import fill_weights
 
 ANIMATORS: dict[str, type["Animator"]] = {}
@@ -111,8 +111,34 @@ class Animator(nn.Module, ABC):
     @torch.no_grad()
     def predict(self, samples: Tensor, lengths: Tensor, template: Tensor, style: Tensor,
                 frames: Tensor | None = None) -> Tensor:
-        """`forward` from normalised speech samples (B, S) at 16 kHz and their lengths (B,), without gradient."""
-        return self(*self.encoder.extract(samples, lengths), template, style, frames)
+        """`forward` from normalised speech samples (B, S) at 16 kHz and their lengths (B,), without gradient. Where the
+        longest lasts over `LONG_S` seconds, each by `stream`."""
+        if int(lengths.max()) <= LONG_S * SPEECH_HZ:
+            return self(*self.encoder.extract(samples, lengths), template, style, frames)
+        self.check(template, style, len(samples))
+        wanted = [None] * len(samples) if frames is None else frames.tolist()
+        moved = [torch.cat(list(self.stream(s[:n], t, y, f)))
+                 for s, n, t, y, f in zip(samples, lengths.tolist(), template, style, wanted)]
+        return nn.utils.rnn.pad_sequence(moved, batch_first=True)
+
+    @torch.no_grad()
+    def stream(self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
+               ) -> Iterator[Tensor]:
+        """One utterance of any length at bounded memory: normalised samples (S,) at 16 kHz, template (V, 3), style
+        (styles,). Yields pieces (T', V, 3) that add up to `frames` frames.
+
+        Here piece by piece, each in the middle of its own roll-out; an animator that can go on where it stopped does.
+        """
+        frames = int(self.frames(self.encoder.lengths(torch.tensor(len(speech))))) if frames is None else frames
+        piece, context, step = round(PIECE_S * self.fps), round(CONTEXT_S * self.fps), SPEECH_HZ / self.fps
+        device = template.device
+        for begin in range(0, frames, piece):
+            end = min(begin + piece, frames)
+            first, last = max(0, begin - context), min(frames, end + context)
+            samples = speech[round(first * step):round(last * step) + WINDOW][None].to(device)
+            moved = self(*self.encoder.extract(samples, torch.tensor([samples.shape[1]], device=device)), template[None],
+                         style[None], torch.tensor([last - first], device=device))
+            yield moved[0, begin - first:end - first]
 
     def check(self, template: Tensor, style: Tensor, batch: int):
         """Raises ValueError where template or style do not fit this animator and a batch of that size."""
@@ -181,6 +207,10 @@ class Past:
         self.rows[:, self.count:after] = new
         self.count = after
         return self.rows[:, max(0, after - self.context):after]
+
+    def drop(self, frames: int):
+        """Forgets the last `frames` that were added, as long as no gradient is wanted."""
+        self.count -= frames
 
 
 class AlignedDecoderLayer(nn.Module):
@@ -366,6 +396,21 @@ class AlignedAnimator(Animator):
         frames = self.frames(lengths) if frames is None else frames
         return self.speech_map(self.encoder.contextualise(speech, lengths, frames, self.fps))
 
+    @abstractmethod
+    def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """Vertices (B, T', V, 3) from what is `heard`, in pieces (B, T, R, D), of one roll-out; template (B, V, 3), style
+        (B, styles). Pieces out need not be those that go in."""
+
+    @torch.no_grad()
+    def stream(self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
+               ) -> Iterator[Tensor]:
+        """See `Animator.stream`; one roll-out from beginning to end."""
+        self.check(template[None], style[None], 1)
+        frames = int(self.frames(self.encoder.lengths(torch.tensor(len(speech))))) if frames is None else frames
+        heard = (self.speech_map(piece) for piece in self.encoder.stream(speech, frames, self.fps))
+        for piece in self.unroll(heard, template[None], style[None]):
+            yield piece[0]
+
     def states(self, speech: Tensor, style: Tensor, template: Tensor, motion: Tensor) -> Tensor:
         """The decoder's states (B, T, D), given what is `heard` and the true motion (B, T, V, 3) of the frame before."""
         if motion.shape[1:] != (speech.shape[1], self.vertices, 3):
@@ -381,7 +426,7 @@ class AlignedAnimator(Animator):
         constant = self.style_map(style) + self.motion_map.bias
         if vertex_map.bias is not None:
             constant = constant + F.linear(vertex_map.bias, self.motion_map.weight)
-        return lambda state: torch.addmm(constant, state, weight.T)
+        return lambda state: F.linear(state, weight) + (constant if state.dim() == 2 else constant[:, None])
 
     def fill(self, weights: dict[str, Tensor], source: str):
         """Takes published weights, given under their official names. ValueError where one is missing, unknown,

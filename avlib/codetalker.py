@@ -5,12 +5,13 @@ they are. Beyond the published code: batches with padding, any length, and a rol
 next frame needs.
 """
 import re
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .animator import AlignedAnimator, frame_mask, register, sizes_of
+from .animator import AlignedAnimator, Past, Rollout, distance_bias, frame_mask, register, sizes_of
 from .audio import SpeechEncoder
 from .run import fill_weights
 
@@ -235,19 +236,13 @@ class Growing:
     """The codec's decoder on a sequence that grows by a frame at a time, and of which the newest frame alone is wanted.
 
     Norm over time and attention both ways make every frame depend on the newest: the blocks run over the whole
-    prefix again, but for the last, of which one frame is wanted. The convolution changes three frames alone. With a
-    `window`, the blocks run over that many last frames again; those before keep the keys and values that they had.
+    prefix again, but for the last, of which one frame is wanted. The convolution changes three frames alone.
     """
 
-    def __init__(self, decoder: Decoder, window: int = 0, horizon: int = 0):
-        """window: frames that are computed anew at every step, 0 for all, which is exact; horizon: frames before the
-        window that are still attended to, 0 for all."""
+    def __init__(self, decoder: Decoder):
         self.project, self.context = decoder.project, decoder.context
-        self.window, self.horizon = window, horizon
         self.inputs: list[Tensor] = []          # the last five, each (B, D)
         self.settled: list[Tensor] = []         # convolved frames that no later one changes, each (B, D)
-        self.count, self.sum, self.squares = 0, 0.0, 0.0
-        self.pasts: list[Tensor | None] = [None] * len(self.context.blocks)
 
     def add(self, codes: Tensor) -> Tensor:
         """codes (B, parts * W) of the next frame -> its state (B, D) before the vertex map."""
@@ -255,39 +250,66 @@ class Growing:
         self.inputs = [*self.inputs, self.project(codes)][-(2 * reach + 1):]
         near = torch.stack(self.inputs, 1)
         lengths = torch.full((len(near),), near.shape[1], device=near.device)
-        fresh = context.convolve(near, lengths)         # right for the last three, the others lack what came before
-        wet = min(self.count + 1, reach + 1)            # frames that this one changes
-        fresh = fresh[:, -wet:]
-        self.count += 1
-        if self.window:
-            return self._windowed(fresh)
+        # right for the last three, which are those that this one changes; the others lack what came before
+        fresh = context.convolve(near, lengths)[:, -(reach + 1):]
         x = torch.cat((torch.stack(self.settled, 1), fresh), 1) if self.settled else fresh
-        if wet > reach:
+        if fresh.shape[1] > reach:
             self.settled.append(fresh[:, 0])
         x = context.normalise(x, x.mean(1, True), x.var(1, unbiased=False, keepdim=True))
         for n, block in enumerate(context.blocks):
             x, _ = block(x, last=n == len(context.blocks) - 1)
         return x[:, -1]
 
-    def _windowed(self, fresh: Tensor) -> Tensor:
-        context = self.context
-        kept = torch.stack(self.settled, 1) if self.settled else fresh[:, :0]
-        exact = fresh.double()                          # the first frames hardly vary about their mean
-        mean = (self.sum + exact.sum(1, True)) / self.count
-        variance = ((self.squares + exact.square().sum(1, True)) / self.count - mean.square()).clamp_min(0)
-        if fresh.shape[1] > Context.REACH:
-            self.settled = [*self.settled, fresh[:, 0]][-max(self.window - Context.REACH, 1):]
-            self.sum, self.squares = self.sum + exact[:, :1], self.squares + exact[:, :1].square()
-        x = torch.cat((kept, fresh), 1)[:, -self.window:]
+
+class Windows:
+    """The codec's decoder on a sequence that grows by a window of frames at a time, each window in the context of those
+    before as they were then: their keys and values are kept, and no frame is computed again but the last few."""
+
+    OVERLAP = Context.REACH     # frames before a window that are computed with it: its convolution reaches them
+
+    def __init__(self, decoder: Decoder, horizon: int):
+        """horizon: frames before that are attended to."""
+        self.project, self.context, self.horizon = decoder.project, decoder.context, horizon
+        self.inputs: Tensor | None = None       # what the next window's convolution reaches, (B, n, D)
+        self.count, self.sum, self.squares = 0, 0.0, 0.0        # of the convolved frames that no window reaches any more
+        self.pasts: list[Tensor | None] = [None] * len(self.context.blocks)
+
+    def add(self, codes: Tensor, settle: bool) -> Tensor:
+        """codes (B, T, parts * W) of the next window -> its states (B, T, D) before the vertex map. settle: these are the
+        codes; else they are tried, and the same window comes again."""
+        context, frames = self.context, codes.shape[1]
+        inputs = self.project(codes)
+        inputs = inputs if self.inputs is None else torch.cat((self.inputs, inputs), 1)
+        lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+        again = min(self.OVERLAP, inputs.shape[1] - frames)
+        x = context.convolve(inputs, lengths)[:, -(again + frames):]
+        exact = x.double()                      # the first frames hardly vary about their mean
+        count = self.count + x.shape[1]
+        mean = (self.sum + exact.sum(1, True)) / count
+        variance = ((self.squares + exact.square().sum(1, True)) / count - mean.square()).clamp_min(0)
+        leave = max(0, x.shape[1] - self.OVERLAP) if settle else 0
         x = context.normalise(x, mean.to(x), variance.to(x))
-        leaves = x.shape[1] == self.window              # the oldest frame is not computed again after this step
-        for n, block in enumerate(context.blocks):
-            past = self.pasts[n]
-            x, new = block(x, None, int(n == len(context.blocks) - 1), past)
-            if leaves:
-                past = new[:, :1] if past is None else torch.cat((past, new[:, :1]), 1)
-                self.pasts[n] = past[:, -self.horizon:] if self.horizon else past
-        return x[:, -1]
+        for n, (block, past) in enumerate(zip(context.blocks, self.pasts)):
+            x, new = block(x, None, frames if n == len(context.blocks) - 1 else 0, past)
+            if leave:
+                kept = new[:, :leave] if past is None else torch.cat((past, new[:, :leave]), 1)
+                self.pasts[n] = kept[:, -self.horizon:]
+        if settle:
+            self.inputs = inputs[:, -(self.OVERLAP + Context.REACH):]
+            gone = exact[:, :leave]
+            self.count, self.sum = self.count + leave, self.sum + gone.sum(1, True)
+            self.squares = self.squares + gone.square().sum(1, True)
+        return x
+
+
+def _until_last(things: Iterable) -> Iterator[tuple]:
+    """Each thing, and whether there are more."""
+    things = iter(things)
+    here = next(things)
+    for following in things:
+        yield here, True
+        here = following
+    yield here, False
 
 
 @register("codetalker")
@@ -295,21 +317,26 @@ class CodeTalker(AlignedAnimator):
     """Stage two: from speech, style and the motion so far to codes, which the frozen codec turns into displacements.
 
     What is fed back for a frame is the codec's last frame of the whole prefix, so that the exact roll-out grows with the
-    square of its length; `window` bounds that.
+    square of its length. With a `window`, that many frames are guessed, said and fed back together, `rounds` times, and
+    then stay as they are: each of the networks is read a few times a window in place of once a frame.
     """
+
+    window = 0          # frames; 0: exact
+    rounds = 2
+    HORIZON_S = 10.0    # how far back a window looks in the codec
 
     def __init__(self, vertices: int, styles: int, codec: MotionCodec, width: int = 1024, heads: int = 4, layers: int = 6,
                  period: int | None = None, fps: float = 30, encoder: SpeechEncoder | None = None, dropout: float = 0.1,
-                 scale: float = 1.0):
-        """See `AlignedAnimator`; codec: stage one, frozen here; encoder: a small untrained one if absent."""
+                 scale: float = 1.0, own: float = 0.0):
+        """See `AlignedAnimator`; codec: stage one, frozen here; encoder: a small untrained one if absent; own: see
+        `learn`."""
         super().__init__(encoder or SpeechEncoder(), vertices, styles, fps, width, heads, layers, period, dropout, scale)
         if codec.vertices != vertices:
             raise ValueError(f"the codec is of {codec.vertices} vertices, expected {vertices}")
-        self.codec = codec.requires_grad_(False)
+        self.codec, self.own = codec.requires_grad_(False), own
         self.code_map = nn.Linear(width, codec.parts * codec.quantiser.codes.shape[1], bias=False)
         nn.init.zeros_(self.code_map.weight)
         nn.init.normal_(self.style_map.weight)          # as an embedding
-        self.window = self.horizon = 0
 
     @classmethod
     def prior(cls, vertices: int, settings) -> MotionCodec:
@@ -321,7 +348,7 @@ class CodeTalker(AlignedAnimator):
     @classmethod
     def build(cls, settings, prior: MotionCodec, **common) -> "CodeTalker":
         """See `Animator.build`."""
-        return cls(codec=prior, width=settings.width, heads=settings.heads, layers=settings.layers, **common)
+        return cls(codec=prior, width=settings.width, heads=settings.heads, layers=settings.layers, own=settings.own, **common)
 
     def train(self, mode: bool = True) -> "CodeTalker":
         super().train(mode)
@@ -333,23 +360,41 @@ class CodeTalker(AlignedAnimator):
         """See `Animator.forward`."""
         self.check(template, style, len(speech))
         frames = self.frames(lengths) if frames is None else frames
-        growing = Growing(self.codec.decoder, self.window, self.horizon)
+        heard = self.heard(speech, lengths, frames)
+        return self._vertices(self._rollout(style, self.window)(heard), frames, template)
+
+    def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """See `AlignedAnimator.unroll`. In windows, of eight frames unless `window` says otherwise, and decoded in pieces
+        with two seconds on either side: the exact roll-out would keep everything."""
+        rollout = self._rollout(style, self.window or 8)
+        context, before, waiting = round(2 * self.fps), 0, None
+        for piece, more in _until_last(heard):
+            codes = rollout(piece)
+            waiting = codes if waiting is None else torch.cat((waiting, codes), 1)
+            ready = waiting.shape[1] - context * more
+            if ready > before:
+                frames = torch.full((len(waiting),), waiting.shape[1], device=waiting.device)
+                yield self._vertices(waiting, frames, template)[:, before:ready]
+                before, waiting = min(ready, context), waiting[:, max(0, ready - context):]
+
+    def _rollout(self, style: Tensor, window: int) -> Callable[[Tensor], Tensor]:
+        """What is heard (B, T, R, D), in as many pieces as there are, -> the codes of these frames."""
         back = self.folded(self.codec.decoder.vertex_map, style)
-
-        def feedback(state: Tensor) -> Tensor:
-            return back(growing.add(self._codes(state)[0].flatten(-2)))
-
-        states = self.decoder.rollout(self.style_map(style), self.heard(speech, lengths, frames), feedback)
-        return self._vertices(self._codes(states)[0], frames, template)
+        if window:
+            return WindowedRollout(self, style, back, window)
+        growing = Growing(self.codec.decoder)
+        rollout = Rollout(self.decoder, self.style_map(style), lambda state: back(growing.add(self.codes(state)[0].flatten(-2))))
+        return lambda heard: self.codes(rollout(heard))[0]
 
     def teacher_forced(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor,
-                       frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the true motion (B, T, V, 3) of the frame before in place of the predicted one, and beside
-        the vertices the mean squared distance of the predicted codes, unquantised, from those of the true motion."""
+                       frames: Tensor | None = None, fed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the true motion (B, T, V, 3) of the frame before in place of the predicted one, or `fed`
+        (B, T, V, 3), and beside the vertices the mean squared distance of the predicted codes, unquantised, from those of
+        the true motion."""
         self.check(template, style, len(speech))
         frames = self.frames(lengths) if frames is None else frames
-        states = self.states(self.heard(speech, lengths, frames), style, template, motion)
-        passed, said = self._codes(states)
+        states = self.states(self.heard(speech, lengths, frames), style, template, motion if fed is None else fed)
+        passed, said = self.codes(states)
         with torch.no_grad():
             _, true = self.codec.quantiser(self.codec.encode(((motion - template[:, None]) / self.scale).flatten(-2), frames))
         own = frame_mask(frames, said.shape[1])[..., None, None]
@@ -358,11 +403,19 @@ class CodeTalker(AlignedAnimator):
 
     def learn(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
               ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Animator.learn`: teacher-forced, as published, with the distance of the codes as a term of its own."""
-        vertices, distance = self.teacher_forced(speech, lengths, template, style, motion, frames)
+        """See `Animator.learn`. Published: teacher-forced, with the distance of the codes as a term of its own. A share
+        `own` of the frames is fed what the animator itself made of them instead (Bengio et al. 2015): who has only ever
+        seen the truth of the frame before, copies it, and is lost without."""
+        fed = motion
+        if self.own:
+            with torch.no_grad():
+                codes = self._rollout(style, self.window or 8)(self.heard(speech, lengths, frames))
+                made = self._vertices(codes, frames, template)
+            fed = torch.where((torch.rand(motion.shape[:2], device=motion.device) < self.own)[..., None, None], made, motion)
+        vertices, distance = self.teacher_forced(speech, lengths, template, style, motion, frames, fed)
         return vertices, {"codes": distance}
 
-    def _codes(self, states: Tensor) -> tuple[Tensor, Tensor]:
+    def codes(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States (..., D) -> codes and what they were before they were quantised, each (..., parts, W)."""
         said = self.code_map(states).unflatten(-1, (self.codec.parts, -1))
         return self.codec.quantiser(said)[0], said
@@ -381,3 +434,44 @@ class CodeTalker(AlignedAnimator):
         style = {"learnable_style_emb.weight": weights["learnable_style_emb.weight"].T}     # an embedding, as published
         model.fill(weights | style | {f"codec.{n}": w for n, w in codec.state_dict().items()}, source)
         return model
+
+
+class WindowedRollout:
+    """`CodeTalker` fed back a window at a time; without gradient."""
+
+    def __init__(self, model: CodeTalker, style: Tensor, back: Callable[[Tensor], Tensor], window: int):
+        """style (B, styles); back: the codec's states to the decoder's inputs."""
+        self.model, self.back, self.window = model, back, window
+        self.next, self.frame = model.style_map(style)[:, None], 0          # (B, 1, D), the input of the next frame
+        self.guess = self.next + model.motion_map.bias                      # of those after it: the face stays as it is
+        decoder = model.decoder
+        self.context = round(60 * Rollout.MINUTES * decoder.period)
+        self.bias = distance_bias(decoder.heads, decoder.period, self.context).to(self.next)
+        self.pasts = [Past(self.context) for _ in decoder.layers]
+        self.codec = Windows(model.codec.decoder, round(model.HORIZON_S * model.fps))
+
+    @torch.no_grad()
+    def __call__(self, heard: Tensor) -> Tensor:
+        """heard (B, T, R, D) of the next T frames -> their codes (B, T, parts, W)."""
+        memories = [layer.memory(heard) for layer in self.model.decoder.layers]
+        windows = range(0, heard.shape[1], self.window)
+        return torch.cat([self._window([[m[:, t:t + self.window] for m in memory] for memory in memories]) for t in windows], 1)
+
+    def _window(self, memories: list[list[Tensor]]) -> Tensor:
+        decoder, frames = self.model.decoder, memories[0][0].shape[1]
+        known = min(self.frame + frames, self.context)
+        back = torch.arange(known - frames, known, device=self.next.device)[:, None] - torch.arange(known, device=self.next.device)
+        bias = self.bias[:, back.clamp_min(0)].masked_fill(back < 0, -torch.inf)
+        places = torch.arange(self.frame, self.frame + frames, device=self.next.device)
+        inputs = torch.cat((self.next, self.guess.expand(-1, frames - 1, -1)), 1)
+        for turn in range(self.model.rounds):
+            x = decoder.placed(inputs, places)
+            for layer, memory, past in zip(decoder.layers, memories, self.pasts):
+                past.drop(frames if turn else 0)
+                x = layer(x, bias, tuple(memory), past)
+            codes = self.model.codes(x)[0]
+            fed = self.back(self.codec.add(codes.flatten(-2), turn == self.model.rounds - 1))
+            inputs = torch.cat((self.next, fed[:, :-1]), 1)
+        self.next = self.guess = fed[:, -1:]
+        self.frame += frames
+        return codes

@@ -77,6 +77,7 @@ class CodeTalkerConfig:
     width: int = 128
     heads: int = 4
     layers: int = 2
+    own: float = 1.0                # share of frames that are fed the animator's own motion in training; published: 0
     codec_width: int = 128
     codec_layers: int = 2
     codec_heads: int = 8
@@ -121,7 +122,7 @@ class Config:
     preset: str = "demo"
     seed: int = 0
     device: str = "auto"
-    animators: tuple = ("faceformer",)
+    animators: tuple = ("faceformer", "codetalker")
     plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)

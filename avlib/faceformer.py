@@ -1,7 +1,9 @@
 """FaceFormer (Fan et al. 2022): speech features and past motion to the next frame, decoded in feature space."""
+from collections.abc import Iterable, Iterator
+
 from torch import Tensor, nn
 
-from .animator import AlignedAnimator, register, sizes_of
+from .animator import AlignedAnimator, Rollout, register, sizes_of
 from .audio import SpeechEncoder
 
 
@@ -26,8 +28,13 @@ class FaceFormer(AlignedAnimator):
                 frames: Tensor | None = None) -> Tensor:
         """See `Animator.forward`."""
         self.check(template, style, len(speech))
-        heard = self.heard(speech, lengths, frames)
-        return self._vertices(self.decoder.rollout(self.style_map(style), heard, self.folded(self.vertex_map, style)), template)
+        return next(self.unroll([self.heard(speech, lengths, frames)], template, style))
+
+    def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """See `AlignedAnimator.unroll`."""
+        rollout = Rollout(self.decoder, self.style_map(style), self.folded(self.vertex_map, style))
+        for piece in heard:
+            yield self._vertices(rollout(piece), template)
 
     def teacher_forced(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor,
                        motion: Tensor, frames: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from .animator import find
 from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
 
@@ -98,7 +99,9 @@ def main(argv: list[str]) -> int:
     if wrong := [s for s in args.set if "=" not in s]:
         raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
     overrides = dict(s.split("=", 1) for s in args.set)
-    load(args.preset, **overrides)
+    config = load(args.preset, **overrides)
+    for animator in config.animators:
+        find(animator, config.plugins)
     if args.speech:
         from .audio import SpeechFile
         SpeechFile(args.speech)         # a file that is no speech is told before anything is trained

@@ -1,4 +1,5 @@
 """Things to look at: faces, lip strips, tracks under speech, learning curves, t-SNE maps, and clips with sound."""
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from .audio import SpeechFile
 from .corpus import SPEECH_HZ, Clips, Corpus, Utterance
 from .lips import lip_video
 from .metrics import lip_aperture
@@ -66,22 +68,37 @@ def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) ->
     return torch.cat([faces(corpus, motion[:frames], size) for motion in motions.values()], -1)
 
 
-def write_clip(path: Path, video: torch.Tensor, fps: float, speech: torch.Tensor) -> Path:
-    """An MP4 (H.264, AAC) that any browser plays. video (T, H, W) uint8 with even sides, speech (S,) at 16 kHz."""
+def write_clip(path: Path, video: torch.Tensor | Iterable[torch.Tensor], fps: float, speech: "torch.Tensor | SpeechFile") -> Path:
+    """An MP4 (H.264, AAC) that any browser plays. video: (T, H, W) uint8 with even sides, or pieces of it as they are
+    made; speech: (S,) at 16 kHz."""
+    pieces = [video] if torch.is_tensor(video) else video
+
     def write(temporary: Path):
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out:
             pictures = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "20"})
-            pictures.height, pictures.width = video.shape[1:]
-            pictures.pix_fmt = "yuv420p"
             sound = out.add_stream("aac", rate=SPEECH_HZ, layout="mono")
-            for frame in video:
-                rgb = frame[..., None].expand(-1, -1, 3).contiguous().numpy()
-                out.mux(pictures.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            frames = said = 0
+
+            def say(until: int):
+                nonlocal said
+                for begin in range(said, until, SPEECH_HZ):
+                    samples = (speech[begin:min(begin + SPEECH_HZ, until)].clamp(-1, 1) * 32767).short().numpy()[None]
+                    audio = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="mono")
+                    audio.sample_rate, audio.pts = SPEECH_HZ, begin
+                    out.mux(sound.encode(audio))
+                said = max(said, until)
+
+            for piece in pieces:
+                if not frames:
+                    pictures.height, pictures.width = piece.shape[1:]
+                    pictures.pix_fmt = "yuv420p"
+                for frame in piece:
+                    rgb = frame[..., None].expand(-1, -1, 3).contiguous().numpy()
+                    out.mux(pictures.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+                frames += len(piece)
+                say(min(int(frames / fps) * SPEECH_HZ, len(speech)))        # beside its pictures, in whole seconds
             out.mux(pictures.encode())
-            samples = (speech.clamp(-1, 1) * 32767).short().numpy()[None]
-            audio = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="mono")
-            audio.sample_rate = SPEECH_HZ
-            out.mux(sound.encode(audio))
+            say(len(speech))
             out.mux(sound.encode())
     return write_atomic(path, write)
 

@@ -8,9 +8,9 @@ import torch
 from conftest import load_record, parity_records
 from torch import nn
 
-from avlib import published
+from avlib import audio, published
 from avlib.audio import SpeechEncoder
-from avlib.codetalker import CodeTalker, Growing, MotionCodec, Quantiser
+from avlib.codetalker import CodeTalker, Growing, MotionCodec, Quantiser, Windows
 from avlib.faceformer import FaceFormer
 
 V, STYLES, WIDTH = 7, 3, 16
@@ -41,7 +41,7 @@ def plain_rollout(model: CodeTalker, speech, lengths, template, style) -> torch.
     style, rows = model.style_map(style), [model.style_map(style)]
     for t in range(heard.shape[1]):
         states = model.decoder(torch.stack(rows, 1), heard[:, :t + 1])
-        codes, _ = model._codes(states)
+        codes, _ = model.codes(states)
         shown = torch.cat((codes, codes), 1) if t == 0 else codes       # one frame alone has no variance
         moved = model.codec.decode(shown, torch.tensor([shown.shape[1]]))[:, :t + 1]
         rows.append(model.motion_map(moved[:, -1]) + style)
@@ -99,7 +99,7 @@ def test_guidance_reaches_the_decoder_through_the_codes(generator):
     assert all(p.grad is None for p in model.codec.parameters()) and set(own) == {"codes"}
 
     states = model.states(model.heard(speech, lengths, frames), x.style, x.template, motion).detach()
-    codes = model._codes(states)[0].detach().requires_grad_()
+    codes = model.codes(states)[0].detach().requires_grad_()
     (model._vertices(codes, frames, x.template) * weight).sum().backward()
     want = torch.einsum("btc,btd->cd", codes.grad.flatten(-2), states)
     torch.testing.assert_close(asked, want, rtol=1e-4, atol=1e-5)
@@ -126,27 +126,87 @@ def test_quantiser_takes_the_nearest_and_lets_the_gradient_through(generator):
     assert torch.equal(x.grad, weight) and quantiser.codes.grad is None
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 5, 40])
-def test_a_window_as_long_as_the_utterance_is_exact(generator, window):
-    """Codes that are given, not fed back: the deviation of a window is that of its frames alone."""
+def test_the_growing_decoder_is_the_decoder_on_every_prefix(generator):
     model = animator()
-    codes = model._codes(torch.randn(1, 20, WIDTH, generator=generator))[0].flatten(-2)
-    exact, windowed = Growing(model.codec.decoder), Growing(model.codec.decoder, window)
-    with torch.no_grad():
-        want = torch.stack([exact.add(codes[:, t]) for t in range(20)], 1)
-        got = torch.stack([windowed.add(codes[:, t]) for t in range(20)], 1)
-        last = model.codec.decoder.context(model.codec.decoder.project(codes), torch.tensor([20]))[:, -1]
-    torch.testing.assert_close(want[:, -1], last, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(got[:, :window], want[:, :window], rtol=1e-4, atol=1e-4)
-    assert (window >= 20) == torch.allclose(got, want, atol=1e-4) and got.isfinite().all()
+    codes = model.codes(torch.randn(2, 12, WIDTH, generator=generator))[0].flatten(-2)
+    growing, decoder = Growing(model.codec.decoder), model.codec.decoder
+    for t in range(12):
+        whole = decoder.context(decoder.project(codes[:, :t + 1]), torch.tensor([t + 1] * 2))
+        torch.testing.assert_close(growing.add(codes[:, t]), whole[:, -1], rtol=1e-5, atol=1e-5)
 
 
-def test_a_horizon_bounds_what_is_kept(generator):
+def test_the_first_window_is_the_decoder_and_a_try_leaves_no_trace(generator):
     model = animator()
-    growing = Growing(model.codec.decoder, window=4, horizon=6)
-    for _ in range(30):
-        growing.add(torch.randn(2, WIDTH, generator=generator))
-    assert all(p.shape[1] == 6 for p in growing.pasts) and len(growing.settled) <= 4 and len(growing.inputs) == 5
+    codes = model.codes(torch.randn(2, 20, WIDTH, generator=generator))[0].flatten(-2)
+    decoder, tried, straight = model.codec.decoder, Windows(model.codec.decoder, 30), Windows(model.codec.decoder, 30)
+    for begin, end in ((0, 9), (9, 12), (12, 20)):
+        tried.add(codes[:, begin:end].flip(1), False)
+        again = tried.add(codes[:, begin:end], True)
+        torch.testing.assert_close(again, straight.add(codes[:, begin:end], True))
+        if not begin:
+            torch.testing.assert_close(again, decoder.context(decoder.project(codes[:, :9]), torch.tensor([9, 9])),
+                                       rtol=1e-4, atol=1e-5)
+    whole = decoder.context(decoder.project(codes), torch.tensor([20, 20]))
+    away = (again - whole[:, 12:]).abs().mean() / whole.std()
+    assert 0 < away < 0.5           # what came before a window is as it was then, and no frame is amiss
+
+
+def test_windows_keep_a_bounded_past(generator):
+    model = animator()
+    windows = Windows(model.codec.decoder, horizon=6)
+    for _ in range(12):
+        windows.add(torch.randn(2, 5, WIDTH, generator=generator), True)
+    assert all(p.shape[1] == 6 for p in windows.pasts) and windows.inputs.shape[1] == 4 and windows.count == 58
+
+
+@pytest.mark.parametrize("fps, window, rounds", [(30, 1, 1), (30, 4, 2), (25, 7, 1), (25, 100, 3)])
+def test_where_nothing_is_fed_back_windows_are_exact(generator, fps, window, rounds):
+    model, x = animator(fps), inputs(generator, 16000)
+    nn.init.zeros_(model.motion_map.weight)
+    want = model.predict(x.samples, x.lengths, x.template, x.style)
+    model.window, model.rounds = window, rounds
+    got = model.predict(x.samples, x.lengths, x.template, x.style)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    model = animator(fps)
+    fed = model.predict(x.samples, x.lengths, x.template, x.style)
+    model.window = window
+    assert not torch.allclose(fed, want, atol=1e-3) and model.predict(x.samples, x.lengths, x.template, x.style).isfinite().all()
+
+
+def test_windows_of_pieces_are_windows_of_the_whole(generator):
+    model, x = animator(), inputs(generator, 20000)
+    heard = model.heard(*model.encoder.extract(x.samples, x.lengths), None).detach()
+    whole = model._rollout(x.style, 4)(heard)
+    pieces = model._rollout(x.style, 4)
+    torch.testing.assert_close(torch.cat([pieces(heard[:, :16]), pieces(heard[:, 16:20]), pieces(heard[:, 20:])], 1), whole)
+
+
+def test_a_stream_is_the_windowed_roll_out_in_pieces(monkeypatch, generator):
+    monkeypatch.setattr(audio, "PIECE_S", 0.5)
+    monkeypatch.setattr(audio, "CONTEXT_S", 100.0)
+    model = animator()
+    model.window = 5                                        # pieces of half a second are three windows
+    for seconds, count in ((2.5, 1), (5.0, 6)):             # two seconds are kept back, as context of what goes before
+        x = inputs(generator, int(seconds * 16000))
+        want = model.predict(x.samples, x.lengths, x.template, x.style)[0]
+        pieces = list(model.stream(x.samples[0], x.template[0], x.style[0]))
+        moved = torch.cat(pieces)
+        assert moved.shape == want.shape and len(pieces) == count
+        away = (moved - want).abs().mean() / want.std()
+        assert away < 1e-4 if count == 1 else 1e-4 < away < 0.2
+
+
+def test_training_on_its_own_motion_forgets_the_truth_of_the_frame_before(generator):
+    model, x = animator(), inputs(generator, 9000, 8000)
+    speech, lengths = model.encoder.extract(x.samples, x.lengths)
+    frames = model.frames(lengths)
+    motion = torch.randn(2, int(frames.max()), V, 3, generator=generator)
+    learn = lambda m: model.learn(speech, lengths, x.template, x.style, m, frames)[0]
+    assert not torch.allclose(learn(motion), learn(motion.flip(1)), atol=1e-3)      # as published
+    model.own = 1.0
+    torch.testing.assert_close(learn(motion), learn(motion.flip(1)))
+    learn(motion).square().sum().backward()
+    assert model.speech_map.weight.grad.norm() > 0 and model.motion_map.weight.grad.norm() > 0
 
 
 def test_the_codec_stays_as_it_is_in_training():
@@ -176,7 +236,6 @@ def test_any_length_down_to_one_frame(generator):
     model = animator()
     for samples in (720, 700 * 534):
         x = inputs(generator, samples)
-        model.window, model.horizon = (4, 30) if samples > 10000 else (0, 0)
         moved = model.predict(x.samples, x.lengths, x.template, x.style)
         assert moved.isfinite().all() and moved.shape[1] == int(model.frames(model.encoder.lengths(x.lengths)))
 

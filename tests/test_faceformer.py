@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from avlib.animator import (ANIMATORS, OFFICIAL_NAMES, AlignedDecoder, causal_bias, distance_bias, frame_mask,
+from avlib import animator as animators
+from avlib import audio
+from avlib.animator import (ANIMATORS, OFFICIAL_NAMES, AlignedDecoder, Rollout, causal_bias, distance_bias, frame_mask,
                             head_slopes, periodic_positions, register)
 from avlib.audio import SpeechEncoder
 from avlib.faceformer import FaceFormer
@@ -165,6 +167,36 @@ def test_motion_goes_on_beyond_600_frames(generator):
         torch.testing.assert_close(decoder.rollout(first, speech[:, :40], torch.sin), states[:, :40])
         inputs = torch.cat((first[:, None], states[:, :-1].sin()), 1)
         torch.testing.assert_close(decoder(inputs, speech), states, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_a_stream_is_the_roll_out_in_pieces(monkeypatch, generator, fps):
+    model, x = animator(fps), inputs(generator, 40000)
+    want = model.predict(x.samples, x.lengths, x.template, x.style)[0]
+    monkeypatch.setattr(audio, "PIECE_S", 0.5)
+    monkeypatch.setattr(audio, "CONTEXT_S", 100.0)          # each piece hears all there is
+    pieces = list(model.stream(x.samples[0], x.template[0], x.style[0]))
+    assert len(pieces) >= 5
+    torch.testing.assert_close(torch.cat(pieces), want, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(animators, "LONG_S", 1.0)
+    both = model.predict(x.samples.expand(2, -1), torch.tensor([40000, 9000]), x.template.expand(2, -1, -1), x.style.expand(2, -1))
+    torch.testing.assert_close(both[0], want, rtol=1e-4, atol=1e-5)
+    alone = model.predict(x.samples[:, :9000], torch.tensor([9000]), x.template, x.style)[0]
+    torch.testing.assert_close(both[1, :len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_roll_out_keeps_is_bounded(generator):
+    """Beyond a minute the oldest frames are let go, in place as with gradient."""
+    decoder = animator().decoder
+    heard = torch.randn(1, 700, 1, WIDTH, generator=generator)
+    first, back = torch.zeros(1, WIDTH), torch.randn(WIDTH, WIDTH, generator=generator) / WIDTH
+    with torch.no_grad():
+        light = Rollout(decoder, first, lambda state: state @ back)
+        got = torch.cat([light(heard[:, :250]), light(heard[:, 250:])], 1)
+    full = Rollout(decoder, first, lambda state: state @ back)
+    assert light.pasts[0].context == full.pasts[0].context == 300
+    torch.testing.assert_close(got, full(heard), rtol=1e-5, atol=1e-5)
+    assert light.pasts[0].rows.shape[1] <= 601 and full.pasts[0].rows.shape[1] == 300
 
 
 def test_biases_and_positions():

@@ -1,4 +1,5 @@
-"""The five notebooks through papermill at preset smoke, as ./run_all.sh runs them: once, again, and under another name."""
+"""The five notebooks through papermill at preset smoke, as ./run_all.sh runs them: once, again, and under another name.
+Beside the kit's animators they train one that a user might add, in a file of its own."""
 import json
 import os
 import subprocess
@@ -11,11 +12,32 @@ import soundfile
 import torch
 
 ROOT = Path(__file__).parent.parent
+OWN = '''
+import torch
+from torch import nn
+
+from avlib.animator import Animator, register
+
+
+@register("own")
+class Own(Animator):
+    def __init__(self, vertices, styles, fps, encoder, scale):
+        super().__init__(encoder, vertices, styles, fps)
+        self.scale, self.out = scale, nn.Linear(encoder.width + styles, 3 * vertices)
+
+    def forward(self, speech, lengths, template, style, frames=None):
+        frames = self.frames(lengths) if frames is None else frames
+        heard = self.encoder.contextualise(speech, lengths, frames, self.fps).mean(2)
+        told = torch.cat((heard, style[:, None].expand(-1, heard.shape[1], -1)), -1)
+        return template[:, None] + self.scale * self.out(told).unflatten(-1, (-1, 3))
+'''
+ANIMATORS = ("faceformer", "codetalker", "own")
 
 
 def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data")}
-    return subprocess.run([sys.executable, "-m", "avlib", *arguments], cwd=ROOT, env=os.environ | places, text=True,
+    with_own = ["--set", f"plugins={folder / 'own.py'}", "--set", f"animators={','.join(ANIMATORS)}"]
+    return subprocess.run([sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places, text=True,
                           capture_output=True)
 
 
@@ -23,6 +45,7 @@ def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 def smoke(tmp_path_factory) -> Path:
     """A folder in which the run "one" is finished, with a recording animated."""
     folder = tmp_path_factory.mktemp("smoke")
+    (folder / "own.py").write_text(OWN)
     tone = 0.3 * torch.sin(torch.arange(2 * 44100) * 0.03)[:, None].expand(-1, 2)
     soundfile.write(folder / "own.wav", tone.numpy(), 44100)
     done = avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"))
@@ -32,34 +55,38 @@ def smoke(tmp_path_factory) -> Path:
 
 def records(folder: Path, run: str) -> dict[str, bytes]:
     found = {p.name: p.read_bytes() for p in sorted((folder / "results" / run / "records").glob("*.json"))}
-    assert {"corpus.json", "speech.json", "expert.json", "reader.json", "readers.json", "faceformer-baseline-s0.json",
-            "faceformer-guided-s0.json", "evaluation-truth.json", "evaluation-faceformer-guided-s0.json",
-            "tsne.json"} <= found.keys()
+    assert {"corpus.json", "speech.json", "expert.json", "reader.json", "readers.json", "codetalker-prior.json", "tsne.json",
+            "evaluation-truth.json"} <= found.keys()
+    for model in (f"{animator}-{guidance}-s0" for animator in ANIMATORS for guidance in ("baseline", "guided")):
+        assert {f"{model}.json", f"evaluation-{model}.json"} <= found.keys()
     return found
 
 
 def test_the_run_leaves_all_that_it_promises(smoke):
     run = smoke / "results" / "one"
     table = (run / "tables" / "table.md").read_text()
-    for row in ("Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance", "embedded corpus"):
-        assert row in table
+    for row in ("Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance", "CodeTalker",
+                "CodeTalker + AV guidance", "own", "own + AV guidance"):
+        assert f"| {row} |" in table
+    assert "embedded corpus" in table
     rows = json.loads((run / "tables" / "table.json").read_text())["rows"]
     values = {r["method"]: {k: m["values"][0] for k, m in r["metrics"].items()} for r in rows}
     assert values["Ground truth"]["LVE"] == 0 < values["Still face"]["LVE"]
-    assert values["FaceFormer"]["LVE"] != values["FaceFormer + AV guidance"]["LVE"]
+    for name in ("FaceFormer", "CodeTalker", "own"):
+        assert values[name]["LVE"] != values[f"{name} + AV guidance"]["LVE"]
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 4 and page.count("<img") >= 8 and "Ground truth" in page
     assert "src='http" not in page and "href" not in page
     evaluation = json.loads((run / "records" / "evaluation-truth.json").read_text())
     assert {"metrics", "config", "commit", "corpus", "split"} <= evaluation.keys()
     assert all({"value", "unit"} <= m.keys() for m in evaluation["metrics"].values())
-    assert len(list((run / "notebooks").glob("*.ipynb"))) == 6
+    assert len(list((run / "notebooks").glob("*.ipynb"))) == 4 + 2 * len(ANIMATORS)
     assert not list(run.rglob("*.resume.*")) and not [p for p in run.rglob(".*") if p.is_file()]
 
 
 def test_an_own_recording_becomes_a_clip_with_sound(smoke):
     clips = sorted((smoke / "results" / "one" / "speech").glob("own-*.mp4"))
-    assert [c.stem for c in clips] == ["own-faceformer-baseline-s0", "own-faceformer-guided-s0"]
+    assert [c.stem for c in clips] == sorted(f"own-{a}-{g}-s0" for a in ANIMATORS for g in ("baseline", "guided"))
     with av.open(str(clips[0])) as clip:
         assert abs(float(clip.duration) / av.time_base - 2.0) < 0.15
         assert clip.streams.video[0].frames == 60 and clip.streams.audio[0].rate == 16000
@@ -68,7 +95,7 @@ def test_an_own_recording_becomes_a_clip_with_sound(smoke):
 def test_again_does_nothing_anew(smoke):
     before = records(smoke, "one")
     done = avlib(smoke, "--preset", "smoke", "--run", "one")
-    assert done.returncode == 0 and done.stdout.count("done before") == 6 and "runs" not in done.stdout
+    assert done.returncode == 0 and done.stdout.count("done before") == 4 + 2 * len(ANIMATORS) and "runs" not in done.stdout
     assert records(smoke, "one") == before
 
 
@@ -82,6 +109,7 @@ def test_another_run_has_the_same_records(smoke):
     (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 asked for"),
     (["--preset", "enormous"], "enormous"), (["--set", "joint.epoch=1"], "joint.epoch"), (["--set", "joint"], "KEY=VALUE"),
     (["--seeds", "a"], "--seeds"), (["--device", "abacus"], "abacus"), (["--run", "a/b"], "a/b"),
+    (["--set", "animators=nobody"], "'nobody'"), (["--set", "plugins=none.py"], "none.py: no such file"),
     (["--speech", "nothing.wav"], "nothing.wav: no such file"), (["--colour"], "--colour")])
 def test_bad_arguments_get_one_line_and_leave_nothing(smoke, arguments, told):
     before = sorted(smoke.rglob("*"))

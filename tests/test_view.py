@@ -23,6 +23,21 @@ def test_a_clip_has_every_frame_and_all_sound(tmp_path, fps):
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+def test_a_clip_in_pieces_is_the_clip(tmp_path):
+    video = (torch.arange(150)[:, None, None].expand(-1, 32, 48) % 250).to(torch.uint8)
+    speech = 0.5 * torch.sin(torch.arange(80000) * 0.1)
+    whole = view.write_clip(tmp_path / "a.mp4", video, 30.0, speech)
+    pieces = view.write_clip(tmp_path / "b.mp4", (piece for piece in video.split(37)), 30.0, speech)
+
+    def streams(path):
+        with av.open(str(path)) as clip:
+            frames = [f.to_ndarray(format="gray") for f in clip.decode(video=0)]
+        with av.open(str(path)) as clip:
+            return np.stack(frames), np.concatenate([f.to_ndarray() for f in clip.decode(audio=0)], 1)
+    (a, b), (c, d) = streams(whole), streams(pieces)
+    assert np.array_equal(a, c) and np.array_equal(b, d) and abs(b.shape[1] - 80000) <= 2048
+
+
 def test_curves_leave_out_what_no_history_has():
     figure = view.curves({"a": [{"loss": 2.0}, {"loss": 1.0, "cer": 0.5}]}, ["loss", "cer", "other"])
     assert [axis.get_title() for axis in figure.axes] == ["loss", "cer"]
