@@ -14,7 +14,7 @@ commands
   lab        JupyterLab on the notebooks
 
 options of the run
-  --preset smoke|demo|study   how large (default: demo)
+  --preset NAME               smoke|demo|study|paper: how large (default: demo)
   --run NAME                  folder under results/ (default: the preset's name)
   --seeds 0,1,2               seeds of the joint training (default: 0)
   --device cpu|cuda|auto      where to train (default: auto)

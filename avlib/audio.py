@@ -9,7 +9,6 @@ import soundfile
 import torch
 import torchaudio
 from torch import Tensor, nn
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 SPEECH_HZ = 16_000
 FEATURES_PER_SECOND = 50
@@ -126,8 +125,9 @@ class SpeechEncoder(nn.Module):
     `train_convolutions`, and their features can then be computed once and kept.
     """
 
-    def __init__(self, model: dict | Wav2Vec2Model = SMALL, train_convolutions: bool = False):
-        """model: fields of Hugging Face's Wav2Vec2Config for a new one, or one that exists."""
+    def __init__(self, model: dict | nn.Module = SMALL, train_convolutions: bool = False):
+        """model: fields of Hugging Face's Wav2Vec2Config for a new one, or a Wav2Vec2Model that exists."""
+        from transformers import Wav2Vec2Config, Wav2Vec2Model      # here, for it takes seconds
         super().__init__()
         self.model = Wav2Vec2Model(Wav2Vec2Config(**model)) if isinstance(model, dict) else model
         if not train_convolutions:
@@ -136,6 +136,7 @@ class SpeechEncoder(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path = BASE_960H, train_convolutions: bool = False) -> "SpeechEncoder":
         """name: a folder that holds config.json and weights, or a name on the Hugging Face hub, cached once loaded."""
+        from transformers import Wav2Vec2Model
         try:
             model, report = Wav2Vec2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
         except OSError as error:

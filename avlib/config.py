@@ -89,6 +89,7 @@ class CodeTalkerConfig:
     prior_epochs: int = 40
     prior_batch: int = 4
     prior_lr: float = 1e-3
+    prior_halve: float = 0.2        # share of the training after which the learning rate is halved, again and again
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,24 @@ PRESETS = {
     "study": {
         "corpus.clips_2d": 4000, "corpus.validation_clips_2d": 120, "corpus.sentences_train": 40,
         "corpus.sentences_validation": 10, "corpus.sentences_test": 20,
-        "speech.epochs": 8, "expert.epochs": 12, "reader.epochs": 12, "joint.epochs": 30,
+        "speech.epochs": 8, "expert.epochs": 12, "reader.epochs": 12, "joint.epochs": 30, "codetalker.prior_epochs": 100,
         "expert.dropout": 0.1, "reader.dropout": 0.1, "expert.time_mask": 0.4, "reader.time_mask": 0.4,
+    },
+    # The published sizes and schedules, for a GPU and wav2vec 2.0's published weights.
+    "paper": {
+        "corpus.clips_2d": 20000, "corpus.validation_clips_2d": 500, "corpus.sentences_train": 40,
+        "corpus.sentences_validation": 20, "corpus.sentences_test": 20,
+        "speech.pretrained": "facebook/wav2vec2-base-960h",
+        **{f"{reader}.{name}": value for reader in ("expert", "reader") for name, value in {
+            "width": 768, "heads": 12, "feedforward": 3072, "layers": 12, "kernel": 31, "decoder_layers": 6, "fusion": 8192,
+            "frontend_width": 64, "audio_frontend_width": 64, "dropout": 0.1, "epochs": 75, "batch_frames": 1600, "lr": 1e-3,
+            "ctc": 0.1, "phoneme": 0.0, "babble_db": (-5.0, 20.0), "drop_audio": 0.0, "drop_video": 0.0, "listen_first": 0.0,
+            "time_mask": 0.4}.items()},
+        **{f"codetalker.{name}": value for name, value in {
+            "width": 1024, "layers": 6, "own": 0.0, "codec_width": 1024, "codec_layers": 6, "codec_hidden": 1536, "parts": 16,
+            "code_width": 64, "codes": 256, "prior_epochs": 200, "prior_batch": 1, "prior_lr": 1e-4,
+            "prior_halve": 0.1}.items()},
+        "joint.epochs": 100, "joint.batch": 1, "joint.lr": 1e-4, "evaluation.beam": 40, "evaluation.ctc_weight": 0.1,
     },
 }
 

@@ -88,7 +88,7 @@ class Corpus:
         """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""
         path = self.folder / "vertices_npy" / f"{utterance.name}.npy"
         try:
-            flat = np.load(path, allow_pickle=False)
+            flat = np.load(path, "c", allow_pickle=False)       # mapped: processes side by side share its pages
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path}: not a whole array ({error}); delete {self.folder} and run again") from None
         if flat.shape != (utterance.frames, 3 * self.vertices):

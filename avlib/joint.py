@@ -91,9 +91,10 @@ def rollout(animator: Animator, batch: dict) -> torch.Tensor:
 
 def principal_motions(items: list[Example], modes: int, frames: int = 600) -> torch.Tensor:
     """The directions in which the scans move most, (modes, V, 3), orthonormal; from `frames` frames spread over all."""
-    moved = torch.cat([e.motion - e.template for e in items])
-    chosen = moved[torch.linspace(0, len(moved) - 1, min(frames, len(moved))).long()]
-    return torch.linalg.svd(chosen.flatten(1), full_matrices=False).Vh[:modes].unflatten(1, moved.shape[1:])
+    where = [(e, t) for e in items for t in range(len(e.motion))]
+    chosen = [where[i] for i in torch.linspace(0, len(where) - 1, min(frames, len(where))).long().tolist()]
+    moved = torch.stack([e.motion[t] - e.template for e, t in chosen])
+    return torch.linalg.svd(moved.flatten(1), full_matrices=False).Vh[:modes].unflatten(1, moved.shape[1:])
 
 
 def along(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:

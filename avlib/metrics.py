@@ -8,11 +8,6 @@ from collections.abc import Sequence
 import jiwer
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, silhouette_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from .espeak import Segment
 from .text import visemes
@@ -174,6 +169,12 @@ def separation(features: np.ndarray | torch.Tensor, labels: Sequence, utterances
     accuracy of a linear classifier on utterances it was not fitted to (five folds), 1 / number of labels at chance.
     Errors: ValueError with fewer than two labels, or a label in fewer than two utterances.
     """
+    from sklearn.linear_model import LogisticRegression        # here, for it takes a second, and few need it
+    from sklearn.metrics import balanced_accuracy_score, silhouette_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features, labels, utterances = (np.asarray(x) for x in (features, labels, utterances))
     if features.ndim != 2 or not len(features) == len(labels) == len(utterances):
         raise ValueError(f"features {features.shape}, {len(labels)} labels, {len(utterances)} utterances; "

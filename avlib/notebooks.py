@@ -6,11 +6,12 @@ import os
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from .animator import find
 from .config import PRESETS, digest, load
-from .run import ROOT, Run, open_run, read_json, side_by_side, write_json
+from .run import ROOT, Run, open_run, read_json, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
 # No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
@@ -90,6 +91,29 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
     print(f"{name}: done in {seconds:.0f} s", flush=True)
 
 
+def execute_beside(run: Run, jobs: list[tuple]) -> None:
+    """`execute` for every (notebook, parameters, name), as many kernels at once as there are cores, each with its share of
+    them; on a GPU one after the other. The kernels are processes of their own: threads wait for them."""
+    cores = os.cpu_count() or 1
+    workers = min(len(jobs), cores) if run.device.type == "cpu" else 1
+    before = os.environ.get("OMP_NUM_THREADS")
+    if workers > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
+    try:
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            jobs = [pool.submit(execute, run, *job) for job in jobs]
+            try:
+                for done in as_completed(jobs):
+                    done.result()
+            finally:
+                for job in jobs:
+                    job.cancel()
+    finally:
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
 def main(argv: list[str]) -> int:
     args = arguments(argv)
     try:
@@ -118,7 +142,7 @@ def main(argv: list[str]) -> int:
     joint = [("03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
               f"03_joint_training-{model_name(animator, guidance, seed)}")
              for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
-    list(side_by_side([(execute, run, *job) for job in joint if not finished(run, *job)], run.device))
+    execute_beside(run, [job for job in joint if not finished(run, *job)])
     execute(run, "04_evaluation", {**common, "seeds": seeds})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)

@@ -52,7 +52,7 @@ def train_prior(run: Run, corpus: Corpus, animator: str) -> None:
 
     history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": c.prior_lr}], c.prior_epochs,
                   lambda g: shuffled_batches(len(train), c.prior_batch, g),
-                  lambda indices, g: collate(corpus, [train[i] for i in indices]), seed, halved_every(0.2), validate)
+                  lambda indices, g: collate(corpus, [train[i] for i in indices]), seed, halved_every(c.prior_halve), validate)
     finish_fit(run, stage, key, {"prior": task.prior}, history, corpus=corpus.hash)
 
 

@@ -1,22 +1,28 @@
 """How long animators take at the published sizes, beside the published algorithms written as plain loops.
 
     python benchmarks/animate.py [faceformer] [codetalker] [training] [biwi] [length]
+    python benchmarks/animate.py --run demo
 
 Random weights; times in seconds, the best of a few. Every ratio is of two times of this one run.
 """
 import argparse
+import dataclasses
 import math
 import platform
+import resource
 import time
 
 import torch
 from torch import Tensor, nn
 
-from avlib.animator import AlignedAnimator
-from avlib.audio import SPEECH_HZ, SpeechEncoder
+from avlib import embedded, joint
+from avlib.animator import AlignedAnimator, frame_mask
+from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
 from avlib.codetalker import CodeTalker, MotionCodec
+from avlib.config import Config
 from avlib.faceformer import FaceFormer
-from avlib.run import commit
+from avlib.run import RESULTS, Run, commit, read_json
+from avlib.train import to
 
 VOCASET = dict(vertices=5023, styles=8, fps=30)
 BIWI = dict(vertices=23370, styles=6, fps=25)
@@ -174,6 +180,56 @@ def codetalker(encoder: SpeechEncoder) -> CodeTalker:
     return model.to(device).eval()
 
 
+@torch.no_grad()
+def trained(name: str):
+    """What windows, and speech encoded in pieces, change of a run's trained animators; and an hour of speech."""
+    made_with = read_json(RESULTS / name / "config.json")
+    run = Run(name, nested(Config, made_with | {"device": str(device)}))
+    corpus = embedded.prepare(run)
+    styles = corpus.subjects["train"]
+    print(f"Run {name}: deviation as root of the mean squared distance of vertices, over that of the motion itself")
+    for animator in run.config.animators:
+        model, _ = joint.load_animator(run, corpus, joint.model_name(animator, "guided", 0))
+        items = joint.examples(corpus, corpus.utterances("validation"), model.encoder)
+        batch = to(joint.collate(items, styles), device)
+        batch["style"] = torch.eye(len(styles), device=device)[torch.arange(len(items)) % len(styles)]
+        own = frame_mask(batch["frames"])[..., None, None]
+        moved = batch["template"][:, None]
+        away = lambda a, b, keep=1: float(((a - b) * keep).square().sum().sqrt())
+        if isinstance(model, CodeTalker):
+            exact = joint.rollout(model, batch)
+            size = away(exact, moved, own)
+            for window, rounds in ((1, 1), (4, 2), (8, 1), (8, 2), (8, 3), (15, 2)):
+                model.window, model.rounds = window, rounds
+                print(f"  {animator}, windows of {window}, {rounds} rounds: {away(joint.rollout(model, batch), exact, own) / size:.4f}")
+            model.window, model.rounds = 8, 2
+        speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[:60 * SPEECH_HZ]
+        speech = normalise(speech[None], torch.tensor([len(speech)]))[0].to(device)
+        lengths, template, style = torch.tensor([len(speech)], device=device), batch["template"][0], batch["style"][0]
+        once = model(*model.encoder.extract(speech[None], lengths), template[None], style[None])[0]
+        pieces = torch.cat(list(model.stream(speech, template, style)))
+        print(f"  {animator}, a minute of speech in pieces: {away(pieces, once) / away(once, template):.4f} of one pass")
+        hour, began = speech.repeat(60), time.perf_counter()
+        before, frames = resident_mb(), 0
+        for piece in model.stream(hour, template, style):
+            frames += len(piece)
+        took = time.perf_counter() - began
+        print(f"  {animator}, an hour: {frames} frames in {took:.0f} s, {resident_mb() - before:.0f} MB more than before")
+
+
+def resident_mb() -> float:
+    """Largest resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def nested(kind: type, values: dict):
+    """A configuration from what a run's config.json holds."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    made = {k: nested(type(getattr(kind(), k)), v) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v
+            for k, v in values.items() if k in fields}
+    return kind(**made)
+
+
 def time_training(encoder: SpeechEncoder):
     model = faceformer(VOCASET, 64, encoder).train()
     samples, lengths, template, style = inputs(model, 4.0, 4)
@@ -202,12 +258,16 @@ def main():
     parser.add_argument("parts", nargs="*", default=["faceformer", "biwi", "length", "training", "codetalker"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--run", help="deviations of this run's trained animators, and nothing else")
     parser.add_argument("--windows", default="8", help="frames, as 4,8,16")
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {device}, {platform.machine()}, "
           f"{torch.backends.cpu.get_cpu_capability()}")
+    if args.run:
+        trained(args.run)
+        return
     torch.manual_seed(0)
     encoder = SpeechEncoder({}).to(device).eval()       # of wav2vec2-base's size
     if "faceformer" in args.parts:

@@ -1,6 +1,10 @@
 import pytest
+import torch
 
-from avlib.config import PRESETS, Config, as_dict, digest, load
+from avlib.audio import SpeechEncoder
+from avlib.codetalker import CodeTalker
+from avlib.config import PRESETS, Config, FaceFormerConfig, as_dict, digest, load
+from avlib.pretrain import build_reader
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -9,6 +13,25 @@ def test_presets_load_and_override(preset):
     assert config.joint.epochs == 3 and config.preset == preset
     assert config.joint.lambda_av == 1.0 and isinstance(config.joint.lambda_av, float)
     assert config.expert.babble_db == (0.0, 5.0) and config.animators == ("a", "b")
+
+
+def test_preset_paper_has_the_published_sizes():
+    """Shapes that published checkpoints have, at the vertex count of VOCASET."""
+    config = load("paper")
+    with torch.device("meta"):
+        codec = CodeTalker.prior(5023, config.codetalker)
+        talker = CodeTalker.build(config.codetalker, codec, vertices=5023, styles=8, fps=30, encoder=SpeechEncoder(), scale=1.0)
+        expert = build_reader(config.expert)
+    shapes = {n: tuple(p.shape) for n, p in talker.named_parameters()}
+    assert shapes["code_map.weight"] == (1024, 1024) and shapes["codec.quantiser.codes"] == (256, 64)
+    assert shapes["codec.decoder.vertex_map.weight"] == (15069, 1024)
+    assert shapes["codec.encoder.context.blocks.5.feed.expand.weight"] == (1536, 1024)
+    assert len(talker.decoder.layers) == len(codec.decoder.context.blocks) == 6 and talker.own == 0.0
+    # the published audio-visual expert has 444 million with the 5,049 units of its vocabulary; the letters are fewer
+    weights = sum(p.numel() for p in expert.parameters())
+    units = 5049 - expert.vocabulary
+    assert round((weights + units * (768 + 768 + 1 + 768 + 1)) / 1e6) == 444
+    assert config.faceformer == FaceFormerConfig(width=64, heads=4, layers=1)
 
 
 @pytest.mark.parametrize("preset, overrides, told", [
