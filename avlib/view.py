@@ -153,8 +153,10 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
 
 
 def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
-    """One panel a field that any history has, one line a history, over epochs."""
+    """One panel a field that any history has, one line a history, over epochs; an empty picture where there is none."""
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
+    if not fields:
+        return plt.figure(figsize=(3.3, 0.3))
     figure, axes = plt.subplots(1, len(fields), figsize=(3.3 * len(fields), 2.5), squeeze=False)
     for axis, name in zip(axes[0], fields):
         for label, history in histories.items():

@@ -42,6 +42,7 @@ def test_curves_leave_out_what_no_history_has():
     figure = view.curves({"a": [{"loss": 2.0}, {"loss": 1.0, "cer": 0.5}]}, ["loss", "cer", "other"])
     assert [axis.get_title() for axis in figure.axes] == ["loss", "cer"]
     assert figure.axes[1].lines[0].get_xydata().tolist() == [[2.0, 0.5]]
+    assert not view.curves({}, ["loss"]).axes
 
 
 def test_maps_show_every_frame_once():
