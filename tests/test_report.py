@@ -15,7 +15,7 @@ from avlib.run import Run
 def run(tmp_path, monkeypatch) -> Run:
     """A run of two seeds whose evaluation records were written by hand."""
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    run = Run("a <b>", load("smoke"))
+    run = Run("a <b>", load("smoke", animators="faceformer"))
     for model, lve, rate in (("truth", 0.0, 20.0), ("still", 8e-5, 70.0), ("faceformer-baseline-s0", 3e-5, 50.0),
                              ("faceformer-baseline-s1", 1e-5, 52.0), ("faceformer-guided-s0", 2e-5, 40.0),
                              ("faceformer-guided-s1", 2e-5, 44.0)):
