@@ -123,7 +123,7 @@ class Config:
     preset: str = "demo"
     seed: int = 0
     device: str = "auto"
-    animators: tuple = ("faceformer", "codetalker")
+    animators: tuple = ("faceformer",)      # and codetalker, which takes the demo from 15 to 21 minutes
     plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
