@@ -10,6 +10,8 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from .dropout import cheaper, mask
+
 SPEECH_HZ = 16_000
 FEATURES_PER_SECOND = 50
 WINDOW = 400  # samples that one wav2vec 2.0 feature sees: the shortest speech there is
@@ -127,9 +129,14 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, model: dict | nn.Module = SMALL, train_convolutions: bool = False):
         """model: fields of Hugging Face's Wav2Vec2Config for a new one, or a Wav2Vec2Model that exists."""
-        from transformers import Wav2Vec2Config, Wav2Vec2Model      # here, for it takes seconds
+        # here, for it takes seconds
+        from transformers import AttentionInterface, AttentionMaskInterface, Wav2Vec2Config, Wav2Vec2Model
+        from transformers.masking_utils import sdpa_mask
         super().__init__()
-        self.model = Wav2Vec2Model(Wav2Vec2Config(**model)) if isinstance(model, dict) else model
+        self.model = cheaper(Wav2Vec2Model(Wav2Vec2Config(**model)) if isinstance(model, dict) else model)
+        AttentionInterface.register("avlib", attend)
+        AttentionMaskInterface.register("avlib", sdpa_mask)
+        self.model.set_attn_implementation("avlib")
         if not train_convolutions:
             self.freeze()
 
@@ -255,6 +262,19 @@ class SpeechEncoder(nn.Module):
     def forward(self, samples: Tensor, lengths: Tensor, frames: Tensor, fps: float) -> Tensor:
         """`extract`, then `contextualise`: samples (B, S), lengths (B,), frames (B,) -> (B, T, R, D)."""
         return self.contextualise(*self.extract(samples, lengths), frames, fps)
+
+
+def attend(module, query: Tensor, key: Tensor, value: Tensor, own: Tensor | None, dropout: float = 0.0,
+           scaling: float | None = None, **_) -> tuple[Tensor, None]:
+    """transformers' attention function, (B, heads, T, d) each and own (B, 1, T, T) -> (B, T, heads, d): its dropout is
+    ours, see `dropout`."""
+    if not dropout:
+        context = nn.functional.scaled_dot_product_attention(query, key, value, own, scale=scaling)
+    else:
+        scores = scaling * query @ key.transpose(-1, -2)
+        weights = (scores if own is None else scores.masked_fill(~own, -torch.inf)).softmax(-1)
+        context = weights * mask(dropout, weights.shape, weights) @ value
+    return context.transpose(1, 2), None
 
 
 def frame_positions(lengths: Tensor, frames: Tensor, fps: float) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,11 @@
 """FaceFormer (Fan et al. 2022): speech features and past motion to the next frame, decoded in feature space."""
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
-from .animator import AlignedAnimator, Rollout, register, sizes_of
+from .aligned import AlignedAnimator, Rollout, sizes_of
+from .animator import register
 from .audio import SpeechEncoder
 
 
@@ -43,7 +45,10 @@ class FaceFormer(AlignedAnimator):
         return self._vertices(self.states(self.heard(speech, lengths, frames), style, template, motion), template)
 
     def _vertices(self, states: Tensor, template: Tensor) -> Tensor:
-        return self.scale * self.vertex_map(states).unflatten(-1, (-1, 3)) + template[:, None]
+        # scaled and placed in one go: in training, writing so many vertices costs as much as computing them
+        at_rest = template.flatten(1) + self.scale * self.vertex_map.bias
+        return torch.baddbmm(at_rest[:, None], states, self.vertex_map.weight.T.expand(len(states), -1, -1), alpha=self.scale
+                             ).unflatten(-1, (-1, 3))
 
     @classmethod
     def load_published(cls, weights: dict[str, Tensor], fps: float, period: int | None = None, heads: int = 4,

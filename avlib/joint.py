@@ -18,7 +18,8 @@ from .prior import load_prior, prior_stages
 from .run import Run, load_weights
 from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = "joint prior train losses lips animator faceformer codetalker expert frontend beam audio render raster"
+MODULES = ("joint prior train losses lips animator aligned faceformer codetalker codec expert frontend beam audio dropout "
+           "render raster")
 GUIDANCE = ("baseline", "guided")
 
 

@@ -20,7 +20,7 @@ from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
 TOKENIZER = Tokenizer()
 PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
 IGNORED = -100
-SPEECH_MODULES = "pretrain train audio text lips"
+SPEECH_MODULES = "pretrain train audio dropout text lips"
 READER_MODULES = "pretrain train expert frontend beam text lips"
 
 

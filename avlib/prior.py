@@ -8,7 +8,7 @@ from .lips import pad
 from .run import Run, load_weights
 from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = "prior train animator codetalker"
+MODULES = "prior train codec codetalker dropout"
 
 
 class PriorTask(nn.Module):

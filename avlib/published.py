@@ -10,7 +10,8 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from .codetalker import CodeTalker, MotionCodec
+from .codec import MotionCodec
+from .codetalker import CodeTalker
 from .faceformer import FaceFormer
 
 # a weight that only this kind of checkpoint has

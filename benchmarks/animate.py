@@ -3,22 +3,26 @@
     python benchmarks/animate.py [faceformer] [codetalker] [training] [biwi] [length]
     python benchmarks/animate.py --run demo
 
-Random weights; times in seconds, the best of a few. Every ratio is of two times of this one run.
+Random weights. Times in seconds, medians of rounds in which what is compared takes turns.
 """
 import argparse
 import dataclasses
-import math
 import platform
 import resource
+import statistics
 import time
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers import Wav2Vec2Model
 
 from avlib import embedded, joint
-from avlib.animator import AlignedAnimator, frame_mask
+from avlib.aligned import AlignedAnimator, causal_bias
+from avlib.animator import frame_mask
 from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
-from avlib.codetalker import CodeTalker, MotionCodec
+from avlib.codec import MotionCodec
+from avlib.codetalker import CodeTalker
 from avlib.config import Config
 from avlib.faceformer import FaceFormer
 from avlib.run import RESULTS, Run, commit, read_json
@@ -29,23 +33,46 @@ BIWI = dict(vertices=23370, styles=6, fps=25)
 device = torch.device("cpu")
 
 
-def seconds(call, repeat: int = 3) -> float:
-    """The best time of `call`, run once before."""
-    times = []
-    for _ in range(repeat + 1):
-        _wait()
-        began = time.perf_counter()
-        call()
-        _wait()
-        times.append(time.perf_counter() - began)
-        if times[-1] > 20:
-            return times[-1]
-    return min(times[1:])
+def seconds(*calls, rounds: int = 5) -> list[list[float]]:
+    """How long each call takes, in every round. They take turns: what else the machine does meets all of them alike."""
+    times = [[] for _ in calls]
+    for turn in range(rounds + 1):
+        for call, taken in zip(calls, times):
+            _wait()
+            began = time.perf_counter()
+            call()
+            _wait()
+            taken.append(time.perf_counter() - began)
+    return [taken[1:] for taken in times]       # the first round warms up
 
 
 def _wait():
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+class PlainEncoder(nn.Module):
+    """transformers' wav2vec 2.0 as it comes, one utterance at a time, as the published animators call it."""
+
+    def __init__(self, model: AlignedAnimator):
+        super().__init__()
+        ours = model.encoder.model
+        self.model = Wav2Vec2Model(ours.config)
+        self.model.load_state_dict(ours.state_dict())
+        self.model.freeze_feature_encoder()
+        self.to(device).train(model.training)
+        self.fps, self.speech_map = model.fps, model.speech_map
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """samples (1, S) -> (1, T, R, D)"""
+        with torch.no_grad():
+            features = self.model.feature_extractor(samples)
+        if self.fps == 30:
+            features = nn.functional.interpolate(features, int(features.shape[2] / 50 * 30), mode="linear", align_corners=True)
+        group = 1 if self.fps == 30 else 2
+        features = features[..., :features.shape[2] // group * group].transpose(1, 2)
+        hidden = self.model.encoder(self.model.feature_projection(features)[0]).last_hidden_state
+        return self.speech_map(hidden).unflatten(1, (-1, group))
 
 
 class PlainDecoder(nn.Module):
@@ -62,17 +89,19 @@ class PlainDecoder(nn.Module):
                      "norm1.": "self_norm.", "norm2.": "cross_norm.", "norm3.": "last_norm."}
             state = ours.state_dict()
             theirs.load_state_dict({n + kind: state[o + kind] for n, o in names.items() for kind in ("weight", "bias")})
-        self.positions, self.period, self.heads = model.decoder.positions, model.decoder.period, model.decoder.heads
+        # tables of 600 frames, as published
+        self.positions = model.decoder.positions.repeat(600 // model.decoder.period + 1, 1)
+        self.bias = causal_bias(model.decoder.heads, model.decoder.period, 600).to(device)
+        self.to(device).train(model.training)
 
     def forward(self, rows: Tensor, heard: Tensor, group: int) -> Tensor:
         """rows (1, n, D), heard (1, S, D)."""
         n = rows.shape[1]
-        back = torch.arange(n)[:, None] - torch.arange(n)
-        slopes = torch.tensor([2.0 ** (-8 * (h + 1) / self.heads) for h in range(self.heads)])
-        bias = (-slopes[:, None, None] * (back.clamp_min(0) // self.period)).masked_fill(back < 0, -math.inf)
-        elsewhere = torch.arange(n)[:, None] != torch.arange(heard.shape[1]) // group
-        x = rows + self.positions[torch.arange(n) % self.period]
-        return self.layers(x, heard, tgt_mask=bias.to(rows), memory_mask=elsewhere.to(rows.device))
+        elsewhere = torch.ones(n, heard.shape[1])
+        for i in range(n):
+            elsewhere[i, group * i:group * (i + 1)] = 0
+        x = rows + self.positions[:n]
+        return self.layers(x, heard, tgt_mask=self.bias[:, :n, :n], memory_mask=(elsewhere == 1).to(rows.device))
 
 
 def plain_faceformer(model: FaceFormer, decoder: PlainDecoder, heard: Tensor, template: Tensor, style: Tensor) -> Tensor:
@@ -111,9 +140,12 @@ def inputs(model: AlignedAnimator, length_s: float, batch: int = 1) -> tuple[Ten
     return samples, torch.full((batch,), samples.shape[1], device=device), template, style
 
 
-def row(name: str, took: float, versus: str = "", other: float | None = None, wanted: str = ""):
-    ratio = "" if other is None else f"{took / other:8.4f} of {versus}" + (f" (at most {wanted})" if wanted else "")
-    print(f"  {name:<44}{took:9.3f} s{ratio}", flush=True)
+def row(name: str, took: list[float], versus: str = "", other: list[float] | None = None, wanted: str = ""):
+    """Medians over the rounds, of the time and of the ratio."""
+    ratio = ""
+    if other is not None:
+        ratio = f"{statistics.median(a / b for a, b in zip(took, other)):8.4f} of {versus}" + (f" (at most {wanted})" if wanted else "")
+    print(f"  {name:<44}{statistics.median(took):9.3f} s{ratio}", flush=True)
 
 
 @torch.no_grad()
@@ -122,17 +154,16 @@ def time_faceformer(corpus: dict, width: int, encoder: SpeechEncoder, length_s: 
     samples, lengths, template, style = inputs(model, length_s)
     print(f"FaceFormer, {model.vertices} vertices, {length_s:g} s of speech")
     hear = lambda: model.heard(*model.encoder.extract(samples, lengths), None)
-    heard, decoder = hear(), PlainDecoder(model).to(device).eval()
-    encode = seconds(hear)
-    ours = lambda: model._vertices(model.decoder.rollout(model.style_map(style), heard, model.folded(model.vertex_map, style)),
-                                   template)
+    heard, decoder = hear(), PlainDecoder(model)
+    ours = lambda: next(model.unroll([heard], template, style))
     plain = lambda: plain_faceformer(model, decoder, heard, template[0], style[0])
     difference = (ours() - plain()).abs().max() / plain().abs().max()
-    row("speech encoder", encode)
-    slow = seconds(plain, 1)
+    slow, fast = seconds(plain, ours, rounds=1 if model.vertices > 10000 else 3)
+    encode, whole = seconds(hear, lambda: model.predict(samples, lengths, template, style), rounds=9)
     row("decoder, plain loop", slow)
-    row("decoder", seconds(ours), "the plain loop", slow, wanted)
-    row("whole prediction", seconds(lambda: model.predict(samples, lengths, template, style)), "its encoder", encode, "1.15")
+    row("decoder", fast, "the plain loop", slow, wanted)
+    row("speech encoder", encode)
+    row("whole prediction", whole, "its encoder", encode, "1.15")
     print(f"  largest deviation from the plain loop: {difference:.1e} of the largest coordinate")
 
 
@@ -140,12 +171,14 @@ def time_faceformer(corpus: dict, width: int, encoder: SpeechEncoder, length_s: 
 def time_length(encoder: SpeechEncoder):
     model = faceformer(VOCASET, 64, encoder)
     print("FaceFormer, seconds for each second of speech")
-    first = None
-    for length_s in (4, 16, 60, 600):
-        samples, lengths, template, style = inputs(model, length_s)
-        took = seconds(lambda: [None for _ in model.stream(samples[0], template[0], style[0])], 3 if length_s < 100 else 1)
-        first = first or took / length_s
-        row(f"{length_s} s", took / length_s, "that of 4 s", first, "2" if length_s == 600 else "")
+    template, style = (x[0] for x in inputs(model, 1.0)[2:])
+    calls, lengths = [], (4, 16, 60, 600)
+    for length_s in lengths:
+        samples = inputs(model, length_s)[0][0]
+        calls.append(lambda s=samples: [None for _ in model.stream(s, template, style)])
+    taken = [[t / length_s for t in times] for length_s, times in zip(lengths, seconds(*calls, rounds=2))]
+    for length_s, each in zip(lengths, taken):
+        row(f"{length_s} s", each, "that of 4 s", taken[0], "2" if length_s == 600 else "")
 
 
 @torch.no_grad()
@@ -153,22 +186,22 @@ def time_codetalker(encoder: SpeechEncoder, length_s: float, windows: list[int])
     model = codetalker(encoder)
     samples, lengths, template, style = inputs(model, length_s)
     print(f"CodeTalker, {model.vertices} vertices, {length_s:g} s of speech")
-    hear = lambda: model.encoder.extract(samples, lengths)
-    features, counts = hear()
-    heard, decoder = model.heard(features, counts, None), PlainDecoder(model).to(device).eval()
-    row("speech encoder", seconds(lambda: model.heard(*hear(), None)))
-    began = time.perf_counter()
-    want = plain_codetalker(model, decoder, heard, template[0], style[0])
-    _wait()
-    slow = time.perf_counter() - began
+    hear = lambda: model.heard(*model.encoder.extract(samples, lengths), None)
+    heard, decoder = hear(), PlainDecoder(model)
+    frames = torch.tensor([heard.shape[1]], device=device)
+
+    def ours(window: int = 0) -> Tensor:
+        return model._vertices(model._rollout(style, window)(heard), frames, template)
+
+    plain = lambda: plain_codetalker(model, decoder, heard, template[0], style[0])
+    got, want = ours(), plain()
+    row("speech encoder", *seconds(hear))
+    slow, exact, *windowed = seconds(plain, ours, *(partial(ours, w) for w in windows), rounds=1)
     row("decoder, plain loop", slow)
-    ours = lambda: model._vertices(model._rollout(style, model.window)(heard), torch.tensor([heard.shape[1]], device=device), template)
-    got = ours()
-    row("decoder, exact", seconds(ours, 1), "the plain loop", slow, "0.4")
+    row("decoder, exact", exact, "the plain loop", slow, "0.4")
+    for window, taken in zip(windows, windowed):
+        row(f"decoder, windows of {window} frames", taken, "the plain loop", slow, "0.0667")
     print(f"  frames whose codes are those of the plain loop: {float(((got - want).abs().amax((2, 3)) < 1e-3).float().mean()):.3f}")
-    for window in windows:
-        model.window = window
-        row(f"decoder, windows of {window} frames", seconds(ours, 1), "the plain loop", slow, "0.0667")
 
 
 def codetalker(encoder: SpeechEncoder) -> CodeTalker:
@@ -233,23 +266,24 @@ def nested(kind: type, values: dict):
 def time_training(encoder: SpeechEncoder):
     model = faceformer(VOCASET, 64, encoder).train()
     samples, lengths, template, style = inputs(model, 4.0, 4)
-    decoder = PlainDecoder(model).to(device)
+    hearing, decoder = PlainEncoder(model), PlainDecoder(model)
     print("FaceFormer, a training step (forward and backward), 4 s clips")
-
     kept = model.encoder.extract(samples, lengths)      # frozen: training computes them once
 
     def ours():
-        model(*kept, template, style).square().mean().backward()
+        loss = model(*kept, template, style).square().mean()
+        model.zero_grad()           # here, as the training loop does: what it frees is used again at once
+        loss.backward()
 
     def plain():
         for i in range(4):
-            one = slice(i, i + 1)
-            heard = model.heard(*model.encoder.extract(samples[one], lengths[one]), None)
-            plain_faceformer(model, decoder, heard, template[i], style[i]).square().mean().backward()
+            for module in (model, hearing, decoder):
+                module.zero_grad()
+            plain_faceformer(model, decoder, hearing(samples[i:i + 1]), template[i], style[i]).square().mean().backward()
 
-    slow = seconds(plain, 2)
+    slow, fast = seconds(plain, ours, rounds=7)
     row("four plain steps", slow)
-    row("one step of a batch of four, as trained", seconds(ours, 2), "four plain steps", slow, "0.25")
+    row("one step of a batch of four, as trained", fast, "four plain steps", slow, "0.25")
 
 
 def main():
@@ -269,7 +303,8 @@ def main():
         trained(args.run)
         return
     torch.manual_seed(0)
-    encoder = SpeechEncoder({}).to(device).eval()       # of wav2vec2-base's size
+    # of wav2vec2-base's size; no layer is left out, as training does now and then, that steps may be compared
+    encoder = SpeechEncoder({"layerdrop": 0.0}).to(device).eval()
     if "faceformer" in args.parts:
         time_faceformer(VOCASET, 64, encoder, 16.0, "0.05")
     if "biwi" in args.parts:

@@ -10,7 +10,8 @@ from torch import nn
 
 from avlib import audio, published
 from avlib.audio import SpeechEncoder
-from avlib.codetalker import CodeTalker, Growing, MotionCodec, Quantiser, Windows
+from avlib.codec import Growing, MotionCodec, Quantiser, Windows
+from avlib.codetalker import CodeTalker
 from avlib.faceformer import FaceFormer
 
 V, STYLES, WIDTH = 7, 3, 16

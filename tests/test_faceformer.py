@@ -8,8 +8,9 @@ from torch import nn
 
 from avlib import animator as animators
 from avlib import audio
-from avlib.animator import (ANIMATORS, OFFICIAL_NAMES, AlignedDecoder, Rollout, causal_bias, distance_bias, frame_mask,
-                            head_slopes, periodic_positions, register)
+from avlib.aligned import (OFFICIAL_NAMES, AlignedDecoder, Past, Rollout, causal_bias, distance_bias, head_slopes,
+                           periodic_positions)
+from avlib.animator import ANIMATORS, frame_mask, register
 from avlib.audio import SpeechEncoder
 from avlib.faceformer import FaceFormer
 
@@ -163,8 +164,8 @@ def test_motion_goes_on_beyond_600_frames(generator):
     decoder = AlignedDecoder(8, heads=2, layers=1, period=30).eval()
     speech, first = torch.randn(1, 640, 1, 8, generator=generator), torch.zeros(1, 8)
     with torch.no_grad():
-        states = decoder.rollout(first, speech, torch.sin)
-        torch.testing.assert_close(decoder.rollout(first, speech[:, :40], torch.sin), states[:, :40])
+        states = Rollout(decoder, first, torch.sin)(speech)
+        torch.testing.assert_close(Rollout(decoder, first, torch.sin)(speech[:, :40]), states[:, :40])
         inputs = torch.cat((first[:, None], states[:, :-1].sin()), 1)
         torch.testing.assert_close(decoder(inputs, speech), states, atol=1e-5, rtol=1e-5)
 
@@ -196,7 +197,65 @@ def test_what_a_roll_out_keeps_is_bounded(generator):
     full = Rollout(decoder, first, lambda state: state @ back)
     assert light.pasts[0].context == full.pasts[0].context == 300
     torch.testing.assert_close(got, full(heard), rtol=1e-5, atol=1e-5)
-    assert light.pasts[0].rows.shape[1] <= 601 and full.pasts[0].rows.shape[1] == 300
+    assert light.pasts[0].rows.shape[2] <= 600
+
+
+def frames_fed_back(generator, dropout: float) -> tuple[AlignedDecoder, torch.Tensor, torch.Tensor]:
+    """A decoder in training, in double precision, with the first input and speech of two utterances."""
+    torch.manual_seed(0)
+    decoder = AlignedDecoder(8, heads=2, layers=2, period=5, dropout=dropout).double().train()
+    first, speech = (torch.randn(*shape, generator=generator).double().requires_grad_() for shape in ((2, 8), (2, 7, 2, 8)))
+    return decoder, first, speech
+
+
+@pytest.mark.parametrize("dropout, context", [(0.0, 60), (0.3, 60), (0.3, 4)])
+def test_gradient_of_a_roll_out_matches_finite_differences(monkeypatch, generator, dropout, context):
+    monkeypatch.setattr(Rollout, "MINUTES", context / 60 / 5)
+    decoder, first, speech = frames_fed_back(generator, dropout)
+
+    def states(first, speech, weight):
+        torch.manual_seed(1)                        # the same dropout every time
+        rollout = Rollout(decoder, first, lambda state: state @ weight)
+        return torch.cat([rollout(speech[:, :4]), rollout(speech[:, 4:])], 1)
+
+    weight = torch.randn(8, 8, generator=generator).double().requires_grad_()
+    assert torch.autograd.gradcheck(states, (first, speech, weight), fast_mode=True)
+
+
+def test_a_roll_out_can_be_differentiated_frame_by_frame_and_again(generator):
+    decoder, first, speech = frames_fed_back(generator, 0.3)
+    states = Rollout(decoder, first, torch.sin)(speech)
+    weights = list(decoder.parameters())
+    gradients = lambda of: torch.autograd.grad(of, [first, speech, *weights], retain_graph=True)
+    whole = gradients(states.square().sum())
+    for order in (range(7), reversed(range(7))):
+        parts = [gradients(states[:, t].square().sum()) for t in order]
+        torch.testing.assert_close([sum(p) for p in zip(*parts)], list(whole))
+    torch.testing.assert_close(gradients(states.square().sum()), whole)
+
+
+def test_dropout_is_the_same_rolled_out_and_at_once(generator):
+    """What is dropped of a roll-out has the probability of what is dropped from known inputs: their means agree."""
+    decoder, first, speech = frames_fed_back(generator, 0.3)
+    with torch.no_grad():
+        first, speech = first[:1].expand(4000, -1), speech[:1].expand(4000, -1, -1, -1)
+        rolled = Rollout(decoder, first, torch.zeros_like)(speech)
+        inputs = torch.cat((first[:, None], torch.zeros(4000, 6, 8).double()), 1)
+        at_once = decoder(inputs, speech)
+    spread = at_once.std(0)
+    assert (spread > 0.1).all()
+    assert ((rolled.mean(0) - at_once.mean(0)).abs() < 5 * spread * (2 / 4000) ** 0.5).all()
+    torch.testing.assert_close(rolled.std(0), spread, rtol=0.1, atol=0)
+
+
+def test_past_without_gradient_holds_no_more_than_twice_its_context(generator):
+    past, rows = Past(3), torch.randn(3, 2, 50, 4, generator=generator)
+    with torch.no_grad():
+        got = torch.cat([past.attend(rows[:, :, t:t + 1], torch.zeros(2, 1, min(t + 1, 3))) for t in range(50)], 1)
+    assert past.rows.shape[2] <= 6
+    for t in range(50):
+        q, k, v = rows[0, :, t:t + 1], rows[1, :, max(0, t - 2):t + 1], rows[2, :, max(0, t - 2):t + 1]
+        torch.testing.assert_close(got[:, t:t + 1], (q @ k.transpose(1, 2) / 2).softmax(-1) @ v)
 
 
 def test_biases_and_positions():

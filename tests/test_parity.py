@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import assert_close_to_record, load_record, parity_records
 
-from avlib.codetalker import CodeTalker, MotionCodec
+from avlib.codec import MotionCodec
+from avlib.codetalker import CodeTalker
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.metrics import cer, ver
