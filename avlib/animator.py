@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from .audio import CONTEXT_S, LONG_S, PIECE_S, SPEECH_HZ, WINDOW, SpeechEncoder, SpeechFile
+from .config import AnimatorConfig, Config, digest
 
 ANIMATORS: dict[str, type["Animator"]] = {}
 
@@ -43,21 +44,27 @@ def find(name: str, plugins: tuple[str, ...] = ()) -> type["Animator"]:
     """The animator of that name, of the kit's own or of one of these files, which are run. ValueError where none is."""
     from . import codetalker, faceformer  # noqa: F401  they register themselves
     for file in plugins:
-        module = f"avlib_plugin_{Path(file).stem}"
+        path = Path(file).resolve()
+        if not path.is_file():
+            raise ValueError(f"plugins: {file}: no such file")
+        module = f"avlib_plugin_{digest(str(path))}"
         if module not in sys.modules:
-            if not Path(file).is_file():
-                raise ValueError(f"plugins: {file}: no such file")
-            spec = importlib.util.spec_from_file_location(module, file)
+            spec = importlib.util.spec_from_file_location(module, path)
             sys.modules[module] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[module])
+            try:
+                spec.loader.exec_module(sys.modules[module])
+            except BaseException:
+                del sys.modules[module]
+                raise
     if name not in ANIMATORS:
         raise ValueError(f"animator: expected one of {', '.join(ANIMATORS)}, got {name!r}")
     return ANIMATORS[name]
 
 
-def settings(config, name: str):
-    """The group of a configuration that is called as the animator is, or None."""
-    return getattr(config, name, None)
+def settings(config: Config, name: str) -> AnimatorConfig | None:
+    """The animator's own group of a configuration, or None."""
+    group = getattr(config, name, None)
+    return group if isinstance(group, AnimatorConfig) else None
 
 
 class Animator(nn.Module, ABC):

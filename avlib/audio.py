@@ -41,7 +41,8 @@ class SpeechFile:
                 self.rate, self.frames = f.samplerate, f.frames
                 self._check(f)
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: {self.path.stat().st_size} bytes that are no audio file: {error.error_string}") from error
+            size = self.path.stat().st_size
+            raise ValueError(f"{path}: {size} bytes that are no audio file: {error.error_string}") from error
         # the filter has a phase for each unit of the ratio: a close ratio of small numbers serves odd rates
         ratio = Fraction(SPEECH_HZ, self.rate).limit_denominator(1000)
         self.up, self.down = ratio.numerator, ratio.denominator

@@ -54,8 +54,8 @@ class CodeTalker(AlignedAnimator):
     def prior(cls, vertices: int, settings) -> MotionCodec:
         """See `Animator.prior`."""
         c = settings
-        return MotionCodec(vertices, c.codec_width, c.codec_layers, c.codec_heads, c.codec_hidden, c.parts, c.code_width, c.codes,
-                           c.projected)
+        return MotionCodec(vertices, c.codec_width, c.codec_layers, c.codec_heads, c.codec_hidden, c.parts, c.code_width,
+                           c.codes, c.projected)
 
     @classmethod
     def build(cls, settings, prior: MotionCodec, **common) -> "CodeTalker":
@@ -95,7 +95,8 @@ class CodeTalker(AlignedAnimator):
         if window:
             return WindowedRollout(self, style, back, window)
         growing = Growing(self.codec.decoder)
-        rollout = Rollout(self.decoder, self.style_map(style), lambda state: back(growing.add(self.codes(state)[0].flatten(-2))))
+        feedback = lambda state: back(growing.add(self.codes(state)[0].flatten(-2)))
+        rollout = Rollout(self.decoder, self.style_map(style), feedback)
         return lambda heard: self.codes(rollout(heard))[0]
 
     def teacher_forced(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor,

@@ -63,7 +63,12 @@ class ReaderConfig:
 
 
 @dataclass(frozen=True)
-class FaceFormerConfig:
+class AnimatorConfig:
+    """A group of settings that is called as the animator it belongs to."""
+
+
+@dataclass(frozen=True)
+class FaceFormerConfig(AnimatorConfig):
     """The sizes published for VOCASET."""
     width: int = 64
     heads: int = 4
@@ -71,7 +76,7 @@ class FaceFormerConfig:
 
 
 @dataclass(frozen=True)
-class CodeTalkerConfig:
+class CodeTalkerConfig(AnimatorConfig):
     """CodeTalker and, before it, the codes of its motion. Published for VOCASET: widths 1024, 6 layers, 16 codes a frame
     of width 64, 256 codes, 200 epochs at 1e-4."""
     width: int = 128
@@ -123,7 +128,7 @@ class Config:
     preset: str = "demo"
     seed: int = 0
     device: str = "auto"
-    animators: tuple = ("faceformer",)      # and codetalker, which takes the demo from 15 to 21 minutes
+    animators: tuple = ("faceformer", "codetalker")
     plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
@@ -143,9 +148,10 @@ PRESETS = {
         "speech.epochs": 1, "speech.width": 64, "speech.layers": 1,
         "expert.epochs": 1, "expert.width": 64, "expert.layers": 1,
         "reader.epochs": 1, "reader.width": 64, "reader.layers": 1,
-        "codetalker.prior_epochs": 2, "joint.epochs": 2, "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
+        "codetalker.prior_epochs": 2, "joint.epochs": 2,
+        "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
     },
-    # The paper's experiment in miniature, within a quarter of an hour on two cores.
+    # The paper's experiment in miniature, within half an hour on two cores.
     "demo": {},
     # The evidence: more speech, more sentences, longer training.
     "study": {

@@ -68,7 +68,8 @@ def read(path: str | Path) -> dict[str, Tensor]:
         what = f"it asks to run {reason[1] or reason[2]}" if reason else "it is no pickle of tensors"
         raise ValueError(f"{path}: not loaded: {what}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: not a whole checkpoint ({str(error).splitlines()[0] if str(error) else 'cut short'})") from None
+        reason = str(error).splitlines()[0] if str(error) else "cut short"
+        raise ValueError(f"{path}: not a whole checkpoint ({reason})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(

@@ -68,7 +68,8 @@ def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) ->
     return torch.cat([faces(corpus, motion[:frames], size) for motion in motions.values()], -1)
 
 
-def write_clip(path: Path, video: torch.Tensor | Iterable[torch.Tensor], fps: float, speech: "torch.Tensor | SpeechFile") -> Path:
+def write_clip(path: Path, video: torch.Tensor | Iterable[torch.Tensor], fps: float, speech: "torch.Tensor | SpeechFile"
+               ) -> Path:
     """An MP4 (H.264, AAC) that any browser plays. video: (T, H, W) uint8 with even sides, or pieces of it as they are
     made; speech: (S,) at 16 kHz."""
     pieces = [video] if torch.is_tensor(video) else video

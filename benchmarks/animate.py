@@ -84,8 +84,9 @@ class PlainDecoder(nn.Module):
         layer = nn.TransformerDecoderLayer(width, model.decoder.heads, 2 * width, batch_first=True)
         self.layers = nn.TransformerDecoder(layer, layers)
         for theirs, ours in zip(self.layers.layers, model.decoder.layers):
-            names = {"self_attn.in_proj_": "self_qkv.", "self_attn.out_proj.": "self_out.", "multihead_attn.in_proj_": "cross_qkv.",
-                     "multihead_attn.out_proj.": "cross_out.", "linear1.": "expand.", "linear2.": "contract.",
+            names = {"self_attn.in_proj_": "self_qkv.", "self_attn.out_proj.": "self_out.",
+                     "multihead_attn.in_proj_": "cross_qkv.", "multihead_attn.out_proj.": "cross_out.",
+                     "linear1.": "expand.", "linear2.": "contract.",
                      "norm1.": "self_norm.", "norm2.": "cross_norm.", "norm3.": "last_norm."}
             state = ours.state_dict()
             theirs.load_state_dict({n + kind: state[o + kind] for n, o in names.items() for kind in ("weight", "bias")})
@@ -144,7 +145,8 @@ def row(name: str, took: list[float], versus: str = "", other: list[float] | Non
     """Medians over the rounds, of the time and of the ratio."""
     ratio = ""
     if other is not None:
-        ratio = f"{statistics.median(a / b for a, b in zip(took, other)):8.4f} of {versus}" + (f" (at most {wanted})" if wanted else "")
+        ratio = f"{statistics.median(a / b for a, b in zip(took, other)):8.4f} of {versus}"
+        ratio += f" (at most {wanted})" if wanted else ""
     print(f"  {name:<44}{statistics.median(took):9.3f} s{ratio}", flush=True)
 
 
@@ -201,7 +203,8 @@ def time_codetalker(encoder: SpeechEncoder, length_s: float, windows: list[int])
     row("decoder, exact", exact, "the plain loop", slow, "0.4")
     for window, taken in zip(windows, windowed):
         row(f"decoder, windows of {window} frames", taken, "the plain loop", slow, "0.0667")
-    print(f"  frames whose codes are those of the plain loop: {float(((got - want).abs().amax((2, 3)) < 1e-3).float().mean()):.3f}")
+    same = ((got - want).abs().amax((2, 3)) < 1e-3).float().mean()
+    print(f"  frames whose codes are those of the plain loop: {float(same):.3f}")
 
 
 def codetalker(encoder: SpeechEncoder) -> CodeTalker:
@@ -234,7 +237,8 @@ def trained(name: str):
             size = away(exact, moved, own)
             for window, rounds in ((1, 1), (4, 2), (8, 1), (8, 2), (8, 3), (15, 2)):
                 model.window, model.rounds = window, rounds
-                print(f"  {animator}, windows of {window}, {rounds} rounds: {away(joint.rollout(model, batch), exact, own) / size:.4f}")
+                deviation = away(joint.rollout(model, batch), exact, own) / size
+                print(f"  {animator}, windows of {window}, {rounds} rounds: {deviation:.4f}")
             model.window, model.rounds = 8, 2
         speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[:60 * SPEECH_HZ]
         speech = normalise(speech[None], torch.tensor([len(speech)]))[0].to(device)

@@ -12,6 +12,7 @@ from avlib.aligned import (OFFICIAL_NAMES, AlignedDecoder, Past, Rollout, causal
                            periodic_positions)
 from avlib.animator import ANIMATORS, frame_mask, register
 from avlib.audio import SpeechEncoder
+from avlib.config import load
 from avlib.faceformer import FaceFormer
 
 V, STYLES, WIDTH = 7, 3, 16
@@ -180,7 +181,8 @@ def test_a_stream_is_the_roll_out_in_pieces(monkeypatch, generator, fps):
     assert len(pieces) >= 5
     torch.testing.assert_close(torch.cat(pieces), want, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(animators, "LONG_S", 1.0)
-    both = model.predict(x.samples.expand(2, -1), torch.tensor([40000, 9000]), x.template.expand(2, -1, -1), x.style.expand(2, -1))
+    twice = lambda thing: thing.expand(2, *thing.shape[1:])
+    both = model.predict(twice(x.samples), torch.tensor([40000, 9000]), twice(x.template), twice(x.style))
     torch.testing.assert_close(both[0], want, rtol=1e-4, atol=1e-5)
     alone = model.predict(x.samples[:, :9000], torch.tensor([9000]), x.template, x.style)[0]
     torch.testing.assert_close(both[1, :len(alone)], alone, rtol=1e-4, atol=1e-5)
@@ -317,3 +319,24 @@ def test_registry():
     assert ANIMATORS["faceformer"] is FaceFormer
     with pytest.raises(ValueError, match="'faceformer' is registered already"):
         register("faceformer")(FaceFormer)
+
+
+def test_plugins_are_known_by_their_place_and_forgotten_when_they_fail(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text("from avlib.animator import register\n"
+                                                 f"register('{name}-of-mine')(type('{name}', (), {{}}))\n")
+    files = tuple(str(tmp_path / name / "mine.py") for name in ("one", "two"))
+    assert [animators.find(f"{name}-of-mine", files).__name__ for name in ("one", "two")] == ["one", "two"]
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            animators.find("broken", (str(tmp_path / "broken.py"),))
+    with pytest.raises(ValueError, match="nowhere.py: no such file"):
+        animators.find("nowhere", (str(tmp_path / "nowhere.py"),))
+
+
+def test_an_animator_gets_its_own_settings_and_nobody_elses():
+    config = load("smoke")
+    assert animators.settings(config, "codetalker") == config.codetalker
+    assert [animators.settings(config, name) for name in ("reader", "seed", "mine")] == [None] * 3
