@@ -187,23 +187,29 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
                   [run.finished_key(s) for s in stages], *map(Path, run.config.plugins))
     if not run.finished(stage, key):
         torch.manual_seed(seed)
-        model = build_animator(run, corpus, animator).to(run.device)
-        expert = load_reader(run, "expert") if guided else None
-        train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
-        task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], corpus.motion_scale, config,
-                         run.config.expert.ctc, Babble(corpus.clips("train")), run.device,
-                         principal_motions(train, config.modes) if guided and config.modes else None).to(run.device)
+        task, train, held_out = joint_task(run, corpus, animator, guided)
         styles = corpus.subjects["train"]
-        groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": config.lr}]
+        groups = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
         if guided and config.expert_learns_from != "frozen":
-            groups.append({"params": expert.parameters(), "lr": config.expert_lr})
+            groups.append({"params": task.expert.parameters(), "lr": config.expert_lr})
         history = fit(run, stage, key, task, groups, config.epochs,
                       lambda g: shuffled_batches(len(train), config.batch, g),
                       lambda indices, g: collate([train[i] for i in indices], styles), seed,
                       validate=lambda: held_out_terms(task, collate(held_out, styles)))
-        modules = {"animator": model} | ({"expert": expert} if guided else {})
+        modules = {"animator": task.animator} | ({"expert": task.expert} if guided else {})
         finish_fit(run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance)
     return load_animator(run, corpus, stage)
+
+
+def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[JointTask, list[Example], list[Example]]:
+    """An untrained animator beside the expert, if that guides it; the examples it learns from, and the held-out ones."""
+    config, model = run.config.joint, build_animator(run, corpus, animator).to(run.device)
+    expert = load_reader(run, "expert") if guided else None
+    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
+    motions = principal_motions(train, config.modes) if guided and config.modes else None
+    task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], corpus.motion_scale, config,
+                     run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)
+    return task.to(run.device), train, held_out
 
 
 def held_out_terms(task: JointTask, batch: dict) -> dict:

@@ -80,6 +80,26 @@ def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size
     return (nearest.view(torch.int64) & (1 << 29) - 1).masked_fill_(nearest.isinf(), -1).view(N, height, width)
 
 
+def rasterise_pytorch3d(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int],
+                        perspective: bool) -> tuple[Tensor, Tensor]:
+    """The same by PyTorch3D, in float32: (N, h, w), and of the covered pixels the barycentrics (3, P) as PyTorch3D makes
+    them, with its gradient. Of two equally near faces either."""
+    from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+    from pytorch3d.structures import Meshes
+    height, width = size
+    side = min(size)        # its x goes to the left, its y up, and the image's shorter side from -1 to 1
+    points = torch.stack([width - 1 - 2 * column, height - 1 - 2 * row, 2 * distance], -1).transpose(0, 1).float() / side
+    there = points.detach().isfinite().all(2)                               # (N, V)
+    # a face that lacks a corner must not be handed over: which are, frame by frame
+    kept = [whole[faces].all(1).nonzero().squeeze(1) for whole in there]
+    meshes = Meshes([p.where(whole[:, None], 0) for p, whole in zip(points, there)], [faces[k] for k in kept])
+    seen, _, weights, _ = rasterize_meshes(meshes, size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=perspective)
+    seen = seen.squeeze(-1)
+    first = torch.cat(kept)                                                 # index among the packed faces -> face
+    face = torch.where(seen < 0, -1, first[seen.clamp_min(0)]) if len(first) else seen
+    return face, weights.squeeze(3)[face >= 0].T.to(column.dtype)
+
+
 def _box_sides(limit: int, device: torch.device) -> tuple[list[int], Tensor]:
     """Box sides 2, 3, 4, 6, 8, 12, 16, ... and last the limit; and which of them holds 1, 2, ..., limit pixels."""
     sides = sorted({s for power in range(limit.bit_length()) for s in (2 << power, 3 << power) if s < limit} | {limit})

@@ -7,6 +7,7 @@ Frames of one chunk lie last, (V, N): every gather moves whole rows, and all ari
 """
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from avlib.raster import antialias, face_neighbours, rasterise
+from avlib.raster import antialias, face_neighbours, rasterise, rasterise_pytorch3d
 
 # PyTorch3D adds this to twice a face's signed area, in normalised device coordinates (image side 2), before it divides
 # by it: slivers darken a little and come a little nearer. Without it, the two differ by 1e-3 on small faces.
@@ -26,9 +27,9 @@ CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once:
 
 @dataclass(frozen=True)
 class Camera:
-    """Orthographic camera looking along -z: x to the right of the image, y up, larger z nearer.
+    """Camera looking along -z: x to the right of the image, y up, larger z nearer. Orthographic, unless `perspective`.
 
-    scale: a mesh unit spans scale / 2 image sides (`image_size * scale / 2` pixels).
+    scale: a mesh unit spans scale / 2 image sides (`image_size * scale / 2` pixels); in perspective, at z = 0.
     image_size: side of the whole square image, pixels.
     rows, columns: the crop that is rendered, half-open pixel ranges of the whole image; None: all.
     centre: the point (x, y) of the mesh, in its unit, at the middle of the whole image.
@@ -38,11 +39,13 @@ class Camera:
     rows: tuple[int, int] | None = None
     columns: tuple[int, int] | None = None
     centre: tuple[float, float] = (0.0, 0.0)
-    distance: float = 10.0  # to the mesh's origin, half image sides: only slivers feel it
+    distance: float = 10.0  # to the mesh's origin, half image sides; where there is no perspective only slivers feel it
+    perspective: bool = False
 
     def __post_init__(self):
-        if not (math.isfinite(self.scale) and self.scale > 0 and self.image_size > 0):
-            raise ValueError(f"Camera: scale and image_size must be positive, got {self.scale}, {self.image_size}")
+        if not (math.isfinite(self.scale) and self.scale > 0 and self.image_size > 0 and self.distance > 0):
+            raise ValueError("Camera: scale, image_size and distance must be positive, got "
+                             f"{self.scale}, {self.image_size}, {self.distance}")
         for name in ("rows", "columns"):
             first, last = window = getattr(self, name) or (0, self.image_size)
             if not first < last:
@@ -65,9 +68,13 @@ class Camera:
 
     def to_pixels(self, vertices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Vertices (3, ...) in pixels from the mesh's origin, y up -> column, row, distance from the camera; column
-        and row 0 are the centre of the crop's first pixel."""
+        and row 0 are the centre of the crop's first pixel. NaN behind a camera that sees in perspective."""
         x, y, z = vertices
         middle, k = (self.image_size - 1) / 2, self.pixels_per_unit
+        if self.perspective:
+            away = self.distance * self.image_size / 2 - z
+            larger = self.distance * self.image_size / 2 / away.where(away > 0, 1)
+            x, y = ((k * c + (axis - k * c) * larger).where(away > 0, torch.nan) for c, axis in zip(self.centre, (x, y)))
         column = x + (middle - self.columns[0] - k * self.centre[0])
         row = (middle - self.rows[0] + k * self.centre[1]) - y
         return column, row, self.distance * self.image_size / 2 - z
@@ -143,13 +150,19 @@ class Renderer(nn.Module):
 
     faces: (F, 3) vertex indices. albedo: one reflectance, or (V,) one per vertex, in [0, 1].
     supersampling: pixels averaged along each side of one pixel of the image.
+    backend: "avlib", or "pytorch3d" where PyTorch3D is installed, which then finds the faces and their barycentrics.
     antialias: blend pixels across silhouettes, which gives moving silhouettes, such as the mouth's opening, a gradient;
     without it, as in the released renderer, coverage is hard and only shading has one.
     """
 
     def __init__(self, faces: Tensor, camera: Camera, lights: Lights = Lights(), albedo: float | Tensor = 180 / 255,
-                 supersampling: int = 1, antialias: bool = False):
+                 supersampling: int = 1, antialias: bool = False, backend: str = "avlib"):
         super().__init__()
+        if backend not in ("avlib", "pytorch3d"):
+            raise ValueError(f"Renderer: backend must be avlib or pytorch3d, got {backend!r}")
+        if backend == "pytorch3d" and importlib.util.find_spec("pytorch3d") is None:
+            raise ValueError("Renderer: backend pytorch3d: PyTorch3D is not installed (conda install -c conda-forge pytorch3d)")
+        self.backend = backend
         if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces) or faces.min() < 0:
             raise ValueError(f"Renderer: faces must be (F, 3) integers >= 0 with F >= 1, got {_told(faces)}")
         directions = torch.tensor(lights.directions, dtype=torch.float64)
@@ -198,18 +211,32 @@ class Renderer(nn.Module):
             # A vertex without a position takes its faces out of the picture, and neither gets nor passes a gradient.
             vertices = vertices.where(vertices.isfinite().all(0), torch.nan)
         column, row, distance = self.camera.to_pixels(vertices)
-        local = rasterise(column.detach(), row.detach(), distance.detach(), faces[:len(seen)], (height, width), epsilon)
+        if self.backend == "pytorch3d":
+            local, barycentrics = rasterise_pytorch3d(column, row, distance, faces[:len(seen)], (height, width),
+                                                      self.camera.perspective)
+        else:
+            # on screen it is the inverse of the distance that is linear over a face seen in perspective
+            depth = distance.detach()
+            if self.camera.perspective:
+                depth = 2 - depth.where(depth > 0, torch.inf).min() / depth
+            local = rasterise(column.detach(), row.detach(), depth, faces[:len(seen)], (height, width), epsilon)
         pixel = (local >= 0).flatten().nonzero().squeeze(1)
         frame = torch.arange(N, device=pixel.device).repeat_interleave(height * width).index_select(0, pixel)
         centre_x = torch.arange(width, device=pixel.device, dtype=column.dtype).repeat(N * height)
         centre_y = torch.arange(height, device=pixel.device, dtype=row.dtype).repeat_interleave(width).repeat(N)
         visible = local.flatten().index_select(0, pixel)
         corners = faces.T.contiguous().index_select(1, visible) * N + frame
-        ax, bx, cx = column.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_x.index_select(0, pixel)
-        ay, by, cy = row.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_y.index_select(0, pixel)
-        areas = torch.stack([by * cx - bx * cy, cy * ax - cx * ay, ay * bx - ax * by])
+        if self.backend == "avlib":
+            ax, bx, cx = column.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_x.index_select(0, pixel)
+            ay, by, cy = row.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_y.index_select(0, pixel)
+            areas = torch.stack([by * cx - bx * cy, cy * ax - cx * ay, ay * bx - ax * by])
+            if self.camera.perspective:
+                areas = areas / distance.flatten().index_select(0, corners.flatten()).view(3, -1)
+                barycentrics = areas / areas.sum(0)
+            else:
+                barycentrics = areas / (areas.sum(0) + epsilon)
         face = torch.cat([seen.new_full((1,), -1), seen]).index_select(0, (local + 1).flatten()).view(local.shape)
-        return Fragments(face, pixel, vertices, faces, corners, areas / (areas.sum(0) + epsilon), near)
+        return Fragments(face, pixel, vertices, faces, corners, barycentrics, near)
 
     def shade(self, fragments: Fragments, albedo: Tensor, directions: Tensor | None = None) -> Tensor:
         """Lambertian shading of the fragments under the lights, averaged over them; black elsewhere. (N, h, w)."""
@@ -244,8 +271,11 @@ class Renderer(nn.Module):
         and those faces as (F', 3) indices into these vertices, the S first."""
         (height, width), k = self.camera.size, self.camera.pixels_per_unit
         low, high = (edge.view(-1, 3) for edge in (meshes.flatten(1).amin(0), meshes.flatten(1).amax(0)))
-        column, row, _ = self.camera.to_pixels(torch.stack([low, high]).permute(2, 0, 1) * k)
-        beyond = [column[1] < 0, column[0] > width - 1, row[0] < 0, row[1] > height - 1]  # never so for a NaN
+        # each vertex stays in a box; on screen, the corners of its box are its extremes
+        box = torch.stack([torch.cat([torch.stack([low, high])[:, :, :2], z[None, :, 2:].expand(2, -1, -1)], 2)
+                           for z in ((low, high) if self.camera.perspective else (low,))])
+        column, row, _ = self.camera.to_pixels(box.flatten(0, 1).permute(2, 0, 1) * k)
+        beyond = [column.amax(0) < 0, column.amin(0) > width - 1, row.amax(0) < 0, row.amin(0) > height - 1]  # no NaN is
         beyond = sum(side.byte() << bit for bit, side in enumerate(beyond))
         away = torch.stack([beyond.index_select(0, corner) for corner in self.faces.T])
         away = away[0] & away[1] & away[2]  # all corners beyond the same side of the crop

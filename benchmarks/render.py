@@ -1,66 +1,156 @@
-"""Milliseconds a frame of the lip renderer, forward and backward, on meshes like the kit's and like FLAME's.
+"""How long the lip renderer takes and how much memory, beside PyTorch3D and the way the paper's code renders.
 
-    python benchmarks/render.py --threads 1 2 --device cpu
+    python benchmarks/render.py [--device cuda] [--threads 2]
+    python benchmarks/render.py --run demo      # the renderer's share of a joint training step of a finished run
+
+Milliseconds and megabytes a frame, forward and backward together; memory is what the process grows by at most. Every
+row is a process of its own. The released way renders the whole head at 224 x 224 and cuts out the crop.
 """
 import argparse
-import itertools
+import importlib.util
 import math
+import multiprocessing
+import statistics
 import time
 
 import torch
+from animate import nested
 
+from avlib import embedded, joint
+from avlib.config import Config
 from avlib.render import Camera, Renderer
+from avlib.run import RESULTS, Run, commit, read_json
 
-CASES = {  # name: (grid rows and columns of the mesh, image size, crop, frames)
-    "kit crop 48x48": (67, 112, (32, 80), 480),
-    "FLAME-sized crop 96x96": (71, 224, (64, 160), 48),
-    "whole face 224x224": (71, 224, (0, 224), 24),
-}
-
-
-def head(side: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A closed, bumpy, moving ellipsoid of side² vertices: (frames, V, 3) and its faces (F, 3)."""
-    down, around = torch.meshgrid(torch.linspace(0.02, math.pi - 0.02, side),
-                                  torch.arange(side) * (2 * math.pi / side), indexing="ij")
-    sphere = torch.stack([down.sin() * around.sin() * 0.75, down.cos(), down.sin() * around.cos()], -1).reshape(-1, 3)
-    time_ = torch.arange(frames)[:, None, None] * 0.3
-    vertices = 0.9 * sphere * (1 + 0.03 * (sphere[None] * 9 + time_).sin().prod(-1, keepdim=True))
-    i, j = torch.meshgrid(torch.arange(side - 1), torch.arange(side), indexing="ij")
-    a, b = (i * side + j).flatten(), (i * side + (j + 1) % side).flatten()
-    return vertices, torch.cat([torch.stack([a, a + side, b], 1), torch.stack([b, a + side, b + side], 1)])
+MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068)}       # vertices, faces
+WHOLE, CROP = 224, (64, 160)
+# name: backend, silhouettes blended, whole head first
+WAYS = {"kit, hard": ("avlib", False, False), "kit, blended silhouettes": ("avlib", True, False),
+        "PyTorch3D, culled, straight at the crop": ("pytorch3d", False, False),
+        "released way, by PyTorch3D": ("pytorch3d", False, True)}
 
 
-def measure(name: str, device: str, antialias: bool = False, repeats: int = 5) -> tuple[float, float]:
-    """Least forward and backward time of a frame, ms."""
-    side, image_size, crop, frames = CASES[name]
-    vertices, faces = head(side, frames)
-    renderer = Renderer(faces, Camera(1.0, image_size, crop, crop), antialias=antialias).to(device)
+def head(vertices: int, faces: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A bumpy, moving ellipsoid (frames, V, 3) with F faces, open at the neck; vertices beyond its own touch no face."""
+    around = round(math.sqrt(faces / 2 * 1.3))
+    down = -(-faces // (2 * around)) + 1
+    angle, turn = torch.meshgrid(torch.linspace(0.02, math.pi - 0.02, down), torch.arange(around) * (2 * math.pi / around),
+                                 indexing="ij")
+    sphere = torch.stack([angle.sin() * turn.sin() * 0.75, angle.cos(), angle.sin() * turn.cos()], -1).reshape(-1, 3)
+    sphere = torch.cat([sphere, sphere[-1:].expand(max(0, vertices - len(sphere)), -1)])
+    when = torch.arange(frames)[:, None, None] * 0.3
+    moved = 0.9 * sphere * (1 + 0.03 * (sphere[None] * 9 + when).sin().prod(-1, keepdim=True))
+    i, j = (x.flatten() for x in torch.meshgrid(torch.arange(down - 1), torch.arange(around), indexing="ij"))
+    a, b = i * around + j, i * around + (j + 1) % around
+    return moved, torch.stack([a, a + around, b, b, a + around, b + around], 1).view(-1, 3)[:faces]
+
+
+def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tuple[float, float, int]:
+    """ms a frame (median of rounds), MB a frame and how many faces were rasterised."""
+    torch.set_num_threads(threads)
+    backend, blended, whole = WAYS[way]
+    vertices, faces = head(*MESHES[mesh], frames)
+    window = (0, WHOLE) if whole else CROP
+    renderer = Renderer(faces, Camera(1.0, WHOLE, window, window), antialias=blended, backend=backend).to(device)
     vertices = vertices.to(device).requires_grad_()
-    weight = torch.randn(frames, *renderer.camera.size, device=device)
+    weight = torch.randn(frames, CROP[1] - CROP[0], CROP[1] - CROP[0], device=device)
+    cut = slice(*CROP) if whole else slice(None)
 
-    def clock() -> float:
+    def step(count: int):
+        vertices.grad = None
+        (renderer(vertices[:count])[:, cut, cut] * weight[:count]).sum().backward()
         if device != "cpu":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
+            torch.cuda.synchronize()
 
+    step(1)
+    before = memory_mb(device, reset=True)
+    step(frames)
+    grown = memory_mb(device) - before
     times = []
-    for _ in range(repeats):
-        start = clock()
-        loss = (renderer(vertices) * weight).sum()
-        middle = clock()
-        loss.backward()
-        times.append((middle - start, clock() - middle))
-    return tuple(min(t) * 1e3 / frames for t in zip(*times))
+    while len(times) < 7 and sum(times) < 20:
+        began = time.perf_counter()
+        step(frames)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e3 / frames, grown / frames, len(renderer._near(vertices.detach())[0])
+
+
+def memory_mb(device: str, reset: bool = False) -> float:
+    """Most memory held since the last reset."""
+    if device != "cpu":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2 ** 20
+    if reset:
+        with open("/proc/self/clear_refs", "w") as f:
+            f.write("5")
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) / 1024
+
+
+def apart(*arguments):
+    """`measure` in a process of its own, whose memory nobody else has used."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def table(device: str, threads: int):
+    installed = importlib.util.find_spec("pytorch3d") is not None
+    print("| mesh | way | frames | faces at the crop | ms a frame | MB a frame |\n|---|---|---|---|---|---|")
+    took = {}
+    for mesh in MESHES:
+        for way, (backend, _, whole) in WAYS.items():
+            if backend == "pytorch3d" and not installed:
+                print(f"| {mesh} | {way} | | | PyTorch3D is not installed | |")
+                continue
+            # PyTorch3D's time on a CPU is that of each frame: a few tell it
+            counts = (60,) if backend == "avlib" or device != "cpu" else (2,) if whole else (6,)
+            if way == "kit, hard" and mesh == "FLAME":
+                counts = (15, 60, 240)
+            for frames in counts:
+                ms, mb, seen = apart(mesh, way, frames, device, threads)
+                took[mesh, way] = ms if frames == counts[len(counts) // 2] else took.get((mesh, way), ms)
+                print(f"| {mesh} | {way} | {frames} | {seen} | {ms:.2f} | {mb:.2f} |", flush=True)
+    for mesh in MESHES if installed else ():
+        kit = took[mesh, "kit, hard"]
+        print(f"{mesh}: the kit takes 1/{took[mesh, 'released way, by PyTorch3D'] / kit:.0f} of the released way, "
+              f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D")
+
+
+def share(name: str, device: str, threads: int):
+    """Of a guided joint training step of the run's first animator: the whole step, and its lip renderer alone."""
+    torch.set_num_threads(threads)
+    run = Run(name, nested(Config, read_json(RESULTS / name / "config.json") | {"device": device}))
+    corpus, config = embedded.prepare(run), run.config
+    task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
+    batch = joint.collate(train[:config.joint.batch], corpus.subjects["train"])
+    task.train()
+
+    def step():
+        task.zero_grad()
+        task(batch, torch.Generator().manual_seed(0), 1.0)["loss"].backward()
+
+    def lips():
+        vertices = batch["motion"][:config.joint.read].clone().requires_grad_()
+        task.lips(vertices, batch["frames"][:config.joint.read])[0].square().sum().backward()
+
+    times = [[], []]
+    for turn in range(8):
+        for call, taken in zip((step, lips), times):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+    whole, rendering = (statistics.median(taken[1:]) for taken in times)
+    print(f"Run {name}, {config.animators[0]}: a guided step takes {whole:.2f} s, its lip renderer {rendering:.2f} s: "
+          f"{rendering / whole:.2f}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--run", help="the renderer's share of this run's joint training, and nothing else")
     args = parser.parse_args()
-    print("| case | silhouettes | threads | forward, ms a frame | backward |\n|---|---|---|---|---|")
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        for name, antialias in itertools.product(CASES, (False, True)):
-            forward, backward = measure(name, args.device, antialias)
-            print(f"| {name} | {'blended' if antialias else 'hard'} | {threads} | {forward:.2f} | {backward:.2f} |")
+    print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {args.device}\n")
+    if args.run:
+        share(args.run, args.device, args.threads)
+    else:
+        table(args.device, args.threads)

@@ -1,6 +1,7 @@
 """The kit computes what the published code computed: the records in tests/fixtures/parity, or in AVLIB_PARITY_DIR."""
 import json
 import re
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -121,15 +122,17 @@ def test_expert_matches_record(path):
     assert best.score == pytest.approx(beam["score"], rel=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["avlib", pytest.param("pytorch3d", marks=pytest.mark.skipif(
+    find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"))])
 @pytest.mark.parametrize("path", parity_records("renderer*.pt"), ids=lambda path: path.stem)
-def test_renderer_matches_released_code(path):
+def test_renderer_matches_released_code(path, backend):
     """Image within 1e-4 but for 0.5 % of the pixels, gradient within 1e-3, of the record's largest magnitudes."""
     record = load_record(path)
     config, inputs, outputs = record["config"], record["inputs"], record["outputs"]
     camera = Camera(config["camera_scale"], config["image_size"], config["crop_rows"], config["crop_columns"])
     lights = Lights(config["light_directions"], config["light_intensity"])
     vertices = inputs["vertices"].requires_grad_()
-    image = Renderer(inputs["faces"], camera, lights, config["albedo"])(vertices)
+    image = Renderer(inputs["faces"], camera, lights, config["albedo"], backend=backend)(vertices)
     deviates = (image.detach() - outputs["image"]).abs() > 1e-4 * outputs["image"].abs().max()
     assert deviates.float().mean() <= 0.005
     (image * inputs["weight"]).sum().backward()

@@ -1,5 +1,7 @@
 """Properties of the renderer: who is seen, what it looks like, and where the gradient goes."""
+import importlib.util
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +11,9 @@ from avlib.raster import face_neighbours
 from avlib.render import Camera, Lights, Renderer, camera_for, crop_camera
 
 CAMERA = Camera(scale=1.0, image_size=32)
+NEAR = replace(CAMERA, perspective=True, distance=2.5, centre=(0.1, -0.2))
+BACKENDS = ["avlib", pytest.param("pytorch3d", marks=pytest.mark.skipif(
+    importlib.util.find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"))]
 
 
 def dome(side: int = 9, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,30 +45,40 @@ def pixel_by_pixel(vertices, faces, camera, lights=Lights(), albedo=180 / 255):
         for j in range(camera.size[1]):
             x = ((j + camera.columns[0] + 0.5) * 2 / camera.image_size - 1) / camera.scale + camera.centre[0]
             y = (1 - (i + camera.rows[0] + 0.5) * 2 / camera.image_size) / camera.scale + camera.centre[1]
-            system = torch.cat([corners[..., :2].mT, torch.ones_like(corners[:, :1])], 1)  # [x; y; 1] w = point
-            weights = torch.linalg.solve(system, torch.tensor([x, y, 1], dtype=vertices.dtype))
+            # the face's point, corners · weights with weights that add up to one, lies on the pixel's ray: eye + t · way
+            eye = torch.tensor([*camera.centre, camera.distance / camera.scale], dtype=vertices.dtype)
+            way = torch.tensor([x, y, 0], dtype=vertices.dtype) - eye
+            if not camera.perspective:
+                eye[:2], way = torch.tensor([x, y]), torch.tensor([0, 0, -1.0], dtype=vertices.dtype)
+            system = torch.cat([corners.mT, -way.expand(len(faces), 3)[..., None]], 2)
+            system = torch.cat([system, torch.tensor([[[1, 1, 1, 0]]]).expand(len(faces), 1, 4)], 1)
+            *weights, far = torch.linalg.solve(system, torch.cat([eye, torch.ones(1)]).to(system)).unbind(1)
+            weights = torch.stack(weights, 1)
             inside = (weights >= 0).all(1)
             if inside.any():
-                face = torch.where(inside, (weights * corners[..., 2]).sum(1), -torch.inf).argmax()
+                face = torch.where(inside, far, torch.inf).argmin()
                 normal = weights[face] @ normals[faces[face]]
                 image[i, j] = albedo * lights.intensity * (directions @ normal).clamp_min(0).mean()
                 seen[i, j] = face
     return image.clamp(0, 1), seen
 
 
-def test_equals_reference_on_random_triangles(generator):
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("camera", [CAMERA, replace(CAMERA, centre=(0.2, 0.1), rows=(3, 30), columns=(-2, 20)), NEAR])
+def test_equals_reference_on_random_triangles(generator, camera, backend):
     vertices, faces = triangles(60, generator)
-    image, seen = pixel_by_pixel(vertices, faces, CAMERA)
-    renderer = Renderer(faces, CAMERA)
+    image, seen = pixel_by_pixel(vertices, faces, camera)
+    renderer = Renderer(faces, camera, backend=backend)
     assert (seen >= 0).float().mean() > 0.5 and (seen < 0).any()
     assert (renderer.rasterise(vertices[None]).face[0] == seen).float().mean() > 0.998
     assert ((renderer(vertices) - image).abs() < 1e-4).float().mean() > 0.998
 
 
-def test_gradient_matches_finite_differences(generator):
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+def test_gradient_matches_finite_differences(generator, camera):
     """At every pixel of a surface that fills the image, so that no silhouette moves; float64."""
     vertices, faces = dome()
-    renderer = Renderer(faces, CAMERA)
+    renderer = Renderer(faces, camera)
     weight = torch.randn(32, 32, generator=generator, dtype=torch.float64)
     vertices.requires_grad_()
     (gradient,) = torch.autograd.grad((renderer(vertices) * weight).sum(), vertices)
@@ -73,6 +88,49 @@ def test_gradient_matches_finite_differences(generator):
         with torch.no_grad():
             change = ((renderer(vertices + step) - renderer(vertices - step)) * weight).sum() / 2
         assert (gradient * step).sum() == pytest.approx(change.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_agree(generator, camera, antialias, backend):
+    """Pictures and gradients of a mesh that folds over itself, some of its vertices without a position."""
+    vertices, faces = dome(side=14)
+    vertices = vertices + 0.2 * torch.randn(3, *vertices.shape, generator=generator, dtype=torch.float64)
+    vertices[1, 20] = torch.nan
+    weight = torch.randn(3, 32, 32, generator=generator, dtype=torch.float64)
+    images, gradients = [], []
+    for name in ("avlib", backend):
+        moving = vertices.clone().requires_grad_()
+        image = Renderer(faces, camera, antialias=antialias, backend=name)(moving)
+        (image * weight).sum().backward()
+        images.append(image.detach())
+        gradients.append(moving.grad)
+    assert (images[0] > 0).float().mean() > 0.3
+    assert ((images[0] - images[1]).abs() < 1e-4).float().mean() > 0.995
+    assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
+
+
+def test_perspective_shows_what_is_nearer_larger_and_leaves_its_plane_as_it_is():
+    flat, faces = dome()
+    flat[:, 2] = 0
+    near = replace(CAMERA, perspective=True, distance=3.0)
+    torch.testing.assert_close(Renderer(faces, near)(0.7 * flat), Renderer(faces, CAMERA)(0.7 * flat), atol=1e-6, rtol=0)
+    k = near.pixels_per_unit
+    points = torch.tensor([[0.2, 0.1, 0.0], [0.2, 0.1, 1.5], [0.2, 0.1, 3.5]], dtype=torch.float64)
+    column, row, distance = near.to_pixels(k * points.T)
+    assert (column[:2] - 15.5).tolist() == pytest.approx([3.2, 6.4]) and (15.5 - row[:2]).tolist() == pytest.approx([1.6, 3.2])
+    assert column[2].isnan() and (distance / k).tolist() == pytest.approx([3.0, 1.5, -0.5])
+
+
+def test_nothing_behind_the_camera_is_seen():
+    vertices, faces = dome()
+    behind = vertices + torch.tensor([0.0, 0, 5])
+    both = torch.cat([vertices, behind]).requires_grad_()
+    renderer = Renderer(torch.cat([faces, faces + len(vertices)]), NEAR)
+    torch.testing.assert_close(renderer(both).detach(), Renderer(faces, NEAR)(vertices))
+    renderer(both).sum().backward()
+    assert both.grad.isfinite().all() and (both.grad[len(vertices):] == 0).all()
 
 
 def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
@@ -107,10 +165,12 @@ def test_chunks_do_not_show(generator, monkeypatch):
     torch.testing.assert_close(Renderer(faces, CAMERA)(moved), whole)
 
 
-def test_crop_is_the_crop_of_the_whole(generator):
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+def test_crop_is_the_crop_of_the_whole(generator, camera, backend):
     vertices, faces = triangles(200, generator)
-    whole = Renderer(faces, CAMERA)(vertices)
-    crop = Renderer(faces, Camera(1.0, 32, rows=(5, 19), columns=(11, 30)))(vertices)
+    whole = Renderer(faces, camera, backend=backend)(vertices)
+    crop = Renderer(faces, replace(camera, rows=(5, 19), columns=(11, 30)), backend=backend)(vertices)
     torch.testing.assert_close(crop, whole[5:19, 11:30])
 
 
@@ -162,8 +222,9 @@ def test_hidden_vertices_get_gradient_through_normals_alone():
     assert torch.equal((both.grad != 0).any(1).nonzero().squeeze(1), touching)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("antialias", [False, True])
-def test_bad_faces_neither_crash_nor_spread(antialias):
+def test_bad_faces_neither_crash_nor_spread(antialias, backend):
     vertices, faces = dome()
     V = len(vertices)
     bad = torch.tensor([[math.nan, 0, 0.5], [0.1, math.inf, 0.5], [0.2, 0.3, math.nan], [0, 0, 0.9], [0.5, 0.5, 0.9],
@@ -173,8 +234,8 @@ def test_bad_faces_neither_crash_nor_spread(antialias):
     spoiled = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
     worse_faces = torch.cat([faces, torch.tensor([line, point, off_screen, *spoiled])])
     clean = vertices.clone().requires_grad_()
-    expected = Renderer(faces, CAMERA, antialias=antialias)(clean)
-    image = Renderer(worse_faces, CAMERA, antialias=antialias)(torch.stack([worse, worse]))
+    expected = Renderer(faces, CAMERA, antialias=antialias, backend=backend)(clean)
+    image = Renderer(worse_faces, CAMERA, antialias=antialias, backend=backend)(torch.stack([worse, worse]))
     torch.testing.assert_close(image, expected.expand(2, -1, -1))
     expected.square().sum().backward()
     image[0].square().sum().backward()
@@ -282,3 +343,13 @@ def test_bad_input_raises_one_clear_error():
         renderer(vertices.to("meta"))
     with pytest.raises(ValueError, match="first < last"):
         Camera(1.0, rows=(9, 9))
+    with pytest.raises(ValueError, match="distance must be positive, got 1.0, 224, 0"):
+        Camera(1.0, distance=0)
+    with pytest.raises(ValueError, match="avlib or pytorch3d, got 'opengl'"):
+        Renderer(faces, CAMERA, backend="opengl")
+
+
+def test_a_backend_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="PyTorch3D is not installed"):
+        Renderer(dome()[1], CAMERA, backend="pytorch3d")
