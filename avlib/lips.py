@@ -62,7 +62,9 @@ class LipVideo(nn.Module):
 
 
 def lip_video(corpus: Corpus) -> LipVideo:
-    """The renderer of a corpus's own mesh, camera and rate."""
+    """The renderer of a corpus's own mesh, camera and rate. ValueError where its crop cuts lips at rest."""
+    for subject, template in corpus.templates.items():
+        corpus.camera.check_holds(template[corpus.regions["lip"]], f"lips of {subject}")
     return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps, corpus.antialias)
 
 

@@ -80,6 +80,17 @@ class Camera:
         return column, row, self.distance * self.image_size / 2 - z
 
 
+    def check_holds(self, vertices: Tensor, name: str):
+        """ValueError where a vertex of (..., V, 3), mesh unit, lies outside the crop."""
+        column, row, _ = self.to_pixels(vertices.reshape(-1, 3).T * self.pixels_per_unit)
+        for axis, places, edge in (("rows", row, self.size[0]), ("columns", column, self.size[1])):
+            low, high = float(places.min()), float(places.max())
+            if not (low >= 0 and high <= edge - 1):
+                first = getattr(self, axis)[0]
+                raise ValueError(f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the crop, "
+                                 f"whose {axis} are {first} to {first + edge - 1}")
+
+
 def camera_for(vertices: Tensor, size: int = 512, margin: float = 0.1) -> Camera:
     """A front view that holds every one of the vertices (..., V, 3) in size x size pixels, with `margin` of their
     larger extent left free on each side: a face, or the lips alone (`crop_camera`)."""

@@ -5,7 +5,7 @@ import torch
 
 from avlib.config import CorpusConfig
 from avlib.corpus import SAMPLES_PER_FRAME, SPEECH_HZ, Corpus
-from avlib.embedded import SUBJECTS, Maker
+from avlib.embedded import SUBJECTS, Maker, posed
 from avlib.metrics import lip_aperture
 from avlib.run import side_by_side
 from avlib.sentences import NOUNS, plural, sentences
@@ -20,6 +20,21 @@ def corpus(tmp_path_factory) -> Corpus:
     folder = tmp_path_factory.mktemp("corpus")
     Maker(TINY, folder).make()
     return Corpus(folder)
+
+
+def test_the_crop_holds_the_lips_of_everyone_in_every_pose(tmp_path, generator):
+    """Of all that the rig can do at once, shape by shape as far out as it goes; and of heads turned at random."""
+    maker = Maker(TINY, tmp_path)
+    lip = maker.rig.regions["lip"]
+    for person in maker.people:
+        rest, shapes = person.template[lip], person.shapes[:, lip]
+        for way in (1, -1):                 # motion is linear in the shapes' weights, from 0 to 1
+            maker.camera.check_holds(rest + way * (way * shapes).clamp_min(0).sum(0), "lips")
+        weights = torch.cat([torch.eye(len(shapes)), torch.rand(50, len(shapes), generator=generator)])
+        moved = rest + (weights @ shapes.flatten(1)).unflatten(1, (-1, 3))
+        about = torch.tensor([*maker.camera.centre, float(person.template[:, 2].median())])
+        for _ in range(5):
+            maker.camera.check_holds(posed(moved, about, generator), "lips")
 
 
 def test_speech_video_and_motion_last_equally_long(corpus):
