@@ -87,8 +87,8 @@ class Camera:
             low, high = float(places.min()), float(places.max())
             if not (low >= 0 and high <= edge - 1):
                 first = getattr(self, axis)[0]
-                raise ValueError(f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the crop, "
-                                 f"whose {axis} are {first} to {first + edge - 1}")
+                raise ValueError(f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the "
+                                 f"crop, whose {axis} are {first} to {first + edge - 1}")
 
 
 def camera_for(vertices: Tensor, size: int = 512, margin: float = 0.1) -> Camera:
@@ -172,7 +172,8 @@ class Renderer(nn.Module):
         if backend not in ("avlib", "pytorch3d"):
             raise ValueError(f"Renderer: backend must be avlib or pytorch3d, got {backend!r}")
         if backend == "pytorch3d" and importlib.util.find_spec("pytorch3d") is None:
-            raise ValueError("Renderer: backend pytorch3d: PyTorch3D is not installed (conda install -c conda-forge pytorch3d)")
+            raise ValueError("Renderer: backend pytorch3d: PyTorch3D is not installed "
+                             "(conda install -c conda-forge pytorch3d)")
         self.backend = backend
         if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces) or faces.min() < 0:
             raise ValueError(f"Renderer: faces must be (F, 3) integers >= 0 with F >= 1, got {_told(faces)}")

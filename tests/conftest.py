@@ -2,13 +2,25 @@
 import importlib.util
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+# sizes of animators and of their speech encoder in tests
+V, STYLES, WIDTH = 7, 3, 16
+TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
 OWN_RECORDS = Path(__file__).parent / "fixtures" / "parity"
 PARITY_DIR = Path(os.environ.get("AVLIB_PARITY_DIR", OWN_RECORDS))
 _FILL = OWN_RECORDS / "fill.py"
+
+
+def inputs(generator, *lengths: int) -> SimpleNamespace:
+    batch = len(lengths)
+    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
+                           template=torch.randn(batch, V, 3, generator=generator),
+                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
 
 
 def parity_records(pattern: str) -> list[Path]:

@@ -6,18 +6,16 @@ import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from conftest import TINY
 
 from avlib import audio
 from avlib.audio import (SpeechEncoder, SpeechFile, between, even_positions, features_per_frame, normalise, read_speech,
                          write_speech)
 
-TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
-
 
 def tiny(**fields) -> SpeechEncoder:
     torch.manual_seed(0)
-    return SpeechEncoder(TINY | fields).eval()
+    return SpeechEncoder(TINY | {"num_hidden_layers": 2} | fields).eval()
 
 
 def speech(generator, *lengths: int) -> tuple[torch.Tensor, torch.Tensor]:

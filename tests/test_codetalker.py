@@ -1,11 +1,10 @@
 """CodeTalker against its published loop written plainly, and what a batch, a window and the codes must not change."""
 import math
 import pickle
-from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import load_record, parity_records
+from conftest import STYLES, TINY, V, WIDTH, inputs, load_record, parity_records
 from torch import nn
 
 from avlib import audio, published
@@ -13,10 +12,6 @@ from avlib.audio import SpeechEncoder
 from avlib.codec import Growing, MotionCodec, Quantiser, Windows
 from avlib.codetalker import CodeTalker
 from avlib.faceformer import FaceFormer
-
-V, STYLES, WIDTH = 7, 3, 16
-TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
 
 
 def animator(fps=30, layers=2, projected=False) -> CodeTalker:
@@ -26,13 +21,6 @@ def animator(fps=30, layers=2, projected=False) -> CodeTalker:
     model = CodeTalker(V, STYLES, codec, WIDTH, 4, layers, period=5, fps=fps, encoder=SpeechEncoder(TINY), scale=0.5).eval()
     nn.init.normal_(model.code_map.weight, std=0.5)
     return model
-
-
-def inputs(generator, *lengths: int) -> SimpleNamespace:
-    batch = len(lengths)
-    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
-                           template=torch.randn(batch, V, 3, generator=generator),
-                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
 
 
 def plain_rollout(model: CodeTalker, speech, lengths, template, style) -> torch.Tensor:

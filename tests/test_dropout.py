@@ -1,14 +1,12 @@
 """Dropout: its share, its mean, its gradient; and that the speech encoder uses it wherever it drops anything."""
 import pytest
 import torch
+from conftest import TINY
 from torch import nn
 from transformers.models.wav2vec2.modeling_wav2vec2 import eager_attention_forward
 
 from avlib import dropout
 from avlib.audio import SpeechEncoder, attend
-
-TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
@@ -40,7 +38,7 @@ def test_module_drops_in_training_alone_and_hands_the_gradient_to_what_it_kept()
 
 
 def test_speech_encoder_draws_no_other_masks(monkeypatch):
-    encoder = SpeechEncoder(TINY | {"layerdrop": 0.0}).train()
+    encoder = SpeechEncoder(TINY | {"num_hidden_layers": 2, "layerdrop": 0.0}).train()
     assert not [m for m in encoder.modules() if type(m) is nn.Dropout]
 
     def forbidden(*args, **kwargs):

@@ -1,9 +1,9 @@
 """FaceFormer's rollout against the plain published loop, and the properties every animator has."""
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import STYLES, TINY, V, WIDTH, inputs
 from torch import nn
 
 from avlib import animator as animators
@@ -15,10 +15,6 @@ from avlib.audio import SpeechEncoder
 from avlib.config import load
 from avlib.faceformer import FaceFormer
 
-V, STYLES, WIDTH = 7, 3, 16
-TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
-
 
 def animator(fps=30, layers=1, heads=4, trained=True, **encoder) -> FaceFormer:
     torch.manual_seed(0)
@@ -27,13 +23,6 @@ def animator(fps=30, layers=1, heads=4, trained=True, **encoder) -> FaceFormer:
         for p in (*model.decoder.parameters(), *model.vertex_map.parameters()):
             nn.init.normal_(p, mean=float(p.dim() == 1) * 0.1, std=0.3)
     return model
-
-
-def inputs(generator, *lengths: int) -> SimpleNamespace:
-    batch = len(lengths)
-    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
-                           template=torch.randn(batch, V, 3, generator=generator),
-                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
 
 
 def official_weights(model: FaceFormer) -> dict:

@@ -350,11 +350,12 @@ def test_bad_input_raises_one_clear_error():
         Renderer(faces, CAMERA, backend="opengl")
 
 
-@pytest.mark.parametrize("camera", [replace(CAMERA, rows=(4, 20), columns=(10, 22)), replace(NEAR, rows=(4, 20), columns=(8, 22))])
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
 def test_a_crop_off_the_mesh_is_an_error(camera):
+    camera = replace(camera, rows=(4, 20), columns=(8, 22))
     inside = torch.tensor([[0.0, 0.3, 0.0], [0.1, 0.2, 0.1]])
     camera.check_holds(inside, "lips")
-    with pytest.raises(ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image, outside the crop, whose rows are 4 to 19$"):
+    with pytest.raises(ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image.* crop, whose rows are 4 to 19$"):
         camera.check_holds(inside - torch.tensor([0, 1.0, 0]), "lips of Ann")
     with pytest.raises(ValueError, match="columns are"):
         camera.check_holds(inside + torch.tensor([0.8, 0, 0]), "lips")
