@@ -34,6 +34,7 @@ class CodeTalker(AlignedAnimator):
     """
 
     window = 0          # frames; 0: exact
+    STREAMED = 15       # frames of the windows of a stream, where `window` names none
     rounds = 2
     HORIZON_S = 10.0    # how far back a window looks in the codec
 
@@ -76,9 +77,9 @@ class CodeTalker(AlignedAnimator):
         return self._vertices(self._rollout(style, self.window)(heard), frames, template)
 
     def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
-        """See `AlignedAnimator.unroll`. In windows, of eight frames unless `window` says otherwise, and decoded in pieces
+        """See `AlignedAnimator.unroll`. In windows, of `STREAMED` frames unless `window` says otherwise, decoded in pieces
         with two seconds on either side: the exact roll-out would keep everything."""
-        rollout = self._rollout(style, self.window or 8)
+        rollout = self._rollout(style, self.window or self.STREAMED)
         context, before, waiting = round(2 * self.fps), 0, None
         for piece, more in _until_last(heard):
             codes = rollout(piece)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from avlib.raster import antialias, face_neighbours, rasterise, rasterise_pytorch3d
 
@@ -156,6 +157,29 @@ def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tens
     return normals * normals.square().sum(0).clamp_min(floor ** 2).rsqrt()
 
 
+class _Interpolate(torch.autograd.Function):
+    """Values at the corners (C, M), the corners of each pixel (3, P) and their weights (3, P) -> (C, P). What it gathers
+    it gathers again in backward: kept, it would take most of the renderer's memory."""
+
+    @staticmethod
+    def forward(ctx, values, corners, weights):
+        ctx.save_for_backward(values, corners, weights)
+        met = values.index_select(1, corners[0]) * weights[0]
+        for corner, weight in zip(corners[1:], weights[1:]):
+            met.addcmul_(values.index_select(1, corner), weight)
+        return met
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, push):
+        values, corners, weights = ctx.saved_tensors
+        to_values = torch.zeros_like(values)
+        for corner, weight in zip(corners, weights):
+            to_values.index_add_(1, corner, push * weight)
+        to_weights = [(push * values.index_select(1, corner)).sum(0) for corner in corners]
+        return to_values, None, torch.stack(to_weights)
+
+
 class Renderer(nn.Module):
     """Vertices to grey images of the camera's crop, differentiable in vertices and albedo. On any device.
 
@@ -237,7 +261,7 @@ class Renderer(nn.Module):
         centre_x = torch.arange(width, device=pixel.device, dtype=column.dtype).repeat(N * height)
         centre_y = torch.arange(height, device=pixel.device, dtype=row.dtype).repeat_interleave(width).repeat(N)
         visible = local.flatten().index_select(0, pixel)
-        corners = faces.T.contiguous().index_select(1, visible) * N + frame
+        corners = (faces.T.contiguous().index_select(1, visible) * N + frame).int()
         if self.backend == "avlib":
             ax, bx, cx = column.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_x.index_select(0, pixel)
             ay, by, cy = row.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_y.index_select(0, pixel)
@@ -254,8 +278,8 @@ class Renderer(nn.Module):
         """Lambertian shading of the fragments under the lights, averaged over them; black elsewhere. (N, h, w)."""
         f = fragments
         floor = NORMAL_FLOOR * self.camera.pixels_per_unit ** 2
-        normals = vertex_normals(f.vertices, f.faces, floor).flatten(1).index_select(1, f.corners.flatten())
-        normal = sum(n * w for n, w in zip(normals.view(3, 3, -1).unbind(1), f.barycentrics))  # (3, P), as it comes
+        normals = vertex_normals(f.vertices, f.faces, floor).flatten(1)
+        normal = _Interpolate.apply(normals, f.corners, f.barycentrics)  # (3, P), as it comes
         lights = self.directions if directions is None else directions  # (L, 3) or (N, L, 3)
         lights = nn.functional.normalize(lights.to(normal.dtype), dim=-1).movedim(-1, 0)[..., None]
         if lights.ndim == 4:
@@ -264,8 +288,10 @@ class Renderer(nn.Module):
         shade = cosines.relu().mean(0) * self.lights.intensity
         albedo = albedo.to(shade.dtype)
         if albedo.ndim:
-            albedo = albedo.index_select(1, f.near).T.flatten().index_select(0, f.corners.flatten()).view(3, -1)
-        colour = ((albedo * f.barycentrics).sum(0) * shade).clamp(0, 1)
+            (albedo,) = _Interpolate.apply(albedo.index_select(1, f.near).T.reshape(1, -1), f.corners, f.barycentrics)
+        else:
+            albedo = albedo * f.barycentrics.sum(0)
+        colour = (albedo * shade).clamp(0, 1)
         image = colour.new_zeros(f.face.numel()).index_copy(0, f.pixel, colour).view(f.face.shape)
         if self.neighbours is None:
             return image

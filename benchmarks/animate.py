@@ -300,7 +300,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--run", help="deviations of this run's trained animators, and nothing else")
-    parser.add_argument("--windows", default="8", help="frames, as 4,8,16")
+    parser.add_argument("--windows", default="8,15", help="frames, as 4,8,16")
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
