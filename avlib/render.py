@@ -261,7 +261,7 @@ class Renderer(nn.Module):
         centre_x = torch.arange(width, device=pixel.device, dtype=column.dtype).repeat(N * height)
         centre_y = torch.arange(height, device=pixel.device, dtype=row.dtype).repeat_interleave(width).repeat(N)
         visible = local.flatten().index_select(0, pixel)
-        corners = (faces.T.contiguous().index_select(1, visible) * N + frame).int()
+        corners = faces.T.contiguous().index_select(1, visible) * N + frame
         if self.backend == "avlib":
             ax, bx, cx = column.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_x.index_select(0, pixel)
             ay, by, cy = row.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_y.index_select(0, pixel)
