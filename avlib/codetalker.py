@@ -154,7 +154,7 @@ class CodeTalker(AlignedAnimator):
 
 
 class WindowedRollout:
-    """`CodeTalker` fed back a window at a time; without gradient."""
+    """`CodeTalker` fed back a window at a time; without gradient, and without dropout in training too."""
 
     def __init__(self, model: CodeTalker, style: Tensor, back: Callable[[Tensor], Tensor], window: int):
         """style (B, styles); back: the codec's states (B, T, E) to the decoder's inputs (B, T, D)."""

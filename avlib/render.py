@@ -80,7 +80,6 @@ class Camera:
         row = (middle - self.rows[0] + k * self.centre[1]) - y
         return column, row, self.distance * self.image_size / 2 - z
 
-
     def check_holds(self, vertices: Tensor, name: str):
         """ValueError where a vertex of (..., V, 3), mesh unit, lies outside the crop."""
         column, row, _ = self.to_pixels(vertices.reshape(-1, 3).T * self.pixels_per_unit)
@@ -173,11 +172,14 @@ class _Interpolate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, push):
         values, corners, weights = ctx.saved_tensors
-        to_values = torch.zeros_like(values)
-        for corner, weight in zip(corners, weights):
-            to_values.index_add_(1, corner, push * weight)
-        to_weights = [(push * values.index_select(1, corner)).sum(0) for corner in corners]
-        return to_values, None, torch.stack(to_weights)
+        to_values = to_weights = None
+        if ctx.needs_input_grad[0]:             # not of an albedo that is given
+            to_values = torch.zeros_like(values)
+            for corner, weight in zip(corners, weights):
+                to_values.index_add_(1, corner, push * weight)
+        if ctx.needs_input_grad[2]:
+            to_weights = torch.stack([(push * values.index_select(1, corner)).sum(0) for corner in corners])
+        return to_values, None, to_weights
 
 
 class Renderer(nn.Module):
