@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .aligned import AlignedAnimator, Past, Rollout, distance_bias, sizes_of
+from .aligned import AlignedAnimator, sizes_of
 from .animator import frame_mask, register
 from .audio import SpeechEncoder
 from .codec import Growing, MotionCodec, Windows
+from .decoder import Rollout, distance_bias
 
 
 def _until_last(things: Iterable) -> Iterator[tuple]:
@@ -165,7 +166,7 @@ class WindowedRollout:
         self.context = round(60 * Rollout.MINUTES * decoder.period)
         bias = distance_bias(decoder.heads, decoder.period, self.context).to(self.next)
         self.bias = bias.repeat(len(style), 1)                              # (B * heads, frames back)
-        self.pasts = [Past(self.context) for _ in decoder.layers]
+        self.pasts = [layer.past(self.context) for layer in decoder.layers]
         self.codec = Windows(model.codec.decoder, round(model.HORIZON_S * model.fps))
 
     @torch.no_grad()

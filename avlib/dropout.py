@@ -14,8 +14,8 @@ def mask(share: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape).bernoulli_(1 - share).div_(1 - share)
     count, dropped = math.prod(shape), round(share * 2 ** 16)
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-2 ** 63, None)
-    kept = bits.view(torch.int16)[:count].view(shape) >= dropped - 2 ** 15
-    return torch.where(kept, 1 / (1 - dropped / 2 ** 16), 0.0).to(like.dtype)
+    kept = like.new_empty(shape)        # compared right into floats: torch.where takes seven times as long
+    return torch.ge(bits.view(torch.int16)[:count].view(shape), dropped - 2 ** 15, out=kept).div_(1 - dropped / 2 ** 16)
 
 
 class Dropout(nn.Dropout):

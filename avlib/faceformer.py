@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .aligned import AlignedAnimator, Rollout, sizes_of
+from .aligned import AlignedAnimator, sizes_of
 from .animator import register
 from .audio import SpeechEncoder
+from .decoder import Rollout
 
 
 @register("faceformer")

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
 from avlib import embedded, joint
-from avlib.aligned import AlignedAnimator, causal_bias
+from avlib.aligned import AlignedAnimator
 from avlib.animator import frame_mask
 from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
 from avlib.codec import MotionCodec
 from avlib.codetalker import CodeTalker
 from avlib.config import Config
+from avlib.decoder import causal_bias
 from avlib.faceformer import FaceFormer
 from avlib.run import RESULTS, Run, commit, read_json
 from avlib.train import to

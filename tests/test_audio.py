@@ -7,6 +7,7 @@ import soundfile
 import torch
 import torch.nn.functional as F
 from conftest import TINY
+from transformers import Wav2Vec2Model
 
 from avlib import audio
 from avlib.audio import (SpeechEncoder, SpeechFile, between, even_positions, features_per_frame, normalise, read_speech,
@@ -208,3 +209,15 @@ def test_speech_in_pieces_is_speech_in_one(monkeypatch, generator, fps, norm):
         pieces = list(encoder.stream(samples[0], int(frames), fps))
         assert len(pieces) == (1 if piece > 10 else -(-int(frames) // round(piece * fps)))
         torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_positional_convolution_is_transformers_own(generator):
+    encoder = SpeechEncoder(TINY | {"num_hidden_layers": 1})
+    convolution = encoder.model.encoder.pos_conv_embed.conv
+    own = Wav2Vec2Model(encoder.model.config).encoder.pos_conv_embed.conv
+    own.load_state_dict(convolution.state_dict())
+    x, results = torch.randn(2, encoder.width, 9, generator=generator).requires_grad_(), []
+    for module in (convolution, own):
+        y = module(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

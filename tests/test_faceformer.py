@@ -1,5 +1,6 @@
 """FaceFormer's rollout against the plain published loop, and the properties every animator has."""
 import math
+import weakref
 
 import pytest
 import torch
@@ -8,11 +9,11 @@ from torch import nn
 
 from avlib import animator as animators
 from avlib import audio
-from avlib.aligned import (OFFICIAL_NAMES, AlignedDecoder, Past, Rollout, causal_bias, distance_bias, head_slopes,
-                           periodic_positions)
+from avlib.aligned import OFFICIAL_NAMES
 from avlib.animator import ANIMATORS, frame_mask, register
 from avlib.audio import SpeechEncoder
 from avlib.config import load
+from avlib.decoder import AlignedDecoder, Rollout, causal_bias, distance_bias, head_slopes, periodic_positions
 from avlib.faceformer import FaceFormer
 
 
@@ -186,9 +187,9 @@ def test_what_a_roll_out_keeps_is_bounded(generator):
         light = Rollout(decoder, first, lambda state: state @ back)
         got = torch.cat([light(heard[:, :250]), light(heard[:, 250:])], 1)
     full = Rollout(decoder, first, lambda state: state @ back)
-    assert light.pasts[0].context == full.pasts[0].context == 300
+    assert light.pasts[0].known.context == full.pasts[0].known.context == 300
     torch.testing.assert_close(got, full(heard), rtol=1e-5, atol=1e-5)
-    assert light.pasts[0].rows.shape[2] <= 600
+    assert light.pasts[0].known.rows.shape[2] <= 600
 
 
 def frames_fed_back(generator, dropout: float) -> tuple[AlignedDecoder, torch.Tensor, torch.Tensor]:
@@ -239,14 +240,29 @@ def test_dropout_is_the_same_rolled_out_and_at_once(generator):
     torch.testing.assert_close(rolled.std(0), spread, rtol=0.1, atol=0)
 
 
-def test_past_without_gradient_holds_no_more_than_twice_its_context(generator):
-    past, rows = Past(3), torch.randn(3, 2, 50, 4, generator=generator)
-    with torch.no_grad():
-        got = torch.cat([past.attend(rows[:, :, t:t + 1], torch.zeros(2, 1, min(t + 1, 3))) for t in range(50)], 1)
-    assert past.rows.shape[2] <= 6
-    for t in range(50):
-        q, k, v = rows[0, :, t:t + 1], rows[1, :, max(0, t - 2):t + 1], rows[2, :, max(0, t - 2):t + 1]
-        torch.testing.assert_close(got[:, t:t + 1], (q @ k.transpose(1, 2) / 2).softmax(-1) @ v)
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_frame_attends_to_its_context_alone(generator, grad):
+    layer, frames, context = animator().decoder.layers[0], 50, 3
+    rows, memory = torch.randn(frames, WIDTH, generator=generator), (torch.randn(frames, WIDTH, generator=generator),)
+    back = torch.arange(frames)[:, None] - torch.arange(frames)
+    bias = torch.zeros(4, frames, frames).masked_fill((back < 0) | (back >= context), -math.inf)
+    want = layer(rows, frames, bias, memory, layer.past(frames))
+    past = layer.past(context)
+    with torch.set_grad_enabled(grad):
+        got = torch.cat([layer(rows[t:t + 1], 1, torch.zeros(4, 1, min(t + 1, context)), (memory[0][t:t + 1],), past)
+                         for t in range(frames)])
+    torch.testing.assert_close(got, want)
+    assert grad or past.known.rows.shape[2] <= 2 * context
+
+
+def test_a_roll_out_is_let_go_with_its_graph(generator):
+    decoder, first, speech = frames_fed_back(generator, 0.3)
+    rollout = Rollout(decoder, first, torch.sin)
+    states = rollout(speech)
+    known = weakref.ref(rollout.pasts[0].known)
+    states.sum().backward()
+    del rollout, states
+    assert known() is None
 
 
 def test_biases_and_positions():
