@@ -56,7 +56,12 @@ setup() {
   if [ -f "$home/.ready" ] && [ "$(cat "$home/.ready")" = "$state" ]; then return; fi
   echo "environment: makes $home (about 5 GB)"
   if [ -n "$conda" ]; then
-    "$conda" env create --yes --quiet --prefix "$home" --file environment.yml
+    local file=environment.yml
+    if [ "$(uname -m)" != x86_64 ]; then    # conda-forge has PyTorch3D for nothing else, and nothing here depends on it
+      file=.environment.yml
+      grep -v pytorch3d environment.yml >"$file"
+    fi
+    "$conda" env create --yes --quiet --prefix "$home" --file "$file"
     "$python" -m pip install --quiet --no-deps --editable .
   else
     local base

@@ -109,6 +109,7 @@ class JointConfig:
     read: int = 4                   # utterances of each batch that the expert reads
     guide_from: float = 0.5         # share of the training after which the expert guides, and learns
     modes: int = 30                 # principal motions of the scans along which guidance may push; 0: any way
+    blended: bool = True            # silhouettes of the lips it reads, where the corpus's are; False: no gradient of their opening
     expert_learns_from: str = "truth"   # truth | prediction | frozen
     expert_lr: float = 1e-4
     babble_db: tuple = (-10.0, 0.0) # the speech that the guiding expert hears

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from .audio import SPEECH_HZ, read_speech
+from .camera import Camera
 from .espeak import Segment
-from .render import Camera
 from .run import read_json
 
 VIDEO_FPS = 25                                  # of everything that a reader sees

@@ -10,17 +10,18 @@ from safetensors.torch import save_file
 from torchaudio.functional import resample
 
 from .articulation import articulate, random_style, subject_style
+from .camera import crop_camera
 from .config import CorpusConfig, digest
 from .corpus import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS, Corpus, Utterance
 from .espeak import Segment, speak
 from .lips import submesh
-from .render import Lights, Renderer, crop_camera
+from .render import Lights, Renderer
 from .rig import Rig
 from .run import DATA, Run, side_by_side, write_atomic, write_json
 from .sentences import sentences
 from .train import bar, say, seeded
 
-MODULES = "embedded articulation espeak rig face render raster sentences lips"
+MODULES = "embedded articulation espeak rig face camera render raster sentences lips"
 SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_A_SHARD = 60

@@ -11,7 +11,8 @@ from .run import Run, side_by_side
 from .text import visemes
 from .train import bar, say, to
 
-MODULES = "evaluate metrics lips render raster expert frontend beam text animator aligned faceformer codetalker codec audio"
+MODULES = ("evaluate metrics lips camera render raster expert frontend beam text animator decoder aligned faceformer "
+           "codetalker codec audio")
 TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
 
 

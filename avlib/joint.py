@@ -18,8 +18,8 @@ from .prior import load_prior, prior_stages
 from .run import Run, load_weights
 from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = ("joint prior train losses lips animator aligned faceformer codetalker codec expert frontend beam audio dropout "
-           "render raster")
+MODULES = ("joint prior train losses lips animator decoder aligned faceformer codetalker codec expert frontend beam audio dropout "
+           "camera render raster")
 GUIDANCE = ("baseline", "guided")
 
 
@@ -207,7 +207,7 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
     expert = load_reader(run, "expert") if guided else None
     train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
     motions = principal_motions(train, config.modes) if guided and config.modes else None
-    task = JointTask(model, expert, lip_video(corpus), corpus.regions["lip"], corpus.motion_scale, config,
+    task = JointTask(model, expert, lip_video(corpus, config.blended), corpus.regions["lip"], corpus.motion_scale, config,
                      run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)
     return task.to(run.device), train, held_out
 

@@ -4,8 +4,9 @@ from torch import nn
 
 from .animator import frame_mask
 from .audio import normalise
+from .camera import Camera
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
-from .render import Camera, Renderer
+from .render import Renderer
 
 MEAN, STD = 0.421, 0.165        # of grey mouth crops in [0, 1], as Auto-AVSR normalises them
 SEEN = 88 / 96                  # side of what a reader sees over side of the stored crop
@@ -61,11 +62,13 @@ class LipVideo(nn.Module):
         return video, lengths
 
 
-def lip_video(corpus: Corpus) -> LipVideo:
-    """The renderer of a corpus's own mesh, camera and rate. ValueError where its crop cuts lips at rest."""
+def lip_video(corpus: Corpus, blended: bool = True) -> LipVideo:
+    """The renderer of a corpus's own mesh, camera and rate; blended: silhouettes, where the corpus's are. ValueError where
+    its crop cuts lips at rest."""
     for subject, template in corpus.templates.items():
         corpus.camera.check_holds(template[corpus.regions["lip"]], f"lips of {subject}")
-    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps, corpus.antialias)
+    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps,
+                    corpus.antialias and blended)
 
 
 def see(video: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from avlib.raster import antialias, face_neighbours, rasterise, rasterise_pytorch3d
+from .camera import Camera
+from .raster import antialias, face_neighbours, rasterise, rasterise_pytorch3d
 
 # PyTorch3D adds this to twice a face's signed area, in normalised device coordinates (image side 2), before it divides
 # by it: slivers darken a little and come a little nearer. Without it, the two differ by 1e-3 on small faces.
@@ -24,89 +24,6 @@ AREA_EPSILON = 1e-8
 # Sums of area-weighted normals shorter than this, in the mesh's squared unit, stay short, as in the released renderer.
 NORMAL_FLOOR = 1e-6
 CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once: memory, and what the cache holds
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Camera looking along -z: x to the right of the image, y up, larger z nearer. Orthographic, unless `perspective`.
-
-    scale: a mesh unit spans scale / 2 image sides (`image_size * scale / 2` pixels); in perspective, at z = 0.
-    image_size: side of the whole square image, pixels.
-    rows, columns: the crop that is rendered, half-open pixel ranges of the whole image; None: all.
-    centre: the point (x, y) of the mesh, in its unit, at the middle of the whole image.
-    """
-    scale: float
-    image_size: int = 224
-    rows: tuple[int, int] | None = None
-    columns: tuple[int, int] | None = None
-    centre: tuple[float, float] = (0.0, 0.0)
-    distance: float = 10.0  # to the mesh's origin, half image sides; where there is no perspective only slivers feel it
-    perspective: bool = False
-
-    def __post_init__(self):
-        if not (math.isfinite(self.scale) and self.scale > 0 and self.image_size > 0 and self.distance > 0):
-            raise ValueError("Camera: scale, image_size and distance must be positive, got "
-                             f"{self.scale}, {self.image_size}, {self.distance}")
-        for name in ("rows", "columns"):
-            first, last = window = getattr(self, name) or (0, self.image_size)
-            if not first < last:
-                raise ValueError(f"Camera: {name} must be (first, last) with first < last, got {(first, last)}")
-            object.__setattr__(self, name, tuple(int(edge) for edge in window))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the crop, pixels."""
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
-
-    def finer(self, times: int) -> Camera:
-        """The same view in `times` as many pixels along each side."""
-        rows, columns = (tuple(edge * times for edge in window) for window in (self.rows, self.columns))
-        return replace(self, image_size=self.image_size * times, rows=rows, columns=columns)
-
-    @property
-    def pixels_per_unit(self) -> float:
-        return self.scale * self.image_size / 2
-
-    def to_pixels(self, vertices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Vertices (3, ...) in pixels from the mesh's origin, y up -> column, row, distance from the camera; column
-        and row 0 are the centre of the crop's first pixel. NaN behind a camera that sees in perspective."""
-        x, y, z = vertices
-        middle, k = (self.image_size - 1) / 2, self.pixels_per_unit
-        if self.perspective:
-            away = self.distance * self.image_size / 2 - z
-            larger = self.distance * self.image_size / 2 / away.where(away > 0, 1)
-            x, y = ((k * c + (axis - k * c) * larger).where(away > 0, torch.nan) for c, axis in zip(self.centre, (x, y)))
-        column = x + (middle - self.columns[0] - k * self.centre[0])
-        row = (middle - self.rows[0] + k * self.centre[1]) - y
-        return column, row, self.distance * self.image_size / 2 - z
-
-    def check_holds(self, vertices: Tensor, name: str):
-        """ValueError where a vertex of (..., V, 3), mesh unit, lies outside the crop."""
-        column, row, _ = self.to_pixels(vertices.reshape(-1, 3).T * self.pixels_per_unit)
-        for axis, places, edge in (("rows", row, self.size[0]), ("columns", column, self.size[1])):
-            low, high = float(places.min()), float(places.max())
-            if not (low >= 0 and high <= edge - 1):
-                first = getattr(self, axis)[0]
-                raise ValueError(f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the "
-                                 f"crop, whose {axis} are {first} to {first + edge - 1}")
-
-
-def camera_for(vertices: Tensor, size: int = 512, margin: float = 0.1) -> Camera:
-    """A front view that holds every one of the vertices (..., V, 3) in size x size pixels, with `margin` of their
-    larger extent left free on each side: a face, or the lips alone (`crop_camera`)."""
-    points = vertices.detach().reshape(-1, 3)[:, :2]
-    if not len(points) or not points.isfinite().all():
-        raise ValueError(f"camera_for: needs finite vertices (..., V, 3), got {tuple(vertices.shape)}")
-    low, high = points.amin(0), points.amax(0)
-    side = float((high - low).max()) * (1 + 2 * margin)
-    if not side > 0:
-        raise ValueError("camera_for: all vertices lie in one point of the image plane")
-    return Camera(scale=2 / side, image_size=size, centre=tuple(((low + high) / 2).tolist()))
-
-
-def crop_camera(lip_vertices: Tensor, size: int = 48, margin: float = 0.3) -> Camera:
-    """The mouth crop: holds the lips (..., V, 3) of all given frames and some skin around them."""
-    return camera_for(lip_vertices, size, margin)
 
 
 @dataclass(frozen=True)
@@ -124,7 +41,7 @@ class Fragments:
     pixel: (P,) index of each covered pixel in the flattened (N, h, w).
     vertices: (3, V', N) near vertices, pixels from the mesh's origin (x right, y up, z nearer). With gradient.
     faces: (F', 3) faces among the near vertices: all that touch a visible face.
-    corners: (3, P) the three corners of the face each pixel sees, as indices into a flattened (V', N).
+    corners: (3, P) int32, the three corners of the face each pixel sees, as indices into a flattened (V', N).
     barycentrics: (3, P) of the pixel centre in that face. With gradient.
     near: (V',) index of the near vertices in the whole mesh.
     """
@@ -156,13 +73,57 @@ def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tens
     return normals * normals.square().sum(0).clamp_min(floor ** 2).rsqrt()
 
 
+# What a pixel's colour is made of is made again in backward: kept, it would take most of the renderer's memory. For the same
+# reason corners are 32-bit, though indices are 64-bit where they are used, which takes half as long.
+
+
+class _Barycentrics(torch.autograd.Function):
+    """Of pixels x, y (P,) in the faces with corners (3, P) among vertices at column and row (V', N). distance: of these in
+    perspective, else None. epsilon: see AREA_EPSILON, pixels²."""
+
+    @staticmethod
+    def forward(ctx, column, row, distance, corners, x, y, epsilon):
+        areas = _areas(column, row, distance, corners.flatten().long(), x, y)[2]
+        barycentrics = areas / (areas.sum(0) + epsilon)
+        ctx.save_for_backward(column, row, distance, corners, x, y, barycentrics)
+        ctx.epsilon = epsilon
+        return barycentrics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, push):
+        column, row, distance, corners, x, y, barycentrics = ctx.saved_tensors
+        index = corners.flatten().long()
+        (ax, bx, cx), (ay, by, cy), areas, away = _areas(column, row, distance, index, x, y)
+        push = (push - (push * barycentrics).sum(0)) / (areas.sum(0) + ctx.epsilon)
+        gather = lambda parts, like: torch.zeros_like(like).flatten().index_add_(0, index, torch.cat(parts)).view_as(like)
+        to_distance = None
+        if distance is not None:
+            push = push / away
+            to_distance = gather(tuple(-push * areas), distance)
+        pa, pb, pc = push
+        to_column = gather((pb * cy - pc * by, pc * ay - pa * cy, pa * by - pb * ay), column)
+        to_row = gather((pc * bx - pb * cx, pa * cx - pc * ax, pb * ax - pa * bx), row)
+        return to_column, to_row, to_distance, None, None, None, None
+
+
+def _areas(column: Tensor, row: Tensor, distance: Tensor | None, index: Tensor, x: Tensor, y: Tensor) -> tuple:
+    """Columns and rows of the corners, index (3 P,), from the pixel; the doubled areas opposite them, in perspective over
+    their distance; and that distance."""
+    at = lambda axis: axis.flatten().index_select(0, index).view(3, -1)
+    (ax, bx, cx), (ay, by, cy) = columns, rows = at(column) - x, at(row) - y
+    areas = torch.stack([by * cx - bx * cy, cy * ax - cx * ay, ay * bx - ax * by])
+    away = None if distance is None else at(distance)
+    return columns, rows, areas if away is None else areas / away, away
+
+
 class _Interpolate(torch.autograd.Function):
-    """Values at the corners (C, M), the corners of each pixel (3, P) and their weights (3, P) -> (C, P). What it gathers
-    it gathers again in backward: kept, it would take most of the renderer's memory."""
+    """Values at the corners (C, M), the corners of each pixel (3, P) and their weights (3, P) -> (C, P)."""
 
     @staticmethod
     def forward(ctx, values, corners, weights):
         ctx.save_for_backward(values, corners, weights)
+        corners = corners.long()
         met = values.index_select(1, corners[0]) * weights[0]
         for corner, weight in zip(corners[1:], weights[1:]):
             met.addcmul_(values.index_select(1, corner), weight)
@@ -172,7 +133,7 @@ class _Interpolate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, push):
         values, corners, weights = ctx.saved_tensors
-        to_values = to_weights = None
+        corners, to_values, to_weights = corners.long(), None, None
         if ctx.needs_input_grad[0]:             # not of an albedo that is given
             to_values = torch.zeros_like(values)
             for corner, weight in zip(corners, weights):
@@ -180,6 +141,32 @@ class _Interpolate(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_weights = torch.stack([(push * values.index_select(1, corner)).sum(0) for corner in corners])
         return to_values, None, to_weights
+
+
+class _Lambert(torch.autograd.Function):
+    """Normals (3, P), as they come, and unit lights (3, L, 1 or P) -> what falls on each pixel, averaged over lights, (P,)."""
+
+    @staticmethod
+    def forward(ctx, normal, lights):
+        ctx.save_for_backward(normal, lights)
+        return _cosines(normal, lights).relu_().mean(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, push):
+        normal, lights = ctx.saved_tensors
+        push = (_cosines(normal, lights) > 0) * (push / lights.shape[1])        # (L, P)
+        shared = lights.shape[2] == 1
+        to_normal = lights[..., 0] @ push if shared else torch.stack([(push * light).sum(0) for light in lights])
+        to_lights = None
+        if ctx.needs_input_grad[1]:
+            to_lights = (push * normal[:, None]).sum_to_size(lights.shape)
+        return to_normal, to_lights
+
+
+def _cosines(normal: Tensor, lights: Tensor) -> Tensor:
+    """(L, P)"""
+    return lights[..., 0].T @ normal if lights.shape[2] == 1 else sum(light * n for light, n in zip(lights, normal))
 
 
 class Renderer(nn.Module):
@@ -260,19 +247,14 @@ class Renderer(nn.Module):
             local = rasterise(column.detach(), row.detach(), depth, faces[:len(seen)], (height, width), epsilon)
         pixel = (local >= 0).flatten().nonzero().squeeze(1)
         frame = torch.arange(N, device=pixel.device).repeat_interleave(height * width).index_select(0, pixel)
-        centre_x = torch.arange(width, device=pixel.device, dtype=column.dtype).repeat(N * height)
-        centre_y = torch.arange(height, device=pixel.device, dtype=row.dtype).repeat_interleave(width).repeat(N)
+        centre_x = torch.arange(width, device=pixel.device, dtype=torch.int16).repeat(N * height)
+        centre_y = torch.arange(height, device=pixel.device, dtype=torch.int16).repeat_interleave(width).repeat(N)
         visible = local.flatten().index_select(0, pixel)
-        corners = faces.T.contiguous().index_select(1, visible) * N + frame
+        corners = (faces.T.contiguous().index_select(1, visible) * N + frame).int()
         if self.backend == "avlib":
-            ax, bx, cx = column.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_x.index_select(0, pixel)
-            ay, by, cy = row.flatten().index_select(0, corners.flatten()).view(3, -1) - centre_y.index_select(0, pixel)
-            areas = torch.stack([by * cx - bx * cy, cy * ax - cx * ay, ay * bx - ax * by])
-            if self.camera.perspective:
-                areas = areas / distance.flatten().index_select(0, corners.flatten()).view(3, -1)
-                barycentrics = areas / areas.sum(0)
-            else:
-                barycentrics = areas / (areas.sum(0) + epsilon)
+            flat = not self.camera.perspective
+            barycentrics = _Barycentrics.apply(column, row, None if flat else distance, corners, centre_x.index_select(0, pixel),
+                                               centre_y.index_select(0, pixel), epsilon if flat else 0.0)
         face = torch.cat([seen.new_full((1,), -1), seen]).index_select(0, (local + 1).flatten()).view(local.shape)
         return Fragments(face, pixel, vertices, faces, corners, barycentrics, near)
 
@@ -286,8 +268,7 @@ class Renderer(nn.Module):
         lights = nn.functional.normalize(lights.to(normal.dtype), dim=-1).movedim(-1, 0)[..., None]
         if lights.ndim == 4:
             lights = lights[..., 0].mT.index_select(2, f.pixel // f.face[0].numel())  # (3, L, P)
-        cosines = sum(light * n for light, n in zip(lights, normal))  # (L, P)
-        shade = cosines.relu().mean(0) * self.lights.intensity
+        shade = _Lambert.apply(normal, lights) * self.lights.intensity
         albedo = albedo.to(shade.dtype)
         if albedo.ndim:
             (albedo,) = _Interpolate.apply(albedo.index_select(1, f.near).T.reshape(1, -1), f.corners, f.barycentrics)

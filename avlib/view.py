@@ -10,10 +10,11 @@ import torch
 from matplotlib.figure import Figure
 
 from .audio import SpeechFile
+from .camera import camera_for
 from .corpus import SPEECH_HZ, Clips, Corpus, Utterance
 from .lips import lip_video
 from .metrics import lip_aperture
-from .render import Renderer, camera_for
+from .render import Renderer
 from .run import write_atomic
 
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from avlib.audio import SpeechEncoder
+from avlib.camera import camera_for
 from avlib.config import JointConfig
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.joint import Example, JointTask, along, principal_motions
 from avlib.lips import LipVideo
 from avlib.losses import vertex_losses
-from avlib.render import camera_for
 
 ENCODER = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
                num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, layerdrop=0.0, apply_spec_augment=False,

@@ -26,7 +26,12 @@ def test_every_declared_package_is_pinned_to_a_version_that_fits():
 
 
 def test_environment_mirrors_the_declaration():
-    listed = re.findall(r"^ {6}- ([^-\s]\S*)$", (ROOT / "environment.yml").read_text(), re.M)
+    text = (ROOT / "environment.yml").read_text()
+    listed = re.findall(r"^ {6}- ([^-\s]\S*)$", text, re.M)
+    conda = dict(re.findall(r"^ {2}- ([a-z0-9]+)(?:=(\S+))?$", text, re.M))
+    assert conda.pop("python") == "3.12" and conda.pop("pip") == "" and conda.pop("pytorch3d") == ""
+    names = {"pytorch": "torch"}
+    listed += [f"{names.get(name, name)}=={version}.*" for name, version in conda.items()]
     mirrored = {r.name.lower(): r for r in map(Requirement, listed)}
     assert {n: r.specifier for n, r in mirrored.items()} == {n: r.specifier for n, r in declared().items()}
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from conftest import assert_close_to_record, load_record, parity_records
 
+from avlib.camera import Camera
 from avlib.codec import MotionCodec
 from avlib.codetalker import CodeTalker
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.metrics import cer, ver
-from avlib.render import Camera, Lights, Renderer
+from avlib.render import Lights, Renderer
 from avlib.text import visemes
 
 FPS = {"vocaset": 30, "BIWI": 25}
