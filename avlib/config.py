@@ -19,6 +19,7 @@ class CorpusConfig:
     strength: tuple = (0.5, 1.1)    # articulation strength, drawn anew for each utterance; cannot be heard
     antialias: bool = True          # blended silhouettes in all lip crops: the mouth opening itself has a gradient
     noise_mm: float = 0.1           # capture noise on every coordinate of the 3D part
+    talking: str = ""               # folder made by avlib.talking: readers learn from its video in place of the rendered 2D part
     seed: int = 0
 
 
@@ -39,6 +40,8 @@ class SpeechConfig:
 class ReaderConfig:
     """A lip reader of Auto-AVSR's architecture and its pre-training."""
     modalities: tuple = ("audio", "video")
+    pretrained: str = ""            # file of Auto-AVSR's published weights to use in its place; the sizes below are then its own
+    units: str = ""                 # folder with the published unigram5000.model and unigram5000_units.txt; characters if empty
     width: int = 128
     heads: int = 4
     feedforward: int = 512

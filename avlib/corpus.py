@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from .audio import SPEECH_HZ, read_speech
 from .camera import Camera
+from .config import digest
 from .espeak import Segment
 from .run import read_json
 
@@ -50,6 +51,7 @@ class Corpus:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        self.clips_folder = self.folder / "2d"
         facts = read_json(self.folder / "corpus.json")
         self.name, self.hash, self.fps, self.unit = (facts[k] for k in ("name", "hash", "fps", "unit"))
         self.motion_scale: float = facts["motion_scale"]    # root mean square of the training motion, in `unit`
@@ -102,7 +104,14 @@ class Corpus:
         return read_speech(self.folder / "wav" / f"{utterance.name}.wav")
 
     def clips(self, split: str) -> "Clips":
-        return Clips(self.folder / "2d", split)
+        return Clips(self.clips_folder, split)
+
+    def learn_from(self, folder: Path) -> None:
+        """Takes the 2D part from a folder that avlib.talking made."""
+        summary = Path(folder) / "talking.json"
+        if not summary.is_file():
+            raise ValueError(f"{summary}: no such file; python -m avlib.talking makes it from video")
+        self.clips_folder, self.hash = summary.parent / "2d", digest(self.hash, summary)
 
 
 class Clips:

@@ -183,6 +183,8 @@ def prepare(run: Run) -> Corpus:
         say(f"corpus: makes {run.config.corpus.clips_2d} clips and the scans in {folder}")
         Maker(run.config.corpus, folder).make()
     corpus = Corpus(folder)
+    if run.config.corpus.talking:
+        corpus.learn_from(Path(run.config.corpus.talking))
     if not run.finished("corpus", key):
         run.finish("corpus", key, folder=str(folder), corpus=corpus.hash)
     return corpus

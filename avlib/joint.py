@@ -16,6 +16,7 @@ from .metrics import lve
 from .pretrain import TOKENIZER, load_reader, load_speech
 from .prior import load_prior, prior_stages
 from .run import Run, load_weights
+from .text import Tokenizer
 from .train import finish_fit, fit, shuffled_batches, to
 
 MODULES = ("joint prior train losses lips animator decoder aligned faceformer codetalker codec expert frontend beam audio dropout "
@@ -52,8 +53,9 @@ class Example:
 
 
 @torch.no_grad()
-def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder) -> list[Example]:
-    """Utterances as examples, in order; kept on the CPU."""
+def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder, tokenizer: Tokenizer = TOKENIZER
+             ) -> list[Example]:
+    """Utterances as examples, in order; kept on the CPU. tokenizer: of the expert that reads them."""
     made, lips, device = [], lip_video(corpus), next(encoder.parameters()).device
     for u in utterances:
         speech, motion = corpus.speech(u), corpus.motion(u)
@@ -63,7 +65,7 @@ def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder
         samples = int(lengths) * SAMPLES_PER_FRAME
         made.append(Example(u, features[0].cpu(), pad([speech, torch.zeros(samples)])[0, :samples], motion,
                             corpus.templates[u.subject], (video[0] * 255).round().byte(),
-                            torch.tensor(TOKENIZER.encode(u.text))))
+                            torch.tensor(tokenizer.encode(u.text))))
     return made
 
 
@@ -205,7 +207,8 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
     """An untrained animator beside the expert, if that guides it; the examples it learns from, and the held-out ones."""
     config, model = run.config.joint, build_animator(run, corpus, animator).to(run.device)
     expert = load_reader(run, "expert") if guided else None
-    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder) for s in ("train", "validation"))
+    tokenizer = expert.tokenizer if expert else TOKENIZER
+    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder, tokenizer) for s in ("train", "validation"))
     motions = principal_motions(train, config.modes) if guided and config.modes else None
     task = JointTask(model, expert, lip_video(corpus, config.blended), corpus.regions["lip"], corpus.motion_scale, config,
                      run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)

@@ -1,11 +1,13 @@
 """Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
 import math
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import published
 from .audio import FEATURES_PER_SECOND, SpeechEncoder, normalise
 from .config import ReaderConfig, SpeechConfig
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
@@ -14,19 +16,19 @@ from .lips import Babble, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
 from .prior import train_prior
 from .run import Run, load_weights, side_by_side
-from .text import Tokenizer, phoneme_to_viseme
+from .text import SentencePieceTokenizer, Tokenizer, phoneme_to_viseme
 from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
 
-TOKENIZER = Tokenizer()
+TOKENIZER = Tokenizer()         # characters
 PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
 IGNORED = -100
 SPEECH_MODULES = "pretrain train audio dropout text lips"
 READER_MODULES = "pretrain train expert frontend beam text lips"
 
 
-def collate(clips: Clips, indices: list[int], generator=None, video: bool = True) -> dict:
+def collate(clips: Clips, indices: list[int], generator=None, video: bool = True, tokenizer: Tokenizer = TOKENIZER) -> dict:
     """A padded batch of clips: speech (B, S), video (B, T, H, W) in [0, 1], lengths (B,) in video frames, tokens."""
-    tokens = [torch.tensor(TOKENIZER.encode(clips.utterances[i].text)) for i in indices]
+    tokens = [torch.tensor(tokenizer.encode(clips.utterances[i].text)) for i in indices]
     heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
     label = lambda rate, counts: nn.utils.rnn.pad_sequence(
         [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED)
@@ -51,8 +53,10 @@ def phoneme_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy of the phoneme that sounds at each step, logits (B, T, P) beside labels (B, >= T - 1).
 
     The published models come to CTC from pre-training on far more data; where the corpus tells when phonemes sound, this
-    brings the front-ends to the same place within minutes.
+    brings the front-ends to the same place within minutes. Where it does not, this is zero.
     """
+    if (labels == IGNORED).all():
+        return 0 * logits.sum()
     steps = min(logits.shape[1], labels.shape[1])
     return F.cross_entropy(logits[:, :steps].transpose(1, 2).float(), labels[:, :steps], ignore_index=IGNORED)
 
@@ -118,8 +122,35 @@ class ReaderTask(nn.Module):
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 
+@cache
+def tokenizer_of(units: str) -> Tokenizer:
+    """Characters, or the published units of a folder."""
+    return SentencePieceTokenizer(*(Path(units) / f"unigram5000{end}" for end in (".model", "_units.txt"))) if units else TOKENIZER
+
+
 def build_reader(config: ReaderConfig) -> Expert:
-    return Expert(TOKENIZER.size, modalities=config.modalities, width=config.width, heads=config.heads,
+    """A reader, untrained or with published weights, and in its attribute `tokenizer` what its tokens stand for."""
+    tokenizer = tokenizer_of(config.units)
+    reader = published_reader(config, tokenizer) if config.pretrained else untrained_reader(config, tokenizer)
+    reader.tokenizer = tokenizer
+    return reader
+
+
+def published_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
+    """ValueError where the file holds no reader, or one of other modalities or units."""
+    reader = published.load(config.pretrained)
+    if not isinstance(reader, Expert):
+        raise ValueError(f"{config.pretrained}: holds a {type(reader).__name__}, expected a reader")
+    if set(reader.modalities) != set(config.modalities):
+        raise ValueError(f"{config.pretrained}: reads {' and '.join(reader.modalities)}, expected {' and '.join(config.modalities)}")
+    if reader.vocabulary != tokenizer.size:
+        raise ValueError(f"{config.pretrained}: has {reader.vocabulary} outputs, its units are {tokenizer.size}; the setting units "
+                         "names the folder of unigram5000.model and unigram5000_units.txt")
+    return reader
+
+
+def untrained_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
+    return Expert(tokenizer.size, modalities=config.modalities, width=config.width, heads=config.heads,
                   feedforward=config.feedforward, layers=config.layers, kernel=config.kernel,
                   decoder_layers=config.decoder_layers, fusion=config.fusion, frontend_width=config.frontend_width,
                   dropout=config.dropout, audio={"frontend_width": config.audio_frontend_width})
@@ -149,7 +180,8 @@ def transcribe(expert: Expert, clips: Clips, beam: int = 1, ctc_weight: float = 
     """What the expert reads from each clip: by beam search, or with `beam` 1 by greedy CTC."""
     texts: list[str] = [""] * len(clips)
     for indices in bucket_batches(clips.frames, budget, torch.Generator().manual_seed(0)):
-        features, lengths = read_batch(expert, collate(clips, indices, video="video" in expert.modalities))
+        features, lengths = read_batch(expert, collate(clips, indices, video="video" in expert.modalities,
+                                                       tokenizer=expert.tokenizer))
         for i, text in zip(indices, decode(expert, features, lengths, beam, ctc_weight)):
             texts[i] = text
     return texts
@@ -157,8 +189,8 @@ def transcribe(expert: Expert, clips: Clips, beam: int = 1, ctc_weight: float = 
 
 def decode(expert: Expert, features: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
     if beam == 1:
-        return [TOKENIZER.decode(ids) for ids in greedy_ctc(expert.ctc_log_probs(features), lengths)]
-    return [TOKENIZER.decode(h.tokens) for h in expert.decode(features, lengths, beam=beam, ctc_weight=ctc_weight)]
+        return [expert.tokenizer.decode(ids) for ids in greedy_ctc(expert.ctc_log_probs(features), lengths)]
+    return [expert.tokenizer.decode(h.tokens) for h in expert.decode(features, lengths, beam=beam, ctc_weight=ctc_weight)]
 
 
 def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:
@@ -225,8 +257,13 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         raise ValueError(f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
                          f"got {config.drop_audio} and {config.drop_video}")
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
-    key = run.key(READER_MODULES, config, seed, corpus.hash)
-    if not run.finished(stage, key):
+    key = run.key(READER_MODULES, config, seed, corpus.hash, *map(Path, filter(None, [config.pretrained])))
+    if run.finished(stage, key):
+        return
+    if config.pretrained:
+        build_reader(config)            # or says what is wrong with it
+        run.finish(stage, key, pretrained=config.pretrained)
+    else:
         torch.manual_seed(seed)
         clips, held_out = corpus.clips("train"), corpus.clips("validation")
         task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
@@ -236,12 +273,16 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
 
         history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
                       lambda g: bucket_batches(clips.frames, config.batch_frames, g),
-                      lambda indices, g: collate(clips, indices, video="video" in config.modalities), seed,
+                      lambda indices, g: collate(clips, indices, video="video" in config.modalities,
+                                                   tokenizer=task.expert.tokenizer), seed,
                       warmup_cosine(config.warmup), validate, clip=5.0)
         finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash)
 
 
 def load_reader(run: Run, stage: str) -> Expert:
-    expert = build_reader(getattr(run.config, stage))
-    load_weights(nn.ModuleDict({stage: expert}), run.weights(stage))
+    """A finished stage's reader, ready to read."""
+    config: ReaderConfig = getattr(run.config, stage)
+    expert = build_reader(config)
+    if not config.pretrained:
+        load_weights(nn.ModuleDict({stage: expert}), run.weights(stage))
     return expert.to(run.device).eval()

@@ -1,4 +1,5 @@
-"""Checkpoints as the authors published them: FaceFormer's, CodeTalker's two stages, the paper's guided FaceFormer.
+"""Checkpoints as the authors published them: FaceFormer's, CodeTalker's two stages, the paper's guided FaceFormer, and
+Auto-AVSR's readers of lips, speech or both.
 
 `load(path)` recognises which it is from the names and shapes inside. Nothing in the file is executed: PyTorch's
 restricted unpickler admits tensors and plain containers alone.
@@ -12,30 +13,34 @@ from torch import Tensor, nn
 
 from .codec import MotionCodec
 from .codetalker import CodeTalker
+from .expert import Expert
 from .faceformer import FaceFormer
 
 # a weight that only this kind of checkpoint has
-MARKS = {"obj_vector.weight": FaceFormer, "learnable_style_emb.weight": CodeTalker, "quantize.embedding.weight": MotionCodec}
+MARKS = {"obj_vector.weight": FaceFormer, "learnable_style_emb.weight": CodeTalker, "quantize.embedding.weight": MotionCodec,
+         "ctc.ctc_lo.weight": Expert}
 ENCODER = "audio_encoder."
 
 
 def load(path: str | Path, codec: str | Path | MotionCodec | None = None, fps: float | None = None,
          heads: int | None = None, encoder: dict | None = None) -> nn.Module:
-    """The animator, or CodeTalker's stage one, that a published file holds, ready to predict.
+    """The animator, CodeTalker's stage one or the reader that a published file holds, ready to predict.
 
     codec: stage one of CodeTalker, or its file, which the published stage two leaves out. fps: of the motion; by
-    default read off the table of periodic positions, whose period is a second. heads, of the decoder (4) or of stage one
-    (8), and encoder, Hugging Face config fields of wav2vec 2.0: for files of other sizes than the published.
+    default read off the table of periodic positions, whose period is a second. heads, of the decoder (4, a reader's as many as
+    its encoder's) or of stage one (8), and encoder, Hugging Face config fields of wav2vec 2.0: for files of other sizes than the published.
     ValueError names the file and what is wrong with it: no checkpoint, none of these, a weight missing, unknown,
     misshapen or not finite.
     """
     weights = read(path)
     kinds = [kind for mark, kind in MARKS.items() if mark in weights]
     if not kinds:
-        raise ValueError(f"{path}: neither FaceFormer nor CodeTalker: expected one of {', '.join(MARKS)} among its "
+        raise ValueError(f"{path}: neither FaceFormer nor CodeTalker nor a reader: expected one of {', '.join(MARKS)} among its "
                          f"{len(weights)} weights, of which the first is {next(iter(weights), 'none')}")
     if kinds[0] is MotionCodec:
         return MotionCodec.load_published(weights, heads or 8, str(path)).eval()
+    if kinds[0] is Expert:
+        return Expert.load_published(weights, heads, source=str(path)).eval()
     period = period_of(weights)
     fps = fps or period
     if not fps:

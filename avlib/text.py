@@ -60,11 +60,17 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     def __init__(self, model: str | Path, units: str | Path):
+        for path in (model, units):
+            if not Path(path).is_file():
+                raise ValueError(f"{path}: no such file")
         lines = [line.split() for line in Path(units).read_text(encoding="utf-8").splitlines()]
         if [line[1:] for line in lines] != [[str(i)] for i in range(1, len(lines) + 1)]:
             raise ValueError(f"{units}: expected lines 'unit id' with ids 1, 2, 3, ...")
         super().__init__(unit for unit, _ in lines)
-        self.model = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        try:
+            self.model = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"{model}: no SentencePiece model") from error
 
     def split(self, text: str) -> list[str]:
         return self.model.encode(text.upper(), out_type=str)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sentencepiece
 import torch
 
 # sizes of animators and of their speech encoder in tests
@@ -21,6 +22,19 @@ def inputs(generator, *lengths: int) -> SimpleNamespace:
     return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
                            template=torch.randn(batch, V, 3, generator=generator),
                            style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
+
+
+def write_units(folder: Path, count: int = 0):
+    """A small SentencePiece model under the published names, and the list that numbers its pieces otherwise, as Auto-AVSR's
+    does; filled up to `count` units."""
+    text = folder / "text.txt"
+    text.write_text("\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5))
+    sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(folder / "unigram5000"), vocab_size=50,
+                                             hard_vocab_limit=False, minloglevel=2)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram5000.model"))
+    names = sorted({model.id_to_piece(i) for i in range(model.vocab_size())} - {"<s>", "</s>"})
+    names += [f"unit{i}" for i in range(len(names), count)]
+    (folder / "unigram5000_units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
 
 
 def parity_records(pattern: str) -> list[Path]:

@@ -1,6 +1,8 @@
 """Properties of the expert: what padding, batches, caches and wrong input may and may not do."""
+import importlib
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -246,3 +248,16 @@ def test_bad_input_is_named():
             (lambda: Expert(9, kernel=4), "kernel is 4, expected an odd number")):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("ctc_weight", [0.1, 0.6])
+def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    read = importlib.import_module("read")
+    expert = build()
+    for frames in (2, 7, 12):
+        features = torch.randn(1, frames, 16, generator=generator)
+        log_probs = expert.ctc_log_probs(features)
+        want = read.plain_search(expert.decoder, features, log_probs, 4, ctc_weight)
+        got, = expert.decode(features, torch.tensor([frames]), beam=4, ctc_weight=ctc_weight)
+        assert got.tokens == want.tokens and got.score == pytest.approx(want.score, abs=1e-4)

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from avlib.lips import SEEN, add_babble, hear, mask_time, resample_motion, see, submesh, video_frames
+from avlib.camera import Camera
+from avlib.lips import SEEN, add_babble, hear, lip_video, mask_time, resample_motion, see, submesh, video_frames
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
@@ -58,3 +61,23 @@ def test_seeing_takes_the_centre_or_a_random_part(generator):
 def test_submesh_keeps_just_the_faces_among_its_vertices():
     faces = torch.tensor([[0, 1, 2], [1, 2, 3], [2, 3, 4]])
     assert submesh(faces, torch.tensor([4, 2, 3, 1]), 5).tolist() == [[3, 1, 2], [1, 2, 0]]
+
+
+def test_silhouettes_are_blended_where_the_corpus_has_them_and_nobody_minds():
+    corners = torch.arange(4)
+    corpus = SimpleNamespace(templates={"one": torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) - 0.47}, fps=25,
+                             regions={"lip": corners, "mouth": corners}, faces=torch.tensor([[0, 1, 2], [0, 2, 3]]),
+                             albedo=torch.ones(4), camera=Camera(1.0, 16), antialias=True)
+
+    def opening(**given) -> float:
+        """How strongly the whole picture's brightness pulls at where the square's edges are."""
+        moving = corpus.templates["one"][None, None].clone().requires_grad_()
+        lip_video(corpus, **given)(moving, torch.tensor([1]))[0].sum().backward()
+        return float(moving.grad[..., :2].abs().max())
+
+    assert opening() > 1 > 1e-3 > opening(blended=False)
+    corpus.antialias = False
+    assert opening() < 1e-3
+    corpus.camera = Camera(1.0, 16, rows=(0, 8))
+    with pytest.raises(ValueError, match="lips of one: spans rows"):
+        lip_video(corpus)

@@ -3,12 +3,14 @@ import dataclasses
 
 import pytest
 import torch
+from conftest import load_record, parity_records, write_units
 
+from avlib import published
 from avlib import run as runs
-from avlib.config import load
+from avlib.config import ReaderConfig, load
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
-from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, phoneme_labels, pretrain_reader
+from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, decode, phoneme_labels, pretrain_reader
 from avlib.run import Run
 
 
@@ -49,8 +51,54 @@ def test_each_frame_is_labelled_with_the_phoneme_that_sounds():
     assert labels.tolist() == [0, 0, PHONEMES["m"], IGNORED, IGNORED, PHONEMES["s"], IGNORED]
 
 
+def test_clips_without_phoneme_times_are_learned_from_too():
+    unknown = torch.full((3, 8), IGNORED)
+    assert loss(0.6, {"phonemes_25": unknown}) == loss(0.6, {"phonemes_25": unknown}, phoneme=0.0) != loss(0.6, {})
+
+
 def test_a_clip_cannot_lose_both_streams(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run = Run("a", load("smoke", **{"expert.drop_audio": 0.7, "expert.drop_video": 0.6}))
     with pytest.raises(ValueError, match="expert.drop_audio and expert.drop_video"):
         pretrain_reader(run, None, "expert")
+
+
+def published_weights(kind: str, outputs: int) -> dict:
+    """Weights in the layout of the published audio-visual reader, or of the one that has lips or speech alone."""
+    record, = parity_records("expert_audiovisual.pt" if kind != "video" else "expert_visual.pt")
+    weights = load_record(record)["weights"]
+    if kind == "audio":
+        weights = {n.replace("aux_encoder.", "encoder."): w for n, w in weights.items()
+                   if not n.startswith(("encoder.", "fusion."))}
+    sized = {"ctc.ctc_lo.weight", "ctc.ctc_lo.bias", "decoder.embed.0.weight", "decoder.output_layer.weight",
+             "decoder.output_layer.bias"}
+    assert sized <= weights.keys()
+    draw = torch.Generator().manual_seed(0)
+    return {n: torch.randn(outputs, *w.shape[1:], generator=draw) if n in sized else w for n, w in weights.items()}
+
+
+@pytest.mark.parametrize("kind, modalities", [("video", ("video",)), ("audio", ("audio",)), ("both", ("audio", "video"))])
+def test_published_readers_read_in_the_published_units(tmp_path, kind, modalities):
+    torch.save(published_weights(kind, 5049), tmp_path / "base.pth")
+    write_units(tmp_path, 5047)
+    config = ReaderConfig(modalities=modalities, pretrained=str(tmp_path / "base.pth"), units=str(tmp_path))
+    reader = build_reader(config)
+    assert reader.modalities == modalities and reader.vocabulary == reader.tokenizer.size == 5049 and not reader.training
+    assert reader.tokenizer.decode(reader.tokenizer.encode("must just")) == "must just"
+    features, lengths = torch.randn(2, 6, reader.ctc.in_features), torch.tensor([6, 4])
+    for beam in (1, 3):
+        assert len(decode(reader, features, lengths, beam, 0.1)) == 2
+    with pytest.raises(ValueError, match="base.pth: has 5049 outputs, its units are 30"):
+        build_reader(dataclasses.replace(config, units=""))
+    other = ("audio",) if kind == "video" else ("video",)
+    with pytest.raises(ValueError, match=f"base.pth: reads {' and '.join(modalities)}, expected {other[0]}"):
+        build_reader(dataclasses.replace(config, modalities=other))
+
+
+def test_a_published_reader_is_what_its_weights_are(tmp_path):
+    weights = published_weights("video", 40)
+    torch.save({"state_dict": weights}, tmp_path / "base.pth")
+    reader = published.load(tmp_path / "base.pth")
+    assert torch.equal(reader.ctc.weight, weights["ctc.ctc_lo.weight"])
+    with pytest.raises(ValueError, match="unigram5000.model: no such file"):
+        build_reader(ReaderConfig(pretrained=str(tmp_path / "base.pth"), units=str(tmp_path)))

@@ -1,21 +1,14 @@
 """Tokens come back as the text they came from; viseme strings merge what lips cannot tell apart."""
 import pytest
-import sentencepiece
+from conftest import write_units
 
 from avlib.text import SentencePieceTokenizer, Tokenizer, normalise_text, visemes
 
 
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory):
-    """A small SentencePiece model, with a list that orders its pieces otherwise, as Auto-AVSR's does."""
     folder = tmp_path_factory.mktemp("pieces")
-    text = folder / "text.txt"
-    text.write_text("\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5))
-    sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(folder / "m"), vocab_size=50,
-                                             hard_vocab_limit=False, minloglevel=2)
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "m.model"))
-    names = sorted({model.id_to_piece(i) for i in range(model.vocab_size())} - {"<s>", "</s>"})
-    (folder / "units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
+    write_units(folder)
     return folder
 
 
@@ -36,8 +29,8 @@ def test_unknown_characters_and_ids_are_named():
 
 
 def test_pieces_take_their_ids_from_the_list(pieces):
-    tokenizer = SentencePieceTokenizer(pieces / "m.model", pieces / "units.txt")
-    names = (pieces / "units.txt").read_text().split()[::2]
+    tokenizer = SentencePieceTokenizer(pieces / "unigram5000.model", pieces / "unigram5000_units.txt")
+    names = (pieces / "unigram5000_units.txt").read_text().split()[::2]
     assert tokenizer.size == len(names) + 2
     ids = tokenizer.encode("you must go now")
     assert "".join(names[i - 1] for i in ids) == "▁YOU▁MUST▁GO▁NOW"
@@ -49,7 +42,11 @@ def test_pieces_take_their_ids_from_the_list(pieces):
 def test_a_list_that_skips_an_id_is_an_error(pieces, tmp_path):
     (tmp_path / "units.txt").write_text("<unk> 1\nA 3\n")
     with pytest.raises(ValueError, match="units.txt: expected lines"):
-        SentencePieceTokenizer(pieces / "m.model", tmp_path / "units.txt")
+        SentencePieceTokenizer(pieces / "unigram5000.model", tmp_path / "units.txt")
+    with pytest.raises(ValueError, match="nowhere.model: no such file"):
+        SentencePieceTokenizer(tmp_path / "nowhere.model", pieces / "unigram5000_units.txt")
+    with pytest.raises(ValueError, match="units.txt: no SentencePiece model"):
+        SentencePieceTokenizer(tmp_path / "units.txt", pieces / "unigram5000_units.txt")
 
 
 def test_normalised_text_has_only_letters_apostrophes_and_single_spaces():
