@@ -2,6 +2,7 @@
 
     python benchmarks/render.py [--device cuda] [--threads 2]
     python benchmarks/render.py --run demo      # the renderer's share of a joint training step of a finished run
+    python benchmarks/render.py --published     # the same at the published sizes, with random weights
 
 Milliseconds and megabytes a frame, forward and backward together; memory is what the process grows by at most. Every
 row is a process of its own. The released way renders the whole head at 224 x 224 and cuts out the crop.
@@ -17,8 +18,12 @@ import torch
 from animate import nested
 
 from avlib import embedded, joint
+from avlib.audio import SpeechEncoder
 from avlib.camera import Camera
-from avlib.config import Config
+from avlib.config import Config, load
+from avlib.expert import Expert
+from avlib.faceformer import FaceFormer
+from avlib.lips import Babble, LipVideo
 from avlib.render import Renderer
 from avlib.run import RESULTS, Run, commit, read_json
 
@@ -118,22 +123,56 @@ def table(device: str, threads: int):
               f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D")
 
 
-def share(name: str, device: str, threads: int):
-    """Of a guided joint training step of the run's first animator: the whole step, and its lip renderer alone."""
-    torch.set_num_threads(threads)
+class Noise:
+    """Stands for the clips that babble is mixed from."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def speech(self, i: int) -> torch.Tensor:
+        return torch.randn(16000, generator=torch.Generator().manual_seed(i))
+
+
+def published_step(device: str) -> tuple[joint.JointTask, dict]:
+    """FaceFormer on wav2vec2-base, guided by the audio-visual expert, both as large as published, on a face of FLAME's size; and
+    one utterance of 4 s."""
+    config, motion_frames, frames = load("paper"), 120, 100
+    (vertices,), faces = head(*MESHES["FLAME"], 1)
+    lips = LipVideo(faces, torch.full((len(vertices),), 180 / 255), torch.arange(len(vertices)), Camera(1.0, WHOLE, CROP, CROP),
+                    30, antialias=True)
+    expert = Expert(5049, dropout=0.1)
+    task = joint.JointTask(FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})), expert, lips, torch.arange(250), 0.01,
+                           config.joint, config.expert.ctc, Babble(Noise()), torch.device(device))
+    draw, count = torch.Generator().manual_seed(0), torch.tensor
+    batch = {"features": torch.randn(1, 199, 512, generator=draw), "feature_lengths": count([199]),
+             "motion": vertices + 0.01 * torch.randn(1, motion_frames, *vertices.shape, generator=draw),
+             "frames": count([motion_frames]), "template": vertices[None], "style": torch.eye(8)[:1],
+             "speech": torch.randn(1, frames * 640, generator=draw), "video": torch.rand(1, frames, 96, 96, generator=draw),
+             "video_lengths": count([frames]), "tokens": torch.randint(1, 5048, (1, 27), generator=draw), "token_lengths": count([27])}
+    return task.to(device), batch
+
+
+def run_step(name: str, device: str) -> tuple[joint.JointTask, dict]:
+    """A guided step of the run's first animator."""
     run = Run(name, nested(Config, read_json(RESULTS / name / "config.json") | {"device": device}))
     corpus, config = embedded.prepare(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
-    batch = joint.collate(train[:config.joint.batch], corpus.subjects["train"])
+    return task, joint.collate(train[:config.joint.batch], corpus.subjects["train"])
+
+
+def share(what: str, task: joint.JointTask, batch: dict, threads: int):
+    """The whole step, and its lip renderer alone."""
+    torch.set_num_threads(threads)
     task.train()
+    read = min(task.config.read, len(batch["frames"]))
 
     def step():
         task.zero_grad()
         task(batch, torch.Generator().manual_seed(0), 1.0)["loss"].backward()
 
     def lips():
-        vertices = batch["motion"][:config.joint.read].clone().requires_grad_()
-        task.lips(vertices, batch["frames"][:config.joint.read])[0].square().sum().backward()
+        vertices = batch["motion"][:read].clone().requires_grad_()
+        task.lips(vertices, batch["frames"][:read])[0].square().sum().backward()
 
     times = [[], []]
     for turn in range(8):
@@ -142,8 +181,7 @@ def share(name: str, device: str, threads: int):
             call()
             taken.append(time.perf_counter() - began)
     whole, rendering = (statistics.median(taken[1:]) for taken in times)
-    print(f"Run {name}, {config.animators[0]}: a guided step takes {whole:.2f} s, its lip renderer {rendering:.2f} s: "
-          f"{rendering / whole:.2f}")
+    print(f"{what}: a guided step takes {whole:.2f} s, its lip renderer {rendering:.2f} s: {rendering / whole:.3f}")
 
 
 if __name__ == "__main__":
@@ -151,9 +189,12 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--run", help="the renderer's share of this run's joint training, and nothing else")
+    parser.add_argument("--published", action="store_true", help="the same at the published sizes")
     args = parser.parse_args()
     print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {args.device}\n")
     if args.run:
-        share(args.run, args.device, args.threads)
+        share(f"run {args.run}", *run_step(args.run, args.device), args.threads)
+    elif args.published:
+        share("published sizes", *published_step(args.device), args.threads)
     else:
         table(args.device, args.threads)
