@@ -262,7 +262,7 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         return
     if config.pretrained:
         build_reader(config)            # or says what is wrong with it
-        run.finish(stage, key, pretrained=config.pretrained)
+        run.finish(stage, key, pretrained=config.pretrained, history=[])        # none of ours
     else:
         torch.manual_seed(seed)
         clips, held_out = corpus.clips("train"), corpus.clips("validation")

@@ -1,5 +1,6 @@
 """What the readers are trained on: phonemes in step with frames, and streams that come and go."""
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from avlib import run as runs
 from avlib.config import ReaderConfig, load
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
-from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, decode, phoneme_labels, pretrain_reader
+from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, decode, load_reader, phoneme_labels, pretrain_reader
 from avlib.run import Run
 
 
@@ -93,6 +94,16 @@ def test_published_readers_read_in_the_published_units(tmp_path, kind, modalitie
     other = ("audio",) if kind == "video" else ("video",)
     with pytest.raises(ValueError, match=f"base.pth: reads {' and '.join(modalities)}, expected {other[0]}"):
         build_reader(dataclasses.replace(config, modalities=other))
+
+
+def test_a_published_reader_is_a_finished_stage_without_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    torch.save(published_weights("both", 5049), tmp_path / "base.pth")
+    write_units(tmp_path, 5047)
+    run = Run("a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.units": str(tmp_path)}))
+    pretrain_reader(run, SimpleNamespace(hash="none"), "expert")
+    assert run.record("expert")["history"] == []            # which the notebook draws
+    assert load_reader(run, "expert").vocabulary == 5049
 
 
 def test_a_published_reader_is_what_its_weights_are(tmp_path):
