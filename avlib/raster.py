@@ -11,7 +11,9 @@ from torch import Tensor
 # so that rounding opens no crack between two faces that share the edge.
 EDGE_SLACK = 16
 CANDIDATES = 1 << 18  # pairs of face and pixel tested at once: bounds memory
-DEPTH_JUMP = 1.0  # pixels: neighbours further apart in depth may have a silhouette between them
+# Between two pixels there may be a silhouette where the farther one lies so many pixels deeper than the slope of the nearer
+# one's surface leads to; steeper slopes than this explain nothing, for at a silhouette every smooth surface is steep.
+DEPTH_JUMP, STEEPEST = 1.0, 2.0
 WALK = 8  # faces crossed at most between two neighbouring pixels
 
 
@@ -116,22 +118,26 @@ def face_neighbours(faces: Tensor) -> Tensor:
     return across.view(-1, 3)
 
 
-def antialias(image: Tensor, face: Tensor, distance: Tensor, points: Tensor, faces: Tensor,
+def antialias(image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, points: Tensor, faces: Tensor,
               neighbours: Tensor) -> Tensor:
     """Blends neighbouring pixels where a silhouette passes between their centres, in proportion to what it covers.
 
     Coverage thereby becomes a continuous function of the silhouette's vertices, with their gradient. After Laine et al.
     2020 (nvdiffrast), section 3.6; here the silhouette is looked for across several faces, which may be smaller than
     pixels. image, face, distance: (N, h, w), distance infinite where there is no face. points: (2, V' * N) column and
-    row. faces: (F, 3) into V'. neighbours: see `face_neighbours`.
+    row. slope: (2, N, h, w) by how much the surface recedes from pixel to pixel, along columns and rows. faces: (F, 3) into V'.
+    neighbours: see `face_neighbours`.
     """
     width, flat = image.shape[2], distance.flatten()
     pairs = []  # the nearer pixel, and the flat step to the farther one
-    for axis, stride in ((2, 1), (1, width)):
-        jump = distance.narrow(axis, 1, distance.shape[axis] - 1) - distance.narrow(axis, 0, distance.shape[axis] - 1)
-        jump = torch.nn.functional.pad(jump, (0, 1) if axis == 2 else (0, 0, 0, 1))  # NaN between two infinities
-        first = (jump.abs() > DEPTH_JUMP).flatten().nonzero().squeeze(1)
-        ahead = jump.flatten().index_select(0, first) > 0
+    for axis, stride, recedes in zip((2, 1), (1, width), slope.clamp(-STEEPEST, STEEPEST)):
+        start, end = (lambda x: x.narrow(axis, 0, x.shape[axis] - 1)), (lambda x: x.narrow(axis, 1, x.shape[axis] - 1))
+        jump = end(distance) - start(distance)      # NaN between two infinities
+        expected = torch.where(jump > 0, start(recedes), -end(recedes)).clamp_min(0)
+        jump = jump.where(jump.abs() > DEPTH_JUMP + expected, 0)
+        jump = torch.nn.functional.pad(jump, (0, 1) if axis == 2 else (0, 0, 0, 1)).flatten()
+        first = jump.nonzero().squeeze(1)
+        ahead = jump.index_select(0, first) > 0
         pairs.append(torch.stack([torch.where(ahead, first, first + stride), torch.where(ahead, stride, -stride)]))
     near, step = torch.cat(pairs, 1)
     along = (step.abs() == width).long() if width > 1 else torch.ones_like(step)  # 0 along columns, 1 along rows

@@ -281,9 +281,12 @@ class Renderer(nn.Module):
         column, row, distance = (axis.flatten() for axis in self.camera.to_pixels(f.vertices))
         depth = (distance.detach().index_select(0, f.corners.flatten()).view(3, -1) * f.barycentrics.detach()).sum(0)
         depth = torch.full_like(image, torch.inf).flatten().index_copy(0, f.pixel, depth).view(f.face.shape)
+        x, y, z = normal.detach()
+        slope = x.new_zeros(2, f.face.numel()).index_copy(1, f.pixel, torch.stack([x, -y]) / z.clamp_min(1e-6))
         place = self.faces.new_zeros(self.min_vertices)
         place[f.near] = torch.arange(len(f.near), device=place.device)
-        return antialias(image, f.face, depth, torch.stack([column, row]), place[self.faces], self.neighbours)
+        return antialias(image, f.face, depth, slope.view(2, *f.face.shape), torch.stack([column, row]), place[self.faces],
+                         self.neighbours)
 
     def _near(self, meshes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The part of the mesh that the crop of some frame can see.
