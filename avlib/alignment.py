@@ -1,0 +1,81 @@
+"""When each word of a known text is said: forced alignment along a reader's CTC outputs (Graves et al. 2006; torchaudio)."""
+import torch
+from torch import Tensor
+from torchaudio.functional import forced_align
+
+from .beam import BLANK
+from .corpus import VIDEO_FPS, Clips
+from .espeak import Segment
+from .expert import Expert
+from .pretrain import collate, read_batch
+from .text import Tokenizer
+from .train import bucket_batches
+
+LEAD = 2        # frames by which a word is taken to begin before its first token, which CTC tends to be late with
+
+
+def token_frames(log_probs: Tensor, tokens: list[int]) -> list[tuple[int, int]] | None:
+    """First frame of each token and the one after its last, along the most probable CTC path through all tokens.
+
+    log_probs: (T, vocabulary), natural. None where there are no tokens, or no path: equal neighbours need a blank between.
+    """
+    if not tokens or len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:])) > len(log_probs):
+        return None
+    path, _ = forced_align(log_probs[None].cpu(), torch.tensor([tokens]), blank=BLANK)
+    ids, counts = path[0].unique_consecutive(return_counts=True)
+    ends = counts.cumsum(0)
+    spans = torch.stack([ends - counts, ends], 1)[ids != BLANK]
+    return [(first, end) for first, end in spans.tolist()]
+
+
+def word_groups(units: list[str]) -> list[list[int]]:
+    """Which units make up each word: a space parts words, and a SentencePiece unit that starts with "▁" begins one."""
+    groups, new = [], True
+    for i, unit in enumerate(units):
+        new = new or unit[0] in " ▁"
+        if unit.strip(" ▁"):
+            groups += [[]] if new else []
+            groups[-1].append(i)
+            new = False
+    return groups
+
+
+def word_times(log_probs: Tensor, text: str, tokenizer: Tokenizer) -> tuple[Segment, ...]:
+    """The words of a text with their times, seconds; log_probs (T, vocabulary) at 25 frames a second.
+
+    A word ends with its last token and begins `LEAD` frames before its first, but not before the last word's end. Empty, as
+    of an utterance whose times are unknown, where the text is empty or has more tokens than the frames can hold: its CTC
+    loss was zero in training too. ValueError where the tokenizer lacks a character.
+    """
+    units, tokens = tokenizer.split(text), tokenizer.encode(text)
+    frames = token_frames(log_probs, tokens)
+    if frames is None:
+        return ()
+    words, end = [], 0
+    for group in word_groups(units):
+        begin = max(end, frames[group[0]][0] - LEAD)
+        end = frames[group[-1]][1]
+        words.append(Segment(tokenizer.decode(tokens[i] for i in group), begin / VIDEO_FPS, end / VIDEO_FPS))
+    return tuple(words)
+
+
+@torch.no_grad()
+def align(expert: Expert, features: Tensor, lengths: Tensor, texts: list[str]) -> list[tuple[Segment, ...]]:
+    """`word_times` of a batch. features: (B, T, D), as the expert encodes them; lengths: (B,) frames."""
+    log_probs = expert.ctc_log_probs(features).cpu()
+    return [word_times(p[:n], text, expert.tokenizer) for p, n, text in zip(log_probs, lengths.tolist(), texts)]
+
+
+@torch.no_grad()
+def align_clips(expert: Expert, clips: Clips, indices: list[int], budget: int = 2000) -> dict[int, tuple[Segment, ...]]:
+    """Word times of some of the clips, by index, as the expert finds them in their clean speech and video."""
+    times: dict[int, tuple[Segment, ...]] = {}
+    if not indices:
+        return times
+    for batch in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
+        chosen = [indices[i] for i in batch]
+        features, lengths = read_batch(expert, collate(clips, chosen, video="video" in expert.modalities,
+                                                       tokenizer=expert.tokenizer))
+        texts = [clips.utterances[i].text for i in chosen]
+        times |= dict(zip(chosen, align(expert, features, lengths, texts)))
+    return times
