@@ -5,11 +5,15 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
+from .alignment import align_clips
 from .corpus import VIDEO_FPS, Clips, Corpus
+from .espeak import Segment
 from .expert import Expert
 from .metrics import separation
 from .pretrain import collate, read_batch
 from .run import Run
+
+WORDS = ("just", "must")
 
 
 @dataclass(frozen=True)
@@ -21,17 +25,30 @@ class WordFrames:
     frames: list[int]
 
 
+def word_times(expert: Expert, clips: Clips, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
+    """When the words are said, clip by clip: the corpus's own times, and where a clip has none those that the expert finds
+    by forced alignment: once, for all readers, so that they are asked about the same frames."""
+    saying = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
+    aligned = align_clips(expert, clips, [i for i in saying if not clips.utterances[i].words])
+    times = {i: [s for s in aligned.get(i, clips.utterances[i].words) if s.label in words] for i in saying}
+    return {i: spans for i, spans in times.items() if spans}
+
+
+def source(clips: Clips, times: dict[int, list[Segment]]) -> str:
+    """Where the times come from, in one line."""
+    aligned = sum(not clips.utterances[i].words for i in times)
+    return (f"Words of {len(times)} held-out clips: in {len(times) - aligned} the corpus tells when they are said, in {aligned} the "
+            "audio-visual expert does, by forced alignment.")
+
+
 @torch.no_grad()
-def word_frames(reader: Expert, clips: Clips, words: tuple[str, ...] = ("just", "must")) -> WordFrames:
+def word_frames(reader: Expert, clips: Clips, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS) -> WordFrames:
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
     found = WordFrames([], [], [], [])
-    for i, u in enumerate(clips.utterances):
-        spans = [s for s in u.words if s.label in words]
-        if not spans:
-            continue
-        features, _ = read_batch(reader, collate(clips, [i]))
+    for i, spans in times.items():
+        features, _ = read_batch(reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer))
         for s in spans:
-            for t in range(u.frames):
+            for t in range(clips.utterances[i].frames):
                 if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s:
                     found.features.append(features[0, t].cpu().numpy())
                     found.words.append(s.label)
@@ -51,7 +68,7 @@ def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
 def record(run: Run, corpus: Corpus, readers: dict[str, WordFrames]) -> dict:
     """Stage "tsne": how far apart the words lie in each reader's feature space, not in the map."""
     scores = {name: separation(f.features, f.words, f.clips) for name, f in readers.items()}
-    key = run.key("tsne metrics", corpus.hash, [run.finished_key(stage) for stage in ("expert", "reader")])
+    key = run.key("tsne alignment metrics", corpus.hash, [run.finished_key(stage) for stage in ("expert", "reader")])
     run.finish("tsne", key, metrics=scores, corpus=corpus.hash, frames={name: len(f.words) for name, f in readers.items()})
     return scores
 

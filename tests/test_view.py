@@ -1,10 +1,16 @@
 """Clips play as long as they should, and figures show what they are given."""
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
 import torch
 
 from avlib import tsne, view
+from avlib.config import ReaderConfig
+from avlib.corpus import Utterance
+from avlib.espeak import Segment
+from avlib.pretrain import build_reader
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0])
@@ -57,3 +63,26 @@ def test_maps_show_every_frame_once():
     assert apart > points[:12].std(0).max() and apart > points[12:].std(0).max()
     figure = view.maps({"reader": (points, words, "")})
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12]
+
+
+def test_words_without_times_are_aligned_once_for_all_readers(generator):
+    """The corpus's times stay as they are; both readers are asked about the same frames; what cannot be found is left out."""
+    known = (Segment("just", 0.2, 0.41), Segment("go", 0.5, 0.6))
+    said = [("just go", 20, known), ("we must go", 30, ()), ("go now", 20, ()), ("just in the very same place", 8, ())]
+    draws = [torch.rand(frames, 24, 24, generator=generator) * 255 for _, frames, _ in said]
+    clips = SimpleNamespace(utterances=[Utterance(f"c{i}", "v", "", *said[i]) for i in range(4)], video=lambda i: draws[i].byte(),
+                            frames=torch.tensor([frames for _, frames, _ in said]),
+                            speech=lambda i: torch.sin(torch.arange(said[i][1] * 640) * (0.1 + i)))
+    sizes = dict(width=16, heads=2, feedforward=16, layers=1, decoder_layers=1, fusion=16, frontend_width=2, audio_frontend_width=2)
+    expert, reader = (build_reader(ReaderConfig(modalities=m, **sizes)).eval() for m in (("audio", "video"), ("video",)))
+    times = tsne.word_times(expert, clips)
+    assert times.keys() == {0, 1} and times[0] == [known[0]]
+    must, = times[1]
+    assert must.label == "must" and 0 < must.start_s < must.end_s <= 30 / 25
+    assert tsne.source(clips, times).startswith("Words of 2 held-out clips: in 1 the corpus tells when they are said, in 1 the")
+    heard, seen = (tsne.word_frames(r, clips, times) for r in (expert, reader))
+    assert (heard.words, heard.clips, heard.frames) == (seen.words, seen.clips, seen.frames)
+    assert [t for t, i in zip(seen.frames, seen.clips) if i == 0] == [5, 6, 7, 8, 9]
+    assert [t for t, i in zip(seen.frames, seen.clips) if i == 1] == list(range(round(must.start_s * 25), round(must.end_s * 25)))
+    with pytest.raises(ValueError, match="no clip says must"):
+        tsne.word_frames(reader, clips, {0: times[0]})
