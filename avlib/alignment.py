@@ -11,7 +11,7 @@ from .pretrain import collate, read_batch
 from .text import Tokenizer
 from .train import bucket_batches
 
-LEAD = 2        # frames by which a word is taken to begin before its first token, which CTC tends to be late with
+REACH = 2       # frames by which a word reaches beyond its tokens: CTC is late with the first, and peaks within long pieces
 
 
 def token_frames(log_probs: Tensor, tokens: list[int]) -> list[tuple[int, int]] | None:
@@ -43,18 +43,20 @@ def word_groups(units: list[str]) -> list[list[int]]:
 def word_times(log_probs: Tensor, text: str, tokenizer: Tokenizer) -> tuple[Segment, ...]:
     """The words of a text with their times, seconds; log_probs (T, vocabulary) at 25 frames a second.
 
-    A word ends with its last token and begins `LEAD` frames before its first, but not before the last word's end. Empty, as
-    of an utterance whose times are unknown, where the text is empty or has more tokens than the frames can hold: its CTC
-    loss was zero in training too. ValueError where the tokenizer lacks a character.
+    A word begins `REACH` frames before its first token, if the word before has ended by then. It ends with its last token,
+    or up to `REACH` frames later where the next word leaves room. Empty, as of an utterance whose times are unknown, where
+    the text is empty or has more tokens than the frames can hold: its CTC loss was zero in training too. ValueError where the
+    tokenizer lacks a character.
     """
     units, tokens = tokenizer.split(text), tokenizer.encode(text)
     frames = token_frames(log_probs, tokens)
     if frames is None:
         return ()
-    words, end = [], 0
-    for group in word_groups(units):
-        begin = max(end, frames[group[0]][0] - LEAD)
-        end = frames[group[-1]][1]
+    groups, words, end = word_groups(units), [], 0
+    begins = [frames[group[0]][0] - REACH for group in groups]
+    for group, begin, follows in zip(groups, begins, [*begins[1:], 0]):
+        begin, last = max(end, begin), frames[group[-1]][1]
+        end = max(last, min(last + REACH, follows))
         words.append(Segment(tokenizer.decode(tokens[i] for i in group), begin / VIDEO_FPS, end / VIDEO_FPS))
     return tuple(words)
 

@@ -34,11 +34,18 @@ def word_times(expert: Expert, clips: Clips, words: tuple[str, ...] = WORDS) -> 
     return {i: spans for i, spans in times.items() if spans}
 
 
-def source(clips: Clips, times: dict[int, list[Segment]]) -> str:
-    """Where the times come from, in one line."""
-    aligned = sum(not clips.utterances[i].words for i in times)
-    return (f"Words of {len(times)} held-out clips: in {len(times) - aligned} the corpus tells when they are said, in {aligned} the "
-            "audio-visual expert does, by forced alignment.")
+def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str:
+    """Where the times come from, in one line, and how far alignment is off where the corpus has times."""
+    known = {i: words for i in times if (words := clips.utterances[i].words)}
+    line = (f"Words of {len(times)} held-out clips: in {len(known)} the corpus tells when they are said, in "
+            f"{len(times) - len(known)} the audio-visual expert does, by forced alignment.")
+    off = [abs(a - b) for i, found in align_clips(expert, clips, list(known)).items()
+           if [w.label for w in found] == [w.label for w in known[i]]
+           for f, k in zip(found, known[i]) for a, b in ((f.start_s, k.start_s), (f.end_s, k.end_s))]
+    if off:
+        half, most = 1000 * np.quantile(off, (0.5, 0.9))
+        line += f" Where times are known it would be {half:.0f} ms off in the median, {most:.0f} ms at most in nine of ten borders."
+    return line
 
 
 @torch.no_grad()

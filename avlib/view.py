@@ -14,6 +14,7 @@ from .camera import camera_for
 from .corpus import SPEECH_HZ, Clips, Corpus, Utterance
 from .lips import lip_video
 from .metrics import lip_aperture
+from .probes import SOUNDS, STREAMS
 from .render import Renderer
 from .run import write_atomic
 
@@ -191,4 +192,42 @@ def maps(panels: dict[str, tuple[np.ndarray, list[str], str]]) -> Figure:
             axis.scatter(*points[chosen].T, s=9, alpha=0.75, color=colour, label=word)
         axis.set(title=title, xticks=[], yticks=[], xlabel=caption)
         axis.legend(frameon=False)
+    return figure
+
+
+def noise(record: dict) -> Figure:
+    """Characters read right over the level of babble, of the stage "noise": one line for each reader and what it was given."""
+    figure, axis = plt.subplots(figsize=(6.2, 3.2))
+    levels = record["levels_db"]
+    clean = max(level for level in levels if level is not None) + 10        # where speech without babble stands
+    at = [clean if level is None else level for level in levels]
+    for stage, accuracy in record["accuracy"].items():
+        for streams, values in accuracy.items():
+            deaf = len(values) == 1
+            axis.plot(at, values * len(at) if deaf else values, "--" if deaf else ".-", label=f"{stage}, {STREAMS[streams]}")
+    axis.set(xlabel="speech over babble, dB", ylabel="characters read right, %", xticks=at,
+             xticklabels=["no babble" if level is None else level for level in levels])
+    axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
+    axis.invert_xaxis()
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def confusion(record: dict) -> Figure:
+    """Which visemes were read as which, of the stage "visemes": one panel a reader, each row in % of what was said."""
+    names, counts = list(SOUNDS.values()), record["counts"]
+    figure, axes = plt.subplots(1, len(counts), figsize=(6.4 * len(counts), 5.4), squeeze=False, layout="constrained")
+    for axis, (stage, table) in zip(axes[0], counts.items()):
+        table = np.array(table)
+        totals, right = table.sum(1), 100 * table[:-1].diagonal().sum() / max(1, table[:-1].sum())
+        share = 100 * table / np.maximum(1, totals)[:, None]
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        for i, j in np.argwhere(share >= 0.5):
+            axis.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=7, color="w" if share[i, j] > 55 else "0.2")
+        for line in (axis.axhline, axis.axvline):
+            line(len(names) - 0.5, color="0.6", lw=0.8)
+        axis.set_xticks(range(len(names) + 1), [*names, "deleted"], rotation=90)
+        axis.set_yticks(range(len(names) + 1), [f"{name}  ({n})" for name, n in zip([*names, "inserted"], totals)])
+        axis.tick_params(length=0)
+        axis.set(title=f"{stage}: {right:.0f} % of visemes read right", xlabel="read", ylabel="said (times)")
     return figure

@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import write_units
 
-from avlib.alignment import LEAD, align, token_frames, word_groups, word_times
+from avlib.alignment import REACH, align, token_frames, word_groups, word_times
 from avlib.config import ReaderConfig
 from avlib.espeak import Segment
 from avlib.pretrain import build_reader
@@ -35,7 +35,7 @@ def test_a_path_built_by_hand_gives_its_own_times():
     assert token_frames(sharp(path, tokenizer.size), tokenizer.encode("me too me")) == [
         (4, 6), (6, 7), (7, 9), (10, 11), (12, 13), (14, 16), (20, 21), (21, 22), (23, 24)]
     assert word_times(sharp(path, tokenizer.size), "me too me", tokenizer) == (
-        Segment("me", 2 / 25, 7 / 25), Segment("too", 8 / 25, 16 / 25), Segment("me", 19 / 25, 24 / 25))
+        Segment("me", 2 / 25, 8 / 25), Segment("too", 8 / 25, 18 / 25), Segment("me", 19 / 25, 24 / 25))
     # no word begins before the clip does, nor before the word in front of it has ended
     assert word_times(sharp([m, e, space, t, o, 0], tokenizer.size), "me to", tokenizer) == (
         Segment("me", 0.0, 2 / 25), Segment("to", 2 / 25, 5 / 25))
@@ -98,8 +98,8 @@ def test_padding_does_not_change_word_times(generator):
         assert align(expert, features[i:i + 1, :n], lengths[i:i + 1], texts[i:i + 1]) == together[i:i + 1]
 
 
-def test_a_word_begins_a_little_before_its_first_token(tokenizer):
+def test_a_word_reaches_a_little_beyond_its_tokens(tokenizer):
     tokens = tokenizer.encode("must")
     path = [0] * 10 + [k for token in tokens for k in (token, 0)]
     word, = word_times(sharp(path, tokenizer.size), "must", tokenizer)
-    assert (word.start_s, word.end_s) == ((10 - LEAD) / 25, (9 + 2 * len(tokens)) / 25)
+    assert (word.start_s, word.end_s) == ((10 - REACH) / 25, (9 + 2 * len(tokens)) / 25)
