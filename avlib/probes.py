@@ -22,13 +22,6 @@ SOUNDS = {"p": "p b m", "f": "f v", "T": "θ ð", "t": "t d n l", "s": "s z", "S
           "i": "i ɪ j", "e": "eɪ", "E": "ɛ ʌ ɜː", "a": "æ ɑ aɪ aʊ", "@": "ə", "O": "ɔ", "o": "oʊ", "u": "u ʊ w"}
 
 
-def rates(histories: dict[str, list[dict]]) -> dict[str, list[dict]]:
-    """Held-out "CER, %" over epochs, for `view.curves`: one line for each reader and the streams it was given."""
-    fields = {"cer": "", "cer_audio": f", {STREAMS['audio']}", "cer_video": f", {STREAMS['video']}"}
-    return {stage + streams: [{"CER, %": 100 * row[field]} for row in history if field in row]
-            for stage, history in histories.items() for field, streams in fields.items()}
-
-
 def transcripts(records: dict[str, dict], most: int = 12) -> str:
     """What each reader made of one held-out clip after each epoch, or some of them; Markdown. records: of their stages."""
     read = {stage: [row.get("read", "") for row in record["history"]] for stage, record in records.items()}

@@ -1,4 +1,4 @@
-"""Things to look at: faces, lip strips, tracks under speech, learning curves, t-SNE maps, and clips with sound."""
+"""Things to look at: faces, lip strips, tracks under speech, curves, confusions, t-SNE maps, and clips with sound."""
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from .audio import SpeechFile
 from .camera import camera_for
 from .corpus import SPEECH_HZ, Clips, Corpus, Utterance
+from .expert import Expert
 from .lips import lip_video
 from .metrics import lip_aperture
 from .probes import SOUNDS, STREAMS
@@ -20,6 +21,8 @@ from .run import write_atomic
 
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
                      "savefig.bbox": "tight"})
+COLOURS = dict(zip(STREAMS, ("tab:blue", "tab:orange", "tab:green")))       # of what a reader is given
+LINES = ("-", "--", ":")                                                    # of readers, one after the other
 
 
 @torch.no_grad()
@@ -195,31 +198,52 @@ def maps(panels: dict[str, tuple[np.ndarray, list[str], str]]) -> Figure:
     return figure
 
 
+def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
+    """Held-out character error rates over epochs: a line for each reader and what it was given; an empty picture where no
+    history has any."""
+    figure, axis = plt.subplots(figsize=(4.2, 2.8))
+    for (stage, reader), style in zip(readers.items(), LINES):
+        fields = {"audio": "cer_audio", "video": "cer_video", " and ".join(sorted(reader.modalities)): "cer"}
+        for streams in (s for s in STREAMS if s in fields):
+            line = [(i + 1, 100 * row[fields[streams]]) for i, row in enumerate(histories[stage]) if fields[streams] in row]
+            if line:
+                axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAMS[streams]}")
+    if not axis.lines:
+        plt.close(figure)
+        return plt.figure(figsize=(3.3, 0.3))
+    axis.set(xlabel="epoch", ylabel="character error rate, %", ylim=(0, None))
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def noise(record: dict) -> Figure:
-    """Characters read right over the level of babble, of the stage "noise": one line for each reader and what it was given."""
-    figure, axis = plt.subplots(figsize=(6.2, 3.2))
+    """Characters read right over the level of babble, of the stage "noise": a line for each reader and what it was given."""
+    figure, axis = plt.subplots(figsize=(6.2, 3.4))
     levels = record["levels_db"]
     clean = max(level for level in levels if level is not None) + 10        # where speech without babble stands
     at = [clean if level is None else level for level in levels]
-    for stage, accuracy in record["accuracy"].items():
-        for streams, values in accuracy.items():
-            deaf = len(values) == 1
-            axis.plot(at, values * len(at) if deaf else values, "--" if deaf else ".-", label=f"{stage}, {STREAMS[streams]}")
+    for (stage, accuracy), style in zip(record["accuracy"].items(), LINES):
+        for streams in (s for s in STREAMS if s in accuracy):
+            values, deaf = accuracy[streams], len(accuracy[streams]) == 1
+            axis.plot(at, values * len(at) if deaf else values, style, marker="" if deaf else ".", color=COLOURS[streams],
+                      label=f"{stage}, {STREAMS[streams]}")
     axis.set(xlabel="speech over babble, dB", ylabel="characters read right, %", xticks=at,
              xticklabels=["no babble" if level is None else level for level in levels])
     axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
     axis.invert_xaxis()
+    axis.grid(axis="y", lw=0.3)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def confusion(record: dict) -> Figure:
-    """Which visemes were read as which, of the stage "visemes": one panel a reader, each row in % of what was said."""
+    """Which visemes were read as which, of the stage "visemes": a panel for each reader, every row in % of its sum."""
     names, counts = list(SOUNDS.values()), record["counts"]
-    figure, axes = plt.subplots(1, len(counts), figsize=(6.4 * len(counts), 5.4), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(counts), figsize=(1 + 4.5 * len(counts), 5), squeeze=False, sharey=True, layout="constrained")
     for axis, (stage, table) in zip(axes[0], counts.items()):
         table = np.array(table)
-        totals, right = table.sum(1), 100 * table[:-1].diagonal().sum() / max(1, table[:-1].sum())
+        totals, said = table.sum(1), table[:-1].sum()
         share = 100 * table / np.maximum(1, totals)[:, None]
         axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
         for i, j in np.argwhere(share >= 0.5):
@@ -227,7 +251,9 @@ def confusion(record: dict) -> Figure:
         for line in (axis.axhline, axis.axvline):
             line(len(names) - 0.5, color="0.6", lw=0.8)
         axis.set_xticks(range(len(names) + 1), [*names, "deleted"], rotation=90)
-        axis.set_yticks(range(len(names) + 1), [f"{name}  ({n})" for name, n in zip([*names, "inserted"], totals)])
+        axis.set_yticks(range(len(names) + 1), [*(f"{name}  ({n})" for name, n in zip(names, totals)), "inserted"])
         axis.tick_params(length=0)
-        axis.set(title=f"{stage}: {right:.0f} % of visemes read right", xlabel="read", ylabel="said (times)")
+        axis.set(title=f"{stage}: {100 * table[:-1].diagonal().sum() / max(1, said):.0f} % of {said} visemes read right",
+                 xlabel=f"read; {totals[-1]} more inserted")
+    axes[0][0].set_ylabel("said (times)")
     return figure

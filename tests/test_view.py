@@ -11,6 +11,7 @@ from avlib.config import ReaderConfig
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
 from avlib.pretrain import build_reader
+from avlib.probes import SOUNDS
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0])
@@ -49,6 +50,47 @@ def test_curves_leave_out_what_no_history_has():
     assert [axis.get_title() for axis in figure.axes] == ["loss", "cer"]
     assert figure.axes[1].lines[0].get_xydata().tolist() == [[2.0, 0.5]]
     assert not view.curves({}, ["loss"]).axes
+
+
+READERS = {"expert": SimpleNamespace(modalities=("audio", "video")), "reader": SimpleNamespace(modalities=("video",))}
+
+
+def drawn(axis) -> dict[str, list]:
+    return {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+
+
+def test_rates_say_what_each_reader_was_given():
+    expert = [{"cer": 0.9, "cer_audio": 1.0, "cer_video": 0.8}, {"cer": 0.5, "cer_audio": 0.6}]
+    axis, = view.rates({"expert": expert, "reader": [{"cer": 0.75, "read": "a"}]}, READERS).axes
+    assert drawn(axis) == {"expert, speech and lips": [[1, 90], [2, 50]], "expert, speech alone": [[1, 100], [2, 60]],
+                           "expert, lips alone": [[1, 80]], "reader, lips alone": [[1, 75]]}
+    assert not view.rates({"expert": [], "reader": [{"loss": 1.0}]}, READERS).axes      # published readers have no history
+
+
+def test_noise_grows_to_the_right_and_lips_do_not_hear_it():
+    record = {"levels_db": [None, 20, -5], "accuracy": {"reader": {"video": [40.0]}, "expert": {
+        "video": [30.0], "audio": [90.0, 80.0, -2.0], "audio and video": [95.0, 90.0, 35.0]}}}
+    axis, = view.noise(record).axes
+    assert drawn(axis) == {"reader, lips alone": [[30, 40], [20, 40], [-5, 40]], "expert, lips alone": [[30, 30], [20, 30], [-5, 30]],
+                           "expert, speech alone": [[30, 90], [20, 80], [-5, -2]],
+                           "expert, speech and lips": [[30, 95], [20, 90], [-5, 35]]}
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["no babble", "20", "-5"]
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    assert left > 30 > -5 > right and low < -2 < high == 100
+
+
+def test_every_row_of_a_confusion_is_the_share_of_what_was_said():
+    counts = np.zeros((len(SOUNDS) + 1, len(SOUNDS) + 1), int)
+    counts[0, 0], counts[0, 2], counts[0, -1], counts[-1, 3] = 6, 1, 1, 5       # and no other viseme was said
+    better = np.zeros_like(counts)
+    better[0, 0], better[-1, 3] = 8, 10
+    left, right = view.confusion({"counts": {"reader": counts.tolist(), "expert": better.tolist()}}).axes
+    shown = {t.get_position(): t.get_text() for t in left.texts}
+    assert shown == {(0, 0): "75", (2, 0): "12", (len(SOUNDS), 0): "12", (3, len(SOUNDS)): "100"}
+    assert left.get_title() == "reader: 75 % of 8 visemes read right" and right.get_xlabel() == "read; 10 more inserted"
+    rows, columns = ([t.get_text() for t in labels] for labels in (left.get_yticklabels(), left.get_xticklabels()))
+    assert rows[:2] == ["p b m  (8)", "f v  (0)"] and rows[-1] == "inserted" and columns[-1] == "deleted"
+    assert left.images[0].get_array()[0, 0] == 75 and left.images[0].get_array()[1].sum() == 0
 
 
 def test_maps_show_every_frame_once():
