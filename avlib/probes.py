@@ -24,13 +24,13 @@ SOUNDS = {"p": "p b m", "f": "f v", "T": "θ ð", "t": "t d n l", "s": "s z", "S
 
 def transcripts(records: dict[str, dict], most: int = 12) -> str:
     """What each reader made of one held-out clip after each epoch, or some of them; Markdown. records: of their stages."""
-    read = {stage: [row.get("read", "") for row in record["history"]] for stage, record in records.items()}
-    if not any(text for texts in read.values() for text in texts):
+    if not any("read" in row for record in records.values() for row in record["history"]):
         return "No transcripts from the training: the readers were not trained here."
+    read = {stage: [row.get("read", "") for row in record["history"]] for stage, record in records.items()}
     epochs = max(map(len, read.values()))
     shown = sorted({round(k * (epochs - 1) / (most - 1)) for k in range(most)})
     lines = ["| epoch | " + " | ".join(records) + " |", "|---" * (1 + len(records)) + "|",
-             "| *said* | " + " | ".join(f"*{record.get('said', '')}*" for record in records.values()) + " |"]
+             "| said | " + " | ".join(record.get("said", "") for record in records.values()) + " |"]
     lines += [f"| {e + 1} | " + " | ".join(texts[e] if e < len(texts) else "" for texts in read.values()) + " |" for e in shown]
     return "\n".join(lines)
 

@@ -158,11 +158,12 @@ def test_transcripts_grow_row_by_row():
     expert = {"said": "you must go", "history": [{"read": f"try {e}"} for e in range(40)]}
     reader = {"said": "you must go", "history": [{"read": "o"}, {"read": "you o"}]}
     lines = transcripts({"expert": expert, "reader": reader}, most=5).splitlines()
-    assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| *said* | *you must go* | *you must go* |"
+    assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| said | you must go | you must go |"
     assert lines[3] == "| 1 | try 0 | o |" and lines[-1] == "| 40 | try 39 |  |" and len(lines) == 3 + 5
     assert len(transcripts({"reader": reader}).splitlines()) == 3 + 2
     published = {"pretrained": "base.pth", "history": []}
     assert "not trained here" in transcripts({"expert": published, "reader": published})
     assert transcripts({"expert": published, "reader": reader}).splitlines()[2:] == [
-        "| *said* | ** | *you must go* |", "| 1 |  | o |", "| 2 |  | you o |"]
+        "| said |  | you must go |", "| 1 |  | o |", "| 2 |  | you o |"]
     assert "not trained here" in transcripts({"reader": {"history": [{"loss": 1.0}]}})
+    assert transcripts({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith("| said | go |\n| 1 |  |")
