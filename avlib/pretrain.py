@@ -116,9 +116,8 @@ class ReaderTask(nn.Module):
         whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
         labels, terms["phoneme"] = batch["phonemes_25"].to(self.device), 0.0
         for name, stream in rows.items():
-            unheard = False if present is None else ~present[name][:, None]
-            terms["phoneme"] = terms["phoneme"] + phoneme_loss(self.phonemes(valid.unpack(stream)),
-                                                               labels.masked_fill(unheard, IGNORED))
+            sounding = labels if present is None else labels.masked_fill(~present[name][:, None], IGNORED)
+            terms["phoneme"] = terms["phoneme"] + phoneme_loss(self.phonemes(valid.unpack(stream)), sounding)
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 

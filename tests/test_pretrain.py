@@ -46,6 +46,10 @@ def test_the_first_part_of_the_training_has_speech_alone():
     assert loss(0.6, {}, drop_audio=1.0, drop_video=0.0) == loss(0.6, silent, drop_audio=1.0, drop_video=0.0)
 
 
+def test_one_stream_is_learned_from_alone():
+    assert loss(0.6, {}, modalities=("video",)) != loss(0.6, {"video": torch.zeros(3, 8, 24, 24)}, modalities=("video",))
+
+
 def test_each_frame_is_labelled_with_the_phoneme_that_sounds():
     phonemes = (Segment("", 0.0, 0.05), Segment("ˈm", 0.05, 0.12), Segment("strange", 0.12, 0.2), Segment("s", 0.2, 0.23))
     labels = phoneme_labels(Utterance("u", "train", "", "", 7, (), phonemes), 25, 7)
