@@ -3,10 +3,10 @@
     accelerate launch --num_processes 8 -m avlib.launch --preset paper --run paper
     ./run_all.sh --preset paper --run paper
 
+On processors alone: torchrun --nproc_per_node 2 -m -- avlib.launch --preset smoke --run two
 Batch sizes of the configuration are the whole batch's: processes share it. The readers' and animators' steps are those that one
 process would take, but for dropout, and for which utterances of a batch the expert reads while it guides.
 """
-import os
 import sys
 
 from accelerate import PartialState
