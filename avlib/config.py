@@ -56,6 +56,7 @@ class ReaderConfig:
     batch_frames: int = 200         # video frames in a batch, padding counted
     lr: float = 2e-3
     warmup: float = 0.1             # share of the steps
+    average: int = 1                # last epochs whose weights are averaged; published: 10
     ctc: float = 0.5                # λ_ctc, published 0.1: short training needs more of it; attention weighs 1 - λ_ctc
     phoneme: float = 50.0           # weight of naming each frame's phoneme; the other two are sums over an utterance
     babble_db: tuple = (10.0, 50.0) # signal-to-noise ratio of babble mixed from the corpus
@@ -173,7 +174,7 @@ PRESETS = {
             "width": 768, "heads": 12, "feedforward": 3072, "layers": 12, "kernel": 31, "decoder_layers": 6, "fusion": 8192,
             "frontend_width": 64, "audio_frontend_width": 64, "dropout": 0.1, "epochs": 75, "batch_frames": 1600, "lr": 1e-3,
             "ctc": 0.1, "phoneme": 0.0, "babble_db": (-5.0, 20.0), "drop_audio": 0.0, "drop_video": 0.0, "listen_first": 0.0,
-            "time_mask": 0.4}.items()},
+            "time_mask": 0.4, "average": 10}.items()},
         **{f"codetalker.{name}": value for name, value in {
             "width": 1024, "layers": 6, "own": 0.0, "codec_width": 1024, "codec_layers": 6, "codec_hidden": 1536, "parts": 16,
             "code_width": 64, "codes": 256, "prior_epochs": 200, "prior_batch": 1, "prior_lr": 1e-4,

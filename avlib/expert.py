@@ -25,6 +25,7 @@ from .animator import frame_mask
 from .beam import BLANK, Attention, Decoder, FeedForward, Hypothesis, beam_search, sinusoids
 from .corpus import SAMPLES_PER_FRAME
 from .frontend import AudioFrontEnd, Packing, VideoFrontEnd
+from .processes import anywhere, mean_over, uncounted
 from .run import fill_weights
 
 
@@ -204,6 +205,7 @@ class Expert(nn.Module):
         rows = {}
         for name, encoder in self.encoders.items():
             here = (present or {}).get(name)
+            used = here is None or anywhere(here)
             if here is None or here.all():
                 rows[name] = encoder(streams[name], valid, keys)
                 continue
@@ -211,6 +213,9 @@ class Expert(nn.Module):
             if here.any():
                 some = Packing(valid.lengths[here], frames)
                 whole = whole.index_put((here,), some.unpack(encoder(streams[name][here], some, keys[here])).to(whole))
+            elif used:
+                with uncounted():
+                    whole = whole + 0 * encoder(streams[name][:1], Packing(valid.lengths[:1], frames), keys[:1]).sum()
             rows[name] = valid.pack(whole)
         return rows, valid
 
@@ -247,8 +252,9 @@ class Expert(nn.Module):
         right = 1 - self.label_smoothing
         entropy = right * math.log(right) + (self.label_smoothing * math.log(wrong) if wrong else 0.0)
         count = (wanted >= 0).sum()
-        return {"ctc": ctc / len(tokens), "attention": (surprise + entropy * count) / len(tokens),
-                "accuracy": (logits.detach().argmax(-1) == wanted).sum() / count}
+        hits = (logits.detach().argmax(-1) == wanted).sum().float()
+        return {"ctc": mean_over(ctc, len(tokens)), "attention": mean_over(surprise + entropy * count, len(tokens)),
+                "accuracy": mean_over(hits, count)}
 
     def decode(self, features: Tensor, lengths: Tensor, beam: int = 40, ctc_weight: float = 0.1,
                length_bonus: float = 0.0) -> list[Hypothesis]:

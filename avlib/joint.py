@@ -10,17 +10,18 @@ from .audio import SpeechEncoder, normalise
 from .config import JointConfig
 from .corpus import SAMPLES_PER_FRAME, Corpus, Utterance
 from .expert import Expert
-from .lips import Babble, LipVideo, lip_video, noisy, pad, see
+from .lips import Babble, Draws, LipVideo, lip_video, noisy, pad, see
 from .losses import vertex_losses, weighted_gradient
 from .metrics import lve
 from .pretrain import TOKENIZER, load_reader, load_speech
 from .prior import load_prior, prior_stages
+from .processes import number
 from .run import Run, load_weights
 from .text import Tokenizer
 from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = ("joint prior train losses lips animator decoder aligned faceformer codetalker codec expert frontend beam audio dropout "
-           "camera render raster")
+MODULES = ("joint prior train processes losses lips animator decoder aligned faceformer codetalker codec expert frontend beam "
+           "audio dropout camera render raster")
 GUIDANCE = ("baseline", "guided")
 
 
@@ -128,7 +129,7 @@ class JointTask(nn.Module):
         self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
         self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
 
-    def forward(self, batch: dict, generator, progress: float) -> dict:
+    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
         c, batch = self.config, to(batch, self.device)
         prediction, own = self.animator.learn(batch["features"], batch["feature_lengths"], batch["template"], batch["style"],
                                               batch["motion"], batch["frames"])
@@ -139,9 +140,9 @@ class JointTask(nn.Module):
         learning, guided = {}, self.expert is not None and progress >= c.guide_from
         if guided:
             # a few utterances of each batch are read: that costs less, and on average says the same
-            chosen = torch.randperm(len(vertices), generator=generator)[:c.read]
-            read = some(batch, chosen)
-            draw = lambda: self.hearing(read, generator)
+            chosen = torch.randperm(len(vertices), generator=draws[0])[:max(1, c.read // number())]
+            read, draws = some(batch, chosen), [draws[i] for i in chosen]
+            draw = lambda: self.hearing(read, draws)
             shown = vertices if self.motions is None else along(vertices, self.motions)
             video, _ = self.lips(shown[chosen], read["frames"])
             self.expert.eval()
@@ -152,24 +153,24 @@ class JointTask(nn.Module):
             seen = read["video"] if c.expert_learns_from == "truth" else video
             self.expert.train()
             # detached: the animator has its gradient from above, this step is the expert's own
-            learning["expert"] = self.reading(seen.detach(), *draw(), read, generator)
+            learning["expert"] = self.reading(seen.detach(), *draw(), read, draws)
         carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
         whole = sum(weights[k] * t for k, t in terms.items()) + sum(own.values()) + sum(learning.values())
         return {"loss": whole + carrier - carrier.detach(), **terms, **own, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
 
-    def hearing(self, batch: dict, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def hearing(self, batch: dict, draws: Draws) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch's speech (B, S) in babble, normalised, and which utterances are heard at all (B,)."""
         c, speech = self.config, batch["speech"]
-        heard = torch.rand(len(speech), generator=generator) >= c.drop_audio
-        return noisy(speech, batch["video_lengths"], self.babble, c.babble_db, generator), heard.to(self.device)
+        heard = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= c.drop_audio
+        return noisy(speech, batch["video_lengths"], self.babble, c.babble_db, draws), heard.to(self.device)
 
     def reading(self, video: torch.Tensor, audio: torch.Tensor, heard: torch.Tensor, batch: dict,
-                generator=None) -> torch.Tensor:
+                draws: Draws | None = None) -> torch.Tensor:
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
         of which those not `heard` (B,) are left out."""
         lengths = batch["video_lengths"]
-        features = self.expert.encode(see(video, generator) if "video" in self.expert.modalities else None,
+        features = self.expert.encode(see(video, draws) if "video" in self.expert.modalities else None,
                                       audio if "audio" in self.expert.modalities else None, lengths,
                                       present={"audio": heard})
         terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
@@ -196,7 +197,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
             groups.append({"params": task.expert.parameters(), "lr": config.expert_lr})
         history = fit(run, stage, key, task, groups, config.epochs,
                       lambda g: shuffled_batches(len(train), config.batch, g),
-                      lambda indices, g: collate([train[i] for i in indices], styles), seed,
+                      lambda indices: collate([train[i] for i in indices], styles), seed,
                       validate=lambda: held_out_terms(task, collate(held_out, styles)))
         modules = {"animator": task.animator} | ({"expert": task.expert} if guided else {})
         finish_fit(run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance)

@@ -1,4 +1,6 @@
 """What a reader sees and hears: lip video from vertices, normalised crops and speech, and the augmentations of both."""
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -71,19 +73,25 @@ def lip_video(corpus: Corpus, blended: bool = True) -> LipVideo:
                     corpus.antialias and blended)
 
 
-def see(video: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Stored crops (B, T, H, W) in [0, 1] -> what the reader is given: the centre, or with a generator a random part
-    and a random mirror image for each clip; normalised."""
+# Augmentations draw from a generator of each clip's own: what a clip looks and sounds like depends on no other of its batch.
+Draws = Sequence[torch.Generator]
+
+
+def see(video: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+    """Stored crops (B, T, H, W) in [0, 1] -> what the reader is given: the centre, or with draws a random part of each
+    clip, every second one mirrored; normalised."""
     side = round(video.shape[-1] * SEEN)
     slack = video.shape[-1] - side
-    if generator is None:
+    if draws is None:
         top = left = slack // 2
         part = video[..., top:top + side, left:left + side]
     else:
-        corner = torch.randint(slack + 1, (len(video), 2), generator=generator).tolist()
-        part = torch.stack([v[:, y:y + side, x:x + side] for v, (y, x) in zip(video, corner)])
-        mirror = torch.rand(len(video), generator=generator) < 0.5
-        part = torch.where(mirror.to(part.device)[:, None, None, None], part.flip(-1), part)
+        parts = []
+        for clip, draw in zip(video, draws, strict=True):
+            y, x = torch.randint(slack + 1, (2,), generator=draw).tolist()
+            part = clip[:, y:y + side, x:x + side]
+            parts.append(part.flip(-1) if torch.rand((), generator=draw) < 0.5 else part)
+        part = torch.stack(parts)
     return (part - MEAN) / STD
 
 
@@ -99,17 +107,16 @@ def add_babble(speech: torch.Tensor, babble: torch.Tensor, snr_db: torch.Tensor)
     return speech + gain * babble
 
 
-def mask_time(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float,
-              generator: torch.Generator) -> torch.Tensor:
+def mask_time(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float, draws: Draws) -> torch.Tensor:
     """Adaptive time masking after Ma et al. 2022: one stretch of up to `longest_s` seconds for each second of clip is
     replaced by the clip's mean. x (B, T, ...) with `rate` steps a second, lengths (B,) in steps."""
     if longest_s <= 0:
         return x
     keep = torch.ones(x.shape[:2], dtype=torch.bool)
-    for row, n in zip(keep, lengths.tolist()):
+    for row, n, draw in zip(keep, lengths.tolist(), draws, strict=True):
         for _ in range(max(1, round(n / rate))):
-            width = int(torch.randint(1 + round(longest_s * rate), (), generator=generator))
-            start = int(torch.randint(max(1, n - width), (), generator=generator))
+            width = int(torch.randint(1 + round(longest_s * rate), (), generator=draw))
+            start = int(torch.randint(max(1, n - width), (), generator=draw))
             row[start:start + width] = False
     keep = keep.to(x.device).view(*keep.shape, *[1] * (x.ndim - 2))
     valid = frame_mask(lengths.to(x.device), x.shape[1]).view(keep.shape)
@@ -123,24 +130,24 @@ class Babble:
     def __init__(self, clips: Clips, voices: int = 4):
         self.clips, self.voices = clips, voices
 
-    def __call__(self, batch: int, samples: int, generator: torch.Generator) -> torch.Tensor:
-        """(batch, samples)"""
-        noise = torch.zeros(batch, samples)
-        for row in noise:
-            for i in torch.randint(len(self.clips), (self.voices,), generator=generator).tolist():
+    def __call__(self, samples: int, draws: Draws) -> torch.Tensor:
+        """(draws, samples)"""
+        noise = torch.zeros(len(draws), samples)
+        for row, draw in zip(noise, draws):
+            for i in torch.randint(len(self.clips), (self.voices,), generator=draw).tolist():
                 voice = self.clips.speech(i)
                 row += voice.repeat(-(-samples // len(voice)))[:samples]
         return noise
 
 
 def noisy(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float],
-          generator: torch.Generator) -> torch.Tensor:
+          draws: Draws) -> torch.Tensor:
     """Speech as a reader hears it in training, with babble at a random level.
 
     speech (B, S) raw, lengths (B,) in video frames -> normalised (B, S)."""
-    b, s = speech.shape
-    level = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.rand(b, generator=generator)
-    return hear(add_babble(speech, babble(b, s, generator).to(speech.device), level.to(speech.device)), lengths)
+    level = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.stack([torch.rand((), generator=draw) for draw in draws])
+    noise = babble(speech.shape[1], draws).to(speech.device)
+    return hear(add_babble(speech, noise, level.to(speech.device)), lengths)
 
 
 def pad(items: list[torch.Tensor]) -> torch.Tensor:

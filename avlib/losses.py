@@ -1,6 +1,8 @@
 """The terms of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv, each named, and what each one does to the vertices."""
 import torch
 
+from .processes import mean_over
+
 
 def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, lip: torch.Tensor,
                   scale: float = 1.0) -> dict:
@@ -13,8 +15,8 @@ def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Te
     """
     error = (prediction - truth) * (valid / scale)[..., None, None]
     coordinates = 3 * valid.sum()
-    return {"mse": error.square().sum() / (coordinates * error.shape[2]),
-            "rlv": error[:, :, lip].square().sum() / (coordinates * len(lip))}
+    return {"mse": mean_over(error.square().sum(), coordinates * error.shape[2]),
+            "rlv": mean_over(error[:, :, lip].square().sum(), coordinates * len(lip))}
 
 
 def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],

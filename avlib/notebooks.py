@@ -36,7 +36,15 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting, as "
                         "joint.lambda_av=1e-5; the run then wants a --run name of its own")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    try:
+        args.seeds = [int(s) for s in args.seeds.split(",")]
+    except ValueError:
+        raise ValueError(f"--seeds: expected whole numbers as 0,1,2, got {args.seeds!r}") from None
+    if wrong := [s for s in args.set if "=" not in s]:
+        raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
+    args.overrides = dict(s.split("=", 1) for s in args.set)
+    return args
 
 
 def parameters_of(path: Path) -> set[str]:
@@ -116,13 +124,7 @@ def execute_beside(run: Run, jobs: list[tuple]) -> None:
 
 def main(argv: list[str]) -> int:
     args = arguments(argv)
-    try:
-        seeds = [int(s) for s in args.seeds.split(",")]
-    except ValueError:
-        raise ValueError(f"--seeds: expected whole numbers as 0,1,2, got {args.seeds!r}") from None
-    if wrong := [s for s in args.set if "=" not in s]:
-        raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
-    overrides = dict(s.split("=", 1) for s in args.set)
+    seeds, overrides = args.seeds, args.overrides
     config = load(args.preset, **overrides)
     for animator in config.animators:
         find(animator, config.plugins)

@@ -11,10 +11,11 @@ from . import published
 from .audio import FEATURES_PER_SECOND, SpeechEncoder, normalise
 from .config import ReaderConfig, SpeechConfig
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
-from .expert import Expert, greedy_ctc
-from .lips import Babble, hear, mask_time, noisy, pad, see
+from .expert import Expert, at_least_float32, greedy_ctc
+from .lips import Babble, Draws, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
 from .prior import train_prior
+from .processes import mean_over
 from .run import Run, load_weights, side_by_side
 from .text import SentencePieceTokenizer, Tokenizer, phoneme_to_viseme
 from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
@@ -22,11 +23,11 @@ from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
 TOKENIZER = Tokenizer()         # characters
 PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
 IGNORED = -100
-SPEECH_MODULES = "pretrain train audio dropout text lips"
-READER_MODULES = "pretrain train expert frontend beam text lips"
+SPEECH_MODULES = "pretrain train processes audio dropout text lips"
+READER_MODULES = "pretrain train processes expert frontend beam text lips"
 
 
-def collate(clips: Clips, indices: list[int], generator=None, video: bool = True, tokenizer: Tokenizer = TOKENIZER) -> dict:
+def collate(clips: Clips, indices: list[int], video: bool = True, tokenizer: Tokenizer = TOKENIZER) -> dict:
     """A padded batch of clips: speech (B, S), video (B, T, H, W) in [0, 1], lengths (B,) in video frames, tokens."""
     tokens = [torch.tensor(tokenizer.encode(clips.utterances[i].text)) for i in indices]
     heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
@@ -55,10 +56,10 @@ def phoneme_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     The published models come to CTC from pre-training on far more data; where the corpus tells when phonemes sound, this
     brings the front-ends to the same place within minutes. Where it does not, this is zero.
     """
-    if (labels == IGNORED).all():
-        return 0 * logits.sum()
     steps = min(logits.shape[1], labels.shape[1])
-    return F.cross_entropy(logits[:, :steps].transpose(1, 2).float(), labels[:, :steps], ignore_index=IGNORED)
+    logits, labels = at_least_float32(logits[:, :steps].transpose(1, 2)), labels[:, :steps]
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return mean_over(total, (labels != IGNORED).sum())
 
 
 class SpeechTask(nn.Module):
@@ -79,10 +80,11 @@ class SpeechTask(nn.Module):
         hidden, counts = self.encode(batch)
         return self.letters(hidden).log_softmax(-1), counts
 
-    def forward(self, batch: dict, generator, progress: float) -> dict:
+    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
         hidden, counts = self.encode(to(batch, self.device))
         ctc = F.ctc_loss(self.letters(hidden).log_softmax(-1).transpose(0, 1), batch["tokens"], counts,
-                         batch["token_lengths"], reduction="sum", zero_infinity=True) / batch["token_lengths"].sum()
+                         batch["token_lengths"], reduction="sum", zero_infinity=True)
+        ctc = mean_over(ctc, batch["token_lengths"].sum())
         phoneme = phoneme_loss(self.phonemes(hidden), batch["phonemes_50"].to(self.device))
         return {"loss": ctc + phoneme, "ctc": ctc, "phoneme": phoneme}
 
@@ -95,16 +97,15 @@ class ReaderTask(nn.Module):
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
         self.phonemes = nn.Linear(config.width, len(PHONEMES))      # one for both streams, so that they mean the same
 
-    def forward(self, batch: dict, generator, progress: float) -> dict:
+    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
         c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
         if "video" in c.modalities:
-            video = mask_time(see(batch["video"], generator), lengths, VIDEO_FPS, c.time_mask, generator).to(self.device)
+            video = mask_time(see(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws).to(self.device)
         if "audio" in c.modalities:
-            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, generator)
-            audio = mask_time(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask,
-                              generator).to(self.device)
+            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, draws)
+            audio = mask_time(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws).to(self.device)
         if len(c.modalities) == 2:
-            draw = torch.rand(len(lengths), generator=generator).to(self.device)
+            draw = torch.stack([torch.rand((), generator=g) for g in draws]).to(self.device)
             unheard, unseen = (c.drop_audio, c.drop_video) if progress >= c.listen_first else (0.0, 1.0)
             present = {"audio": draw >= unheard, "video": draw < 1 - unseen}
         lengths = lengths.to(self.device)
@@ -115,10 +116,8 @@ class ReaderTask(nn.Module):
         whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
         labels, terms["phoneme"] = batch["phonemes_25"].to(self.device), 0.0
         for name, stream in rows.items():
-            here = torch.ones_like(lengths, dtype=torch.bool) if present is None else present[name]
-            if here.any():
-                logits = self.phonemes(valid.unpack(stream))
-                terms["phoneme"] = terms["phoneme"] + phoneme_loss(logits[here], labels[here])
+            sounding = labels if present is None else labels.masked_fill(~present[name][:, None], IGNORED)
+            terms["phoneme"] = terms["phoneme"] + phoneme_loss(self.phonemes(valid.unpack(stream)), sounding)
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 
@@ -166,22 +165,24 @@ def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False)
     return SpeechEncoder(sizes, train_convolutions)
 
 
-def read_batch(expert: Expert, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of a batch as the expert has them without augmentation, and their lengths."""
+def read_batch(expert: Expert, batch: dict, streams: tuple = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of a batch as the expert has them without augmentation, and their lengths. streams: of its own, all unless
+    some are given."""
     device = next(expert.parameters()).device
     lengths = batch["lengths"].to(device)
     video = see(batch["video"]).to(device) if "video" in expert.modalities else None
     audio = hear(batch["speech"].to(device), lengths) if "audio" in expert.modalities else None
-    return expert.encode(video, audio, lengths), lengths
+    present = {m: torch.full_like(lengths, m in (streams or expert.modalities), dtype=torch.bool) for m in expert.modalities}
+    return expert.encode(video, audio, lengths, present=present), lengths
 
 
 @torch.no_grad()
-def transcribe(expert: Expert, clips: Clips, beam: int = 1, ctc_weight: float = 0.1, budget: int = 2000) -> list[str]:
-    """What the expert reads from each clip: by beam search, or with `beam` 1 by greedy CTC."""
+def transcribe(expert: Expert, clips: Clips, beam: int = 1, ctc_weight: float = 0.1, budget: int = 2000, streams: tuple = ()
+               ) -> list[str]:
+    """What the expert reads from each clip: by beam search, or with `beam` 1 by greedy CTC. streams: see `read_batch`."""
     texts: list[str] = [""] * len(clips)
     for indices in bucket_batches(clips.frames, budget, torch.Generator().manual_seed(0)):
-        features, lengths = read_batch(expert, collate(clips, indices, video="video" in expert.modalities,
-                                                       tokenizer=expert.tokenizer))
+        features, lengths = read_batch(expert, collate(clips, indices, "video" in expert.modalities, expert.tokenizer), streams)
         for i, text in zip(indices, decode(expert, features, lengths, beam, ctc_weight)):
             texts[i] = text
     return texts
@@ -269,14 +270,16 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
 
         def validate() -> dict:
-            return {"cer": corpus_rate([u.text for u in held_out.utterances], transcribe(task.expert, held_out))}
+            said, read = [u.text for u in held_out.utterances], transcribe(task.expert, held_out)
+            alone = config.modalities if len(config.modalities) > 1 else ()
+            rates = {f"cer_{m}": corpus_rate(said, transcribe(task.expert, held_out, streams=(m,))) for m in alone}
+            return {"cer": corpus_rate(said, read), **rates, "read": read[0]}
 
         history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
                       lambda g: bucket_batches(clips.frames, config.batch_frames, g),
-                      lambda indices, g: collate(clips, indices, video="video" in config.modalities,
-                                                   tokenizer=task.expert.tokenizer), seed,
-                      warmup_cosine(config.warmup), validate, clip=5.0)
-        finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash)
+                      lambda indices: collate(clips, indices, "video" in config.modalities, task.expert.tokenizer), seed,
+                      warmup_cosine(config.warmup), validate, clip=5.0, average=config.average)
+        finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
 
 
 def load_reader(run: Run, stage: str) -> Expert:

@@ -4,11 +4,11 @@ from torch import nn
 
 from .animator import find, settings
 from .corpus import Corpus, Utterance
-from .lips import pad
+from .lips import Draws, pad
 from .run import Run, load_weights
 from .train import finish_fit, fit, shuffled_batches, to
 
-MODULES = "prior train codec codetalker dropout"
+MODULES = "prior train processes codec codetalker dropout"
 
 
 class PriorTask(nn.Module):
@@ -18,7 +18,7 @@ class PriorTask(nn.Module):
         super().__init__()
         self.prior, self.device = prior, device
 
-    def forward(self, batch: dict, generator, progress: float) -> dict:
+    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
         batch = to(batch, self.device)
         return self.prior.losses(batch["displacement"], batch["frames"])
 
@@ -52,7 +52,7 @@ def train_prior(run: Run, corpus: Corpus, animator: str) -> None:
 
     history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": c.prior_lr}], c.prior_epochs,
                   lambda g: shuffled_batches(len(train), c.prior_batch, g),
-                  lambda indices, g: collate(corpus, [train[i] for i in indices]), seed, halved_every(c.prior_halve), validate)
+                  lambda indices: collate(corpus, [train[i] for i in indices]), seed, halved_every(c.prior_halve), validate)
     finish_fit(run, stage, key, {"prior": task.prior}, history, corpus=corpus.hash)
 
 

@@ -57,7 +57,7 @@ def read_in_noise(reader: Expert, clips: Clips, indices: list[int], babble: Babb
         chosen, rows, audio = [indices[k] for k in places], {}, None
         batch = collate(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
         lengths, video = batch["lengths"].to(device), see(batch["video"]).to(device) if "video" in names else None
-        noise = [babble(1, clips.utterances[i].frames * SAMPLES_PER_FRAME, seeded(seed, i)) for i in chosen]
+        noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded(seed, i)]) for i in chosen]
         for k, level in enumerate(levels):
             if "audio" in names:
                 audio = hear(mixed(batch["speech"], noise, level).to(device), lengths)

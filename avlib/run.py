@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .config import Config, as_dict, digest, load
+from .processes import shared
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(os.environ.get("AVLIB_RESULTS", ROOT / "results"))
@@ -100,7 +101,7 @@ def pick_device(name: str) -> torch.device:
     known = {"auto": "cuda" if cuda else "cpu", "cpu": "cpu"} | ({"cuda": "cuda"} if cuda else {})
     if name not in known:
         raise ValueError(f"device: expected one of {', '.join(known)} on this machine, got {name!r}")
-    return torch.device(known[name])
+    return torch.device(known[name], int(os.environ.get("LOCAL_RANK", 0)) if known[name] == "cuda" else None)
 
 
 class Run:
@@ -162,10 +163,11 @@ class Run:
 
 def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu")) -> Iterator[None]:
     """Calls function, *arguments of every job in a process of its own, as many at once as there are cores, each with its
-    share of them: small models use two cores better apart than together. On a GPU one after the other, in this process.
+    share of them: small models use two cores better apart than together. On a GPU, or where several processes share each
+    job's batches, one after the other, in this process.
     Yields as jobs end; an error of any job is raised here."""
     workers = min(len(jobs), os.cpu_count() or 1)
-    if device.type != "cpu" or workers <= 1:
+    if device.type != "cpu" or workers <= 1 or shared():
         for function, *arguments in jobs:
             yield function(*arguments)
         return

@@ -168,7 +168,7 @@ def share(what: str, task: joint.JointTask, batch: dict, threads: int):
 
     def step():
         task.zero_grad()
-        task(batch, torch.Generator().manual_seed(0), 1.0)["loss"].backward()
+        task(batch, [torch.Generator().manual_seed(n) for n in range(len(batch["frames"]))], 1.0)["loss"].backward()
 
     def lips():
         vertices = batch["motion"][:read].clone().requires_grad_()

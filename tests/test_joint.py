@@ -37,7 +37,7 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
                     fusion=32, frontend_width=4, dropout=0.0) if guided else None
     draw = torch.Generator().manual_seed(1)
     task = JointTask(animator, expert, lips, torch.arange(50, 90), 1e-3, config, 0.1,
-                     lambda b, s, g: torch.randn(b, s, generator=g), torch.device("cpu"))
+                     lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]), torch.device("cpu"))
     frames = torch.tensor([12, 6])
     batch = {"features": torch.randn(2, 20, 8, generator=draw), "feature_lengths": torch.tensor([19, 9]),
              "motion": template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw), "frames": frames,
@@ -49,7 +49,7 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
 
 def step(task, batch):
     task.train()
-    terms = task(batch, torch.Generator().manual_seed(5), progress=0.5)
+    terms = task(batch, [torch.Generator().manual_seed(5 + n) for n in range(2)], progress=0.5)
     task.zero_grad()
     terms["loss"].backward()
     return terms

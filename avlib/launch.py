@@ -1,0 +1,40 @@
+"""All training of a run, without notebooks, for many GPUs or hosts; the notebooks then find it done.
+
+    accelerate launch --num_processes 8 -m avlib.launch --preset paper --run paper
+    ./run_all.sh --preset paper --run paper
+
+On processors alone: torchrun --nproc_per_node 2 -m -- avlib.launch --preset smoke --run two
+Batch sizes of the configuration are the whole batch's: processes share it. The readers' and animators' steps are those that one
+process would take, but for dropout, and for which utterances of a batch the expert reads while it guides.
+"""
+import sys
+
+from accelerate import PartialState
+
+from . import embedded
+from .config import load
+from .joint import GUIDANCE, train_joint
+from .notebooks import arguments
+from .pretrain import pretrain
+from .run import open_run, pick_device
+
+
+def main(argv: list[str]) -> None:
+    args = arguments(argv)
+    device = pick_device(load(args.preset, device=args.device, **args.overrides).device)
+    processes = PartialState(cpu=device.type == "cpu")
+    with processes.main_process_first():
+        run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)
+        corpus = embedded.prepare(run)
+    pretrain(run, corpus)
+    for seed in args.seeds:
+        for animator in run.config.animators:
+            for guidance in GUIDANCE:
+                train_joint(run, corpus, animator, guidance, seed)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"avlib: {error}")
