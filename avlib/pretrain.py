@@ -124,8 +124,8 @@ class ReaderTask(nn.Module):
 
 @cache
 def tokenizer_of(units: str) -> Tokenizer:
-    """Characters, or the published units of a folder."""
-    return SentencePieceTokenizer(*(Path(units) / f"unigram5000{end}" for end in (".model", "_units.txt"))) if units else TOKENIZER
+    """Characters, or the units of a folder, published or trained."""
+    return SentencePieceTokenizer.of_folder(units) if units else TOKENIZER
 
 
 def build_reader(config: ReaderConfig) -> Expert:
