@@ -1,6 +1,7 @@
 """Mouth crops from video of people who talk, as Auto-AVSR's readers know them: four points of the face, aligned to those of a
 mean face, 96 x 96 grey pixels around the mouth, 25 frames and 16,000 samples a second."""
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -232,16 +233,17 @@ class MediaPipe:
             raise ValueError(f"MediaPipe, which finds faces, does not load ({error}): pip install mediapipe") from None
         if model:
             vision = mediapipe.tasks.vision
-            landmarker = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
+            finder = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
                 base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
             image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-            self.faces = lambda rgb, frame: landmarker.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
+            self.faces = lambda rgb, frame: finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
         elif hasattr(mediapipe, "solutions"):
-            mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
-            self.faces = lambda rgb, frame: [face.landmark for face in mesh.process(rgb).multi_face_landmarks or ()]
+            finder = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
+            self.faces = lambda rgb, frame: [face.landmark for face in finder.process(rgb).multi_face_landmarks or ()]
         else:
             raise ValueError(f"MediaPipe {mediapipe.__version__} finds faces by a file face_landmarker.task, which it does not "
                              f"bring: --landmarks, or the setting corpus.landmarks, names it; it is to be had from {self.SOURCE}")
+        weakref.finalize(self, finder.close)        # or its threads and its memory outlive it
         self.frame = 0
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:
