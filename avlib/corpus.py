@@ -80,7 +80,8 @@ class Corpus:
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
         for part, split, utterances, fps in parts:
             words = {w for u in utterances for w in u.text.split()}
-            people = "one each" if part == "2D" else ", ".join(self.subjects[split])
+            people = "one each" if self.clips_folder.parent == self.folder else "many"
+            people = people if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         return "\n".join(lines)

@@ -43,6 +43,8 @@ def mouth_clip(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s
         points.append(np.full((len(MEAN_FACE), 2), np.nan) if found is None else found)
         grey.append(torch.from_numpy(frame.to_ndarray(format="gray")))
     long_enough(len(grey))
+    if len({picture.shape for picture in grey}) > 1:
+        raise SetAside("the picture changes its size")
     video = crop(torch.stack(grey), steady(bridge(torch.tensor(np.stack(points)))))
     return video, speech_at(path, begin_s, len(video))
 
@@ -53,8 +55,8 @@ def cropped_clip(path: str | Path, speech: str | Path, frames: int) -> tuple[Ten
     if abs(len(crops) - frames) > 1:
         raise SetAside(f"{len(crops)} frames, its label says {frames}")
     long_enough(len(crops))
-    if crops[0].shape != (SIDE, SIDE):
-        raise SetAside(f"crops of {crops[0].shape[1]} x {crops[0].shape[0]} pixels, expected {SIDE} x {SIDE}")
+    if odd := {picture.shape for picture in crops} - {(SIDE, SIDE)}:
+        raise SetAside(f"crops of {' x '.join(map(str, min(odd)))} pixels, expected {SIDE} x {SIDE}")
     return torch.stack(crops), speech_at(speech, 0.0, len(crops))
 
 
@@ -233,8 +235,12 @@ class MediaPipe:
             raise ValueError(f"MediaPipe, which finds faces, does not load ({error}): pip install mediapipe") from None
         if model:
             vision = mediapipe.tasks.vision
-            finder = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
-                base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
+            try:
+                finder = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
+                    base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
+            except (RuntimeError, ValueError, OSError) as error:        # as versions have it
+                raise ValueError(f"{model}: no Face Landmarker ({' '.join(str(error).split())}); it is to be had from {self.SOURCE}"
+                                 ) from None
             image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
             self.faces = lambda rgb, frame: finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
         elif hasattr(mediapipe, "solutions"):

@@ -273,8 +273,8 @@ def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> I
         return
     try:
         from distributed import Client, as_completed
-    except ImportError:
-        raise ValueError("--scheduler: Dask is not installed: pip install distributed") from None
+    except ImportError as error:
+        raise ValueError(f"--scheduler: Dask does not load ({error}): pip install distributed") from None
     try:
         client = Client(scheduler)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 import importlib.util
 import os
 import sys
+import zipfile
 from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
@@ -189,6 +190,13 @@ def test_long_takes_and_pictures_that_stand_still_are_set_aside(tmp_path, monkey
     assert len(mouth_clip(path, Finder(), 0.0, 1.0)[0]) == 25
 
 
+def test_a_picture_that_changes_its_size_is_set_aside(monkeypatch):
+    pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
+    monkeypatch.setattr(mouths, "frames_at", lambda *_: (av.VideoFrame.from_ndarray(p, "rgb24") for p in pictures))
+    with pytest.raises(SetAside, match="changes its size"):
+        mouth_clip("any.mkv", lambda rgb: points(0))
+
+
 def test_a_variable_frame_rate_is_remarked(tmp_path):
     pictures = [np.zeros((16, 16), np.uint8)] * 36
     assert mouths.remark(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30)) == ""
@@ -217,7 +225,20 @@ def test_what_mediapipe_lacks_is_asked_for(tmp_path, monkeypatch):
         mouths.MediaPipe()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="MediaPipe is not installed")
+needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="MediaPipe is not installed")
+
+
+@needs_mediapipe
+def test_a_file_that_holds_no_landmarker_is_named(tmp_path):
+    (tmp_path / "text.task").write_text("not a model")
+    with zipfile.ZipFile(tmp_path / "other.task", "w") as bundle:
+        bundle.writestr("other.tflite", "x")
+    for name in ("text.task", "other.task"):
+        with pytest.raises(ValueError, match=f"{name}: no Face Landmarker .*; it is to be had from"):
+            mouths.MediaPipe(tmp_path / name)
+
+
+@needs_mediapipe
 def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
     """The embedded face, shifted, turned and enlarged from picture to picture. $AVLIB_LANDMARKS: face_landmarker.task"""
     make = partial(mouths.MediaPipe, os.environ.get("AVLIB_LANDMARKS", ""))
