@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from .audio import SPEECH_HZ, read_speech
 from .camera import Camera
@@ -81,7 +80,8 @@ class Corpus:
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
         for part, split, utterances, fps in parts:
             words = {w for u in utterances for w in u.text.split()}
-            people = "one each" if part == "2D" else ", ".join(self.subjects[split])
+            people = "one each" if self.clips_folder.parent == self.folder else "many"
+            people = people if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         return "\n".join(lines)
@@ -111,23 +111,29 @@ class Corpus:
         summary = Path(folder) / "talking.json"
         if not summary.is_file():
             raise ValueError(f"{summary}: no such file; python -m avlib.talking makes it from video")
-        self.clips_folder, self.hash = summary.parent / "2d", digest(self.hash, summary)
+        self.clips_folder, self.hash = summary.parent / "2d", digest(self.hash, read_json(summary)["holds"])
 
 
 class Clips:
-    """One split of the 2D part, read lazily from its shards: video and speech in step, 640 samples a frame."""
+    """One split of the 2D part, read clip by clip from its shards: video and speech in step, 640 samples a frame.
+
+    What it keeps of a shard are its utterances and where their bytes begin; no file stays open or mapped, so memory does not
+    grow with what was read.
+    """
 
     def __init__(self, folder: Path, split: str):
         self.utterances: list[Utterance] = []
-        self._where: list[tuple[Path, int]] = []
+        self._where: list[tuple[Path, tuple[int, int], int, int]] = []     # shard, sides, bytes at which video and speech begin
         for path in sorted(Path(folder).glob(f"{split}-*.safetensors")):
-            first = 0
-            for d in json.loads(self._open(path).metadata()["utterances"]):
+            header, data = _header(path)
+            sides, video, speech = header["video"]["shape"][1:], *(data + header[k]["data_offsets"][0] for k in ("video", "speech"))
+            for d in json.loads(header["__metadata__"]["utterances"]):
                 self.utterances.append(Utterance.from_dict(d))
-                self._where.append((path, first))
-                first += d["frames"]
+                self._where.append((path, sides, video, speech))
+                video += d["frames"] * sides[0] * sides[1]
+                speech += d["frames"] * SAMPLES_PER_FRAME * 2
         if not self.utterances:
-            raise ValueError(f"{folder}: no shard of split {split!r}")
+            raise ValueError(f"{folder}: no clip of split {split!r}")
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -139,25 +145,26 @@ class Clips:
 
     def video(self, i: int) -> torch.Tensor:
         """(T, H, W) uint8."""
-        return self._slice(i, "video", 1)
+        path, sides, begin, _ = self._where[i]
+        return torch.from_numpy(np.fromfile(path, np.uint8, self.utterances[i].frames * sides[0] * sides[1], offset=begin)
+                                ).view(-1, *sides)
 
     def speech(self, i: int) -> torch.Tensor:
         """(T * 640,) float32 in [-1, 1]."""
-        return self._slice(i, "speech", SAMPLES_PER_FRAME).float() / 32768
+        path, _, _, begin = self._where[i]
+        return torch.from_numpy(np.fromfile(path, "<i2", self.utterances[i].frames * SAMPLES_PER_FRAME, offset=begin)).float() / 32768
 
-    def _slice(self, i: int, name: str, rate: int) -> torch.Tensor:
-        path, first = self._where[i]
-        last = first + self.utterances[i].frames
-        return self._open(path).get_slice(name)[first * rate:last * rate]
 
-    @cached_property
-    def _handles(self) -> dict:
-        return {}
-
-    def _open(self, path: Path):
-        if path not in self._handles:
-            try:
-                self._handles[path] = safe_open(path, framework="pt")
-            except SafetensorError as error:
-                raise ValueError(f"{path}: truncated or no shard ({error}); delete it and run again") from None
-        return self._handles[path]
+def _header(path: Path) -> tuple[dict, int]:
+    """The header of a safetensors file, and the byte at which its data begin. ValueError, naming the file, if it is cut short."""
+    length = path.stat().st_size
+    with path.open("rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        try:
+            header = json.loads(f.read(min(size, length)))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: truncated or no shard ({error}); delete it and run again") from None
+    if 8 + size + max(ends) != length:
+        raise ValueError(f"{path}: truncated: {length} bytes, expected {8 + size + max(ends)}; delete it and run again")
+    return header, 8 + size

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchaudio.functional import resample
 
+from . import talking
 from .articulation import articulate, random_style, subject_style
 from .camera import crop_camera
 from .config import CorpusConfig, digest
@@ -177,14 +178,15 @@ class Maker:
 
 def prepare(run: Run) -> Corpus:
     """The corpus of a run's configuration, made unless it is there, and the stage "corpus"."""
-    key = run.key(MODULES, run.config.corpus)
+    made = replace(run.config.corpus, talking="", landmarks="")       # which do not change what is made here
+    key = run.key(MODULES, made)
     folder = DATA / f"embedded-{key}"
     if not (folder / "corpus.json").exists():
-        say(f"corpus: makes {run.config.corpus.clips_2d} clips and the scans in {folder}")
-        Maker(run.config.corpus, folder).make()
+        say(f"corpus: makes {made.clips_2d} clips and the scans in {folder}")
+        Maker(made, folder).make()
     corpus = Corpus(folder)
-    if run.config.corpus.talking:
-        corpus.learn_from(Path(run.config.corpus.talking))
+    talking.attach(run, corpus)
+    key = digest(key, corpus.hash)
     if not run.finished("corpus", key):
         run.finish("corpus", key, folder=str(folder), corpus=corpus.hash)
     return corpus

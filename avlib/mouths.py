@@ -1,5 +1,7 @@
 """Mouth crops from video of people who talk, as Auto-AVSR's readers know them: four points of the face, aligned to those of a
 mean face, 96 x 96 grey pixels around the mouth, 25 frames and 16,000 samples a second."""
+import math
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ SIDE = 96
 MEAN_FACE = ((102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82))
 MOUTH = 3
 STEADY = 6              # frames to either side over which the points are averaged
-LONGEST_GAP_S = 0.5     # without a face, bridged by the points before and after
+LONGEST_GAP_S = 0.5     # without a face, bridged by the points before and after; and of one picture standing still
 SHORTEST_S, LONGEST_S = 0.2, 60.0
 CHUNK = 64              # frames cropped at once
 
@@ -26,19 +28,52 @@ class SetAside(ValueError):
     """A clip that cannot be used; says why."""
 
 
-def mouth_clip(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = LONGEST_S
+def mouth_clip(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf
                ) -> tuple[Tensor, Tensor]:
     """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it. SetAside says what is wrong."""
-    grey, points = [], []
-    for frame in frames_at(path, VIDEO_FPS, begin_s, end_s):
+    grey, points, shown, since = [], [], None, 0
+    for n, frame in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
+        if n >= LONGEST_S * VIDEO_FPS:
+            raise SetAside(f"longer than {LONGEST_S:.0f} s, without word times to cut it by")
+        shown, since = frame, since if frame is shown else n
+        if n + 1 - since > LONGEST_GAP_S * VIDEO_FPS:
+            raise SetAside(f"one picture for more than {LONGEST_GAP_S} s from {since / VIDEO_FPS:.1f} s on")
         rgb = frame.to_ndarray(format="rgb24")
         found = detector(rgb)
         points.append(np.full((len(MEAN_FACE), 2), np.nan) if found is None else found)
         grey.append(torch.from_numpy(frame.to_ndarray(format="gray")))
-    if len(grey) < SHORTEST_S * VIDEO_FPS:
-        raise SetAside(f"{len(grey)} frames, expected at least {round(SHORTEST_S * VIDEO_FPS)}")
+    long_enough(len(grey))
+    if len({picture.shape for picture in grey}) > 1:
+        raise SetAside("the picture changes its size")
     video = crop(torch.stack(grey), steady(bridge(torch.tensor(np.stack(points)))))
     return video, speech_at(path, begin_s, len(video))
+
+
+def cropped_clip(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
+    """The same of a video that shows the crops already, so many frames of them, and a file of its speech."""
+    crops = [torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)]
+    if abs(len(crops) - frames) > 1:
+        raise SetAside(f"{len(crops)} frames, its label says {frames}")
+    long_enough(len(crops))
+    if odd := {picture.shape for picture in crops} - {(SIDE, SIDE)}:
+        raise SetAside(f"crops of {' x '.join(map(str, min(odd)))} pixels, expected {SIDE} x {SIDE}")
+    return torch.stack(crops), speech_at(speech, 0.0, len(crops))
+
+
+def long_enough(frames: int) -> None:
+    if frames < SHORTEST_S * VIDEO_FPS:
+        raise SetAside(f"{frames} frames, expected at least {round(SHORTEST_S * VIDEO_FPS)}")
+
+
+def remark(path: str | Path) -> str:
+    """What is unusual about a video that can be used all the same."""
+    container, stream = opened(path, "video")
+    with container:
+        times = sorted(float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None)
+    lasts = 1000 * np.diff(times)
+    if not len(lasts) or lasts.max() <= 1.5 * lasts.min():
+        return ""
+    return f"variable frame rate, {lasts.min():.0f} to {lasts.max():.0f} ms a frame: taken at {VIDEO_FPS} a second"
 
 
 def opened(path: str | Path, kind: str):
@@ -72,7 +107,7 @@ def decoded(container, stream) -> Iterator:
         raise SetAside(f"{stream.type} ends after {last:.1f} s, the file says {whole:.1f} s: cut short")
 
 
-def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float = LONGEST_S) -> Iterator[av.VideoFrame]:
+def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float = math.inf) -> Iterator[av.VideoFrame]:
     """The frame that is on the screen at begin_s + n / fps, whatever rate the file has, constant or not."""
     container, stream = opened(path, "video")
     with container:
@@ -179,34 +214,48 @@ def crop(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
 
 
 class MediaPipe:
-    """MediaPipe's Face Landmarker as a `Detector`, for one clip: it follows the face from frame to frame.
+    """MediaPipe as a `Detector`, for one clip: it follows the face from frame to frame.
 
-    model: the file face_landmarker.task, which the package does not bring.
+    model: the file face_landmarker.task, for its Face Landmarker. Without one, Face Mesh with the models that the package
+    carried up to version 0.10.21. ValueError says what is missing.
     """
 
-    # the 478 landmarks that outline each of the four
+    # the landmarks that outline each of the four
     GROUPS = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (98, 97, 2, 326, 327),
               (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87))
     SOURCE = ("https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/latest/"
               "face_landmarker.task")
 
-    def __init__(self, model: str | Path):
-        if not Path(model).is_file():
+    def __init__(self, model: str | Path = ""):
+        if model and not Path(model).is_file():
             raise ValueError(f"{model}: no such file; it is to be had from {self.SOURCE}")
         try:
             import mediapipe
-        except ImportError:
-            raise ValueError("MediaPipe, which finds faces, is not installed: pip install mediapipe") from None
-        vision = mediapipe.tasks.vision
-        self.image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-        self.landmarker = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
-            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
+        except ImportError as error:
+            raise ValueError(f"MediaPipe, which finds faces, does not load ({error}): pip install mediapipe") from None
+        if model:
+            vision = mediapipe.tasks.vision
+            try:
+                finder = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
+                    base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
+            except (RuntimeError, ValueError, OSError) as error:        # as versions have it
+                raise ValueError(f"{model}: no Face Landmarker ({' '.join(str(error).split())}); it is to be had from {self.SOURCE}"
+                                 ) from None
+            image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
+            self.faces = lambda rgb, frame: finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
+        elif hasattr(mediapipe, "solutions"):
+            finder = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
+            self.faces = lambda rgb, frame: [face.landmark for face in finder.process(rgb).multi_face_landmarks or ()]
+        else:
+            raise ValueError(f"MediaPipe {mediapipe.__version__} finds faces by a file face_landmarker.task, which it does not "
+                             f"bring: --landmarks, or the setting corpus.landmarks, names it; it is to be had from {self.SOURCE}")
+        weakref.finalize(self, finder.close)        # or its threads and its memory outlive it
         self.frame = 0
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:
-        found = self.landmarker.detect_for_video(self.image(np.ascontiguousarray(rgb)), self.frame * 1000 // VIDEO_FPS)
+        faces = self.faces(np.ascontiguousarray(rgb), self.frame)
         self.frame += 1
-        if not found.face_landmarks:
+        if not faces:
             return None
-        marks = np.array([(mark.x * rgb.shape[1], mark.y * rgb.shape[0]) for mark in found.face_landmarks[0]])
+        marks = np.array([(mark.x * rgb.shape[1], mark.y * rgb.shape[0]) for mark in faces[0]])
         return np.stack([marks[list(group)].mean(0) for group in self.GROUPS])

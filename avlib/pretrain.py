@@ -15,7 +15,7 @@ from .expert import Expert, at_least_float32, greedy_ctc
 from .lips import Babble, Draws, hear, mask_time, noisy, pad, see
 from .metrics import corpus_rate
 from .prior import train_prior
-from .processes import mean_over
+from .processes import mean_over, shared
 from .run import Run, load_weights, side_by_side
 from .text import SentencePieceTokenizer, Tokenizer, phoneme_to_viseme
 from .train import bucket_batches, finish_fit, fit, to, warmup_cosine
@@ -123,8 +123,8 @@ class ReaderTask(nn.Module):
 
 @cache
 def tokenizer_of(units: str) -> Tokenizer:
-    """Characters, or the published units of a folder."""
-    return SentencePieceTokenizer(*(Path(units) / f"unigram5000{end}" for end in (".model", "_units.txt"))) if units else TOKENIZER
+    """Characters, or the units of a folder, published or trained."""
+    return SentencePieceTokenizer.of_folder(units) if units else TOKENIZER
 
 
 def build_reader(config: ReaderConfig) -> Expert:
@@ -240,7 +240,7 @@ def pretrain(run: Run, corpus: Corpus) -> None:
     """The speech encoder, the expert, the reader and what animators learn from motion alone: none needs another."""
     jobs = [(pretrain_reader, run, corpus, "expert"), (pretrain_reader, run, corpus, "reader"),
             (pretrain_speech, run, corpus), *((train_prior, run, corpus, a) for a in run.config.animators)]  # longest first
-    list(side_by_side(jobs, run.device))
+    list(side_by_side(jobs, run.device, workers=1 if shared() else None))       # processes that share batches stay together
 
 
 def load_speech(run: Run) -> SpeechEncoder:

@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .config import Config, as_dict, digest, load
-from .processes import shared
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(os.environ.get("AVLIB_RESULTS", ROOT / "results"))
@@ -161,13 +160,12 @@ class Run:
         return self.folder / "weights" / f"{stage}.safetensors"
 
 
-def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu")) -> Iterator[None]:
-    """Calls function, *arguments of every job in a process of its own, as many at once as there are cores, each with its
-    share of them: small models use two cores better apart than together. On a GPU, or where several processes share each
-    job's batches, one after the other, in this process.
-    Yields as jobs end; an error of any job is raised here."""
-    workers = min(len(jobs), os.cpu_count() or 1)
-    if device.type != "cpu" or workers <= 1 or shared():
+def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), workers: int | None = None) -> Iterator[None]:
+    """Calls function, *arguments of every job in a process of its own, as many at once as there are cores (or `workers`), each
+    with its share of them: small models use two cores better apart than together. On a GPU one after the other, in this
+    process. Yields as jobs end; an error of any job is raised here."""
+    workers = min(len(jobs), workers or os.cpu_count() or 1)
+    if device.type != "cpu" or workers <= 1:
         for function, *arguments in jobs:
             yield function(*arguments)
         return

@@ -1,6 +1,6 @@
 """Corpora of people who talk, as their owners lay them out, to the shards of mouth crops that readers learn from.
 
-    python -m avlib.talking DATA OUT --landmarks face_landmarker.task [--scheduler tcp://host:8786]
+    python -m avlib.talking DATA OUT --landmarks face_landmarker.task [--train-units 1000] [--scheduler tcp://host:8786]
 
 Known layouts: LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders that Auto-AVSR has
 prepared, whose crops are taken as they are.
@@ -8,11 +8,14 @@ prepared, whose crops are taken as they are.
 import argparse
 import csv
 import json
+import math
+import os
 import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +23,18 @@ import torch
 from safetensors.torch import save_file
 
 from .config import digest
-from .corpus import VIDEO_FPS, Utterance
+from .corpus import VIDEO_FPS, Clips, Corpus, Utterance
 from .espeak import Segment
-from .mouths import LONGEST_S, Detector, MediaPipe, SetAside, frames_at, mouth_clip, speech_at
-from .run import read_json, side_by_side, write_atomic, write_json
-from .text import SentencePieceTokenizer, Tokenizer, normalise_text
+from .mouths import SIDE, Detector, MediaPipe, SetAside, cropped_clip, mouth_clip, remark
+from .run import DATA, Run, read_json, side_by_side, write_atomic, write_json
+from .text import SentencePieceTokenizer, Tokenizer, normalise_text, train_units
 from .train import bar, say
 
 SEGMENT_S = 16.0        # longer recordings with word times are cut between words, as Auto-AVSR does
 CLIPS_A_SHARD = 64
 TAGS = re.compile(r"\{[^}]*\}")     # of noises, in transcripts
-HELD_OUT = 100          # where a corpus names no validation part, one speaker in so many is one
+HELD_OUT = 100
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class Source:
     text: str
     words: tuple[Segment, ...] = ()
     begin_s: float = 0.0
-    end_s: float = LONGEST_S
+    end_s: float = math.inf
     cropped: bool = False           # the video is a mouth crop already
+    fault: str = ""                 # why it cannot be used, where its transcript tells
 
 
 def find(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
@@ -61,12 +66,24 @@ def find(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[
     else:
         raise ValueError(f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR "
                          "(labels/*.csv) or with a table *.csv of columns path and text (and split)")
-    found = sorted(sources, key=lambda s: (s.split, s.name))
+    found = sorted(hold_out(list(sources)), key=lambda s: (s.split, s.name))
     if twice := [name for name, count in Counter(s.name for s in found).items() if count > 1]:
         raise ValueError(f"{folder}: {twice[0]} is there twice")
     if not found:
         raise ValueError(f"{folder}: no recordings in it")
     return kind, found
+
+
+def hold_out(sources: list[Source]) -> list[Source]:
+    """Where a corpus names no validation part, one speaker in HELD_OUT of its training part is for it, and one at least: a
+    speaker has a folder of his own; where all lie in one, recordings are held out."""
+    training = [] if any(s.split == "validation" for s in sources) else [s for s in sources if s.split == "train"]
+    for group in (lambda s: s.path.parent.name, lambda s: s.path.name):
+        ranks = {group(s): int(digest(group(s)), 16) for s in training}
+        if len(ranks) > 1:
+            held = {name for name, rank in ranks.items() if rank % HELD_OUT == 0} or {min(ranks, key=ranks.get)}
+            return [replace(s, split="validation") if s.split == "train" and group(s) in held else s for s in sources]
+    return sources
 
 
 def lrs2(folder: Path) -> Iterator[Source]:
@@ -84,11 +101,10 @@ def lrs2(folder: Path) -> Iterator[Source]:
 
 
 def lrs3(folder: Path) -> Iterator[Source]:
-    """pretrain/, trainval/ and test/ with a folder a speaker; one speaker in HELD_OUT is for validation."""
+    """pretrain/, trainval/ and test/ with a folder a speaker."""
     for part, split in (("pretrain", "train"), ("trainval", "train"), ("test", "test")):
         for path in sorted((folder / part).glob("*/*.mp4")):
-            held_out = split == "train" and int(digest(path.parent.name), 16) % HELD_OUT == 0
-            yield from spoken(path, f"{part}/{path.parent.name}/{path.stem}", "validation" if held_out else split)
+            yield from spoken(path, f"{part}/{path.parent.name}/{path.stem}", split)
 
 
 def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
@@ -96,13 +112,17 @@ def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
     reach further."""
     words, text, timed = [], "", False
     transcript = path.with_suffix(".txt")
-    for line in transcript.read_text().splitlines() if transcript.is_file() else ():
-        if line.startswith("Text:"):
-            text = normalise_text(TAGS.sub("", line.removeprefix("Text:")))
-        elif line.startswith("WORD START END"):
-            timed = True
-        elif timed and len(fields := line.split()) >= 3:
-            words.append(Segment(normalise_text(TAGS.sub("", fields[0])), float(fields[1]), float(fields[2])))
+    try:
+        for line in transcript.read_text("utf-8").splitlines() if transcript.is_file() else ():
+            if line.startswith("Text:"):
+                text = normalise_text(TAGS.sub("", line.removeprefix("Text:")))
+            elif line.startswith("WORD START END"):
+                timed = True
+            elif timed and len(fields := line.split()) >= 3 and (word := normalise_text(TAGS.sub("", fields[0]))):
+                words.append(Segment(word, float(fields[1]), float(fields[2])))
+    except ValueError as error:         # no text, no numbers
+        yield Source(name, split, path, "", fault=f"transcript: {error}")
+        return
     if not words or words[-1].end_s <= SEGMENT_S:
         yield Source(name, split, path, text, tuple(words))
         return
@@ -123,133 +143,223 @@ def tabled(table: Path) -> Iterator[Source]:
         if not {"path", "text"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{table}: columns {', '.join(rows.fieldnames or ())}, expected path and text")
         for row in rows:
-            split = row.get("split") or ("validation" if int(digest(row["path"]), 16) % HELD_OUT == 0 else "train")
-            if split not in ("train", "validation", "test"):
-                raise ValueError(f"{table}, line {rows.line_num}: split {split!r}, expected train, validation or test")
+            split = row.get("split") or "train"
+            if split not in SPLITS or not row["path"]:
+                raise ValueError(f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file and one of "
+                                 f"{', '.join(SPLITS)}")
             yield Source(str(Path(row["path"]).with_suffix("")), split, table.parent / row["path"], normalise_text(row["text"] or ""))
 
 
 def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
-    """Auto-AVSR's lists labels/*.csv, lines "dataset,path,frames,token ids", of crops in <dataset>/<path>."""
+    """Auto-AVSR's lists labels/*.csv, lines "dataset,path,frames,token ids", of crops in <dataset>/<path>; the speech may be beside
+    them, <path>.wav."""
     if units is None:
         raise ValueError(f"{folder / 'labels'}: holds token ids alone: give the folder of unigram5000.model as units")
     for table in sorted((folder / "labels").glob("*.csv")):
-        split = next((split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem), "train")
+        split = next((split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")), "train")
         for number, line in enumerate(table.read_text().splitlines(), 1):
             try:
                 dataset, path, frames, ids = line.split(",")
-                text, end_s = units.decode(map(int, ids.split())), int(frames) / VIDEO_FPS
+                ids, end_s = list(map(int, ids.split())), int(frames) / VIDEO_FPS
             except ValueError as error:
                 raise ValueError(f"{table}, line {number}: expected dataset,path,frames,token ids ({error})") from None
-            yield Source(f"{dataset}/{Path(path).with_suffix('')}", split, folder / dataset / path, text, end_s=end_s, cropped=True)
+            try:
+                text, fault = units.decode(ids), ""
+            except ValueError as error:
+                text, fault = "", str(error)
+            yield Source(f"{dataset}/{Path(path).with_suffix('')}", split, folder / dataset / path, text, end_s=end_s, cropped=True,
+                         fault=fault)
 
 
-def clip(source: Source, detector: Callable[[], Detector] | None, tokenizer: Tokenizer
-         ) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
-    """A source's utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16. SetAside says what is wrong with it."""
-    if not source.text:
-        raise SetAside("no transcript")
-    try:
-        tokenizer.encode(source.text)
-    except ValueError as error:
-        raise SetAside(str(error)) from None
+def checked(source: Source, tokenizers: Sequence[Tokenizer]) -> Source:
+    """With its fault, where there is no text or one that not all tokenizers can write."""
+    unknown = sorted({unit for tokenizer in tokenizers for unit in tokenizer.unknown(source.text)})
+    told = f"no token for {', '.join(map(repr, unknown))} in its transcript" if unknown else "" if source.text else "no transcript"
+    return replace(source, fault=source.fault or told)
+
+
+def clip(source: Source, detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor, str]:
+    """A source's utterance, crops (T, 96, 96) uint8, speech (T * 640,) int16 and what is to be remarked of it. SetAside says
+    what is wrong with it."""
+    if source.fault:
+        raise SetAside(source.fault)
     if source.cropped:
-        crops = [torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(source.path, VIDEO_FPS, 0.0, source.end_s + 1)]
-        if abs(len(crops) - source.end_s * VIDEO_FPS) > 1.5:
-            raise SetAside(f"{len(crops)} frames, its label says {round(source.end_s * VIDEO_FPS)}")
-        beside = source.path.with_suffix(".wav")
-        video, speech = torch.stack(crops), speech_at(beside if beside.is_file() else source.path, 0.0, len(crops))
-    elif detector is None:
-        raise ValueError("--landmarks: needed where the mouth is not cropped yet; " + MediaPipe.SOURCE)
+        beside, noted = source.path.with_suffix(".wav"), ""
+        video, speech = cropped_clip(source.path, beside if beside.is_file() else source.path, round(source.end_s * VIDEO_FPS))
     else:
         video, speech = mouth_clip(source.path, detector(), source.begin_s, source.end_s)
-    return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech
+        noted = remark(source.path)
+    return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech, noted
 
 
-def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], Detector] | None, tokenizer: Tokenizer) -> None:
-    """Writes one shard, and beside it the key and which of its sources are set aside, and why."""
+def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], Detector]) -> None:
+    """Writes one shard, and beside it what it was made from, what it holds, and which of its sources are set aside, and why."""
     made, aside = [], []
     for source in sources:
         try:
-            made.append(clip(source, detector, tokenizer))
+            made.append(clip(source, detector))
         except SetAside as error:
             aside.append((source.name, str(error)))
-    utterances, videos, speeches = zip(*made) if made else ((), (torch.zeros(0, 1, 1).byte(),), (torch.zeros(0).short(),))
+    utterances, videos, speeches, noted = zip(*made) if made else ((), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),), ())
     about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
     path.with_suffix(".json").unlink(missing_ok=True)       # the old one: a shard counts when it has both
     write_atomic(path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about))
-    write_json(path.with_suffix(".json"), {"key": key, "clips": len(utterances), "frames": sum(u.frames for u in utterances),
-                                           "aside": aside})
+    write_json(path.with_suffix(".json"), {
+        "key": key, "holds": digest(path), "clips": len(utterances), "frames": sum(u.frames for u in utterances),
+        "aside": aside, "noted": [(u.name, told) for u, told in zip(utterances, noted) if told]})
 
 
-def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] | None = None,
-            tokenizer: Tokenizer | None = None, scheduler: str | None = None) -> dict:
+def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe, tokenizers: Sequence[Tokenizer] = (Tokenizer(),),
+            scheduler: str | None = None, workers: int | None = None) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/talking.json, and returns what the latter says: how many clips and
-    frames of which split, and what was set aside. Shards that are there already, of the same recordings, are not made again.
+    frames of which split, what was set aside and what was noted, and why. Shards that are there already, of recordings that did
+    not change since, are not made again.
 
-    detector: makes the `Detector` of one clip. tokenizer: whose units a transcript has to be made of; characters unless given.
-    scheduler: address of a Dask scheduler, whose workers then do it, on as many hosts as there are.
+    detector: makes the `Detector` of one clip. tokenizers: who have to be able to write the transcripts. workers: processes, as
+    many as there are cores unless given. scheduler: address of a Dask scheduler, whose workers do it in their place, on as many
+    hosts as there are; both folders are where all of them see them.
     """
-    out, tokenizer = Path(out), tokenizer or Tokenizer()
-    pieces = isinstance(tokenizer, SentencePieceTokenizer)
-    kind, sources = find(data, tokenizer if pieces else None)
-    say(f"{data}: {kind}, {len(sources)} recordings")
+    data, out = Path(data).resolve(), Path(out).resolve()
+    kind, sources = find(data, next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None))
+    sources = [checked(source, tokenizers) for source in sources]
     jobs = []
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         own = [s for s in sources if s.split == split]
         for first in range(0, len(own), CLIPS_A_SHARD):
             path, part = out / "2d" / f"{split}-{first // CLIPS_A_SHARD:05d}.safetensors", own[first:first + CLIPS_A_SHARD]
-            key = digest([str(asdict(s)) for s in part], tokenizer.units)
-            jobs.append((shard, path, key, part, detector, tokenizer))
-    made = lambda path: path.exists() and path.with_suffix(".json").exists() and read_json(path.with_suffix(".json"))["key"]
-    missing = [job for job in jobs if made(job[1]) != job[2]]
-    for _ in bar(run_jobs(missing, scheduler), "shards", len(missing)):
+            jobs.append((shard, path, digest([state(source, data) for source in part]), part, detector))
+    missing = [job for job in jobs if not done(*job[1:3])]
+    say(f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before")
+    if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
+        detector()          # says at once what is missing
+    began = time.monotonic()
+    for _ in bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
         pass
-    counts, aside = {}, []
-    for _, path, *_ in jobs:
-        about = read_json(path.with_suffix(".json"))
+    seconds = time.monotonic() - began
+    for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:        # of a corpus that was larger
+        old.unlink()
+        old.with_suffix(".json").unlink(missing_ok=True)
+    abouts = [(job[1], read_json(job[1].with_suffix(".json"))) for job in jobs]
+    if missing:
+        frames = sum(about["frames"] for path, about in abouts if path in {job[1] for job in missing})
+        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames a second")
+    counts = {}
+    for path, about in abouts:
         split = counts.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "aside": 0})
         split["clips"] += about["clips"]
         split["frames"] += about["frames"]
         split["aside"] += len(about["aside"])
-        aside += [{"name": name, "reason": reason} for name, reason in about["aside"]]
-    summary = {"layout": kind, "splits": counts, "aside": aside, "key": digest([job[2] for job in jobs])}
+    told = {k: [{"name": name, "reason": reason} for _, about in abouts for name, reason in about[k]] for k in ("aside", "noted")}
+    summary = {"layout": kind, "splits": counts, **told, "holds": digest([about["holds"] for _, about in abouts])}
     write_json(out / "talking.json", summary)
     return summary
 
 
-def run_jobs(jobs: list[tuple], scheduler: str | None) -> Iterator:
+def state(source: Source, data: Path) -> str:
+    """Stands for a source in a shard's key: where it lies in the corpus, its transcript, its video's size and time of change."""
+    there = source.path.stat() if source.path.is_file() else None
+    return str((asdict(replace(source, path=os.path.relpath(source.path, data))), there and (there.st_size, there.st_mtime_ns)))
+
+
+def done(path: Path, key: str) -> bool:
+    about = path.with_suffix(".json")
+    return path.exists() and about.exists() and read_json(about)["key"] == key
+
+
+def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> Iterator:
     """Here in processes, or on a Dask cluster: it is pure Python, and its futures are those of the standard library."""
     if scheduler is None:
-        yield from side_by_side(jobs)
+        yield from side_by_side(jobs, workers=workers)
         return
     try:
         from distributed import Client, as_completed
-    except ImportError:
-        raise ValueError("--scheduler: Dask is not installed: pip install distributed") from None
-    with Client(scheduler) as client:
-        for done in as_completed([client.submit(*job, pure=False) for job in jobs]):
-            yield done.result()
+    except ImportError as error:
+        raise ValueError(f"--scheduler: Dask does not load ({error}): pip install distributed") from None
+    try:
+        client = Client(scheduler)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--scheduler: no Dask scheduler at {scheduler} ({error})") from None
+    with client:
+        for future in as_completed([client.submit(*job, pure=False) for job in jobs]):
+            yield future.result()
+
+
+def attach(run: Run, corpus: Corpus) -> None:
+    """Lets a run's readers learn from the 2D corpus that its setting corpus.talking names, if any: one that was prepared, or one
+    of a known layout, which is prepared here."""
+    config = run.config.corpus
+    if not config.talking:
+        return
+    folder = Path(config.talking)
+    if not (folder / "talking.json").is_file():
+        units = {run.config.expert.units, run.config.reader.units} | ({""} if not run.config.speech.pretrained else set())
+        tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
+        raw, folder = folder, DATA / f"talking-{digest(str(folder.resolve()), config.landmarks, [t.units for t in tokenizers])}"
+        prepare(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
+    corpus.learn_from(folder)
+    if config.crop != SIDE:
+        say(f"corpus: {SIDE} pixels a crop, the lips that the expert reads later have {config.crop}; corpus.crop={SIDE} makes them alike")
+
+
+def describe(corpus: Corpus) -> str:
+    """The 2D part's splits, what was set aside and what was noted, and why, as Markdown."""
+    path = corpus.clips_folder.parent / "talking.json"
+    if path.is_file():
+        summary = read_json(path)
+    else:
+        parts = {split: corpus.clips(split).frames for split in ("train", "validation")}
+        summary = {"layout": corpus.name, "aside": [], "noted": [],
+                   "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()}}
+    lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | set aside |", "|---" * 4 + "|"]
+    lines += [f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |" for split, n in summary["splits"].items()]
+    for what, title in (("aside", "set aside"), ("noted", "used, but noted")):
+        if summary[what]:
+            lines += ["", f"| {title}, because | clips | the first |", "|---|---|---|"]
+            lines += [f"| {reason} | {len(names)} | {names[0]} |" for reason, names in kinds(summary[what]).items()]
+    return "\n".join(lines)
+
+
+def kinds(told: list[dict]) -> dict[str, list[str]]:
+    """Names by reason, the most frequent first; reasons that differ in numbers and quotations are one."""
+    found: dict[str, list[str]] = {}
+    for one in told:
+        found.setdefault(re.sub(r"'[^']*'|\d[\d.]*", "…", one["reason"]).replace("|", "/"), []).append(one["name"])
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def learn_units(out: Path, count: int) -> Path:
+    """Trains so many SentencePiece units on the training transcripts of a prepared corpus; the folder that tokenizers take."""
+    try:
+        model, listed = train_units([u.text for u in Clips(out / "2d", "train").utterances], count)
+    except ValueError as error:
+        raise ValueError(f"--train-units: {error}") from None
+    folder = out / "units"
+    write_atomic(folder / f"unigram{count}.model", lambda p: p.write_bytes(model))
+    write_atomic(folder / f"unigram{count}_units.txt", lambda p: p.write_text(listed, encoding="utf-8"))
+    return folder
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m avlib.talking", description=__doc__.split("\n\n")[0])
     parser.add_argument("data", help="folder of the corpus")
     parser.add_argument("out", help="folder that the shards go to")
-    parser.add_argument("--landmarks", help="MediaPipe's face_landmarker.task")
-    parser.add_argument("--units", help="folder of unigram5000.model and unigram5000_units.txt")
+    parser.add_argument("--landmarks", default="", help="MediaPipe's face_landmarker.task; not needed with its version 0.10.21")
+    parser.add_argument("--units", help="folder of a SentencePiece model, as unigram5000.model, and its list unigram5000_units.txt")
+    parser.add_argument("--train-units", metavar="N", type=int, help="train N units on the training transcripts, in OUT/units")
+    parser.add_argument("--processes", metavar="N", type=int, help="how many (default: as many as there are cores)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     given = parser.parse_args(arguments)
-    detector = partial(MediaPipe, given.landmarks) if given.landmarks else None
-    if detector:
-        detector()          # says at once what is missing
-    units = SentencePieceTokenizer(Path(given.units) / "unigram5000.model",
-                                   Path(given.units) / "unigram5000_units.txt") if given.units else None
-    summary = prepare(given.data, given.out, detector, units, given.scheduler)
+    if given.units and given.train_units is not None:
+        raise ValueError("--units and --train-units: expected one of them")
+    tokenizer = SentencePieceTokenizer.of_folder(given.units) if given.units else Tokenizer()
+    summary = prepare(given.data, given.out, partial(MediaPipe, given.landmarks), [tokenizer], given.scheduler, given.processes)
     for split, count in summary["splits"].items():
         say(f"{split}: {count['clips']} clips, {count['frames'] / VIDEO_FPS / 3600:.2f} h, {count['aside']} set aside")
-    for reason, count in Counter(re.sub(r"[\d.]+", "N", a["reason"]) for a in summary["aside"]).most_common():
-        say(f"  {count} x {reason}")
+    for what, title in (("aside", "set aside"), ("noted", "noted")):
+        for reason, names in kinds(summary[what]).items():
+            say(f"  {title}: {len(names)} x {reason}")
+    if given.train_units is not None:
+        say(f"units: {learn_units(Path(given.out), given.train_units)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Texts as token ids for the readers, and as viseme strings for the viseme error rate."""
 import csv
+import io
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -40,11 +41,14 @@ class Tokenizer:
         """The units that the text consists of."""
         return list(text)
 
+    def unknown(self, text: str) -> list[str]:
+        """What of the text no id stands for."""
+        return sorted(set(self.split(text)) - self.ids.keys())
+
     def encode(self, text: str) -> list[int]:
-        units = self.split(text)
-        if unknown := sorted(set(units) - self.ids.keys()):
+        if unknown := self.unknown(text):
             raise ValueError(f"text {text!r}: no token for {', '.join(map(repr, unknown))}; normalise_text may help")
-        return [self.ids[unit] for unit in units]
+        return [self.ids[unit] for unit in self.split(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         ids = [int(i) for i in ids]
@@ -77,6 +81,29 @@ class SentencePieceTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return super().decode(ids).replace("▁", " ").strip().lower()
+
+    @staticmethod
+    def of_folder(folder: str | Path) -> "SentencePieceTokenizer":
+        """The one model of a folder, <name>.model, with <name>_units.txt beside it."""
+        models = sorted(Path(folder).glob("*.model"))
+        if len(models) != 1:
+            raise ValueError(f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its unigram5000_units.txt")
+        return SentencePieceTokenizer(models[0], models[0].with_name(f"{models[0].stem}_units.txt"))
+
+
+def train_units(texts: Iterable[str], count: int) -> tuple[bytes, str]:
+    """A SentencePiece unigram model of so many pieces, and the list that numbers them, as Auto-AVSR trains its own: on texts in
+    upper case, <unk> the first unit, the rest sorted. The same texts make the same bytes."""
+    texts, model = [text.upper() for text in texts], io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=model, vocab_size=count, num_threads=1,
+                                                 model_type="unigram", character_coverage=1.0, minloglevel=2)
+    except RuntimeError as error:
+        told = " ".join(str(error).partition("] ")[2].split()) or error      # behind the library's source line
+        raise ValueError(f"{count} units of {len(texts)} transcripts: {told}") from None
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    names = sorted(pieces.id_to_piece(i) for i in range(pieces.vocab_size()) if not (pieces.is_control(i) or pieces.is_unknown(i)))
+    return model.getvalue(), "".join(f"{name} {i}\n" for i, name in enumerate(["<unk>", *names], start=1))
 
 
 @cache

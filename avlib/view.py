@@ -64,7 +64,7 @@ def lips_of(corpus: Corpus, motions: dict[str, torch.Tensor]) -> dict[str, torch
 
 def first_clips(clips: Clips, count: int) -> dict[str, torch.Tensor]:
     """The first clips' sentences and videos."""
-    return {clips.utterances[i].text: clips.video(i) for i in range(count)}
+    return {clips.utterances[i].text: clips.video(i) for i in range(min(count, len(clips)))}
 
 
 def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) -> torch.Tensor:

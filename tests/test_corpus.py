@@ -1,10 +1,15 @@
 """The embedded corpus: in step, deterministic, split by sentence and subject; damaged files are named."""
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from avlib.config import CorpusConfig
-from avlib.corpus import SAMPLES_PER_FRAME, SPEECH_HZ, Corpus
+from avlib.corpus import SAMPLES_PER_FRAME, SPEECH_HZ, Clips, Corpus, Utterance
 from avlib.embedded import SUBJECTS, Maker, posed
 from avlib.metrics import lip_aperture
 from avlib.run import side_by_side
@@ -116,8 +121,33 @@ def test_damaged_files_are_named(corpus, tmp_path):
     with pytest.raises(ValueError, match=f"{shard.name}: truncated"):
         corpus.clips("train")
     shard.write_bytes(kept)
-    with pytest.raises(ValueError, match="no shard of split 'nothing'"):
+    with pytest.raises(ValueError, match="no clip of split 'nothing'"):
         corpus.clips("nothing")
+
+
+def resident_mb() -> float:
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured where the system is Linux")
+def test_ten_times_as_much_as_memory_allows_is_read_at_level_memory(tmp_path, generator):
+    budget_mb, clips_a_shard, frames, side = 20, 8, 60, 96
+    one_mb = (frames * side * side + 2 * frames * SAMPLES_PER_FRAME) / 2**20
+    video, speech = torch.zeros(clips_a_shard * frames, side, side).byte(), torch.zeros(clips_a_shard * frames * SAMPLES_PER_FRAME).short()
+    for shard in range(round(10 * budget_mb / (clips_a_shard * one_mb)) + 1):
+        video[:], speech[:] = shard, shard
+        about = [Utterance(f"{shard}/{n}", "train", "", "go", frames).as_dict() for n in range(clips_a_shard)]
+        save_file({"video": video, "speech": speech}, tmp_path / f"train-{shard:05d}.safetensors", metadata={"utterances": json.dumps(about)})
+    clips = Clips(tmp_path, "train")
+    assert len(clips) * one_mb > 10 * budget_mb
+    clips.video(0), clips.speech(0)
+    before, highest, handles = resident_mb(), 0.0, len(list(Path("/proc/self/fd").iterdir()))
+    for i in torch.randperm(len(clips), generator=generator).tolist():
+        seen, heard = clips.video(i), clips.speech(i)
+        assert (seen == i // clips_a_shard).all() and (heard * 32768 == i // clips_a_shard).all() and len(heard) == frames * SAMPLES_PER_FRAME
+        highest = max(highest, resident_mb())
+    assert highest - before < budget_mb
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
 
 
 def _double(x: int) -> int:

@@ -1,5 +1,11 @@
 """Video of a face that moves, turns and comes nearer: its mouth stands still in the crops, in time with the sound."""
+import importlib.util
+import os
+import sys
+import zipfile
 from fractions import Fraction
+from functools import partial
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -7,7 +13,10 @@ import pytest
 import torch
 
 from avlib import mouths
+from avlib.camera import camera_for
 from avlib.mouths import MEAN_FACE, SetAside, bridge, crop, frames_at, mouth_clip, similarity, speech_at, steady
+from avlib.render import Renderer
+from avlib.rig import Rig
 
 SIZE, RATE = (160, 200), 48_000
 FACE = torch.view_as_complex(torch.tensor(MEAN_FACE, dtype=torch.double))
@@ -169,6 +178,87 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, monkeypatch)
             mouth_clip(tmp_path / name, Finder())
 
 
-def test_a_missing_model_is_asked_for(tmp_path):
+def test_long_takes_and_pictures_that_stand_still_are_set_aside(tmp_path, monkeypatch):
+    times = np.concatenate([np.arange(10) / 25, 0.9 + np.arange(30) / 25])
+    path = record(tmp_path / "still.mkv", [picture(t) for t in range(40)], times, np.zeros(3 * RATE, np.int16))
+    with pytest.raises(SetAside, match="one picture for more than 0.5 s from 0.4 s on"):
+        mouth_clip(path, Finder())
+    monkeypatch.setattr(mouths, "LONGEST_S", 1.0)
+    path = film(tmp_path / "a.mkv")
+    with pytest.raises(SetAside, match="longer than 1 s, without word times"):
+        mouth_clip(path, Finder())
+    assert len(mouth_clip(path, Finder(), 0.0, 1.0)[0]) == 25
+
+
+def test_a_picture_that_changes_its_size_is_set_aside(monkeypatch):
+    pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
+    monkeypatch.setattr(mouths, "frames_at", lambda *_: (av.VideoFrame.from_ndarray(p, "rgb24") for p in pictures))
+    with pytest.raises(SetAside, match="changes its size"):
+        mouth_clip("any.mkv", lambda rgb: points(0))
+
+
+def test_a_variable_frame_rate_is_remarked(tmp_path):
+    pictures = [np.zeros((16, 16), np.uint8)] * 36
+    assert mouths.remark(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30)) == ""
+    told = mouths.remark(record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))))
+    assert told == "variable frame rate, 20 to 100 ms a frame: taken at 25 a second"
+
+
+@pytest.mark.parametrize("frames, side, labelled, reason", [
+    (30, 96, 40, "30 frames, its label says 40"), (1, 96, 1, "1 frames, expected at least 5"),
+    (30, 88, 30, "crops of 88 x 88 pixels, expected 96 x 96")])
+def test_crops_that_are_none_are_set_aside(tmp_path, frames, side, labelled, reason):
+    path = record(tmp_path / "a.mkv", [np.zeros((side, side), np.uint8)] * frames, np.arange(frames) / 25,
+                  np.zeros(frames * RATE // 25, np.int16))
+    with pytest.raises(SetAside, match=reason):
+        mouths.cropped_clip(path, path, labelled)
+
+
+def test_what_mediapipe_lacks_is_asked_for(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="nothing.task: no such file; it is to be had from https"):
         mouths.MediaPipe(tmp_path / "nothing.task")
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.30"))
+    with pytest.raises(ValueError, match="MediaPipe 0.10.30 finds faces by a file face_landmarker.task.*--landmarks.*https"):
+        mouths.MediaPipe()
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(ValueError, match="MediaPipe, which finds faces, does not load .*: pip install mediapipe"):
+        mouths.MediaPipe()
+
+
+needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="MediaPipe is not installed")
+
+
+@needs_mediapipe
+def test_a_file_that_holds_no_landmarker_is_named(tmp_path):
+    (tmp_path / "text.task").write_text("not a model")
+    with zipfile.ZipFile(tmp_path / "other.task", "w") as bundle:
+        bundle.writestr("other.tflite", "x")
+    for name in ("text.task", "other.task"):
+        with pytest.raises(ValueError, match=f"{name}: no Face Landmarker .*; it is to be had from"):
+            mouths.MediaPipe(tmp_path / name)
+
+
+@needs_mediapipe
+def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
+    """The embedded face, shifted, turned and enlarged from picture to picture. $AVLIB_LANDMARKS: face_landmarker.task"""
+    make = partial(mouths.MediaPipe, os.environ.get("AVLIB_LANDMARKS", ""))
+    try:
+        finder = make()
+    except ValueError as error:
+        pytest.skip(str(error))
+    rig, side, t = Rig(), 256, torch.arange(50).double()
+    person, middle = rig.identity(0), (side - 1) / 2
+    camera = camera_for(person.template, side)
+    face = Renderer(rig.faces, camera, albedo=person.albedo, antialias=True)(person.template[None])[:, None]
+    a, b = torch.polar(1 + 0.2 * (t / 9).sin(), 0.2 * (t / 7).sin()), torch.polar(torch.full((50,), 12.0).double(), t / 5)
+    offsets = torch.arange(side).double() - middle
+    square = torch.complex(offsets.expand(side, side), offsets[:, None].expand(side, side))
+    at = torch.view_as_real((square - b[:, None, None]) / a[:, None, None]).float() / middle
+    shown = torch.nn.functional.grid_sample(face.expand(50, -1, -1, -1), at, align_corners=True)[:, 0]
+    pictures = (shown * 255).round().byte().numpy()
+    video, _ = mouth_clip(record(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * RATE, np.int16)), make())
+    assert (video.float() - video.float().mean(0)).abs().mean() < 6
+    found = np.stack([finder(picture[..., None].repeat(3, -1))[mouths.MOUTH] for picture in pictures]) - middle
+    columns, rows, _ = camera.to_pixels(person.template[rig.regions["lip"]].T * camera.pixels_per_unit)
+    off = (torch.complex(*torch.tensor(found).T) - b) / a - torch.complex(columns.mean() - middle, rows.mean() - middle)
+    assert off.mean().abs() < 6 and (off - off.mean()).abs().max() < 3
