@@ -40,11 +40,15 @@ class Utterance:
         return Utterance(d["name"], d["split"], d["subject"], d["text"], d["frames"], **spans)
 
 
+def shortened(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 class Corpus:
     """A prepared corpus folder.
 
     corpus.json    name, hash, fps, unit, vertices, subjects of each split, camera, regions, utterances
-    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3) in the order of `subjects`
+    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3), once each in the order of `subjects`
     vertices_npy/<utterance>.npy (T, V*3) float32, wav/<utterance>.wav (16 kHz mono)
     2d/<split>-<NNN>.safetensors    shards of clips
     """
@@ -62,8 +66,9 @@ class Corpus:
         self._utterances = [Utterance.from_dict(u) for u in facts["utterances"]]
         mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
         self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
-        everyone = [s for split in ("train", "validation", "test") for s in self.subjects[split]]
+        everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)     # some are in two splits
         self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
+        self.origin: dict = facts.get("origin", {})         # of scans by others: their layout, counts, and what was set aside
 
     @property
     def vertices(self) -> int:
@@ -84,6 +89,15 @@ class Corpus:
             people = "one each" if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
+        if self.origin:
+            lines += ["", f"From {self.origin['layout']}. Sequences of each split, as its facts expect them, as published work had them, "
+                      "as they were found, as this preset asks for them, and as they are used:", "",
+                      "| split | expected | published | found | asked for | used |", "|---" * 6 + "|"]
+            lines += [f"| {s} | " + " | ".join(str(c[k]) for k in ("expected", "published", "found", "asked", "used")) + " |"
+                      for s, c in self.origin["counts"].items()]
+            lines += ["", *(f"Not there, of {s}: {shortened(c['absent'])}." for s, c in self.origin["counts"].items() if c["absent"])]
+            aside = self.origin["aside"]
+            lines += ["", f"Set aside: {len(aside) or 'none'}."] + [f"* `{name}`: {reason}" for name, reason in aside.items()]
         return "\n".join(lines)
 
     def motion(self, utterance: Utterance) -> torch.Tensor:

@@ -175,16 +175,21 @@ class Maker:
             "utterances": [u.as_dict() for u in utterances]})
 
 
-def prepare(run: Run) -> Corpus:
-    """The corpus of a run's configuration, made unless it is there, and the stage "corpus"."""
-    key = run.key(MODULES, run.config.corpus)
-    folder = DATA / f"embedded-{key}"
+def made(run: Run) -> Corpus:
+    """The corpus of a run's configuration, made unless it is there."""
+    config = replace(run.config.corpus, name="embedded", data="", strict=False)     # which it does not depend on
+    folder = DATA / f"embedded-{run.key(MODULES, config)}"
     if not (folder / "corpus.json").exists():
-        say(f"corpus: makes {run.config.corpus.clips_2d} clips and the scans in {folder}")
-        Maker(run.config.corpus, folder).make()
-    corpus = Corpus(folder)
+        say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}")
+        Maker(config, folder).make()
+    return Corpus(folder)
+
+
+def prepare(run: Run) -> Corpus:
+    """The corpus of a run's configuration, and the stage "corpus"."""
+    corpus = made(run)
     if run.config.corpus.talking:
         corpus.learn_from(Path(run.config.corpus.talking))
-    if not run.finished("corpus", key):
-        run.finish("corpus", key, folder=str(folder), corpus=corpus.hash)
+    if not run.finished("corpus", corpus.hash):
+        run.finish("corpus", corpus.hash, folder=str(corpus.folder), corpus=corpus.hash)
     return corpus
