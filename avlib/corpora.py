@@ -82,7 +82,7 @@ def scan_facts(facts: dict) -> Facts:
         splits = {name: Split(**split) for name, split in facts.get("splits", {}).items()}
         camera = Camera(**facts["camera"]) if "camera" in facts else None
         made = Facts(**facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))})
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: {str(error).replace('Facts.__init__()', 'facts').replace('Split.__init__()', 'a split')}") from None
     if faults := list(_faults(made)):
         raise ValueError(f"{path}: {faults[0]}")

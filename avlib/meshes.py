@@ -1,4 +1,5 @@
 """Mesh files as the owners of face corpora distribute them: PLY, ASCII or binary, OBJ, and the .vl frames of BIWI."""
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +25,20 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return vertices, faces
 
 
-def _fans(polygons: list[list[int]]) -> np.ndarray:
-    return np.array([(p[0], b, c) for p in polygons for b, c in zip(p[1:], p[2:])], dtype=np.int64).reshape(-1, 3)
+def _fans(polygons: list) -> np.ndarray:
+    """Triangles of polygons, each a list of whole numbers or of their digits."""
+    sizes = {}
+    for polygon in polygons:
+        sizes.setdefault(len(polygon), []).append(polygon)
+    fans = [np.array(p).astype(np.int64)[:, [0, k, k + 1]] for size, p in sizes.items() for k in range(1, size - 1)]
+    return np.concatenate(fans) if fans else np.zeros((0, 3), np.int64)
 
 
 def _obj(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    vertices, polygons = [], []
-    for line in data.decode("utf-8", "replace").splitlines():
-        kind, *fields = line.split() or [""]
-        if kind == "v":
-            vertices.append([float(x) for x in fields[:3]])
-        elif kind == "f":
-            numbers = [int(f.split("/")[0]) for f in fields]
-            polygons.append([n - 1 if n > 0 else len(vertices) + n for n in numbers])
-    return np.array(vertices, dtype=np.float64).reshape(-1, 3), _fans(polygons)
+    lines = re.sub(rb"/\S*", b"", data).splitlines()            # without numbers of textures and normals
+    vertices = np.array([line.split()[1:4] for line in lines if line.startswith(b"v ")]).astype(np.float64).reshape(-1, 3)
+    faces = _fans([line.split()[1:] for line in lines if line.startswith(b"f ")])
+    return vertices, np.where(faces > 0, faces - 1, len(vertices) + faces)
 
 
 def _ply(data: bytes) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """The corpus of a run: made here, or scans of others brought into the same form, sequence by sequence, looked over."""
 import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from . import embedded
 from .audio import SPEECH_HZ, write_speech
 from .camera import Camera, crop_camera
 from .config import CorpusConfig, digest
-from .corpora import Facts, read_facts, scan_facts
+from .corpora import SPLITS, Facts, read_facts, scan_facts
 from .corpus import Corpus, Utterance, shortened
 from .layouts import Layout, find, listing
 from .mouths import SetAside
@@ -56,8 +55,7 @@ def converted(run: Run, facts: dict) -> Corpus:
     if not (folder / "corpus.json").exists():
         convert(data, facts, config, folder)
     corpus = Corpus(folder)
-    if config.strict and (complaints := list(complain(corpus.origin, facts))):
-        raise ValueError(complaints[0])
+    complain(config, corpus.origin, facts)
     if config.talking:
         corpus.learn_from(Path(config.talking))
     else:
@@ -79,13 +77,12 @@ def data_folder(config: CorpusConfig, facts: Facts) -> Path:
     return Path(config.data)
 
 
-def complain(origin: dict, facts: Facts) -> Iterator[str]:
-    """What a strict run does not bear: anything set aside, and fewer sequences than published work had."""
-    yield from origin["aside"].values()
-    for split, count in origin["counts"].items():
-        if count["found"] < facts.splits[split].published:
-            yield (f"split {split} of {facts.name}: {count['found']} sequences found, {facts.splits[split].published} published; "
-                   f"not there: {shortened(count['absent'])}")
+def complain(config: CorpusConfig, origin: dict, facts: Facts) -> None:
+    """ValueError for what a strict run does not bear: anything set aside, or fewer sequences than published work had."""
+    few = (f"split {split} of {facts.name}: {count['found']} sequences found, {count['published']} published; not there: "
+           f"{shortened(count['absent'])}" for split, count in origin["counts"].items() if count["found"] < count["published"])
+    if config.strict and (complaints := [*origin["aside"].values(), *few]):
+        raise ValueError(complaints[0])
 
 
 def sizes(config: CorpusConfig) -> dict[str, int]:
@@ -194,6 +191,7 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
     """Fills the folder of a prepared corpus, in a process for each core. What is there already is not converted again."""
     began, layout = time.monotonic(), find(data, facts)
     wanted, origin = recordings(layout, facts, sizes(config))
+    complain(config, origin, facts)
     say(f"corpus: {layout.name} in {data}: {len(layout.motions)} sequences of motion, {len(layout.speech)} of speech, "
         f"{len(layout.templates)} templates, {len(layout.texts)} transcripts; converts {len(wanted)} sequences in {folder}")
     record = lambda r: folder / "sequences" / f"{r.utterance.name}.json"
@@ -208,7 +206,7 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
     kept = [r for r in wanted if r.utterance.name not in origin["aside"]]
     for split, count in origin["counts"].items():
         count["used"] = sum(r.utterance.split == split for r in kept)
-        if not count["used"]:
+        if split in SPLITS and not count["used"]:
             reasons = [origin["aside"][name] for name in origin["aside"]] or [f"{data}: not there: {shortened(count['absent'])}"]
             raise ValueError(f"split {split} of {facts.name} is empty: {reasons[0]}")
     write_corpus(folder, facts, config, layout, kept, known, origin)
