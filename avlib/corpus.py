@@ -90,7 +90,7 @@ class Corpus:
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         if self.origin:
-            lines += ["", f"From {self.origin['layout']}. Sequences of each split, as its facts expect them, as published work had them, "
+            lines += ["", f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences of each split, as its facts expect them, as published work had them, "
                       "as they were found, as this preset asks for them, and as they are used:", "",
                       "| split | expected | published | found | asked for | used |", "|---" * 6 + "|"]
             lines += [f"| {s} | " + " | ".join(str(c[k]) for k in ("expected", "published", "found", "asked", "used")) + " |"

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from . import foreign
 from .animator import find
 from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, write_json
@@ -36,6 +37,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--corpus", metavar="NAME", help="embedded (default), vocaset, biwi, or a file of facts of your own")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the corpus's scans, as their owners lay them out")
     parser.add_argument("--strict", action="store_true", help="a sequence that cannot be used stops everything")
+    parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's predictions, "
+                        "<sequence>_condition_<subject>.npy; repeatable")
     parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
@@ -133,6 +136,7 @@ def main(argv: list[str]) -> int:
     overrides = {k: v for k, v in corpus.items() if v} | dict(s.split("=", 1) for s in args.set)
     config = load(args.preset, **overrides)
     facts = check(config.corpus)
+    predictions = [f"{name}={folder.resolve()}" for name, folder in map(foreign.named, args.predictions)]
     for animator in config.animators:
         find(animator, config.plugins)
     if args.speech:
@@ -152,7 +156,7 @@ def main(argv: list[str]) -> int:
               f"03_joint_training-{model_name(animator, guidance, seed)}")
              for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
     execute_beside(run, [job for job in joint if not finished(run, *job)])
-    execute(run, "04_evaluation", {**common, "seeds": seeds})
+    execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)
     if args.speech:

@@ -56,6 +56,7 @@ def converted(run: Run, facts: dict) -> Corpus:
         convert(data, facts, config, folder)
     corpus = Corpus(folder)
     complain(config, corpus.origin, facts)
+    corpus.origin["clips"] = config.talking or "the embedded corpus, which is synthetic"
     if config.talking:
         corpus.learn_from(Path(config.talking))
     else:

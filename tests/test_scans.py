@@ -158,7 +158,7 @@ def test_a_sequence_with_a_fault_is_set_aside_and_named_or_stops_a_strict_run(co
     with pytest.raises(ValueError, match=told) as error:
         corpus_of(folder, strict=True)
     assert corpus.origin["aside"][name] == str(error.value) and "\n" not in str(error.value)
-    corpus.clips = lambda split: type("Clips", (), {"utterances": []})
+    corpus.origin["clips"], corpus.clips = "nowhere", lambda split: type("Clips", (), {"utterances": []})
     assert f"`{name}`: {error.value}" in corpus.describe() and "| train | 320 | 0 | 3 | 3 | 2 |" in corpus.describe()
 
 
