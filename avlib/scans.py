@@ -14,16 +14,17 @@ from .config import CorpusConfig, digest
 from .corpora import SPLITS, Facts, read_facts, scan_facts
 from .corpus import Corpus, Utterance, shortened
 from .layouts import Layout, find, listing
+from .mouthline import find_lips
 from .mouths import SetAside
 from .run import DATA, Run, read_json, side_by_side, write_atomic, write_json
 from .text import Tokenizer
 from .train import bar, say
 
-MODULES = "scans corpora layouts meshes pickles"
+MODULES = "scans corpora layouts meshes mouthline pickles"
 LENGTHS_S, LENGTHS_SHARE = 0.2, 0.05    # by which speech may be longer or shorter than its motion; it is then cut or padded
 FAR = 0.1                               # of a template's largest side: further from it no speech moves a face, on average
 MARGIN = 0.22                           # skin beside the lips in a crop that no facts describe, as on the embedded corpus
-DEPTH = 0.5                             # of the crop's side: how far behind the lips the mouth reaches
+DEPTH = 1.0                             # of the crop's side: how far behind the lips the mouth reaches
 
 
 def prepare(run: Run) -> Corpus:
@@ -202,31 +203,34 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
             raise ValueError(reason)
     seconds = time.monotonic() - began
     say(f"corpus: {len(jobs)} sequences in {seconds:.0f} s, {len(jobs) / seconds:.1f} a second")
-    known = {r.utterance.name: read_json(record(r)) for r in wanted}
-    origin["aside"] |= {name: about["aside"] for name, about in known.items() if "aside" in about}
+    made = {r.utterance.name: read_json(record(r)) for r in wanted}
+    origin["aside"] |= {name: about["aside"] for name, about in made.items() if "aside" in about}
     kept = [r for r in wanted if r.utterance.name not in origin["aside"]]
     for split, count in origin["counts"].items():
         count["used"] = sum(r.utterance.split == split for r in kept)
         if split in SPLITS and not count["used"]:
             reasons = [origin["aside"][name] for name in origin["aside"]] or [f"{data}: not there: {shortened(count['absent'])}"]
             raise ValueError(f"split {split} of {facts.name} is empty: {reasons[0]}")
-    write_corpus(folder, facts, config, layout, kept, known, origin)
+    write_corpus(folder, facts, config, layout, kept, made, origin)
 
 
-def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layout, kept: list[Recording], known: dict, origin: dict
+def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layout, kept: list[Recording], made: dict, origin: dict
                  ) -> None:
-    """mesh.npz and, last, corpus.json."""
+    """mesh.npz and, last, corpus.json. made: what was written of each sequence, by name."""
     subjects = [s for s in facts.subjects() if any(r.utterance.subject == s for r in kept)]
     rest = torch.from_numpy(np.stack([layout.templates[s] for s in subjects])).float()
-    regions = {name: torch.tensor(index) for name, index in facts.regions.items()}
+    known = dict(facts.regions)
+    if {"lip", "upper_lip_middle", "lower_lip_middle"} - known.keys():
+        known = find_lips(rest.mean(0).double().numpy(), layout.faces) | known
+    regions = {name: torch.as_tensor(index) for name, index in known.items()}
     camera = crop_of(facts.camera, config.crop) if facts.camera else crop_camera(rest[:, regions["lip"]], config.crop, MARGIN)
     regions.setdefault("mouth", shown(rest, camera, regions["lip"]))
     write_atomic(folder / "mesh.npz", lambda p: np.savez(p, faces=layout.faces, templates=rest.numpy(),
                                                          albedo=np.full(facts.vertices, facts.albedo, np.float32)))
-    utterances = [replace(r.utterance, frames=known[r.utterance.name]["frames"]) for r in kept]
-    square = np.mean([known[u.name]["square"] for u in utterances if u.split == "train"])
+    utterances = [replace(r.utterance, frames=made[r.utterance.name]["frames"]) for r in kept]
+    square = np.mean([made[u.name]["square"] for u in utterances if u.split == "train"])
     write_json(folder / "corpus.json", {
-        "name": facts.name, "hash": digest([[u.as_dict(), known[u.name]["hash"]] for u in utterances], folder / "mesh.npz", asdict(facts)),
+        "name": facts.name, "hash": digest([[u.as_dict(), made[u.name]["hash"]] for u in utterances], folder / "mesh.npz", asdict(facts)),
         "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias, "motion_scale": float(np.sqrt(square)),
         "camera": asdict(camera), "regions": {name: index.tolist() for name, index in regions.items()},
         "subjects": {name: [s for s in split.subjects if s in subjects] for name, split in facts.splits.items()},

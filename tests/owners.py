@@ -32,6 +32,7 @@ def head(facts: Facts, columns: int, mouth_y: float) -> tuple[np.ndarray, np.nda
     rim = np.hstack((0.1 * np.cos(angle), -0.02 + 0.15 * np.sin(angle)))
     xy = (1 - share) * mouth + share * rim
     z = 0.07 - 0.16 * share ** 2 + 0.012 * np.sin(np.pi * (share / 0.12).clip(0, 1))
+    z += 0.03 * np.exp(-(xy[:, :1] ** 2 + (xy[:, 1:] + 0.005) ** 2) / 0.012 ** 2)        # a nose
     points, drop = np.zeros((facts.vertices, 3)), np.zeros(facts.vertices)
     placed = order[:rings * columns]
     points[placed] = np.hstack((xy, z))
