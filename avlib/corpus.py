@@ -74,6 +74,11 @@ class Corpus:
     def vertices(self) -> int:
         return len(self.albedo)
 
+    @property
+    def title(self) -> str:
+        """What tables say that their numbers are measured on."""
+        return f"{self.name} corpus" + (f" (2D part: {self.origin['clips']})" if self.origin else "")
+
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
 

@@ -163,15 +163,16 @@ def unposed(motion: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Layout:
-    """What a folder holds, by (subject, sentence's key); missing: what it lacks, and where that is to be had."""
+    """What a folder holds, by (subject, sentence's key), and where it keeps what it may lack."""
     name: str
+    motion_at: str              # with {subject} and {key}
+    speech_at: str
     motions: dict = field(default_factory=dict)
     speech: dict = field(default_factory=dict)
     templates: dict[str, np.ndarray] = field(default_factory=dict)
     faces: np.ndarray | None = None
     texts: dict = field(default_factory=dict)
     unread: dict = field(default_factory=dict)          # why a sentence has no text
-    missing: list[str] = field(default_factory=list)
 
 
 STACKED = ("data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl", "templates.pkl")
@@ -206,16 +207,16 @@ def stacked(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """VOCASET as distributed."""
     verts, sounds, index, rest = (folder / name for name in STACKED)
     shaped(mapped(verts)[:1], facts, verts)
-    layout = Layout("raw VOCASET", templates=templates(rest))
+    layout = Layout("raw VOCASET", f"{index}: {{subject}} {{key}}", f"{sounds}: {{subject}} {{key}}", templates=templates(rest))
     for subject, key, frames in leaves(index, load_pickle(index)):
         if not all(isinstance(n, int) and isinstance(row, int) and row >= 0 for n, row in frames.items()):
             raise ValueError(f"{index}: {subject} {key}: expected frame -> row, both whole numbers")
         numbers = sorted(frames)
         layout.motions[subject, key] = Rows(verts, numbers, [frames[n] for n in numbers])
     for subject, key, said in leaves(sounds, load_pickle(sounds)):
-        if not isinstance(said.get("audio"), np.ndarray) or not isinstance(said.get("sample_rate"), int):
+        if not isinstance(said.get("audio"), np.ndarray) or not isinstance(said.get("sample_rate"), int | float):
             raise ValueError(f"{sounds}: {subject} {key} has {', '.join(map(str, said))}; expected audio and sample_rate")
-        layout.speech[subject, key] = Samples(sounds, said["sample_rate"], said["audio"])
+        layout.speech[subject, key] = Samples(sounds, round(said["sample_rate"]), said["audio"])
     return layout
 
 
@@ -230,7 +231,8 @@ def leaves(path: Path, content) -> Iterator[tuple[str, str, dict]]:
 
 def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """A file of motion and one of speech for each sequence."""
-    layout = Layout("a file for each sequence, as FaceFormer and CodeTalker have it", templates=templates(folder / "templates.pkl"))
+    layout = Layout("a file for each sequence, as FaceFormer and CodeTalker have it", f"{folder / 'vertices_npy'}/{{subject}}_{{key}}.npy",
+                    f"{folder / 'wav'}/{{subject}}_{{key}}.wav", templates=templates(folder / "templates.pkl"))
     layout.motions = {named(p): Array(p) for p in sorted((folder / "vertices_npy").glob("*.npy"))}
     layout.speech = {named(p): Sound(p) for p in recordings(folder)}
     return layout
@@ -238,7 +240,7 @@ def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
 
 def scanned(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl."""
-    layout = Layout("raw BIWI")
+    layout = Layout("raw BIWI", f"{folder / 'faces'}/{{subject}}/{{key}}/*.vl", f"{folder / 'audio'}/{{subject}}_{{key}}.wav")
     for path in sorted((folder / "rigid_scans").glob("*.obj")):
         layout.templates[path.stem] = normalised(read_mesh(path)[0], faces, facts)
     for sequence in sorted((folder / "faces").glob("*/*/")):

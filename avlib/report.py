@@ -50,12 +50,12 @@ def _number(values: list[float], scale: float) -> str:
     return f"{mean(scaled):.3f}" + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
 
 
-def table(run: Run, seeds: list[int], corpus_name: str, others: Sequence[str] = ()) -> str:
+def table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes table.md, .csv and .json into the run's tables/ and returns the Markdown."""
     body, folder = rows(run, seeds, others), run.folder / "tables"
     heads = ["Method", *(text.format(unit=body[0]["metrics"][name]["unit"]) for name, _, text in COLUMNS)]
     cells = [[row["method"], *(_number(row["metrics"][name]["values"], scale) for name, scale, _ in COLUMNS)] for row in body]
-    lines = [f"Measured on the {corpus_name} corpus, test subjects, preset {run.config.preset}, "
+    lines = [f"Measured on the {corpus}, test subjects, preset {run.config.preset}, "
              f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; lower is better.", "",
              "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|",
              *("| " + " | ".join(row) + " |" for row in cells)]
@@ -64,7 +64,7 @@ def table(run: Run, seeds: list[int], corpus_name: str, others: Sequence[str] = 
     csv.writer(text, lineterminator="\n").writerows([heads, *cells])
     write_atomic(folder / "table.md", lambda p: p.write_text(markdown))
     write_atomic(folder / "table.csv", lambda p: p.write_text(text.getvalue()))
-    write_json(folder / "table.json", {"corpus": corpus_name, "seeds": seeds, "rows": body})
+    write_json(folder / "table.json", {"corpus": corpus, "seeds": seeds, "rows": body})
     return markdown
 
 

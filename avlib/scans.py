@@ -40,6 +40,8 @@ def check(config: CorpusConfig) -> dict:
         raise ValueError(f"{facts['path']}: made_by is {facts['made_by']!r}, expected one of {', '.join(MAKERS)}")
     if facts["made_by"] == "scans":
         data_folder(config, scan_facts(facts))
+    elif config.data:
+        raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which it is in {config.data} (--corpus)")
     return facts
 
 
@@ -125,8 +127,9 @@ def recording(layout: Layout, facts: Facts, split: str, subject: str, number: in
     name = "_".join(key)
     motion, speech = layout.motions.get(key), layout.speech.get(key)
     if motion is None or speech is None:
-        there = speech or motion
-        raise SetAside(f"{there.path}: {name} has no {'motion' if motion is None else 'speech'} beside it")
+        expected = layout.motion_at if motion is None else layout.speech_at
+        raise SetAside(f"{expected.format(subject=subject, key=key[1])}: missing; {(speech or motion).path} has the "
+                       f"{'speech' if motion is None else 'motion'} of {name}")
     text, template = layout.texts.get((subject, number)), layout.templates.get(subject)
     if text is None:
         raise SetAside(f"{name} has no transcript: {layout.unread[subject, number]}")
@@ -229,12 +232,12 @@ def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layou
                                                          albedo=np.full(facts.vertices, facts.albedo, np.float32)))
     utterances = [replace(r.utterance, frames=made[r.utterance.name]["frames"]) for r in kept]
     square = np.mean([made[u.name]["square"] for u in utterances if u.split == "train"])
-    write_json(folder / "corpus.json", {
-        "name": facts.name, "hash": digest([[u.as_dict(), made[u.name]["hash"]] for u in utterances], folder / "mesh.npz", asdict(facts)),
-        "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias, "motion_scale": float(np.sqrt(square)),
-        "camera": asdict(camera), "regions": {name: index.tolist() for name, index in regions.items()},
-        "subjects": {name: [s for s in split.subjects if s in subjects] for name, split in facts.splits.items()},
-        "utterances": [u.as_dict() for u in utterances], "origin": origin})
+    about = {"name": facts.name, "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias, "motion_scale": float(np.sqrt(square)),
+             "camera": asdict(camera), "regions": {name: index.tolist() for name, index in regions.items()},
+             "subjects": {name: [s for s in split.subjects if s in subjects] for name, split in facts.splits.items()},
+             "utterances": [u.as_dict() for u in utterances]}
+    digests = [made[u.name]["hash"] for u in utterances]
+    write_json(folder / "corpus.json", about | {"hash": digest(about, digests, folder / "mesh.npz"), "origin": origin})
 
 
 def crop_of(camera: Camera, side: int) -> Camera:

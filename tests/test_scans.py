@@ -136,8 +136,8 @@ FAULTS = {
                         rf"{SECOND}.npy: 24 frames at 60 a second last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within 0.20 s; "
                         "they would agree at 30.0 frames a second"),
     "longer speech": (sounds(lambda s: np.concatenate((s, s))), SECOND, rf"{SECOND}.npy: 48 frames .* \(.*{SECOND}.wav\) 1.60 s"),
-    "no speech": (lambda f: (f / "wav" / f"{SECOND}.wav").unlink(), SECOND, rf"{SECOND}.npy: {SECOND} has no speech"),
-    "no motion": (lambda f: (f / "vertices_npy" / f"{SECOND}.npy").unlink(), SECOND, rf"{SECOND}.wav: {SECOND} has no motion"),
+    "no speech": (lambda f: (f / "wav" / f"{SECOND}.wav").unlink(), SECOND, rf"wav/{SECOND}.wav: missing; .*{SECOND}.npy has the motion"),
+    "no motion": (lambda f: (f / "vertices_npy" / f"{SECOND}.npy").unlink(), SECOND, rf"vertices_npy/{SECOND}.npy: missing; .*{SECOND}.wav has the speech"),
     "no sound file": (lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"), SECOND, rf"{SECOND}.wav: .*no audio file"),
     "transcripts missing": (lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(), THIRD, rf"{THIRD} has no transcript: .*{OTHER}.txt: no such file"),
     "lines missing": (retold(lambda lines: lines[:-2]), THIRD, rf"{THIRD} has no transcript: .*{OTHER}.txt: 38 lines, expected 40"),
@@ -203,7 +203,7 @@ def without_frames(first: int, last: int):
     (without_frames(20, 48), rf"data_verts.npy: 20 frames at 60 a second last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s"),
     (repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: 10**6})),
      r"data_verts.npy: 240 frames, the index asks for frame 1000000"),
-    (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")), rf"data_verts.npy: {SECOND} has no speech"),
+    (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")), rf"raw_audio_fixed.pkl: {TRAIN} sentence02: missing; .*data_verts.npy has the motion of {SECOND}"),
     (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"data_verts.npy: {THIRD} has no template of {OTHER}")])
 def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     folder = copy("raw VOCASET")
@@ -221,7 +221,7 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN]["sentence02"].pop("audio")), r"raw_audio_fixed.pkl: .* sentence02 has sample_rate; expected"),
     (lambda f: (f / "FLAME_sample.ply").write_bytes((f / "FLAME_sample.ply").read_bytes()[:-7]), r"FLAME_sample.ply: no whole .ply"),
     (lambda f: [p.unlink() for p in (f / "sentencestext").iterdir()], r"FaceTalk_170728_03272_TA.txt: no such file"),
-    (repickled("subj_seq_to_idx.pkl", lambda i: i.pop(VOCASET.splits["test"].subjects[0])), r"split test of vocaset is empty: .* has no motion")])
+    (repickled("subj_seq_to_idx.pkl", lambda i: i.pop(VOCASET.splits["test"].subjects[0])), r"split test of vocaset is empty: .*subj_seq_to_idx.pkl: .* sentence21: missing; .*raw_audio_fixed.pkl has")])
 def test_a_fault_that_spoils_everything_stops_with_the_file_named(copy, damage, told):
     folder = copy("raw VOCASET")
     damage(folder)
@@ -343,7 +343,7 @@ def test_wrong_facts_are_named(tmp_path, change, told):
 
 @pytest.mark.parametrize("config, told", [
     ({"name": "lrs3"}, "expected one of biwi, embedded, vocaset or a file of facts"), ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
-    ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"), ({"name": "none.json"}, "none.json")])
+    ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"), ({"name": "none.json"}, "none.json"), ({"data": "."}, "the embedded corpus is made, and reads none")])
 def test_a_corpus_that_is_not_there_is_told_at_once(config, told):
     with pytest.raises(ValueError, match=told):
         scans.check(CorpusConfig(**config))
