@@ -82,13 +82,15 @@ def scan_facts(facts: dict) -> Facts:
         splits = {name: Split(**split) for name, split in facts.get("splits", {}).items()}
         camera = Camera(**facts["camera"]) if "camera" in facts else None
         made = Facts(**facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))})
+        if made.face_regions:
+            regions = read_json(FOLDER / "face_regions.json").get(made.face_regions, {})
+            made.regions.update({k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions})
+        faults = list(_faults(made))
     except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: {str(error).replace('Facts.__init__()', 'facts').replace('Split.__init__()', 'a split')}") from None
-    if faults := list(_faults(made)):
+        reason = str(error).replace("Facts.__init__()", "facts").replace("Split.__init__()", "a split")
+        raise ValueError(f"{path}: {reason}") from None
+    if faults:
         raise ValueError(f"{path}: {faults[0]}")
-    if made.face_regions:
-        regions = read_json(FOLDER / "face_regions.json")[made.face_regions]
-        made.regions.update({k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions})
     return made
 
 
@@ -97,6 +99,8 @@ def _faults(facts: Facts):
         yield f"split {missing[0]} is missing"
     if not facts.fps > 0 or abs(facts.scan_fps / facts.fps - facts.step) > 1e-6 or facts.step < 1:
         yield f"scan_fps is {facts.scan_fps}, expected a multiple of fps, {facts.fps}"
+    if facts.face_regions and "lip" not in facts.regions:
+        yield f"face_regions is {facts.face_regions!r}, of which face_regions.json knows nothing"
     if outside := [i for region in facts.regions.values() for i in region if not 0 <= i < facts.vertices]:
         yield f"a region names vertex {outside[0]} of {facts.vertices}"
     if facts.camera and facts.camera.size[0] != facts.camera.size[1]:

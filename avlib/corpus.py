@@ -94,16 +94,17 @@ class Corpus:
             people = "one each" if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
-        if self.origin:
-            lines += ["", f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences of each split, as its facts expect them, as published work had them, "
-                      "as they were found, as this preset asks for them, and as they are used:", "",
-                      "| split | expected | published | found | asked for | used |", "|---" * 6 + "|"]
-            lines += [f"| {s} | " + " | ".join(str(c[k]) for k in ("expected", "published", "found", "asked", "used")) + " |"
-                      for s, c in self.origin["counts"].items()]
-            lines += ["", *(f"Not there, of {s}: {shortened(c['absent'])}." for s, c in self.origin["counts"].items() if c["absent"])]
-            aside = self.origin["aside"]
-            lines += ["", f"Set aside: {len(aside) or 'none'}."] + [f"* `{name}`: {reason}" for name, reason in aside.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + (self._origin_lines() if self.origin else []))
+
+    def _origin_lines(self) -> list[str]:
+        """What was found of scans by others, and what of them is used."""
+        columns, counts, aside = ("expected", "published", "found", "asked", "used"), self.origin["counts"], self.origin["aside"]
+        lines = ["", f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences as the corpus's facts expect them, "
+                 "as published work had them, as they were found, as this preset asks for them, and as they are used:",
+                 "", "| split | " + " | ".join(columns) + " |", "|---" * 6 + "|"]
+        lines += [f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()]
+        lines += ["", *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"])]
+        return lines + ["", f"Set aside: {len(aside) or 'none'}.", *(f"* `{name}`: {reason}" for name, reason in aside.items())]
 
     def motion(self, utterance: Utterance) -> torch.Tensor:
         """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""

@@ -31,7 +31,8 @@ def find(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]
         if name in names:
             styles.setdefault(style, {})[name] = path
     for missing in sorted(names - {name for files in styles.values() for name in files}):
-        raise ValueError(f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test sequences")
+        raise ValueError(f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test "
+                         "sequences")
     return styles
 
 
@@ -52,6 +53,6 @@ def read(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:
     rest = corpus.templates[utterance.subject].numpy()
     away, side = float(np.linalg.norm(motion - rest, axis=-1).mean()), float(np.ptp(rest, axis=0).max())
     if away > FAR * side:
-        raise ValueError(f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side is "
-                         f"{side:.3g}: another unit or subject?")
+        raise ValueError(f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side "
+                         f"is {side:.3g}: another unit or subject?")
     return torch.from_numpy(motion)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
-from .audio import SPEECH_HZ, read_speech
+from .audio import SPEECH_HZ, WINDOW, read_speech
 from .corpora import Facts
 from .meshes import area, read_mesh, read_vl
 from .mouths import SetAside, sound
@@ -67,7 +67,7 @@ class Frames:
         return self.paths[0].parent
 
     def read(self, facts: Facts) -> tuple[int, np.ndarray]:
-        numbers = [int(re.findall(r"\d+", p.stem)[-1]) for p in self.paths]
+        numbers = [frame_number(p) for p in self.paths]
         count, before, after, weight = every(numbers, facts, self.path)
         one = lambda i: normalised(read_vl(self.paths[i], facts.vertices), self.faces, facts)
         frames = [one(a) if not w else (1 - w) * one(a) + w * one(b) for a, b, w in zip(before, after, weight)]
@@ -83,6 +83,8 @@ class Samples:
 
     def read(self) -> Tensor:
         """(S,) at 16 kHz."""
+        if self.samples.size < WINDOW:
+            raise SetAside(f"{self.path}: {self.samples.size} samples of speech")
         samples = torch.tensor(self.samples, dtype=torch.float32)
         if np.issubdtype(self.samples.dtype, np.integer):
             samples = samples / np.iinfo(self.samples.dtype).max
@@ -124,18 +126,19 @@ def shaped(scans: np.ndarray, facts: Facts, path: Path) -> np.ndarray:
 
 
 def every(numbers: list[int], facts: Facts, path: Path) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Of frames with these ascending numbers: how many there were at the scans' rate, and for each frame that is used the
-    places of the one before and the one after it, and how far on to the latter it lies: 0 where it is there itself."""
+    """Of frames with these ascending numbers, from 0 or 1 on: how many there were at the scans' rate, and for each frame that is
+    used the places of the one before and the one after it, and how far on to the latter it lies: 0 where it is there itself."""
     numbers = np.asarray(numbers)
-    longest = int(np.diff(numbers).max(initial=1)) - 1
-    if longest > LONGEST_GAP_S * facts.scan_fps:
-        first = int(numbers[np.diff(numbers).argmax()])
-        raise SetAside(f"{path}: frames {first + 1} to {first + longest} are missing")
-    wanted = np.arange(numbers[0], numbers[-1] + 1, facts.step)
+    first = min(int(numbers[0]), 1)
+    steps = np.diff(numbers, prepend=first - 1)
+    if (lost := int(steps.max()) - 1) > LONGEST_GAP_S * facts.scan_fps:
+        last = int(numbers[steps.argmax()]) - 1
+        raise SetAside(f"{path}: frames {last - lost + 1} to {last} are missing")
+    wanted = np.arange(first, numbers[-1] + 1, facts.step)
     after = np.searchsorted(numbers, wanted)
-    before = np.where(numbers[after] == wanted, after, after - 1)
-    weight = (wanted - numbers[before]) / np.maximum(1, numbers[after] - numbers[before])
-    return int(numbers[-1] - numbers[0] + 1), before, after, weight
+    before = np.where(numbers[after] == wanted, after, (after - 1).clip(0))
+    weight = ((wanted - numbers[before]) / np.maximum(1, numbers[after] - numbers[before])).clip(0)
+    return int(numbers[-1]) - first + 1, before, after, weight
 
 
 def normalised(vertices: np.ndarray, faces: np.ndarray, facts: Facts) -> np.ndarray:
@@ -165,12 +168,14 @@ def unposed(motion: np.ndarray, template: np.ndarray) -> np.ndarray:
 class Layout:
     """What a folder holds, by (subject, sentence's key), and where it keeps what it may lack."""
     name: str
-    motion_at: str              # with {subject} and {key}
+    motion_at: str              # with {subject} and {key} to be filled in
     speech_at: str
+    template_at: str
     motions: dict = field(default_factory=dict)
     speech: dict = field(default_factory=dict)
     templates: dict[str, np.ndarray] = field(default_factory=dict)
     faces: np.ndarray | None = None
+    text_at: str = ""
     texts: dict = field(default_factory=dict)
     unread: dict = field(default_factory=dict)          # why a sentence has no text
 
@@ -182,7 +187,8 @@ SCANNED = ("faces", "rigid_scans")
 
 def find(folder: Path, facts: Facts) -> Layout:
     """What is there. ValueError names all that is missing, and where to get it."""
-    kinds = [(kind, [folder / name for name in names]) for kind, names in ((stacked, STACKED), (arrays, ARRAYS), (scanned, SCANNED))]
+    kinds = [(kind, [folder / name for name in names])
+             for kind, names in ((stacked, STACKED), (arrays, ARRAYS), (scanned, SCANNED))]
     begun = [k for k in kinds if k[1][0].exists()]
     if not begun:
         raise ValueError(f"{folder}: expected {' or '.join(names[0].name for _, names in kinds)} in it; get {facts.name} from "
@@ -199,7 +205,7 @@ def find(folder: Path, facts: Facts) -> Layout:
     if lacking:
         raise ValueError("; ".join(lacking))
     layout = kind(folder, facts, mesh)
-    layout.faces, layout.texts, layout.unread = mesh, texts, unread
+    layout.faces, layout.texts, layout.unread, layout.text_at = mesh, texts, unread, str(folder / facts.transcripts)
     return layout
 
 
@@ -207,7 +213,8 @@ def stacked(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """VOCASET as distributed."""
     verts, sounds, index, rest = (folder / name for name in STACKED)
     shaped(mapped(verts)[:1], facts, verts)
-    layout = Layout("raw VOCASET", f"{index}: {{subject}} {{key}}", f"{sounds}: {{subject}} {{key}}", templates=templates(rest))
+    layout = Layout("raw VOCASET", f"{index}: {{subject}} {{key}}", f"{sounds}: {{subject}} {{key}}", f"{rest}: {{subject}}",
+                    templates=templates(rest))
     for subject, key, frames in leaves(index, load_pickle(index)):
         if not all(isinstance(n, int) and isinstance(row, int) and row >= 0 for n, row in frames.items()):
             raise ValueError(f"{index}: {subject} {key}: expected frame -> row, both whole numbers")
@@ -225,14 +232,16 @@ def leaves(path: Path, content) -> Iterator[tuple[str, str, dict]]:
     for subject, keys in content.items() if isinstance(content, dict) else [("", None)]:
         for key, leaf in keys.items() if isinstance(keys, dict) else [("", None)]:
             if not isinstance(leaf, dict) or not leaf:
-                raise ValueError(f"{path}: expected subject -> sentence -> dict, got a {type(leaf).__name__} at {subject!r}, {key!r}")
+                raise ValueError(f"{path}: expected subject -> sentence -> dict, got {type(leaf).__name__} at {subject!r}, {key!r}")
             yield subject, key, leaf
 
 
 def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """A file of motion and one of speech for each sequence."""
-    layout = Layout("a file for each sequence, as FaceFormer and CodeTalker have it", f"{folder / 'vertices_npy'}/{{subject}}_{{key}}.npy",
-                    f"{folder / 'wav'}/{{subject}}_{{key}}.wav", templates=templates(folder / "templates.pkl"))
+    rest = folder / "templates.pkl"
+    layout = Layout("a file for each sequence, as FaceFormer and CodeTalker have it",
+                    f"{folder / 'vertices_npy'}/{{subject}}_{{key}}.npy", f"{folder / 'wav'}/{{subject}}_{{key}}.wav",
+                    f"{rest}: {{subject}}", templates=templates(rest))
     layout.motions = {named(p): Array(p) for p in sorted((folder / "vertices_npy").glob("*.npy"))}
     layout.speech = {named(p): Sound(p) for p in recordings(folder)}
     return layout
@@ -240,15 +249,23 @@ def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
 
 def scanned(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl."""
-    layout = Layout("raw BIWI", f"{folder / 'faces'}/{{subject}}/{{key}}/*.vl", f"{folder / 'audio'}/{{subject}}_{{key}}.wav")
+    layout = Layout("raw BIWI", f"{folder / 'faces'}/{{subject}}/{{key}}/*.vl", f"{folder / 'audio'}/{{subject}}_{{key}}.wav",
+                    f"{folder / 'rigid_scans'}/{{subject}}.obj")
     for path in sorted((folder / "rigid_scans").glob("*.obj")):
         layout.templates[path.stem] = normalised(read_mesh(path)[0], faces, facts)
     for sequence in sorted((folder / "faces").glob("*/*/")):
-        frames, subject = sorted(sequence.glob("*.vl")), sequence.parent.name
+        frames, subject = sorted(sequence.glob("*.vl"), key=frame_number), sequence.parent.name
         if frames and subject in layout.templates:
             layout.motions[subject, sequence.name] = Frames(frames, layout.templates[subject], faces)
     layout.speech = {named(p): Sound(p) for p in recordings(folder)}
     return layout
+
+
+def frame_number(path: Path) -> int:
+    """ValueError for a name without any."""
+    if not (figures := re.findall(r"\d+", path.stem)):
+        raise ValueError(f"{path}: expected the frame's number in its name")
+    return int(figures[-1])
 
 
 def named(path: Path) -> tuple[str, str]:
@@ -289,16 +306,15 @@ def transcripts(folder: Path, facts: Facts) -> tuple[dict, dict]:
         matched = [re.match(r"\s*(\d+)\s*[.:)]\s*(.*)", line) for line in lines]
         if lines and all(m for m, line in zip(matched, lines) if line.strip()):
             said = {int(m[1]): m[2] for m in matched if m}
-        elif len(lines) == facts.sentences:
-            said = dict(enumerate(lines, 1))
         else:
-            said = {}
+            in_order = lines if len(lines) == facts.sentences else [line for line in lines if line.strip()]
+            said = dict(enumerate(in_order, 1)) if len(in_order) == facts.sentences else {}
         wrong = f"{path}: {len(lines)} lines, expected {facts.sentences}" if lines else f"{path}: no such file"
         for number in range(1, facts.sentences + 1):
             if text := normalise_text(said.get(number, "")):
                 texts[subject, number] = text
             else:
-                unread[subject, number] = wrong if not said or len(said) != facts.sentences else f"{path}: line {number} is empty"
+                unread[subject, number] = f"{path}: line {number} is empty" if len(said) == facts.sentences else wrong
     return texts, unread
 
 

@@ -37,8 +37,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--corpus", metavar="NAME", help="embedded (default), vocaset, biwi, or a file of facts of your own")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the corpus's scans, as their owners lay them out")
     parser.add_argument("--strict", action="store_true", help="a sequence that cannot be used stops everything")
-    parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's predictions, "
-                        "<sequence>_condition_<subject>.npy; repeatable")
+    parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's "
+                        "predictions, <sequence>_condition_<subject>.npy; repeatable")
     parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
@@ -148,7 +148,8 @@ def main(argv: list[str]) -> int:
     from . import report
     from .joint import GUIDANCE, model_name
 
-    run = open_run(args.run or (f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset), args.preset, args.device, overrides)
+    name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
+    run = open_run(args.run or name, args.preset, args.device, overrides)
     common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)

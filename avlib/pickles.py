@@ -120,7 +120,8 @@ class _Ordered(dict):
         raise _Refused("it sets the state of a dict")
 
 
-KNOWN = {("collections", "OrderedDict"): _Ordered, ("_codecs", "encode"): _Bytes, ("numpy", "ndarray"): _Class, ("numpy", "dtype"): _Kind,
+KNOWN = {("collections", "OrderedDict"): _Ordered, ("_codecs", "encode"): _Bytes, ("numpy", "ndarray"): _Class,
+         ("numpy", "dtype"): _Kind,
          **{(f"numpy.{core}.{module}", name): known for core in ("core", "_core") for module, name, known in (
              ("multiarray", "_reconstruct", _Array), ("multiarray", "scalar", _Number), ("numeric", "_frombuffer", _Buffer))}}
 
@@ -148,7 +149,7 @@ def _plain(thing, seen: dict):
     elif isinstance(thing, _Known):
         made = thing.value
     else:
-        raise _Refused(f"it holds a {getattr(thing, '__name__', type(thing).__name__).strip('_').lower()}, expected dicts, lists, strings, "
-                       "numbers and arrays of numbers")
+        name = getattr(thing, "__name__", type(thing).__name__).strip("_").lower()
+        raise _Refused(f"it holds a {name}, expected dicts, lists, strings, numbers and arrays of numbers")
     seen[id(thing)] = made
     return made

@@ -41,7 +41,8 @@ def check(config: CorpusConfig) -> dict:
     if facts["made_by"] == "scans":
         data_folder(config, scan_facts(facts))
     elif config.data:
-        raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which it is in {config.data} (--corpus)")
+        raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which is in {config.data} "
+                         "(--corpus)")
     return facts
 
 
@@ -54,7 +55,8 @@ def converted(run: Run, facts: dict) -> Corpus:
     corpus.talking names."""
     facts, config = scan_facts(facts), run.config.corpus
     data = data_folder(config, facts)
-    folder = DATA / f"{facts.name}-{run.key(MODULES, asdict(facts), config.crop, config.antialias, sizes(config), listing(data, facts))}"
+    key = run.key(MODULES, asdict(facts), config.crop, config.antialias, sizes(config), listing(data, facts))
+    folder = DATA / f"{facts.name}-{key}"
     if not (folder / "corpus.json").exists():
         convert(data, facts, config, folder)
     corpus = Corpus(folder)
@@ -106,10 +108,10 @@ class Recording:
 def recordings(layout: Layout, facts: Facts, most: dict[str, int]) -> tuple[list[Recording], dict]:
     """Those to be converted, the first `most` of each subject; and for the corpus's origin why others are set "aside", by name, and
     the "counts" of each split."""
-    taken, aside, counts = [], {}, {}
+    taken, aside, counts, known = [], {}, {}, layout.motions.keys() | layout.speech.keys()
     for split, who in facts.splits.items():
         names = {(s, n): f"{s}_{facts.sentence.format(n)}" for s in who.subjects for n in who.numbers()}
-        there = [(s, n) for s, n in names if (s, facts.sentence.format(n)) in layout.motions.keys() | layout.speech.keys()]
+        there = [(s, n) for s, n in names if (s, facts.sentence.format(n)) in known]
         asked = [k for s in who.subjects for k in [k for k in there if k[0] == s][:most.get(split, most["test"])]]
         counts[split] = {"expected": len(names), "published": who.published, "found": len(there), "asked": len(asked),
                          "absent": [name for k, name in names.items() if k not in there]}
@@ -136,22 +138,22 @@ def recording(layout: Layout, facts: Facts, split: str, subject: str, number: in
     try:
         Tokenizer().encode(text)
     except ValueError as error:
-        raise SetAside(f"{name}: {error}") from None
-    if template is None:
-        raise SetAside(f"{motion.path}: {name} has no template of {subject}")
-    check_template(template, facts, subject)
+        raise SetAside(f"{layout.text_at.format(subject=subject)}, sentence {number}: {error}") from None
+    check_template(template, facts, layout.template_at.format(subject=subject))
     return Recording(Utterance(name, split, subject, text, 0), motion, speech, template)
 
 
-def check_template(template: np.ndarray, facts: Facts, subject: str) -> None:
+def check_template(template: np.ndarray | None, facts: Facts, place: str) -> None:
+    """SetAside names the place where the template is, or should be."""
+    if template is None:
+        raise SetAside(f"{place}: missing; expected a template (V, 3)")
     if template.shape != (facts.vertices, 3):
-        raise SetAside(f"template of {subject}: {len(template)} vertices, {facts.name} has {facts.vertices}")
+        raise SetAside(f"{place}: {len(template)} vertices, {facts.name} has {facts.vertices}")
     if not np.isfinite(template).all():
-        raise SetAside(f"template of {subject}: holds NaN or infinite values")
+        raise SetAside(f"{place}: holds NaN or infinite values")
     side, (low, high) = float(np.ptp(template, axis=0).max()), facts.extent
     if not low <= side <= high:
-        raise SetAside(f"template of {subject}: its largest side is {side:.4g}, expected {low:g} to {high:g} {facts.unit}; "
-                       f"{side / np.sqrt(low * high):.3g} times as much: another unit?")
+        raise SetAside(f"{place}: its largest side is {side:.4g}, expected {low:g} to {high:g} {facts.unit}: another unit?")
 
 
 def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tensor]:
@@ -159,18 +161,20 @@ def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tenso
     path = recording.motion.path
     count, motion = recording.motion.read(facts)
     if bad := np.flatnonzero(~np.isfinite(motion).all((1, 2))).tolist():
-        raise SetAside(f"{path}: {len(bad)} of {len(motion)} frames hold NaN or infinite values, the first of them frame {bad[0] * facts.step}")
+        raise SetAside(f"{path}: {len(bad)} of {len(motion)} frames hold NaN or infinite values, the first is frame "
+                       f"{bad[0] * facts.step}; expected numbers")
     side = float(np.ptp(recording.template, axis=0).max())
     away = float(np.linalg.norm(motion - recording.template, axis=-1).mean())
     if away > FAR * side:
-        raise SetAside(f"{path}: {away:.4g} {facts.unit} from its template on average, expected less than {FAR * side:.3g}; "
-                       f"its largest side is {float(np.ptp(motion[0], axis=0).max()):.4g}, the template's {side:.4g}: another unit?")
+        raise SetAside(f"{path}: {away:.4g} {facts.unit} from its template on average, expected less than {FAR * side:.3g}; its "
+                       f"largest side is {float(np.ptp(motion[0], axis=0).max()):.4g}, the template's {side:.4g}: another unit?")
     speech = recording.speech.read()
     moves_s, speaks_s = count / facts.scan_fps, len(speech) / SPEECH_HZ
     allowed = max(LENGTHS_S, LENGTHS_SHARE * moves_s)
     if abs(moves_s - speaks_s) > allowed:
-        raise SetAside(f"{path}: {count} frames at {facts.scan_fps:g} a second last {moves_s:.2f} s, the speech ({recording.speech.path}) "
-                       f"{speaks_s:.2f} s, expected within {allowed:.2f} s; they would agree at {count / speaks_s:.1f} frames a second")
+        raise SetAside(f"{path}: {count} frames at {facts.scan_fps:g} a second last {moves_s:.2f} s, the speech "
+                       f"({recording.speech.path}) {speaks_s:.2f} s, expected within {allowed:.2f} s; they would agree at "
+                       f"{count / speaks_s:.1f} frames a second")
     samples = round(len(motion) / facts.fps * SPEECH_HZ)
     return motion, torch.nn.functional.pad(speech, (0, max(0, samples - len(speech))))[:samples]
 
@@ -212,7 +216,7 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
     for split, count in origin["counts"].items():
         count["used"] = sum(r.utterance.split == split for r in kept)
         if split in SPLITS and not count["used"]:
-            reasons = [origin["aside"][name] for name in origin["aside"]] or [f"{data}: not there: {shortened(count['absent'])}"]
+            reasons = [*origin["aside"].values(), f"{data}: not there: {shortened(count['absent'])}"]
             raise ValueError(f"split {split} of {facts.name} is empty: {reasons[0]}")
     write_corpus(folder, facts, config, layout, kept, made, origin)
 
@@ -232,8 +236,9 @@ def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layou
                                                          albedo=np.full(facts.vertices, facts.albedo, np.float32)))
     utterances = [replace(r.utterance, frames=made[r.utterance.name]["frames"]) for r in kept]
     square = np.mean([made[u.name]["square"] for u in utterances if u.split == "train"])
-    about = {"name": facts.name, "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias, "motion_scale": float(np.sqrt(square)),
-             "camera": asdict(camera), "regions": {name: index.tolist() for name, index in regions.items()},
+    about = {"name": facts.name, "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias,
+             "motion_scale": float(np.sqrt(square)), "camera": asdict(camera),
+             "regions": {name: index.tolist() for name, index in regions.items()},
              "subjects": {name: [s for s in split.subjects if s in subjects] for name, split in facts.splits.items()},
              "utterances": [u.as_dict() for u in utterances]}
     digests = [made[u.name]["hash"] for u in utterances]

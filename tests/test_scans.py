@@ -131,7 +131,7 @@ FAULTS = {
     "objects": (lambda f: np.save(f / "vertices_npy" / f"{SECOND}.npy", np.array([None]), allow_pickle=True), SECOND,
                 rf"{SECOND}.npy: not a whole array .*objects"),
     "millimetres": (motions(lambda m: 1000 * m), SECOND, rf"{SECOND}.npy: .* m from its template .* is 300, the template's 0.3: another unit"),
-    "NaN": (motions(holding_nan), SECOND, rf"{SECOND}.npy: 1 of 24 frames hold NaN or infinite values, the first of them frame 10"),
+    "NaN": (motions(holding_nan), SECOND, rf"{SECOND}.npy: 1 of 24 frames hold NaN or infinite values, the first is frame 10"),
     "half the frames": (motions(lambda m: m[::2]), SECOND,
                         rf"{SECOND}.npy: 24 frames at 60 a second last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within 0.20 s; "
                         "they would agree at 30.0 frames a second"),
@@ -141,10 +141,11 @@ FAULTS = {
     "no sound file": (lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"), SECOND, rf"{SECOND}.wav: .*no audio file"),
     "transcripts missing": (lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(), THIRD, rf"{THIRD} has no transcript: .*{OTHER}.txt: no such file"),
     "lines missing": (retold(lambda lines: lines[:-2]), THIRD, rf"{THIRD} has no transcript: .*{OTHER}.txt: 38 lines, expected 40"),
+    "blank lines beside a missing one": (retold(lambda lines: sum(([line, ""] for line in lines[:-1]), [])), THIRD, rf"{OTHER}.txt: 77 lines"),
     "a line empty": (retold(lambda lines: [""] + lines[1:]), THIRD, rf"{OTHER}.txt: line 1 is empty"),
-    "digits": (retold(lambda lines: ["Take 5."] + lines[1:]), THIRD, rf"{THIRD}: text 'take 5': no token for '5'"),
-    "template in millimetres": (restored(lambda t: 1000 * t), THIRD, rf"template of {OTHER}: its largest side is 29., expected 0.15 to 0.6 m; 99. times"),
-    "template of others": (restored(lambda t: t[:-1]), THIRD, rf"template of {OTHER}: 5022 vertices, vocaset has 5023"),
+    "digits": (retold(lambda lines: ["Take 5."] + lines[1:]), THIRD, rf"{OTHER}.txt, sentence 1: text 'take 5': no token for '5'"),
+    "template in millimetres": (restored(lambda t: 1000 * t), THIRD, rf"templates.pkl: {OTHER}: its largest side is 29., expected 0.15 to 0.6 m"),
+    "template of others": (restored(lambda t: t[:-1]), THIRD, rf"templates.pkl: {OTHER}: 5022 vertices, vocaset has 5023"),
 }
 
 
@@ -200,11 +201,12 @@ def without_frames(first: int, last: int):
 
 @pytest.mark.parametrize("damage, told", [
     (without_frames(10, 20), r"data_verts.npy: frames 10 to 19 are missing"),
+    (without_frames(0, 10), r"data_verts.npy: frames 1 to 9 are missing"),
     (without_frames(20, 48), rf"data_verts.npy: 20 frames at 60 a second last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s"),
     (repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: 10**6})),
      r"data_verts.npy: 240 frames, the index asks for frame 1000000"),
     (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")), rf"raw_audio_fixed.pkl: {TRAIN} sentence02: missing; .*data_verts.npy has the motion of {SECOND}"),
-    (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"data_verts.npy: {THIRD} has no template of {OTHER}")])
+    (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"templates.pkl: {OTHER}: missing; expected a template")])
 def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     folder = copy("raw VOCASET")
     damage(folder)
