@@ -70,6 +70,14 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: 
                       config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
 
 
+def export(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
+    """A model's predictions under every style, in files as FaceFormer and CodeTalker write them."""
+    items = examples(corpus, corpus.utterances(split), load_speech(run))
+    for style, shown, motions in predictions(run, corpus, model, items):
+        for e, motion in zip(shown, motions):
+            foreign.write(folder, e.utterance.name, style, motion)
+
+
 def evaluate_all(run: Run, corpus: Corpus, seeds: list[int], others: Sequence[str] = ()) -> None:
     """Truth, the still face and every animator of the run, baseline and guided, of every seed; and others' predictions, given
     as NAME=FOLDER."""

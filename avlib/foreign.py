@@ -1,4 +1,5 @@
-"""Predictions of other people's animators, as FaceFormer and CodeTalker write them: <sequence>_condition_<subject>.npy."""
+"""Predictions as FaceFormer and CodeTalker write them, to be scored here, and ours to be scored elsewhere:
+<sequence>_condition_<subject>.npy."""
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from .corpus import Corpus, Utterance
 from .metrics import LENGTH_TOLERANCE
+from .run import write_atomic
 from .scans import FAR
 
 CONDITION = "_condition_"
@@ -34,6 +36,12 @@ def find(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]
         raise ValueError(f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test "
                          "sequences")
     return styles
+
+
+def write(folder: Path, utterance: str, style: str, motion: torch.Tensor) -> Path:
+    """Vertices (T, V, 3) in a file of their own, (T, V * 3)."""
+    path = folder / f"{utterance}{CONDITION}{style}.npy"
+    return write_atomic(path, lambda p: np.save(p, motion.flatten(1).float().numpy()))
 
 
 def read(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:

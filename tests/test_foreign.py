@@ -83,6 +83,18 @@ def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
         foreign.read(files[STYLES[0]][u.name], corpus, u)
 
 
+def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
+    """By name and to the bit, of a model's every style; no model is needed for the scans themselves."""
+    monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
+    monkeypatch.setattr(evaluate, "examples", lambda corpus, utterances, _: [
+        SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances])
+    evaluate.export(None, corpus, evaluate.TRUTH, tmp_path)
+    files = foreign.find(tmp_path, corpus.utterances("test"))
+    assert list(files) == ["-"]
+    for u in corpus.utterances("test"):
+        assert torch.equal(foreign.read(files["-"][u.name], corpus, u), corpus.motion(u))
+
+
 def test_predictions_may_have_axes_of_their_own(corpus, folder):
     u = corpus.utterances("test")[0]
     truth = corpus.motion(u)
