@@ -39,11 +39,15 @@ class Utterance:
         return Utterance(d["name"], d["split"], d["subject"], d["text"], d["frames"], **spans)
 
 
+def shortened(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 class Corpus:
     """A prepared corpus folder.
 
     corpus.json    name, hash, fps, unit, vertices, subjects of each split, camera, regions, utterances
-    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3) in the order of `subjects`
+    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3), once each in the order of `subjects`
     vertices_npy/<utterance>.npy (T, V*3) float32, wav/<utterance>.wav (16 kHz mono)
     2d/<split>-<NNN>.safetensors    shards of clips
     """
@@ -61,12 +65,18 @@ class Corpus:
         self._utterances = [Utterance.from_dict(u) for u in facts["utterances"]]
         mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
         self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
-        everyone = [s for split in ("train", "validation", "test") for s in self.subjects[split]]
+        everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)     # some are in two splits
         self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
+        self.origin: dict = facts.get("origin", {})         # of scans by others: their layout, counts, and what was set aside
 
     @property
     def vertices(self) -> int:
         return len(self.albedo)
+
+    @property
+    def title(self) -> str:
+        """What tables say that their numbers are measured on."""
+        return f"{self.name} corpus" + (f" (2D part: {self.origin['clips']})" if self.origin else "")
 
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
@@ -84,7 +94,17 @@ class Corpus:
             people = people if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
-        return "\n".join(lines)
+        return "\n".join(lines + (self._origin_lines() if self.origin else []))
+
+    def _origin_lines(self) -> list[str]:
+        """What was found of scans by others, and what of them is used."""
+        columns, counts, aside = ("expected", "published", "found", "asked", "used"), self.origin["counts"], self.origin["aside"]
+        lines = ["", f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences as the corpus's facts expect them, "
+                 "as published work had them, as they were found, as this preset asks for them, and as they are used:",
+                 "", "| split | " + " | ".join(columns) + " |", "|---" * 6 + "|"]
+        lines += [f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()]
+        lines += ["", *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"])]
+        return lines + ["", f"Set aside: {len(aside) or 'none'}.", *(f"* `{name}`: {reason}" for name, reason in aside.items())]
 
     def motion(self, utterance: Utterance) -> torch.Tensor:
         """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""

@@ -176,17 +176,20 @@ class Maker:
             "utterances": [u.as_dict() for u in utterances]})
 
 
-def prepare(run: Run) -> Corpus:
-    """The corpus of a run's configuration, made unless it is there, and the stage "corpus"."""
-    made = replace(run.config.corpus, talking="", landmarks="")       # which do not change what is made here
-    key = run.key(MODULES, made)
-    folder = DATA / f"embedded-{key}"
+def made(run: Run) -> Corpus:
+    """The corpus of a run's configuration, made unless it is there."""
+    config = replace(run.config.corpus, name="embedded", data="", strict=False, talking="", landmarks="")  # it depends on none of these
+    folder = DATA / f"embedded-{run.key(MODULES, config)}"
     if not (folder / "corpus.json").exists():
-        say(f"corpus: makes {made.clips_2d} clips and the scans in {folder}")
-        Maker(made, folder).make()
-    corpus = Corpus(folder)
+        say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}")
+        Maker(config, folder).make()
+    return Corpus(folder)
+
+
+def prepare(run: Run) -> Corpus:
+    """The corpus of a run's configuration, and the stage "corpus"."""
+    corpus = made(run)
     talking.attach(run, corpus)
-    key = digest(key, corpus.hash)
-    if not run.finished("corpus", key):
-        run.finish("corpus", key, folder=str(folder), corpus=corpus.hash)
+    if not run.finished("corpus", corpus.hash):
+        run.finish("corpus", corpus.hash, folder=str(corpus.folder), corpus=corpus.hash)
     return corpus

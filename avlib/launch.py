@@ -11,12 +11,12 @@ import sys
 
 from accelerate import PartialState
 
-from . import embedded
 from .config import load
 from .joint import GUIDANCE, train_joint
 from .notebooks import arguments
 from .pretrain import pretrain
 from .run import open_run, pick_device
+from .scans import prepare
 
 
 def main(argv: list[str]) -> None:
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     processes = PartialState(cpu=device.type == "cpu")
     with processes.main_process_first():
         run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)
-        corpus = embedded.prepare(run)
+        corpus = prepare(run)
     pretrain(run, corpus)
     for seed in args.seeds:
         for animator in run.config.animators:

@@ -132,6 +132,17 @@ def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float =
 
 def speech_at(path: str | Path, begin_s: float, frames: int) -> Tensor:
     """Speech beside so many video frames from begin_s on, (frames * 640,) int16; silence where there is none."""
+    samples, late_s = sound(path)
+    skipped = round((begin_s - late_s) * SPEECH_HZ)             # negative where sound begins after the pictures
+    samples = torch.nn.functional.pad(samples, (max(0, -skipped), 0))[max(0, skipped):]
+    wanted = frames * SAMPLES_PER_FRAME
+    if len(samples) < wanted / 2:
+        raise SetAside(f"{len(samples) / SPEECH_HZ:.1f} s of audio beside {frames / VIDEO_FPS:.1f} s of video")
+    return torch.nn.functional.pad(samples, (0, max(0, wanted - len(samples))))[:wanted]
+
+
+def sound(path: str | Path) -> tuple[Tensor, float]:
+    """All the sound of a video or audio file, (S,) int16 at 16 kHz, and how many seconds after its pictures it begins."""
     container, stream = opened(path, "audio")
     with container:
         pictures = container.streams.video
@@ -145,13 +156,7 @@ def speech_at(path: str | Path, begin_s: float, frames: int) -> Tensor:
         parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
     if not parts:
         raise SetAside("no audio in it")
-    samples = torch.from_numpy(np.concatenate(parts))
-    skipped = round((begin_s + first - start) * SPEECH_HZ)      # negative where sound begins after the pictures
-    samples = torch.nn.functional.pad(samples, (max(0, -skipped), 0))[max(0, skipped):]
-    wanted = frames * SAMPLES_PER_FRAME
-    if len(samples) < wanted / 2:
-        raise SetAside(f"{len(samples) / SPEECH_HZ:.1f} s of audio beside {frames / VIDEO_FPS:.1f} s of video")
-    return torch.nn.functional.pad(samples, (0, max(0, wanted - len(samples))))[:wanted]
+    return torch.from_numpy(np.concatenate(parts)), start - first
 
 
 def bridge(points: Tensor, longest_s: float = LONGEST_GAP_S) -> Tensor:

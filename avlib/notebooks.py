@@ -9,9 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from . import foreign
 from .animator import find
 from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, write_json
+from .scans import check
 
 NOTEBOOKS = ROOT / "notebooks"
 # No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
@@ -30,7 +32,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="./run_all.sh", allow_abbrev=False, description="Runs the five notebooks, in order, and writes "
                                      "results/<run>/report.html. Run again, it goes on where it stopped.")
     parser.add_argument("--preset", default="demo", help=f"{', '.join(PRESETS)} (default: demo)")
-    parser.add_argument("--run", metavar="NAME", help="folder under results/ (default: the preset's name)")
+    parser.add_argument("--run", metavar="NAME", help="folder under results/ (default: the preset's name, behind the corpus's "
+                        "where that has --data)")
+    parser.add_argument("--corpus", metavar="NAME", help="embedded (default), vocaset, biwi, or a file of facts of your own")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the corpus's scans, as their owners lay them out")
+    parser.add_argument("--strict", action="store_true", help="a sequence that cannot be used stops everything")
+    parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's "
+                        "predictions, <sequence>_condition_<subject>.npy; repeatable")
     parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
@@ -43,7 +51,10 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         raise ValueError(f"--seeds: expected whole numbers as 0,1,2, got {args.seeds!r}") from None
     if wrong := [s for s in args.set if "=" not in s]:
         raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
-    args.overrides = dict(s.split("=", 1) for s in args.set)
+    own = args.corpus and args.corpus.endswith(".json")
+    corpus = {"corpus.name": str(Path(args.corpus).resolve()) if own else args.corpus,
+              "corpus.data": args.data and str(args.data.resolve()), "corpus.strict": args.strict}
+    args.overrides = {k: v for k, v in corpus.items() if v} | dict(s.split("=", 1) for s in args.set)
     return args
 
 
@@ -126,6 +137,8 @@ def main(argv: list[str]) -> int:
     args = arguments(argv)
     seeds, overrides = args.seeds, args.overrides
     config = load(args.preset, **overrides)
+    facts = check(config.corpus)
+    predictions = [f"{name}={folder.resolve()}" for name, folder in map(foreign.named, args.predictions)]
     for animator in config.animators:
         find(animator, config.plugins)
     if args.speech:
@@ -137,7 +150,8 @@ def main(argv: list[str]) -> int:
     from . import report
     from .joint import GUIDANCE, model_name
 
-    run = open_run(args.run or args.preset, args.preset, args.device, overrides)
+    name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
+    run = open_run(args.run or name, args.preset, args.device, overrides)
     common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)
@@ -145,7 +159,7 @@ def main(argv: list[str]) -> int:
               f"03_joint_training-{model_name(animator, guidance, seed)}")
              for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
     execute_beside(run, [job for job in joint if not finished(run, *job)])
-    execute(run, "04_evaluation", {**common, "seeds": seeds})
+    execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)
     if args.speech:

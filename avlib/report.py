@@ -4,12 +4,14 @@ import csv
 import html
 import io
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 import mistune
 import torch
 
+from . import foreign
 from .evaluate import STILL, TRUTH
 from .joint import GUIDANCE, model_name
 from .run import Run, commit, read_json, write_atomic, write_json
@@ -26,13 +28,14 @@ _markdown = mistune.create_markdown(plugins=["table"])
 COLUMNS = [("LVE", 1e5, "LVE (1e-5 {unit})"), ("CER", 1, "CER (%)"), ("VER", 1, "VER (%)")]
 
 
-def rows(run: Run, seeds: list[int]) -> list[dict]:
-    """One row a method: name, and of each metric its unit and its values over the seeds."""
+def rows(run: Run, seeds: list[int], others: Sequence[str] = ()) -> list[dict]:
+    """One row a method: name, and of each metric its unit and its values over the seeds. others: NAME=FOLDER of predictions."""
     methods = {"Ground truth": [TRUTH], "Still face": [STILL]}
     for animator in run.config.animators:
         for guidance in GUIDANCE:
             name = NAMES.get(animator, animator) + (" + AV guidance" if guidance == "guided" else "")
             methods[name] = [model_name(animator, guidance, s) for s in seeds]
+    methods |= {name: [name] for name, _ in map(foreign.named, others)}
     return [{"method": method, "metrics": _over_seeds([run.record(f"evaluation-{m}")["metrics"] for m in models])}
             for method, models in methods.items()]
 
@@ -47,12 +50,12 @@ def _number(values: list[float], scale: float) -> str:
     return f"{mean(scaled):.3f}" + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
 
 
-def table(run: Run, seeds: list[int], corpus_name: str) -> str:
+def table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes table.md, .csv and .json into the run's tables/ and returns the Markdown."""
-    body, folder = rows(run, seeds), run.folder / "tables"
+    body, folder = rows(run, seeds, others), run.folder / "tables"
     heads = ["Method", *(text.format(unit=body[0]["metrics"][name]["unit"]) for name, _, text in COLUMNS)]
     cells = [[row["method"], *(_number(row["metrics"][name]["values"], scale) for name, scale, _ in COLUMNS)] for row in body]
-    lines = [f"Measured on the {corpus_name} corpus, test subjects, preset {run.config.preset}, "
+    lines = [f"Measured on the {corpus}, test subjects, preset {run.config.preset}, "
              f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; lower is better.", "",
              "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|",
              *("| " + " | ".join(row) + " |" for row in cells)]
@@ -61,7 +64,7 @@ def table(run: Run, seeds: list[int], corpus_name: str) -> str:
     csv.writer(text, lineterminator="\n").writerows([heads, *cells])
     write_atomic(folder / "table.md", lambda p: p.write_text(markdown))
     write_atomic(folder / "table.csv", lambda p: p.write_text(text.getvalue()))
-    write_json(folder / "table.json", {"corpus": corpus_name, "seeds": seeds, "rows": body})
+    write_json(folder / "table.json", {"corpus": corpus, "seeds": seeds, "rows": body})
     return markdown
 
 

@@ -127,8 +127,8 @@ def strip(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> F
     return figure
 
 
-def aperture_mm(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
-    """Lip opening over time, (T,) millimetres."""
+def aperture(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
+    """Lip opening over time, (T,): millimetres, or thousandths of another unit."""
     upper, lower = corpus.regions["upper_lip_middle"], corpus.regions["lower_lip_middle"]
     return 1000 * lip_aperture(motion, int(upper[0]), int(lower[0]))
 
@@ -145,13 +145,13 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
     wave.set(yticks=[], ylabel="speech", title=f"{utterance.subject}: “{utterance.text}”")
     for lips, names in zip(axes, panels):
         for name in [first, *names]:
-            lips.plot(np.arange(len(motions[name])) / corpus.fps, aperture_mm(corpus, motions[name]), label=name, lw=1.3)
+            lips.plot(np.arange(len(motions[name])) / corpus.fps, aperture(corpus, motions[name]), label=name, lw=1.3)
         low, high = lips.get_ylim()
         for p in utterance.phonemes:
             closed = p.label.lstrip("ˈˌ")[:1] in ("p", "b", "m")
             lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
             lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
-        lips.set(ylabel="lip aperture, mm", ylim=(low, high + 0.12 * (high - low)))
+        lips.set(ylabel=f"lip aperture, {'mm' if corpus.unit == 'm' else f'1e-3 {corpus.unit}'}", ylim=(low, high + 0.12 * (high - low)))
         if names:
             lips.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes[-1].set(xlabel="seconds")

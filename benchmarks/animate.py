@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
-from avlib import embedded, joint
+from avlib import joint, scans
 from avlib.aligned import AlignedAnimator
 from avlib.animator import frame_mask
 from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
@@ -225,7 +225,7 @@ def trained(name: str):
     """What windows, and speech encoded in pieces, change of a run's trained animators; and an hour of speech."""
     made_with = read_json(RESULTS / name / "config.json")
     run = Run(name, nested(Config, made_with | {"device": str(device)}))
-    corpus = embedded.prepare(run)
+    corpus = scans.prepare(run)
     styles = corpus.subjects["train"]
     print(f"Run {name}: deviation as root of the mean squared distance of vertices, over that of the motion itself")
     for animator in run.config.animators:

@@ -17,7 +17,7 @@ import time
 import torch
 from animate import nested
 
-from avlib import embedded, joint
+from avlib import joint, scans
 from avlib.audio import SpeechEncoder
 from avlib.camera import Camera
 from avlib.config import Config, load
@@ -155,7 +155,7 @@ def published_step(device: str) -> tuple[joint.JointTask, dict]:
 def run_step(name: str, device: str) -> tuple[joint.JointTask, dict]:
     """A guided step of the run's first animator."""
     run = Run(name, nested(Config, read_json(RESULTS / name / "config.json") | {"device": device}))
-    corpus, config = embedded.prepare(run), run.config
+    corpus, config = scans.prepare(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
     return task, joint.collate(train[:config.joint.batch], corpus.subjects["train"])
 

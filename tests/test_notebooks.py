@@ -110,7 +110,9 @@ def test_another_run_has_the_same_records(smoke):
     (["--preset", "enormous"], "enormous"), (["--set", "joint.epoch=1"], "joint.epoch"), (["--set", "joint"], "KEY=VALUE"),
     (["--seeds", "a"], "--seeds"), (["--device", "abacus"], "abacus"), (["--run", "a/b"], "a/b"),
     (["--set", "animators=nobody"], "'nobody'"), (["--set", "plugins=none.py"], "none.py: no such file"),
-    (["--speech", "nothing.wav"], "nothing.wav: no such file"), (["--colour"], "--colour")])
+    (["--speech", "nothing.wav"], "nothing.wav: no such file"), (["--colour"], "--colour"), (["--corpus", "lrs3"], "'lrs3'"),
+    (["--corpus", "vocaset"], "voca.is.tue.mpg.de"), (["--corpus", "biwi", "--data", "nowhere"], "nowhere"),
+    (["--predictions", "nowhere"], "nowhere: no such folder")])
 def test_bad_arguments_get_one_line_and_leave_nothing(smoke, arguments, told):
     before = sorted(smoke.rglob("*"))
     done = avlib(smoke, *arguments)

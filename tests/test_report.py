@@ -37,7 +37,7 @@ def test_summary_by_hand():
 
 
 def test_the_table_has_mean_and_spread_of_the_records(run):
-    markdown = report.table(run, [0, 1], "embedded")
+    markdown = report.table(run, [0, 1], "embedded corpus")
     assert "| FaceFormer | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
     assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
@@ -50,11 +50,11 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
 
 def test_a_seed_that_was_not_evaluated_is_named(run):
     with pytest.raises(ValueError, match="evaluation-faceformer-baseline-s2"):
-        report.table(run, [2], "embedded")
+        report.table(run, [2], "embedded corpus")
 
 
 def test_the_page_holds_its_pictures_and_escapes_names(run):
-    report.table(run, [0], "embedded")
+    report.table(run, [0], "embedded corpus")
     (run.folder / "figures").mkdir()
     (run.folder / "figures" / "1_faces.png").write_bytes(b"\x89PNG")
     text = report.page(run).read_text()

@@ -1,0 +1,267 @@
+"""The corpus of a run: made here, or scans of others brought into the same form, sequence by sequence, looked over."""
+import hashlib
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import embedded, talking
+from .audio import SPEECH_HZ, write_speech
+from .camera import Camera, crop_camera
+from .config import CorpusConfig, digest
+from .corpora import SPLITS, Facts, read_facts, scan_facts
+from .corpus import Corpus, Utterance, shortened
+from .layouts import Layout, find, listing
+from .mouthline import find_lips
+from .mouths import SetAside
+from .run import DATA, Run, read_json, side_by_side, write_atomic, write_json
+from .text import Tokenizer
+from .train import bar, say
+
+MODULES = "scans corpora layouts meshes mouthline pickles"
+LENGTHS_S, LENGTHS_SHARE = 0.2, 0.05    # by which speech may be longer or shorter than its motion; it is then cut or padded
+FAR = 0.1                               # of a template's largest side: further from it no speech moves a face, on average
+MARGIN = 0.22                           # skin beside the lips in a crop that no facts describe, as on the embedded corpus
+DEPTH = 1.0                             # of the crop's side: how far behind the lips the mouth reaches
+
+
+def prepare(run: Run) -> Corpus:
+    """The corpus of a run's configuration, prepared unless it is there, and the stage "corpus"."""
+    facts = check(run.config.corpus)
+    return MAKERS[facts["made_by"]](run, facts)
+
+
+def check(config: CorpusConfig) -> dict:
+    """The facts of the corpus. ValueError for one that nobody knows, or whose scans are not where they should be."""
+    facts = read_facts(config.name)
+    if facts["made_by"] not in MAKERS:
+        raise ValueError(f"{facts['path']}: made_by is {facts['made_by']!r}, expected one of {', '.join(MAKERS)}")
+    if facts["made_by"] == "scans":
+        data_folder(config, scan_facts(facts))
+    elif config.data:
+        raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which is in {config.data} "
+                         "(--corpus)")
+    return facts
+
+
+def made_here(run: Run, facts: dict) -> Corpus:
+    return embedded.prepare(run)
+
+
+def converted(run: Run, facts: dict) -> Corpus:
+    """Scans in a folder, converted unless they are; the 2D part, which they lack, is the embedded corpus's or the one that
+    corpus.talking names."""
+    facts, config = scan_facts(facts), run.config.corpus
+    data = data_folder(config, facts)
+    key = run.key(MODULES, asdict(facts), config.crop, config.antialias, sizes(config), listing(data, facts))
+    folder = DATA / f"{facts.name}-{key}"
+    if not (folder / "corpus.json").exists():
+        convert(data, facts, config, folder)
+    corpus = Corpus(folder)
+    complain(config, corpus.origin, facts)
+    corpus.origin["clips"] = config.talking or "the embedded corpus, which is synthetic"
+    if config.talking:
+        talking.attach(run, corpus)
+    else:
+        clips = embedded.made(run)
+        corpus.clips_folder, corpus.hash = clips.clips_folder, digest(corpus.hash, clips.hash)
+    if not run.finished("corpus", corpus.hash):
+        run.finish("corpus", corpus.hash, folder=str(folder), corpus=corpus.hash)
+    return corpus
+
+
+MAKERS = {"embedded": made_here, "scans": converted}
+
+
+def data_folder(config: CorpusConfig, facts: Facts) -> Path:
+    """ValueError says where the scans are to be had, if there are none."""
+    if not config.data or not Path(config.data).is_dir():
+        raise ValueError(f"corpus.data: expected the folder of {facts.name}'s scans (--data), got {config.data!r}; they are at "
+                         f"{facts.where.get('data', 'their owners')}")
+    return Path(config.data)
+
+
+def complain(config: CorpusConfig, origin: dict, facts: Facts) -> None:
+    """ValueError for what a strict run does not bear: anything set aside, or fewer sequences than published work had."""
+    few = (f"split {split} of {facts.name}: {count['found']} sequences found, {count['published']} published; not there: "
+           f"{shortened(count['absent'])}" for split, count in origin["counts"].items() if count["found"] < count["published"])
+    if config.strict and (complaints := [*origin["aside"].values(), *few]):
+        raise ValueError(complaints[0])
+
+
+def sizes(config: CorpusConfig) -> dict[str, int]:
+    """How many sentences of each subject a split takes at most."""
+    return {"train": config.sentences_train, "validation": config.sentences_validation, "test": config.sentences_test}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sequence to be converted: where its motion (layouts.Rows, Array or Frames) and its speech (Samples or Sound) are."""
+    utterance: Utterance
+    motion: object
+    speech: object
+    template: np.ndarray
+
+
+def recordings(layout: Layout, facts: Facts, most: dict[str, int]) -> tuple[list[Recording], dict]:
+    """Those to be converted, the first `most` of each subject; and for the corpus's origin why others are set "aside", by name, and
+    the "counts" of each split."""
+    taken, aside, counts, known = [], {}, {}, layout.motions.keys() | layout.speech.keys()
+    for split, who in facts.splits.items():
+        names = {(s, n): f"{s}_{facts.sentence.format(n)}" for s in who.subjects for n in who.numbers()}
+        there = [(s, n) for s, n in names if (s, facts.sentence.format(n)) in known]
+        asked = [k for s in who.subjects for k in [k for k in there if k[0] == s][:most.get(split, most["test"])]]
+        counts[split] = {"expected": len(names), "published": who.published, "found": len(there), "asked": len(asked),
+                         "absent": [name for k, name in names.items() if k not in there]}
+        for subject, number in asked:
+            try:
+                taken.append(recording(layout, facts, split, subject, number))
+            except SetAside as error:
+                aside[names[subject, number]] = str(error)
+    return taken, {"layout": layout.name, "aside": aside, "counts": counts}
+
+
+def recording(layout: Layout, facts: Facts, split: str, subject: str, number: int) -> Recording:
+    """SetAside says what the sequence lacks."""
+    key = subject, facts.sentence.format(number)
+    name = "_".join(key)
+    motion, speech = layout.motions.get(key), layout.speech.get(key)
+    if motion is None or speech is None:
+        expected = layout.motion_at if motion is None else layout.speech_at
+        raise SetAside(f"{expected.format(subject=subject, key=key[1])}: missing; {(speech or motion).path} has the "
+                       f"{'speech' if motion is None else 'motion'} of {name}")
+    text, template = layout.texts.get((subject, number)), layout.templates.get(subject)
+    if text is None:
+        raise SetAside(f"{name} has no transcript: {layout.unread[subject, number]}")
+    try:
+        Tokenizer().encode(text)
+    except ValueError as error:
+        raise SetAside(f"{layout.text_at.format(subject=subject)}, sentence {number}: {error}") from None
+    check_template(template, facts, layout.template_at.format(subject=subject))
+    return Recording(Utterance(name, split, subject, text, 0), motion, speech, template)
+
+
+def check_template(template: np.ndarray | None, facts: Facts, place: str) -> None:
+    """SetAside names the place where the template is, or should be."""
+    if template is None:
+        raise SetAside(f"{place}: missing; expected a template (V, 3)")
+    if template.shape != (facts.vertices, 3):
+        raise SetAside(f"{place}: {len(template)} vertices, {facts.name} has {facts.vertices}")
+    if not np.isfinite(template).all():
+        raise SetAside(f"{place}: holds NaN or infinite values")
+    side, (low, high) = float(np.ptp(template, axis=0).max()), facts.extent
+    if not low <= side <= high:
+        raise SetAside(f"{place}: its largest side is {side:.4g}, expected {low:g} to {high:g} {facts.unit}: another unit?")
+
+
+def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tensor]:
+    """Motion (T, V, 3) float32 and speech, equally long. ValueError says what is wrong with either, naming the file."""
+    path = recording.motion.path
+    count, motion = recording.motion.read(facts)
+    if bad := np.flatnonzero(~np.isfinite(motion).all((1, 2))).tolist():
+        raise SetAside(f"{path}: {len(bad)} of {len(motion)} frames hold NaN or infinite values, the first is frame "
+                       f"{bad[0] * facts.step}; expected numbers")
+    side = float(np.ptp(recording.template, axis=0).max())
+    away = float(np.linalg.norm(motion - recording.template, axis=-1).mean())
+    if away > FAR * side:
+        raise SetAside(f"{path}: {away:.4g} {facts.unit} from its template on average, expected less than {FAR * side:.3g}; its "
+                       f"largest side is {float(np.ptp(motion[0], axis=0).max()):.4g}, the template's {side:.4g}: another unit?")
+    speech = recording.speech.read()
+    moves_s, speaks_s = count / facts.scan_fps, len(speech) / SPEECH_HZ
+    allowed = max(LENGTHS_S, LENGTHS_SHARE * moves_s)
+    if abs(moves_s - speaks_s) > allowed:
+        raise SetAside(f"{path}: {count} frames at {facts.scan_fps:g} a second last {moves_s:.2f} s, the speech "
+                       f"({recording.speech.path}) {speaks_s:.2f} s, expected within {allowed:.2f} s; they would agree at "
+                       f"{count / speaks_s:.1f} frames a second")
+    samples = round(len(motion) / facts.fps * SPEECH_HZ)
+    return motion, torch.nn.functional.pad(speech, (0, max(0, samples - len(speech))))[:samples]
+
+
+def convert_one(recording: Recording, facts: Facts, folder: Path) -> str:
+    """Writes motion, speech and, last, what is known of them or why they are set aside; returns that reason."""
+    name = recording.utterance.name
+    try:
+        motion, speech = checked(recording, facts)
+    except ValueError as error:
+        known = {"aside": str(error)}
+    else:
+        flat = motion.reshape(len(motion), -1)
+        write_atomic(folder / "vertices_npy" / f"{name}.npy", lambda p: np.save(p, flat))
+        write_atomic(folder / "wav" / f"{name}.wav", lambda p: write_speech(p, speech))
+        known = {"frames": len(motion), "square": float(np.square(motion - recording.template).mean()),
+                 "hash": hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest()}
+    write_json(folder / "sequences" / f"{name}.json", known)
+    return known.get("aside", "")
+
+
+def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> None:
+    """Fills the folder of a prepared corpus, in a process for each core. What is there already is not converted again."""
+    began, layout = time.monotonic(), find(data, facts)
+    wanted, origin = recordings(layout, facts, sizes(config))
+    complain(config, origin, facts)
+    say(f"corpus: {layout.name} in {data}: {len(layout.motions)} sequences of motion, {len(layout.speech)} of speech, "
+        f"{len(layout.templates)} templates, {len(layout.texts)} transcripts; converts {len(wanted)} sequences in {folder}")
+    record = lambda r: folder / "sequences" / f"{r.utterance.name}.json"
+    jobs = [(convert_one, r, facts, folder) for r in wanted if not record(r).exists()]
+    for reason in bar(side_by_side(jobs), "sequences", len(jobs)):
+        if reason and config.strict:
+            raise ValueError(reason)
+    seconds = time.monotonic() - began
+    say(f"corpus: {len(jobs)} sequences in {seconds:.0f} s, {len(jobs) / seconds:.1f} a second")
+    made = {r.utterance.name: read_json(record(r)) for r in wanted}
+    origin["aside"] |= {name: about["aside"] for name, about in made.items() if "aside" in about}
+    kept = [r for r in wanted if r.utterance.name not in origin["aside"]]
+    for split, count in origin["counts"].items():
+        count["used"] = sum(r.utterance.split == split for r in kept)
+        if split in SPLITS and not count["used"]:
+            reasons = [*origin["aside"].values(), f"{data}: not there: {shortened(count['absent'])}"]
+            raise ValueError(f"split {split} of {facts.name} is empty: {reasons[0]}")
+    write_corpus(folder, facts, config, layout, kept, made, origin)
+
+
+def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layout, kept: list[Recording], made: dict, origin: dict
+                 ) -> None:
+    """mesh.npz and, last, corpus.json. made: what was written of each sequence, by name."""
+    subjects = [s for s in facts.subjects() if any(r.utterance.subject == s for r in kept)]
+    rest = torch.from_numpy(np.stack([layout.templates[s] for s in subjects])).float()
+    known = dict(facts.regions)
+    if {"lip", "upper_lip_middle", "lower_lip_middle"} - known.keys():
+        known = find_lips(rest.mean(0).double().numpy(), layout.faces) | known
+    regions = {name: torch.as_tensor(index) for name, index in known.items()}
+    camera = crop_of(facts.camera, config.crop) if facts.camera else crop_camera(rest[:, regions["lip"]], config.crop, MARGIN)
+    regions.setdefault("mouth", shown(rest, camera, regions["lip"]))
+    write_atomic(folder / "mesh.npz", lambda p: np.savez(p, faces=layout.faces, templates=rest.numpy(),
+                                                         albedo=np.full(facts.vertices, facts.albedo, np.float32)))
+    utterances = [replace(r.utterance, frames=made[r.utterance.name]["frames"]) for r in kept]
+    square = np.mean([made[u.name]["square"] for u in utterances if u.split == "train"])
+    about = {"name": facts.name, "fps": facts.fps, "unit": facts.unit, "antialias": config.antialias,
+             "motion_scale": float(np.sqrt(square)), "camera": asdict(camera),
+             "regions": {name: index.tolist() for name, index in regions.items()},
+             "subjects": {name: [s for s in split.subjects if s in subjects] for name, split in facts.splits.items()},
+             "utterances": [u.as_dict() for u in utterances]}
+    digests = [made[u.name]["hash"] for u in utterances]
+    write_json(folder / "corpus.json", about | {"hash": digest(about, digests, folder / "mesh.npz"), "origin": origin})
+
+
+def crop_of(camera: Camera, side: int) -> Camera:
+    """What the camera's crop shows, in side x side pixels."""
+    if camera.size == (side, side):
+        return camera
+    shift = lambda window: ((window[0] + window[1] - camera.image_size) / 2) / camera.pixels_per_unit    # from the image's middle
+    centre = camera.centre[0] + shift(camera.columns), camera.centre[1] - shift(camera.rows)
+    per_unit = camera.pixels_per_unit * side / camera.size[0]
+    window = (side // 2, side // 2 + side)
+    return Camera(scale=per_unit / side, image_size=2 * side, rows=window, columns=window, centre=centre, distance=camera.distance)
+
+
+def shown(templates: torch.Tensor, camera: Camera, lip: torch.Tensor) -> torch.Tensor:
+    """Indices of the vertices that the crop may show of any of the templates (N, V, 3): within it or a quarter of it beside, and
+    not behind the mouth."""
+    column, row, _ = camera.to_pixels(templates.reshape(-1, 3).T * camera.pixels_per_unit)
+    height, width = camera.size
+    near = lambda at, side: (at > -0.25 * side) & (at < 1.25 * side)
+    back = templates[:, lip, 2].amin(1, keepdim=True) - DEPTH * width / camera.pixels_per_unit
+    inside = (near(column, width) & near(row, height)).view(len(templates), -1) & (templates[..., 2] > back)
+    return torch.nonzero(inside.any(0)).flatten()

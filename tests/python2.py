@@ -1,0 +1,44 @@
+"""Pickles as Python 2 wrote them (cPickle, protocol 2), byte by byte: its strings are bytes without an encoding, its arrays name
+the modules of NumPy 1."""
+import struct
+
+import numpy as np
+
+PROTOCOL, STOP = b"\x80\x02", b"."
+
+
+def dumps(thing) -> bytes:
+    return PROTOCOL + _one(thing) + STOP
+
+
+def _one(thing) -> bytes:
+    if thing is None or isinstance(thing, bool):
+        return {None: b"N", True: b"\x88", False: b"\x89"}[thing]
+    if isinstance(thing, int):
+        return b"K" + bytes([thing]) if 0 <= thing < 256 else b"J" + struct.pack("<i", thing)
+    if isinstance(thing, float):
+        return b"G" + struct.pack(">d", thing)
+    if isinstance(thing, str):                  # unicode
+        data = thing.encode()
+        return b"X" + struct.pack("<I", len(data)) + data
+    if isinstance(thing, bytes):                # str
+        return (b"U" + bytes([len(thing)]) if len(thing) < 256 else b"T" + struct.pack("<i", len(thing))) + thing
+    if isinstance(thing, dict):
+        return b"}(" + b"".join(_one(k) + _one(v) for k, v in thing.items()) + b"u"
+    if isinstance(thing, list):
+        return b"](" + b"".join(map(_one, thing)) + b"e"
+    if isinstance(thing, tuple):
+        return b"(" + b"".join(map(_one, thing)) + b"t"
+    if isinstance(thing, np.generic):
+        return b"cnumpy.core.multiarray\nscalar\n" + _type(thing.dtype) + _one(thing.tobytes()) + b"\x86R"
+    if isinstance(thing, np.ndarray):
+        fortran = thing.flags.f_contiguous and not thing.flags.c_contiguous
+        start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _one((0,)) + _one(b"b") + b"\x87R"
+        data = thing.tobytes("F" if fortran else "C")
+        return start + b"(" + _one(1) + _one(thing.shape) + _type(thing.dtype) + _one(bool(fortran)) + _one(data) + b"tb"
+    raise TypeError(type(thing))
+
+
+def _type(dtype: np.dtype) -> bytes:
+    state = _one((3, (dtype.byteorder.replace("=", "<")).encode(), None, None, None, -1, -1, 0))
+    return b"cnumpy\ndtype\n" + _one(dtype.str[1:].encode()) + _one(0) + _one(1) + b"\x87R" + state + b"b"
