@@ -19,6 +19,7 @@ class CorpusConfig:
     strength: tuple = (0.5, 1.1)    # articulation strength, drawn anew for each utterance; cannot be heard
     antialias: bool = True          # blended silhouettes in all lip crops: the mouth opening itself has a gradient
     noise_mm: float = 0.1           # capture noise on every coordinate of the 3D part
+    face: str = ""                  # folder of an ICT-FaceKit checkout: its face talks in place of the built-in rig
     talking: str = ""               # folder made by avlib.talking: readers learn from its video in place of the rendered 2D part
     seed: int = 0
 
