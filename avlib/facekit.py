@@ -3,7 +3,6 @@
 https://github.com/ICT-VGL/ICT-FaceKit (MIT), "ICT Face Model Light": Li et al. 2020. Its meshes are in centimetres, x to the
 viewer's right, y up, z toward the viewer; here they are in metres, with the mouth as high as the embedded rig's.
 """
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from .articulation import SHAPES
 from .face import MOUTH_Y, ramp
 from .obj import Obj, read_obj
 from .rig import Rig, complexion
+from .run import read_json
 
 URL = "https://github.com/ICT-VGL/ICT-FaceKit"
 # Vertices of the parts that are shown, as ICT-FaceKit's README numbers them; the tongue begins where the fewest faces join it
@@ -71,15 +71,17 @@ def _expressions(shape: str) -> dict[str, float]:
     return {name + side: weight for name, weight in EXPRESSIONS[shape].items() for side in ("LR" if name[-1] == "_" else ("",))}
 
 
-def mouth_grid(mesh: Obj, skin: range, socket: range) -> tuple[np.ndarray, int]:
-    """The lips' rings x columns, vertex indices, from the back of the lips outward as long as every column goes on, and the
-    number of the ring that is the skin's first. Columns go from the right corner over the upper lip around the mouth."""
+def mouth_grid(mesh: Obj, skin: range, socket: range) -> np.ndarray:
+    """Rings x columns of vertex indices around the mouth: rings from the back of the lips outward as long as every column goes
+    on, columns from the right corner of the mouth over the upper lip."""
     beside = {v: set() for v in (*skin, *socket)}
     for a, b in mesh.edges().tolist():
         if a in beside and b in beside:
             beside[a].add(b)
             beside[b].add(a)
     rim = {v for v in skin if any(w in socket for w in beside[v])}
+    if not rim or any(len(beside[v] & rim) != 2 for v in rim):
+        raise ValueError("generic_neutral_mesh.obj: expected skin and mouth socket to meet in a closed line")
     around = [max(rim, key=lambda v: mesh.vertices[v, 0])]
     step = max(beside[around[0]] & rim, key=lambda v: mesh.vertices[v, 1])
     while step != around[0]:
@@ -95,7 +97,7 @@ def mouth_grid(mesh: Obj, skin: range, socket: range) -> tuple[np.ndarray, int]:
                 break
             passed |= set(ring)
             rings = [*rings, ring] if outward else [ring, *rings]
-    return np.array(rings), rings.index(around)
+    return np.array(rings)
 
 
 class FaceKit(Rig):
@@ -112,9 +114,12 @@ class FaceKit(Rig):
         paths = files(folder)
         mesh = read_obj(paths["generic_neutral_mesh"])
         if len(mesh.vertices) != PARTS["whole"][1]:
-            raise ValueError(f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, ICT-FaceKit has {PARTS['whole'][1]}")
-        landmarks = np.array(json.loads(paths["vertex_indices"].read_text())["idx_to_landmark_verts"])
-        grid, first = mouth_grid(mesh, *(range(*PARTS[part]) for part in ("skin", "socket")))
+            raise ValueError(f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, "
+                             f"ICT-FaceKit has {PARTS['whole'][1]}")
+        landmarks = np.array(read_json(paths["vertex_indices"]).get("idx_to_landmark_verts", []))
+        if len(landmarks) != 68:
+            raise ValueError(f"{paths['vertex_indices']}: expected 68 idx_to_landmark_verts, got {len(landmarks)}")
+        grid = mouth_grid(mesh, *(range(*PARTS[part]) for part in ("skin", "socket")))
         contact, border = (_ring_of(landmarks[points], grid) for points in (slice(60, 68), slice(48, 60)))
         middles = landmarks[[62, 66]]
 
@@ -142,42 +147,37 @@ class FaceKit(Rig):
         self._moves = np.stack(list(self._articulation(moved).values()))
 
         x, y = self._mean[:, 0], self._mean[:, 1]
+        number = np.arange(len(x))
         brows, eyes = self._mean[self._landmarks[17:27]], self._mean[self._landmarks[36:48]]
-        part = {name: np.isin(np.arange(len(x)), np.arange(len(x))[where]) for name, where in self.parts.items()}
-        near = (np.abs(x) < 0.052) & (np.abs(y - MOUTH_Y) < 0.052)
-        rings = np.arange(len(grid))[:, None]
+        near = (np.abs(x) < 0.056) & (np.abs(y - MOUTH_Y) < 0.056)
+        ring = np.arange(len(grid))[:, None]
         self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
-            "lip": np.isin(np.arange(len(x)), self._grid[(rings >= self._contact) & (rings <= border.round())]),
-            "upper_face": part["skin"] & (y > eyes[:, 1].min() - 0.003) & (y < brows[:, 1].max() + 0.03)
+            "lip": np.isin(number, self._grid[(ring >= self._contact) & (ring <= border.round())]),
+            "upper_face": (number < self.parts["skin"].stop) & (y > eyes[:, 1].min() - 0.003) & (y < brows[:, 1].max() + 0.03)
                           & (np.abs(x) < np.abs(brows[:, 0]).max() + 0.005),
-            "mouth": near & ~part["eyeball_left"] & ~part["eyeball_right"],
-            "upper_lip_middle": np.arange(len(x)) == place[middles[0]],
-            "lower_lip_middle": np.arange(len(x)) == place[middles[1]],
+            "mouth": near & (number < self.parts["eyeball_left"].start),
+            "upper_lip_middle": number == place[middles[0]],
+            "lower_lip_middle": number == place[middles[1]],
         }.items()}
 
     def _hold_lips(self, mean):
-        """What `_met` needs: which point of the other lip each column meets, and how far each vertex follows its column."""
-        line = self._grid[self._contact, np.arange(self._grid.shape[1])]        # (C,)
-        columns = len(line)
-        corner = np.argwhere(self._grid == self._landmarks[60])[0, 1]           # of the left; the right one is column 0
-        halves = np.arange(corner + 1), np.arange(columns, corner - 1, -1) % columns
-        self._other = np.zeros((columns, columns))                              # (C, C): weights of the other lip's vertices
-        along = [np.linalg.norm(np.diff(mean[line[half]], axis=0), axis=1).cumsum() for half in halves]
-        along = [np.concatenate([[0], way / way[-1]]) for way in along]
-        for half, at, opposite, there in ((halves[0], along[0], halves[1], along[1]), (halves[1], along[1], halves[0], along[0])):
-            for column, weights in zip(half, np.stack([np.interp(at, there, unit) for unit in np.eye(len(there))], -1)):
-                self._other[column] = 0
-                np.add.at(self._other[column], opposite, weights)
-        self._line = line
-        skin = np.arange(len(mean))[self.parts["skin"]]
-        self._column = np.zeros(len(mean), int)
-        edge = mean[self._grid[-1]]
-        self._column[skin] = np.linalg.norm(mean[skin, None] - edge, axis=-1).argmin(1)
-        self._column[self._grid] = np.arange(columns)
-        away = np.linalg.norm(mean - mean[line[self._column]], axis=1)
-        self._follow = np.zeros(len(mean))
-        shown = np.concatenate([skin, self._grid.ravel()])
-        self._follow[shown] = np.exp(-((away[shown] / REACH) ** 2))
+        """What `_met` needs: the line along which the lips meet, with the point of the other lip that each of its vertices
+        meets, and by how much each vertex of the skin follows which vertex of the line."""
+        columns = np.arange(self._grid.shape[1])
+        self._line = self._grid[self._contact, columns]
+        left = int(np.argwhere(self._grid == self._landmarks[60])[0, 1])        # column of the left corner; the right one's is 0
+        upper, lower = columns[:left + 1], np.r_[0, columns[:left - 1:-1]]
+        self._other = np.zeros((len(columns), len(columns)))                    # rows: weights of the other lip's vertices
+        for half, other in ((upper, lower), (lower, upper)):
+            at, there = (_along(mean[self._line[lip]]) for lip in (half, other))
+            self._other[np.ix_(half, other)] = np.stack([np.interp(at, there, unit) for unit in np.eye(len(there))], -1)
+
+        skin = np.r_[self.parts["skin"], self._grid.ravel()]
+        self._column, self._follow = np.zeros(len(mean), int), np.zeros(len(mean))
+        self._column[skin] = np.linalg.norm(mean[skin, None] - mean[self._grid[-1]], axis=-1).argmin(1)
+        self._column[self._grid] = columns
+        away = np.linalg.norm(mean - mean[self._line[self._column]], axis=1)
+        self._follow[skin] = np.exp(-((away[skin] / REACH) ** 2))
 
     def _met(self, field):
         """Positions or displacements (V, 3) of a face whose lips then meet, or stay together: each lip goes half the way."""
@@ -195,14 +195,14 @@ class FaceKit(Rig):
         shapes["lip_close"] = self._met(shapes["jaw_open"] + shapes["lip_close"]) - shapes["jaw_open"]
 
         tongue = self._mean[self.parts["tongue"]]
-        back = tongue[:, 2].max() - tongue[:, 2]            # from the tip, m
+        back = (tongue[:, 2].max() - tongue[:, 2]) / np.ptp(tongue[:, 2])       # 0 at the tip, 1 in the throat
         loose = ramp(tongue[:, 1], tongue[:, 1].min(), tongue[:, 1].min() + 0.009)      # its root is fixed
-        tip = ramp(-back, -0.024, -0.008)
+        tip = ramp(-back, -0.38, -0.13)
         for name, rise, push in (
-            ("tongue_tip", 0.013 * tip, 0 * tip),
+            ("tongue_tip", 0.013 * tip, 0.0),
             ("tongue_out", 0.0055 * tip, 0.017 * np.maximum(tip, 0.3)),
-            ("tongue_front", 0.008 * np.exp(-((back - 0.022) / 0.018) ** 2), 0.0015),
-            ("tongue_back", 0.011 * np.exp(-((back - 0.045) / 0.018) ** 2), -0.004),
+            ("tongue_front", 0.008 * np.exp(-(((back - 0.35) / 0.28) ** 2)), 0.0015),
+            ("tongue_back", 0.011 * np.exp(-(((back - 0.7) / 0.28) ** 2)), -0.004),
             ("tongue_low", -0.0045, -0.003),
         ):
             shapes[name][self.parts["tongue"], 1:] = np.stack(np.broadcast_arrays(rise * loose, push * loose), -1)
@@ -236,6 +236,12 @@ class FaceKit(Rig):
             off = np.linalg.norm((ball - (ball.min(0) + ball.max(0)) / 2)[:, :2], axis=1)
             albedo[self.parts[part]] = np.select([off < 0.0024, off < 0.0058], [0.03, tone.iris], 0.85)
         return np.clip(albedo, 0.02, 1)
+
+
+def _along(points):
+    """(N,): how far along a line through the points (N, 3) each of them is, from 0 to 1."""
+    way = np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()
+    return np.r_[0, way / way[-1]]
 
 
 def _ring_of(points, grid):
