@@ -10,7 +10,7 @@ from pathlib import Path
 class CorpusConfig:
     """A corpus: a 2D part that pre-trains the readers, and scans, split by subject. What is said of making it is the embedded
     one's; of the sentences of scans by others, the first so many of each subject are taken."""
-    name: str = "embedded"          # embedded, vocaset, biwi, or a file of facts of a corpus of your own (.json)
+    name: str = "embedded"          # embedded, facekit, vocaset, biwi, or a file of facts of a corpus of your own (.json)
     data: str = ""                  # folder of the scans as their owners lay them out; the embedded corpus needs none
     strict: bool = False            # a sequence that cannot be used stops everything, in place of being set aside
     clips_2d: int = 850             # training clips of the 2D part, each a sentence of its own

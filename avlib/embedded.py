@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchaudio.functional import resample
 
-from . import talking
+from . import facekit, talking
 from .articulation import articulate, random_style, subject_style
 from .camera import crop_camera
 from .config import CorpusConfig, digest
@@ -22,7 +22,7 @@ from .run import DATA, Run, side_by_side, write_atomic, write_json
 from .sentences import sentences
 from .train import bar, say, seeded
 
-MODULES = "embedded articulation espeak rig face camera render raster sentences lips"
+MODULES = "embedded articulation espeak rig face facekit obj camera render raster sentences lips"
 SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_A_SHARD = 60
@@ -82,11 +82,13 @@ def posed(vertices: torch.Tensor, about: torch.Tensor, generator: torch.Generato
 class Maker:
     """Makes the corpus folder piece by piece; what is there already is not made again."""
 
-    def __init__(self, config: CorpusConfig, folder: Path):
-        self.config, self.folder, self.rig = config, folder, Rig()
+    def __init__(self, config: CorpusConfig, folder: Path, face: Path | None = None):
+        """face: an ICT-FaceKit checkout; the built-in rig without one."""
+        self.config, self.folder = config, folder
+        self.rig = facekit.FaceKit(face) if face else Rig()
         self.people = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
-        camera = crop_camera(lips, config.crop, margin=0.22)
+        camera = crop_camera(lips, config.crop, margin=self.rig.margin)
         # a whole image of twice the crop, as the published crops sit in theirs
         self.camera = replace(camera, scale=camera.scale / 2, image_size=2 * config.crop,
                               rows=(config.crop // 2, 3 * config.crop // 2), columns=(config.crop // 2, 3 * config.crop // 2))
@@ -168,7 +170,7 @@ class Maker:
                              - templates[self.rig.subjects.index(u.subject)]).mean() for u in utterances if u.split == "train"]
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
         write_json(self.folder / "corpus.json", {
-            "name": "embedded", "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
+            "name": self.rig.name, "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
             "fps": self.config.fps, "unit": "m", "antialias": self.config.antialias,
             "motion_scale": float(np.sqrt(np.mean(squares))), "camera": asdict(self.camera),
             "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
@@ -176,19 +178,20 @@ class Maker:
             "utterances": [u.as_dict() for u in utterances]})
 
 
-def made(run: Run) -> Corpus:
-    """The corpus of a run's configuration, made unless it is there."""
+def made(run: Run, face: Path | None = None) -> Corpus:
+    """The corpus of a run's configuration, made unless it is there. face: an ICT-FaceKit checkout whose face is to talk."""
     config = replace(run.config.corpus, name="embedded", data="", strict=False, talking="", landmarks="")  # it depends on none of these
-    folder = DATA / f"embedded-{run.key(MODULES, config)}"
+    files = facekit.files(face).values() if face else ()        # what the checkout holds counts, not where it lies
+    folder = DATA / f"{facekit.FaceKit.name if face else Rig.name}-{run.key(MODULES, config, *files)}"
     if not (folder / "corpus.json").exists():
         say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}")
-        Maker(config, folder).make()
+        Maker(config, folder, face).make()
     return Corpus(folder)
 
 
-def prepare(run: Run) -> Corpus:
-    """The corpus of a run's configuration, and the stage "corpus"."""
-    corpus = made(run)
+def prepare(run: Run, face: Path | None = None) -> Corpus:
+    """The corpus of a run's configuration, and the stage "corpus". face: see `made`."""
+    corpus = made(run, face)
     talking.attach(run, corpus)
     if not run.finished("corpus", corpus.hash):
         run.finish("corpus", corpus.hash, folder=str(corpus.folder), corpus=corpus.hash)

@@ -1,8 +1,9 @@
 """Mesh files as the owners of face corpora distribute them: PLY, ASCII or binary, OBJ, and the .vl frames of BIWI."""
-import re
 from pathlib import Path
 
 import numpy as np
+
+from .obj import read_obj
 
 TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
          "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"}
@@ -14,8 +15,11 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    if path.suffix.lower() == ".obj":
+        mesh = read_obj(path)
+        return mesh.vertices, mesh.triangles()
     try:
-        vertices, faces = {".ply": _ply, ".obj": _obj}[path.suffix.lower()](path.read_bytes())
+        vertices, faces = _ply(path.read_bytes())
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise ValueError(f"{path}: no whole .ply or .obj mesh ({error or type(error).__name__})") from None
     if len(faces) and not (0 <= faces.min() and faces.max() < len(vertices)):
@@ -32,13 +36,6 @@ def _fans(polygons: list) -> np.ndarray:
         sizes.setdefault(len(polygon), []).append(polygon)
     fans = [np.array(p).astype(np.int64)[:, [0, k, k + 1]] for size, p in sizes.items() for k in range(1, size - 1)]
     return np.concatenate(fans) if fans else np.zeros((0, 3), np.int64)
-
-
-def _obj(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    lines = re.sub(rb"/\S*", b"", data).splitlines()            # without numbers of textures and normals
-    vertices = np.array([line.split()[1:4] for line in lines if line.startswith(b"v ")]).astype(np.float64).reshape(-1, 3)
-    faces = _fans([line.split()[1:] for line in lines if line.startswith(b"f ")])
-    return vertices, np.where(faces > 0, faces - 1, len(vertices) + faces)
 
 
 def _ply(data: bytes) -> tuple[np.ndarray, np.ndarray]:

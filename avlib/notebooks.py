@@ -34,7 +34,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--preset", default="demo", help=f"{', '.join(PRESETS)} (default: demo)")
     parser.add_argument("--run", metavar="NAME", help="folder under results/ (default: the preset's name, behind the corpus's "
                         "where that has --data)")
-    parser.add_argument("--corpus", metavar="NAME", help="embedded (default), vocaset, biwi, or a file of facts of your own")
+    parser.add_argument("--corpus", metavar="NAME", help="embedded (default), facekit, vocaset, biwi, or a file of facts of your own")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the corpus's scans, as their owners lay them out")
     parser.add_argument("--strict", action="store_true", help="a sequence that cannot be used stops everything")
     parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's "

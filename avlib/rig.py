@@ -24,6 +24,34 @@ class Identity:
     albedo: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Complexion:
+    """Albedos of one person's face. skin: (V,), with blotches and beard; the others are one number each."""
+
+    skin: np.ndarray
+    lips: float
+    hair: float
+    brows: float
+    iris: float
+    teeth: float
+
+
+def complexion(points, generator) -> Complexion:
+    """A random one. points: (V, 3), metres, in the frame of `avlib.face`."""
+    draw = torch.randn(40, generator=generator).double().numpy()
+    tone, lips, brows, hair, iris, teeth, beard = draw[:7]
+    x, y = points[:, 0], points[:, 1]
+    skin = np.clip(0.60 + 0.11 * tone, 0.36, 0.82)
+    albedo = np.full(len(x), skin)
+    for k, (fx, fy, phase) in enumerate(draw[7:40].reshape(-1, 3)):  # blotches, coarse to fine
+        albedo += skin * 0.012 * np.cos(2 * np.pi * (fx * x + fy * y) / (0.02 + 0.01 * (k % 4)) + 6 * phase)
+    albedo *= 1 - np.clip(0.14 * beard - 0.05, 0, 0.3) * ramp(-y, 0.028, 0.04) * ramp(-y, -0.125, -0.095)
+    hair_tone = np.clip(0.16 + 0.12 * hair, 0.05, 0.45)
+    return Complexion(albedo, skin * np.clip(0.62 + 0.06 * lips, 0.5, 0.78), hair_tone,
+                      np.clip(0.17 + 0.06 * brows + 0.3 * (hair_tone - 0.16), 0.06, 0.35),
+                      np.clip(0.3 + 0.1 * iris, 0.1, 0.55), np.clip(0.93 + 0.04 * teeth, 0.8, 1))
+
+
 def _traits(points, lip):
     """(M, V, 3), the identity space, one standard deviation a trait. lip: (V,), signed share in the lips' height."""
     x, y = points[:, 0], points[:, 1]
@@ -65,6 +93,8 @@ class Rig:
     parts: name -> slice of the vertices. shape_names: the K articulation shapes. subjects: the twelve named people.
     """
 
+    name = "embedded"
+    margin = 0.22  # of the width of the lips, on each side of them, that a lip crop shows at rest
     shape_names = SHAPES
     subjects = SUBJECTS
 
@@ -129,27 +159,19 @@ class Rig:
 
     def _albedo(self, generator):
         """(V,): a random complexion."""
-        draw = torch.randn(40, generator=generator).double().numpy()
-        tone, lips, brows, hair, iris, teeth, beard = draw[:7]
-        x, y = self._mean[:, 0], self._mean[:, 1]
-        skin = np.clip(0.60 + 0.11 * tone, 0.36, 0.82)
-        albedo = np.full(len(x), skin)
-        for k, (fx, fy, phase) in enumerate(draw[7:40].reshape(-1, 3)):  # blotches, coarse to fine
-            albedo += skin * 0.012 * np.cos(2 * np.pi * (fx * x + fy * y) / (0.02 + 0.01 * (k % 4)) + 6 * phase)
-        albedo *= 1 - np.clip(0.14 * beard - 0.05, 0, 0.3) * ramp(-y, 0.028, 0.04) * ramp(-y, -0.125, -0.095)
-        hairline = ramp(y - 0.066 + 9 * x**2, 0.0, 0.012)
-        hair_tone = np.clip(0.16 + 0.12 * hair, 0.05, 0.45)
+        tone = complexion(self._mean, generator)
+        albedo = tone.skin.copy()
+        hairline = ramp(self._mean[:, 1] - 0.066 + 9 * self._mean[:, 0] ** 2, 0.0, 0.012)
         grid = albedo[self.parts["skin"]].reshape(-1, COLUMNS)
-        grid[:] = grid + (hair_tone - grid) * hairline[self.parts["skin"]].reshape(grid.shape)
-        lip_tone = skin * np.clip(0.62 + 0.06 * lips, 0.5, 0.78)
+        grid[:] = grid + (tone.hair - grid) * hairline[self.parts["skin"]].reshape(grid.shape)
         red = (1 - np.abs(self._u) ** 14) * np.array([1, 1, 1, 1, 1, 0.5])[:, None]
-        grid[CONTACT : BORDER + 1] += (lip_tone - grid[CONTACT : BORDER + 1]) * red
-        grid[:CONTACT + 1] = lip_tone * np.array([[0.3], [0.4], [0.6]])
+        grid[CONTACT : BORDER + 1] += (tone.lips - grid[CONTACT : BORDER + 1]) * red
+        grid[:CONTACT + 1] = tone.lips * np.array([[0.3], [0.4], [0.6]])
         albedo[self.parts["throat"]] = 0.03
         gum = np.array([1, 1, 1, 0.55])
         for name, rows in (("upper_teeth", gum), ("lower_teeth", gum * 0.93)):
             arc = np.linspace(-1, 1, 29)
-            shade = np.clip(0.93 + 0.04 * teeth, 0.8, 1) * (1 - 0.5 * arc**2) * np.where(np.arange(29) % 2, 1, 0.86)
+            shade = tone.teeth * (1 - 0.5 * arc**2) * np.where(np.arange(29) % 2, 1, 0.86)
             albedo[self.parts[name]] = np.outer(rows, shade).ravel()
         depth = np.interp(np.arange(9), [0, 3, 5, 6, 8], [0.6, 0.75, 0.45, 0.25, 0.1])
         albedo[self.parts["tongue"]] = np.repeat(depth, 9)
@@ -159,9 +181,9 @@ class Rig:
             lids = albedo[self.parts[f"eyelids_{side}"]].reshape(5, -1)
             lids[0], lids[1] = 0.12, lids[1] * 0.8
             rings = np.array([0.75, 0.88, 0.88, 0.12, 1, 1, 0.02, 0.02])
-            rings[4:6] = np.clip(0.3 + 0.1 * iris, 0.1, 0.55)
+            rings[4:6] = tone.iris
             albedo[self.parts[f"eyeball_{side}"]] = np.repeat(rings, 20)
-            albedo[self.parts[f"brow_{side}"]] = np.clip(0.17 + 0.06 * brows + 0.3 * (hair_tone - 0.16), 0.06, 0.35)
+            albedo[self.parts[f"brow_{side}"]] = tone.brows
         return np.clip(albedo, 0.02, 1)
 
     def _shapes(self, template):

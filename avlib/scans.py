@@ -39,7 +39,9 @@ def check(config: CorpusConfig) -> dict:
     if facts["made_by"] not in MAKERS:
         raise ValueError(f"{facts['path']}: made_by is {facts['made_by']!r}, expected one of {', '.join(MAKERS)}")
     if facts["made_by"] == "scans":
-        data_folder(config, scan_facts(facts))
+        scan_facts(facts)
+    if facts["made_by"] != "embedded":
+        data_folder(config, facts)
     elif config.data:
         raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which is in {config.data} "
                          "(--corpus)")
@@ -50,11 +52,16 @@ def made_here(run: Run, facts: dict) -> Corpus:
     return embedded.prepare(run)
 
 
+def made_with_face(run: Run, facts: dict) -> Corpus:
+    """The same with the face of the checkout that corpus.data names."""
+    return embedded.prepare(run, data_folder(run.config.corpus, facts))
+
+
 def converted(run: Run, facts: dict) -> Corpus:
     """Scans in a folder, converted unless they are; the 2D part, which they lack, is the embedded corpus's or the one that
     corpus.talking names."""
-    facts, config = scan_facts(facts), run.config.corpus
-    data = data_folder(config, facts)
+    config = run.config.corpus
+    data, facts = data_folder(config, facts), scan_facts(facts)
     key = run.key(MODULES, asdict(facts), config.crop, config.antialias, sizes(config), listing(data, facts))
     folder = DATA / f"{facts.name}-{key}"
     if not (folder / "corpus.json").exists():
@@ -72,14 +79,14 @@ def converted(run: Run, facts: dict) -> Corpus:
     return corpus
 
 
-MAKERS = {"embedded": made_here, "scans": converted}
+MAKERS = {"embedded": made_here, "facekit": made_with_face, "scans": converted}
 
 
-def data_folder(config: CorpusConfig, facts: Facts) -> Path:
-    """ValueError says where the scans are to be had, if there are none."""
+def data_folder(config: CorpusConfig, facts: dict) -> Path:
+    """ValueError says where the data are to be had, if there are none."""
     if not config.data or not Path(config.data).is_dir():
-        raise ValueError(f"corpus.data: expected the folder of {facts.name}'s scans (--data), got {config.data!r}; they are at "
-                         f"{facts.where.get('data', 'their owners')}")
+        raise ValueError(f"corpus.data: expected the folder of {facts['name']}'s data (--data), got {config.data!r}; they are at "
+                         f"{facts.get('where', {}).get('data', 'their owners')}")
     return Path(config.data)
 
 
