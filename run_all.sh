@@ -16,7 +16,7 @@ commands
 options of the run
   --preset NAME               smoke|demo|study|paper: how large (default: demo)
   --run NAME                  folder under results/ (default: the preset's name, behind the corpus's where that has --data)
-  --corpus NAME               embedded (default)|vocaset|biwi, or a file of facts (.json) of a corpus of your own
+  --corpus NAME               embedded (default)|facekit|vocaset|biwi, or a file of facts (.json) of a corpus of your own
   --data DIR                  the corpus's scans, as their owners distribute them or as FaceFormer's users prepare them
   --strict                    a sequence that cannot be used stops everything; else it is set aside and listed
   --predictions [NAME=]DIR    score other people's predictions, <sequence>_condition_<subject>.npy; repeatable

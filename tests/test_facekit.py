@@ -99,7 +99,7 @@ def folder(request, written):
             patch.setattr(facekit, "PARTS", written[1])
             yield written[0]
         elif not REAL.is_dir():
-            pytest.skip(f"no ICT-FaceKit in {REAL}; AVLIB_FACEKIT_DIR names its folder")
+            pytest.skip("no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
         else:
             yield REAL
 
@@ -315,7 +315,7 @@ def test_meshes_of_another_size_are_named(written, tmp_path, monkeypatch):
 def test_published_parts_are_pieces_of_the_published_mesh():
     """Skin and mouth socket are one surface, each tooth and each eyeball one of its own, and nothing else joins them."""
     if not REAL.is_dir():
-        pytest.skip(f"no ICT-FaceKit in {REAL}; AVLIB_FACEKIT_DIR names its folder")
+        pytest.skip("no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
     edges = facekit.read_obj(facekit.files(REAL)["generic_neutral_mesh"]).edges()
     first, last = np.array([span for name, span in facekit.PARTS.items() if name != "whole"]).T
     within = [np.flatnonzero((first <= v) & (v < last)) for v in range(facekit.PARTS["whole"][1])]

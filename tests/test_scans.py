@@ -333,7 +333,7 @@ def test_the_facts_say_what_was_published():
      "subject A is in train and in validation"),
     ({"splits": {s: {"subjects": ["A"], "sentences": [1, 2], "seen": True} for s in ("train", "validation", "test")}},
      "A sentence01 is in train and in validation"),
-    ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, scans")])
+    ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, facekit, scans")])
 def test_wrong_facts_are_named(tmp_path, change, told):
     facts = {k: v for k, v in read_facts("vocaset").items() if k != "path"} | change
     path = tmp_path / "own.json"
