@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from .train import bar, say
 SEGMENT_S = 16.0        # longer recordings with word times are cut between words, as Auto-AVSR does
 CLIPS_A_SHARD = 64
 TAGS = re.compile(r"\{[^}]*\}")     # of noises, in transcripts
-HELD_OUT = 100
+HELD_OUT = 100          # one speaker in so many is for validation, where a corpus names nobody
 SPLITS = ("train", "validation", "test")
 
 
@@ -147,7 +147,8 @@ def tabled(table: Path) -> Iterator[Source]:
             if split not in SPLITS or not row["path"]:
                 raise ValueError(f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file and one of "
                                  f"{', '.join(SPLITS)}")
-            yield Source(str(Path(row["path"]).with_suffix("")), split, table.parent / row["path"], normalise_text(row["text"] or ""))
+            name, text = str(Path(row["path"]).with_suffix("")), normalise_text(row["text"] or "")
+            yield Source(name, split, table.parent / row["path"], text)
 
 
 def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
@@ -200,7 +201,8 @@ def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], De
             made.append(clip(source, detector))
         except SetAside as error:
             aside.append((source.name, str(error)))
-    utterances, videos, speeches, noted = zip(*made) if made else ((), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),), ())
+    nothing = (), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),), ()
+    utterances, videos, speeches, noted = zip(*made) if made else nothing
     about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
     path.with_suffix(".json").unlink(missing_ok=True)       # the old one: a shard counts when it has both
     write_atomic(path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about))
@@ -209,8 +211,8 @@ def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], De
         "aside": aside, "noted": [(u.name, told) for u, told in zip(utterances, noted) if told]})
 
 
-def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe, tokenizers: Sequence[Tokenizer] = (Tokenizer(),),
-            scheduler: str | None = None, workers: int | None = None) -> dict:
+def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe,
+            tokenizers: Sequence[Tokenizer] = (Tokenizer(),), scheduler: str | None = None, workers: int | None = None) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/talking.json, and returns what the latter says: how many clips and
     frames of which split, what was set aside and what was noted, and why. Shards that are there already, of recordings that did
     not change since, are not made again.
@@ -239,26 +241,32 @@ def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] 
     for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:        # of a corpus that was larger
         old.unlink()
         old.with_suffix(".json").unlink(missing_ok=True)
-    abouts = [(job[1], read_json(job[1].with_suffix(".json"))) for job in jobs]
     if missing:
-        frames = sum(about["frames"] for path, about in abouts if path in {job[1] for job in missing})
+        frames = sum(read_json(job[1].with_suffix(".json"))["frames"] for job in missing)
         say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames a second")
-    counts = {}
-    for path, about in abouts:
-        split = counts.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "aside": 0})
-        split["clips"] += about["clips"]
-        split["frames"] += about["frames"]
-        split["aside"] += len(about["aside"])
-    told = {k: [{"name": name, "reason": reason} for _, about in abouts for name, reason in about[k]] for k in ("aside", "noted")}
-    summary = {"layout": kind, "splits": counts, **told, "holds": digest([about["holds"] for _, about in abouts])}
+    summary = summarise(kind, [job[1].with_suffix(".json") for job in jobs])
     write_json(out / "talking.json", summary)
     return summary
+
+
+def summarise(kind: str, shards: list[Path]) -> dict:
+    """What the files beside the shards say, in one."""
+    counts, told, holds = {}, {"aside": [], "noted": []}, []
+    for path in shards:
+        about = read_json(path)
+        split = counts.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "aside": 0})
+        for name, more in (("clips", about["clips"]), ("frames", about["frames"]), ("aside", len(about["aside"]))):
+            split[name] += more
+        for what, names in told.items():
+            names += [{"name": name, "reason": reason} for name, reason in about[what]]
+        holds.append(about["holds"])
+    return {"layout": kind, "splits": counts, **told, "holds": digest(holds)}
 
 
 def state(source: Source, data: Path) -> str:
     """Stands for a source in a shard's key: where it lies in the corpus, its transcript, its video's size and time of change."""
     there = source.path.stat() if source.path.is_file() else None
-    return str((asdict(replace(source, path=os.path.relpath(source.path, data))), there and (there.st_size, there.st_mtime_ns)))
+    return str((replace(source, path=os.path.relpath(source.path, data)), there and (there.st_size, there.st_mtime_ns)))
 
 
 def done(path: Path, key: str) -> bool:
@@ -298,7 +306,7 @@ def attach(run: Run, corpus: Corpus) -> None:
         prepare(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
     corpus.learn_from(folder)
     if config.crop != SIDE:
-        say(f"corpus: {SIDE} pixels a crop, the lips that the expert reads later have {config.crop}; corpus.crop={SIDE} makes them alike")
+        say(f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike")
 
 
 def describe(corpus: Corpus) -> str:
@@ -311,7 +319,8 @@ def describe(corpus: Corpus) -> str:
         summary = {"layout": corpus.name, "aside": [], "noted": [],
                    "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()}}
     lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | set aside |", "|---" * 4 + "|"]
-    lines += [f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |" for split, n in summary["splits"].items()]
+    lines += [f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |"
+              for split, n in summary["splits"].items()]
     for what, title in (("aside", "set aside"), ("noted", "used, but noted")):
         if summary[what]:
             lines += ["", f"| {title}, because | clips | the first |", "|---|---|---|"]

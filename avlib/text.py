@@ -87,7 +87,8 @@ class SentencePieceTokenizer(Tokenizer):
         """The one model of a folder, <name>.model, with <name>_units.txt beside it."""
         models = sorted(Path(folder).glob("*.model"))
         if len(models) != 1:
-            raise ValueError(f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its unigram5000_units.txt")
+            raise ValueError(f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its list, "
+                             "unigram5000_units.txt")
         return SentencePieceTokenizer(models[0], models[0].with_name(f"{models[0].stem}_units.txt"))
 
 

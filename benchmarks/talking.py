@@ -76,8 +76,8 @@ def work(jobs: list[tuple], folder: Path, workers: int) -> tuple[float, float, f
 def speed(sources: list, detector, workers: int) -> tuple[float, float]:
     """Frames a second, and milliseconds of processor time a frame."""
     with tempfile.TemporaryDirectory() as out:
-        out, size = Path(out), len(sources) // (2 * A_PROCESS)
-        jobs = [(talking.shard, out / f"{n}.safetensors", "", sources[n * size:(n + 1) * size], detector) for n in range(2 * A_PROCESS)]
+        out, shards = Path(out), 2 * A_PROCESS
+        jobs = [(talking.shard, out / f"{n}.safetensors", "", sources[n::shards], detector) for n in range(shards)]
         spans = list(side_by_side([(work, jobs[k::workers], out, workers) for k in range(workers)]))
         abouts = [read_json(path) for path in out.glob("*.json")]
     assert not any(about["aside"] for about in abouts), abouts
@@ -122,7 +122,7 @@ def streaming(folder: Path, gigabytes: float) -> None:
     corpus = Clips(folder, "train")
     opened, opening = memory(), time.perf_counter() - began
     budget = 1024 * gigabytes / 10
-    print(f"streaming: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB, a tenth of which, {budget:.0f} MB, is the budget")
+    print(f"streaming: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB; a tenth, {budget:.0f} MB, is the budget")
     print(f"  opened in {opening:.2f} s, {1024 * (opened['RssAnon'] - begin['RssAnon']) / len(corpus):.1f} KB a clip")
     order, peak, began = torch.randperm(len(corpus)).tolist(), dict(opened), time.perf_counter()
     for first in range(0, len(order), BATCH):
@@ -143,7 +143,8 @@ def main():
     parser.add_argument("--gigabytes", type=float, default=4)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"commit {commit()}, torch {torch.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.machine()}")
+    print(f"commit {commit()}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}, "
+          f"{os.getloadavg()[0]:.1f} other processes at work")
     with tempfile.TemporaryDirectory() as folder:
         streaming(Path(folder), given.gigabytes)
     with tempfile.TemporaryDirectory() as folder:

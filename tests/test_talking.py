@@ -188,8 +188,8 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "no video file" in reasons["cut"]
     assert [one["name"] for one in summary["noted"]] == ["variable"] and "20 to 50 ms a frame" in summary["noted"][0]["reason"]
     assert sum(n["clips"] for n in summary["splits"].values()) == 2 and sum(n["aside"] for n in summary["splits"].values()) == 9
-    held = {u.name: clips.video(i) for clips in (Clips(tmp_path / "out" / "2d", s) for s in summary["splits"] if summary["splits"][s]["clips"])
-            for i, u in enumerate(clips.utterances)}
+    parts = [Clips(tmp_path / "out" / "2d", split) for split, count in summary["splits"].items() if count["clips"]]
+    held = {u.name: clips.video(i) for clips in parts for i, u in enumerate(clips.utterances)}
     assert held.keys() == {"whole", "variable"} and held["variable"].shape[1:] == (96, 96)
 
 
@@ -248,11 +248,13 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
         find(folder, tokenizer)
 
 
-@pytest.mark.parametrize("transcript, told", [(TIMED.replace("0.5 0.7", "then 0.7"), "could not convert"), ("Text:  GÓ".encode("latin-1"), "utf-8")])
+@pytest.mark.parametrize("transcript, told", [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"),
+                                              ("Text:  GÓ".encode("latin-1"), "utf-8")])
 def test_transcripts_that_cannot_be_read_are_set_aside(lrs2, tmp_path, transcript, told):
-    (lrs2 / "pretrain/7/1.txt").write_bytes(transcript if isinstance(transcript, bytes) else transcript.encode())
+    (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
     summary = prepare(lrs2, tmp_path / "out", Finder)
-    assert told in {one["name"]: one["reason"] for one in summary["aside"]}["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
+    reasons = {one["name"]: one["reason"] for one in summary["aside"]}
+    assert told in reasons["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
 
 
 def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypatch, capsys):
@@ -307,7 +309,8 @@ def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch)
 
 
 def test_reasons_that_differ_in_numbers_are_one():
-    told = [{"name": str(n), "reason": reason} for n, reason in enumerate(["gap of 0.8 s | x", "no face", "gap of 1.2 s | x", "no '7', '8'", "no '9', 'é'"])]
+    reasons = ["gap of 0.8 s | x", "no face", "gap of 1.2 s | x", "no '7', '8'", "no '9', 'é'"]
+    told = [{"name": str(n), "reason": reason} for n, reason in enumerate(reasons)]
     assert talking.kinds(told) == {"gap of … s / x": ["0", "2"], "no …, …": ["3", "4"], "no face": ["1"]}
 
 
