@@ -20,6 +20,7 @@ options of the run
   --data DIR                  the corpus's scans, as their owners distribute them or as FaceFormer's users prepare them
   --strict                    a sequence that cannot be used stops everything; else it is set aside and listed
   --predictions [NAME=]DIR    score other people's predictions, <sequence>_condition_<subject>.npy; repeatable
+  --dry-run                   a step of each training at full size, on data of the right shapes: memory and time it would take
   --seeds 0,1,2               seeds of the joint training (default: 0)
   --device cpu|cuda|auto      where to train (default: auto)
   --speech FILE               animate this recording with the trained models: an MP4 with sound

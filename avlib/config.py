@@ -173,7 +173,7 @@ PRESETS = {
     },
     # The published sizes and schedules, for a GPU and wav2vec 2.0's published weights.
     "paper": {
-        "corpus.clips_2d": 20000, "corpus.validation_clips_2d": 500, "corpus.sentences_train": 40,
+        "corpus.crop": 96, "corpus.clips_2d": 20000, "corpus.validation_clips_2d": 500, "corpus.sentences_train": 40,
         "corpus.sentences_validation": 20, "corpus.sentences_test": 20,
         "speech.pretrained": "facebook/wav2vec2-base-960h",
         **{f"{reader}.{name}": value for reader in ("expert", "reader") for name, value in {

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import foreign
+from . import dryrun, foreign
 from .animator import find
 from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, write_json
@@ -39,6 +39,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="a sequence that cannot be used stops everything")
     parser.add_argument("--predictions", metavar="[NAME=]DIR", action="append", default=[], help="score other people's "
                         "predictions, <sequence>_condition_<subject>.npy; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="build everything at full size, take a step of each training on data "
+                        "of the right shapes, and tell memory and time; needs no data")
     parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
@@ -136,7 +138,10 @@ def execute_beside(run: Run, jobs: list[tuple]) -> None:
 def main(argv: list[str]) -> int:
     args = arguments(argv)
     seeds, overrides = args.seeds, args.overrides
-    config = load(args.preset, **overrides)
+    config = load(args.preset, device=args.device, **overrides)
+    if args.dry_run:
+        dryrun.main(config)
+        return 0
     facts = check(config.corpus)
     predictions = [f"{name}={folder.resolve()}" for name, folder in map(foreign.named, args.predictions)]
     for animator in config.animators:

@@ -9,7 +9,6 @@ row is a process of its own. The released way renders the whole head at 224 x 22
 """
 import argparse
 import importlib.util
-import math
 import multiprocessing
 import statistics
 import time
@@ -21,6 +20,7 @@ from avlib import joint, scans
 from avlib.audio import SpeechEncoder
 from avlib.camera import Camera
 from avlib.config import Config, load
+from avlib.dryrun import Noise, head
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.lips import Babble, LipVideo
@@ -33,21 +33,6 @@ WHOLE, CROP = 224, (64, 160)
 WAYS = {"kit, hard": ("avlib", False, False), "kit, blended silhouettes": ("avlib", True, False),
         "PyTorch3D, culled, straight at the crop": ("pytorch3d", False, False),
         "released way, by PyTorch3D": ("pytorch3d", False, True)}
-
-
-def head(vertices: int, faces: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A bumpy, moving ellipsoid (frames, V, 3) with F faces, open at the neck; vertices beyond its own touch no face."""
-    around = round(math.sqrt(faces / 2 * 1.3))
-    down = -(-faces // (2 * around)) + 1
-    angle, turn = torch.meshgrid(torch.linspace(0.02, math.pi - 0.02, down), torch.arange(around) * (2 * math.pi / around),
-                                 indexing="ij")
-    sphere = torch.stack([angle.sin() * turn.sin() * 0.75, angle.cos(), angle.sin() * turn.cos()], -1).reshape(-1, 3)
-    sphere = torch.cat([sphere, sphere[-1:].expand(max(0, vertices - len(sphere)), -1)])
-    when = torch.arange(frames)[:, None, None] * 0.3
-    moved = 0.9 * sphere * (1 + 0.03 * (sphere[None] * 9 + when).sin().prod(-1, keepdim=True))
-    i, j = (x.flatten() for x in torch.meshgrid(torch.arange(down - 1), torch.arange(around), indexing="ij"))
-    a, b = i * around + j, i * around + (j + 1) % around
-    return moved, torch.stack([a, a + around, b, b, a + around, b + around], 1).view(-1, 3)[:faces]
 
 
 def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tuple[float, float, int]:
@@ -121,16 +106,6 @@ def table(device: str, threads: int):
         kit = took[mesh, "kit, hard"]
         print(f"{mesh}: the kit takes 1/{took[mesh, 'released way, by PyTorch3D'] / kit:.0f} of the released way, "
               f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D")
-
-
-class Noise:
-    """Stands for the clips that babble is mixed from."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def speech(self, i: int) -> torch.Tensor:
-        return torch.randn(16000, generator=torch.Generator().manual_seed(i))
 
 
 def published_step(device: str) -> tuple[joint.JointTask, dict]:
