@@ -1,5 +1,6 @@
 """Scans in their owners' layouts: read whole, in step with their speech, and everything that can be wrong with them named."""
 import json
+import os
 import pickle
 import re
 import shutil
@@ -269,6 +270,19 @@ def test_few_lost_frames_are_bridged(copy):
     assert motion.shape == expected.shape and np.abs(motion - expected).max() < 1e-6 < np.abs(truth[10] - expected[5]).max()
 
 
+@pytest.mark.parametrize("change", [lambda s: s[:-2000], lambda s: np.concatenate((s, s[:2000]))])
+def test_speech_a_little_shorter_or_longer_is_padded_or_cut_at_its_end(copy, change):
+    """So that nothing is stretched later: the start stays where it is."""
+    folder = copy("VOCASET")
+    before = corpus_of(folder)
+    sounds(change)(folder)
+    after = corpus_of(folder)
+    u, = (u for u in after.utterances("train") if u.name == SECOND)
+    whole, changed = before.speech(u), after.speech(u)
+    assert not after.origin["aside"] and len(changed) == len(whole) == round(u.frames / 30 * 16000)
+    assert (changed[:10000] - whole[:10000]).abs().max() < 1e-3
+
+
 def test_raw_and_prepared_files_give_the_same_corpus(folders):
     raw, prepared = (corpus_of(folders[name][0]) for name in ("raw VOCASET", "VOCASET"))
     assert raw.camera == prepared.camera and raw.motion_scale == pytest.approx(prepared.motion_scale)
@@ -322,8 +336,10 @@ def test_a_changed_file_makes_another_corpus_and_files_of_others_do_not(copy):
     (folder / "result").mkdir()
     (folder / "result" / "prediction.npy").write_bytes(b"")
     assert listing(folder, VOCASET) == before
-    (folder / "sentencestext" / f"{OTHER}.txt").write_text("A line.\n")
-    assert len(listing(folder, VOCASET)) == len(before) and listing(folder, VOCASET) != before
+    path = folder / "vertices_npy" / f"{SECOND}.npy"
+    rewrite(path, lambda motion: motion + 1)            # of the same size
+    os.utime(path, (1, 1))
+    assert [entry[:2] for entry in listing(folder, VOCASET)] == [entry[:2] for entry in before] and listing(folder, VOCASET) != before
 
 
 def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, tmp_path, monkeypatch):
