@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from .config import digest
 from .corpus import VIDEO_FPS, Clips, Corpus, Utterance
 from .espeak import Segment
-from .mouths import SIDE, Detector, MediaPipe, SetAside, cropped_clip, mouth_clip, remark
+from .mouths import SIDE, Detector, MediaPipe, SetAside, cropped_clip, mouth_clip
 from .run import DATA, Run, read_json, side_by_side, write_atomic, write_json
 from .text import SentencePieceTokenizer, Tokenizer, normalise_text, train_units
 from .train import bar, say
@@ -179,18 +179,16 @@ def checked(source: Source, tokenizers: Sequence[Tokenizer]) -> Source:
     return replace(source, fault=source.fault or told)
 
 
-def clip(source: Source, detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor, str]:
-    """A source's utterance, crops (T, 96, 96) uint8, speech (T * 640,) int16 and what is to be remarked of it. SetAside says
-    what is wrong with it."""
+def clip(source: Source, detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
+    """A source's utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16. SetAside says what is wrong with it."""
     if source.fault:
         raise SetAside(source.fault)
     if source.cropped:
-        beside, noted = source.path.with_suffix(".wav"), ""
+        beside = source.path.with_suffix(".wav")
         video, speech = cropped_clip(source.path, beside if beside.is_file() else source.path, round(source.end_s * VIDEO_FPS))
     else:
         video, speech = mouth_clip(source.path, detector(), source.begin_s, source.end_s)
-        noted = remark(source.path)
-    return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech, noted
+    return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech
 
 
 def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], Detector]) -> None:
@@ -201,20 +199,20 @@ def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], De
             made.append(clip(source, detector))
         except SetAside as error:
             aside.append((source.name, str(error)))
-    nothing = (), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),), ()
-    utterances, videos, speeches, noted = zip(*made) if made else nothing
+    nothing = (), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),)
+    utterances, videos, speeches = zip(*made) if made else nothing
     about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
     path.with_suffix(".json").unlink(missing_ok=True)       # the old one: a shard counts when it has both
     write_atomic(path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about))
     write_json(path.with_suffix(".json"), {
         "key": key, "holds": digest(path), "clips": len(utterances), "frames": sum(u.frames for u in utterances),
-        "aside": aside, "noted": [(u.name, told) for u, told in zip(utterances, noted) if told]})
+        "aside": aside})
 
 
 def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe,
             tokenizers: Sequence[Tokenizer] = (Tokenizer(),), scheduler: str | None = None, workers: int | None = None) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/talking.json, and returns what the latter says: how many clips and
-    frames of which split, what was set aside and what was noted, and why. Shards that are there already, of recordings that did
+    frames of which split, what was set aside, and why. Shards that are there already, of recordings that did
     not change since, are not made again.
 
     detector: makes the `Detector` of one clip. tokenizers: who have to be able to write the transcripts. workers: processes, as
@@ -251,16 +249,15 @@ def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] 
 
 def summarise(kind: str, shards: list[Path]) -> dict:
     """What the files beside the shards say, in one."""
-    counts, told, holds = {}, {"aside": [], "noted": []}, []
+    counts, aside, holds = {}, [], []
     for path in shards:
         about = read_json(path)
         split = counts.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "aside": 0})
         for name, more in (("clips", about["clips"]), ("frames", about["frames"]), ("aside", len(about["aside"]))):
             split[name] += more
-        for what, names in told.items():
-            names += [{"name": name, "reason": reason} for name, reason in about[what]]
+        aside += [{"name": name, "reason": reason} for name, reason in about["aside"]]
         holds.append(about["holds"])
-    return {"layout": kind, "splits": counts, **told, "holds": digest(holds)}
+    return {"layout": kind, "splits": counts, "aside": aside, "holds": digest(holds)}
 
 
 def state(source: Source, data: Path) -> str:
@@ -310,21 +307,20 @@ def attach(run: Run, corpus: Corpus) -> None:
 
 
 def describe(corpus: Corpus) -> str:
-    """The 2D part's splits, what was set aside and what was noted, and why, as Markdown."""
+    """The 2D part's splits, what was set aside, and why, as Markdown."""
     path = corpus.clips_folder.parent / "talking.json"
     if path.is_file():
         summary = read_json(path)
     else:
         parts = {split: corpus.clips(split).frames for split in ("train", "validation")}
-        summary = {"layout": corpus.name, "aside": [], "noted": [],
+        summary = {"layout": corpus.name, "aside": [],
                    "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()}}
     lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | set aside |", "|---" * 4 + "|"]
     lines += [f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |"
               for split, n in summary["splits"].items()]
-    for what, title in (("aside", "set aside"), ("noted", "used, but noted")):
-        if summary[what]:
-            lines += ["", f"| {title}, because | clips | the first |", "|---|---|---|"]
-            lines += [f"| {reason} | {len(names)} | {names[0]} |" for reason, names in kinds(summary[what]).items()]
+    if summary["aside"]:
+        lines += ["", "| set aside, because | clips | the first |", "|---|---|---|"]
+        lines += [f"| {reason} | {len(names)} | {names[0]} |" for reason, names in kinds(summary["aside"]).items()]
     return "\n".join(lines)
 
 
@@ -364,9 +360,8 @@ def main(arguments: list[str]) -> None:
     summary = prepare(given.data, given.out, partial(MediaPipe, given.landmarks), [tokenizer], given.scheduler, given.processes)
     for split, count in summary["splits"].items():
         say(f"{split}: {count['clips']} clips, {count['frames'] / VIDEO_FPS / 3600:.2f} h, {count['aside']} set aside")
-    for what, title in (("aside", "set aside"), ("noted", "noted")):
-        for reason, names in kinds(summary[what]).items():
-            say(f"  {title}: {len(names)} x {reason}")
+    for reason, names in kinds(summary["aside"]).items():
+        say(f"  {len(names)} x {reason}")
     if given.train_units is not None:
         say(f"units: {learn_units(Path(given.out), given.train_units)}")
 

@@ -197,11 +197,11 @@ def test_a_picture_that_changes_its_size_is_set_aside(monkeypatch):
         mouth_clip("any.mkv", lambda rgb: points(0))
 
 
-def test_a_variable_frame_rate_is_remarked(tmp_path):
+def test_a_variable_frame_rate_is_set_aside(tmp_path):
     pictures = [np.zeros((16, 16), np.uint8)] * 36
-    assert mouths.remark(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30)) == ""
-    told = mouths.remark(record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))))
-    assert told == "variable frame rate, 20 to 100 ms a frame: taken at 25 a second"
+    mouths.even_rate(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
+    with pytest.raises(SetAside, match="variable frame rate, 20 to 100 ms a frame"):
+        mouth_clip(record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0))
 
 
 @pytest.mark.parametrize("frames, side, labelled, reason", [

@@ -82,7 +82,7 @@ def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, wh
     (lrs2 / "main/5/2.txt").write_text("Text:  GO 7\n")
     out = tmp_path / "out"
     summary = prepare(lrs2, out, Finder)
-    assert summary["layout"] == "LRS2" and summary["noted"] == []
+    assert summary["layout"] == "LRS2" and summary["aside"] == []
     assert summary["splits"] == {"train": {"clips": 2, "frames": 40, "aside": 1}, "validation": {"clips": 1, "frames": 20, "aside": 0},
                                  "test": {"clips": 0, "frames": 0, "aside": 1}}
     reasons = {a["name"]: a["reason"] for a in summary["aside"]}
@@ -183,14 +183,14 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     reasons = {one["name"]: one["reason"] for one in summary["aside"]}
     expected = {"digits": "no token for '7' in its transcript", "wordless": "no transcript", "mute": "no audio in it",
                 "faceless": "no face in any frame", "one": "1 frames, expected at least 5", "text": "no video file",
-                "stands": "one picture for more than 0.5 s from 0.0 s on", "nowhere": "no such file", "cut": ""}
+                "stands": "one picture for more than 0.5 s from 0.0 s on", "nowhere": "no such file", "cut": "",
+                "variable": "variable frame rate, 20 to 50 ms a frame"}
     assert reasons.keys() == expected.keys() and all(reasons[name].startswith(told) for name, told in expected.items())
     assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "no video file" in reasons["cut"]
-    assert [one["name"] for one in summary["noted"]] == ["variable"] and "20 to 50 ms a frame" in summary["noted"][0]["reason"]
-    assert sum(n["clips"] for n in summary["splits"].values()) == 2 and sum(n["aside"] for n in summary["splits"].values()) == 9
+    assert sum(n["clips"] for n in summary["splits"].values()) == 1 and sum(n["aside"] for n in summary["splits"].values()) == 10
     parts = [Clips(tmp_path / "out" / "2d", split) for split, count in summary["splits"].items() if count["clips"]]
     held = {u.name: clips.video(i) for clips in parts for i, u in enumerate(clips.utterances)}
-    assert held.keys() == {"whole", "variable"} and held["variable"].shape[1:] == (96, 96)
+    assert held.keys() == {"whole"} and held["whole"].shape[1:] == (96, 96)
 
 
 def test_a_speaker_or_else_a_recording_is_held_out_where_no_validation_part_is_named(tmp_path):
