@@ -2,7 +2,9 @@
 
 Facts of Auto-AVSR's search that its scores depend on (ESPnet's batched beam search, Watanabe et al. 2017):
 * Only the decoder's 1.5 x beam best tokens of each hypothesis, and the end, get a CTC score; all others are ruled out,
-  and so is the blank. Nothing is ruled out where that is the whole vocabulary or CTC alone decides.
+  and so is the blank. No other is ruled out where that is the whole vocabulary or CTC alone decides.
+* What is ruled out stays so: here no prefix is likelier than what it begins with. Published, a blank that a beam wider than
+  the vocabulary lets in gets back with the next token what it has lost, and can win.
 * A hypothesis scores the sum of its tokens' weighted log-probabilities, the end's included; length is not normalised.
 * As many tokens as there are frames is the limit. What is unfinished then ends there, unpaid: the end adds no score.
 * The search stops early once each of the lengths ended two to four tokens ago has a best score more than 10 below
@@ -159,7 +161,7 @@ class PrefixScorer:
         scores.scatter_(-1, again, (self.in_blank[..., :-1] + self._emissions(again[..., 0])).logsumexp(-1, True))
         scores[..., BLANK] = RULED_OUT
         scores[..., -1] = ended[..., -1]
-        return scores.clamp_min(RULED_OUT)
+        return scores.clamp_min(RULED_OUT).minimum(self.score[..., None])
 
     def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor):
         """parents: (B, W), which prefixes live on, each extended by its token (B, W) to its prefix score (B, W)."""

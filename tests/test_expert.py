@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avlib.beam import BLANK, PrefixScorer
+from avlib.beam import BLANK, Decoder, PrefixScorer, beam_search
 from avlib.expert import Expert, greedy_ctc
 from avlib.frontend import TimeConv
 
@@ -250,14 +250,21 @@ def test_bad_input_is_named():
             call()
 
 
-@pytest.mark.parametrize("ctc_weight", [0.1, 0.6])
-def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight):
+@torch.no_grad()
+@pytest.mark.parametrize("vocabulary, beam", [(5, 8), (9, 1), (9, 6), (40, 5)])
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.1, 0.5, 1.0])
+def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, vocabulary, beam):
+    """For a decoder and a CTC that are flat or sharp and do not agree; in a batch as for each utterance alone."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     read = importlib.import_module("read")
-    expert = build()
-    for frames in (2, 7, 12):
-        features = torch.randn(1, frames, 16, generator=generator)
-        log_probs = expert.ctc_log_probs(features)
-        want = read.plain_search(expert.decoder, features, log_probs, 4, ctc_weight)
-        got, = expert.decode(features, torch.tensor([frames]), beam=4, ctc_weight=ctc_weight)
-        assert got.tokens == want.tokens and got.score == pytest.approx(want.score, abs=1e-4)
+    torch.manual_seed(0)
+    for sharp, ctc_sharp, length_bonus in ((0.5, 0.5, 0.0), (0.5, 6.0, 0.6), (4.0, 0.5, -0.5), (4.0, 6.0, 0.0)):
+        decoder = Decoder(vocabulary, 8, 2, 12, 1, 0.0).eval()
+        decoder.out.weight.normal_(std=sharp / 8 ** 0.5, generator=generator)
+        lengths, features = torch.tensor([7, 2]), torch.randn(2, 7, 8, generator=generator)
+        log_probs = (ctc_sharp * torch.randn(2, 7, vocabulary, generator=generator)).log_softmax(-1)
+        found = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
+        for i, n in enumerate(lengths):
+            want = read.plain_search(decoder, features[i:i + 1, :n], log_probs[i:i + 1, :n], beam, ctc_weight, length_bonus)
+            assert found[i].tokens == want.tokens and found[i].score == pytest.approx(want.score, abs=1e-4)
+            assert ctc_weight == 0 or BLANK not in want.tokens
