@@ -2,7 +2,9 @@
 
 Facts of Auto-AVSR's search that its scores depend on (ESPnet's batched beam search, Watanabe et al. 2017):
 * Only the decoder's 1.5 x beam best tokens of each hypothesis, and the end, get a CTC score; all others are ruled out,
-  and so is the blank. Nothing is ruled out where that is the whole vocabulary or CTC alone decides.
+  and so is the blank. No other is ruled out where that is the whole vocabulary or CTC alone decides.
+* What is ruled out stays so: here no prefix is likelier than what it begins with. Published, a blank that a beam wider than
+  the vocabulary lets in gets back with the next token what it has lost, and can win.
 * A hypothesis scores the sum of its tokens' weighted log-probabilities, the end's included; length is not normalised.
 * As many tokens as there are frames is the limit. What is unfinished then ends there, unpaid: the end adds no score.
 * The search stops early once each of the lengths ended two to four tokens ago has a best score more than 10 below
@@ -61,7 +63,7 @@ class FeedForward(nn.Sequential):
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm transformer decoder layer over W token sequences for each item's one memory."""
+    """Pre-norm transformer decoder layer."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
         super().__init__()
@@ -75,20 +77,18 @@ class DecoderLayer(nn.Module):
         cross = self.cross_attention
         return cross.split(cross.key(features)), cross.split(cross.value(features))
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None = None
-                ) -> tuple[Tensor, Tensor]:
-        """x: (B, W, L, D), all tokens, or the next one beside `past`; mask: (B, 1, 1, T), True at the memory's own
-        frames; past: keys and values of the tokens before. Returns the state and `past` (B, W, L, 2 D) with these."""
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None = None,
+                seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x: (B, L, D); mask: (B, 1, 1, T), True at the memory's own frames; past: keys and values (B, N, 2 D) of tokens
+        before; seen: (B, 1, L, N + L), which of those and these attend to which. Returns the state and all keys and
+        values (B, N + L, 2 D)."""
         own, cross = self.self_attention, self.cross_attention
         normed = self.self_norm(x)
         new = torch.cat((own.key(normed), own.value(normed)), -1)
-        kept = new if past is None else torch.cat((past, new), 2)
-        key, value = kept.flatten(0, 1).chunk(2, -1)
-        context = own.attend(own.split(own.query(normed).flatten(0, 1)), own.split(key), own.split(value),
-                             causal=past is None)
-        x = x + self.drop(context.unflatten(0, x.shape[:2]))
-        query = cross.split(cross.query(self.cross_norm(x)).flatten(1, 2))
-        x = x + self.drop(cross.attend(query, *memory, mask).unflatten(1, x.shape[1:3]))
+        kept = new if past is None else torch.cat((past, new), 1)
+        key, value = kept.chunk(2, -1)
+        x = x + self.drop(own.attend(own.split(own.query(normed)), own.split(key), own.split(value), seen, seen is None))
+        x = x + self.drop(cross.attend(cross.split(cross.query(self.cross_norm(x))), *memory, mask))
         return x + self.drop(self.feedforward(self.feedforward_norm(x))), kept
 
 
@@ -109,17 +109,20 @@ class Decoder(nn.Module):
     def memory(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [layer.memory(features) for layer in self.layers]
 
-    def forward(self, tokens: Tensor, memory: list[tuple[Tensor, Tensor]], mask: Tensor,
-                pasts: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """tokens: (B, W, L) from the start on, or the next ones (B, W, 1) beside `pasts`; memory, of features (B, T,
-        D); mask: (B, T), True at an utterance's own frames. Returns logits (B, W, L, vocabulary) and new pasts."""
-        before = pasts[0].shape[2] if pasts else 0
-        positions = torch.arange(before, before + tokens.shape[-1], device=tokens.device)
+    def forward(self, tokens: Tensor, memory: list[tuple[Tensor, Tensor]], mask: Tensor, place: int = 0,
+                pasts: list[Tensor] | None = None, seen: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """tokens: (B, L); memory, of features (B, T, D); mask: (B, T), True at an utterance's own frames.
+
+        The tokens follow each other from the start on, or where `seen` is given are alternatives for one place: token l
+        of item b comes after those of the N kept tokens where seen (B, L, N + L) is True, and sees itself. pasts: of the
+        kept tokens, as returned. Returns logits (B, L, vocabulary) and pasts of all N + L tokens.
+        """
+        places = torch.arange(place, place + (tokens.shape[1] if seen is None else 1), device=tokens.device)
         x = self.embed(tokens) * self.width ** 0.5
-        x = self.drop(x + sinusoids(positions, self.width).to(x))
-        kept = []
+        x = self.drop(x + sinusoids(places, self.width).to(x))
+        seen, kept = None if seen is None else seen[:, None], []
         for n, layer in enumerate(self.layers):
-            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None)
+            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None, seen)
             kept.append(past)
         return self.out(self.norm(x)), kept
 
@@ -149,17 +152,17 @@ class PrefixScorer:
         for name, tensor in vars(self).items():
             setattr(self, name, tensor[items])
 
-    def next_scores(self) -> Tensor:
-        """(B, W, vocabulary): each prefix extended by each token; in the last column, ended as it is."""
+    def next_scores(self, tokens: Tensor) -> Tensor:
+        """(B, W, K): each prefix extended by each of its K tokens; by the end: ended as it is."""
         ended = torch.logaddexp(self.in_token, self.in_blank)
         before = ended[..., :-1]
         peak = before.amax(-1, keepdim=True).clamp_min(RULED_OUT)
-        scores = ((before - peak).exp() @ self.probs).log() + peak
-        again = self.token.clamp_min(0)[..., None]  # a token repeated is another one only after a blank
-        scores.scatter_(-1, again, (self.in_blank[..., :-1] + self._emissions(again[..., 0])).logsumexp(-1, True))
-        scores[..., BLANK] = RULED_OUT
-        scores[..., -1] = ended[..., -1]
-        return scores.clamp_min(RULED_OUT)
+        scores = ((before - peak).exp() @ self.probs).gather(-1, tokens).log() + peak
+        again = self.token[..., None]  # a token repeated is another one only after a blank
+        apart = (self.in_blank[..., :-1] + self._emissions(self.token.clamp_min(0))).logsumexp(-1, True)
+        scores = torch.where(tokens == again, apart, scores).masked_fill(tokens == BLANK, RULED_OUT)
+        scores = torch.where(tokens == self.probs.shape[-1] - 1, ended[..., -1:], scores).clamp_min(RULED_OUT)
+        return scores.minimum(self.score[..., None])  # no prefix is likelier than what it begins with, ruled out ones included
 
     def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor):
         """parents: (B, W), which prefixes live on, each extended by its token (B, W) to its prefix score (B, W)."""
@@ -194,7 +197,7 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
     """
     batch, frames, vocabulary = log_probs.shape
     end, device = vocabulary - 1, features.device
-    considered = int(1.5 * beam) if ctc_weight < 1 else vocabulary
+    considered = min(int(1.5 * beam), vocabulary) if ctc_weight < 1 else vocabulary
     mask = torch.arange(frames, device=device) < lengths[:, None]
     memory, prefixes, pasts = decoder.memory(features), PrefixScorer(log_probs, lengths), None
     items = torch.arange(batch, device=device)  # still searched, as rows of the results below
@@ -202,23 +205,23 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
     best_tokens = torch.full((batch, frames + 1), end, device=device)
     ended = best.repeat(frames, 1)  # best score that ended at each step
     tokens = torch.full((batch, 1, 1), end, device=device)
+    seen = torch.ones_like(tokens, dtype=torch.bool)
     running = prefixes.score
     for step in range(frames):
-        logits, pasts = decoder(tokens[..., -1:], memory, mask, pasts)
-        decoded, prefix = logits[:, :, 0].double().log_softmax(-1), prefixes.next_scores()
-        if considered < vocabulary:
-            ruled_out = torch.ones_like(prefix, dtype=torch.bool)
-            ruled_out.scatter_(-1, decoded.topk(considered).indices, False)
-            ruled_out[..., end] = False
-            prefix = prefix.masked_fill(ruled_out, RULED_OUT)
-        scores = (1 - ctc_weight) * decoded + ctc_weight * (prefix - prefixes.score[..., None]) + length_bonus
+        logits, pasts = decoder(tokens[..., -1], memory, mask, step, pasts, seen)
+        every = logits.log_softmax(-1)
+        decoded, options = every.topk(considered)
+        twice = (options == end).any(-1)
+        decoded, options = torch.cat((decoded, every[..., end:]), -1), F.pad(options, (0, 1), value=end)
+        prefix = prefixes.next_scores(options)
+        scores = (1 - ctc_weight) * decoded.double() + ctc_weight * (prefix - prefixes.score[..., None]) + length_bonus
+        scores[..., -1].masked_fill_(twice, -math.inf)
         scores = (running[..., None] + scores).flatten(1)
         running, chosen = scores.topk(min(beam, scores.shape[1]))
-        parents, new = chosen // vocabulary, chosen % vocabulary
+        parents, new = chosen // options.shape[-1], options.flatten(1).gather(1, chosen)
         prefixes.extend(parents, new, prefix.flatten(1).gather(1, chosen))
         rows = torch.arange(len(items), device=device)[:, None]
-        tokens = torch.cat((tokens[rows, parents], new[..., None]), -1)
-        pasts = [past[rows, parents] for past in pasts]
+        tokens, seen = torch.cat((tokens[rows, parents], new[..., None]), -1), seen[rows, parents]
 
         last = lengths == step + 1
         ends = (new == end) | last[:, None]
@@ -231,12 +234,22 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
         running = running.masked_fill(ends, -math.inf)
         late = ended[max(step - 4, 0):max(step - 1, 0), items]  # ended two to four tokens ago
         stop = ((late > -math.inf) & (late - best[items] < STOP_MARGIN)).sum(0) == 3
-        going = ~(stop | last | (running == -math.inf).all(1))
+        # Log-probabilities only take away: an item whose hypotheses no bonus lifts above its best has found it. While one can
+        # still win, all stay: what the others end with may stop the search first.
+        reach = running.amax(1) + max(length_bonus, 0.0) * (lengths - step - 1)
+        going = ~(stop | last) & (reach > best[items])
         if not going.all():
-            items, lengths, mask, running, tokens = (x[going] for x in (items, lengths, mask, running, tokens))
+            items, lengths, mask, running, tokens, seen = (x[going] for x in (items, lengths, mask, running, tokens, seen))
             memory = [(key[going], value[going]) for key, value in memory]
-            pasts = [past[going] for past in pasts]
             prefixes.select(going)
             if not len(items):
                 break
+        # A token is kept once for all hypotheses that begin alike up to it, for as long as one of them goes on
+        seen = seen & (running > -math.inf)[..., None]
+        living = seen.any(1)
+        kept = living.byte().argsort(dim=1, descending=True, stable=True)[:, :living.sum(1).max()]
+        pasts = [past[going.nonzero(), kept] for past in pasts]
+        seen = seen.gather(2, kept[:, None].expand(-1, seen.shape[1], -1))
+        itself = torch.eye(seen.shape[1], dtype=torch.bool, device=device).expand(len(items), -1, -1)
+        seen = torch.cat((seen, itself), -1)
     return [Hypothesis([t for t in row if t != end], score) for row, score in zip(best_tokens.tolist(), best.tolist())]

@@ -243,8 +243,8 @@ class Expert(nn.Module):
         heard = F.pad(tokens, (1, 0), value=end)
         wanted = F.pad(tokens, (0, 1), value=end).masked_fill(~frame_mask(token_lengths + 1, tokens.shape[1] + 1), -1)
         memory = self.decoder.memory(self.memory(features))
-        logits, _ = self.decoder(heard[:, None], memory, frame_mask(lengths, features.shape[1]))
-        logits = at_least_float32(logits[:, 0])
+        logits, _ = self.decoder(heard, memory, frame_mask(lengths, features.shape[1]))
+        logits = at_least_float32(logits)
         # torch spreads its smoothing over all tokens, the right one included
         wrong = self.label_smoothing / (self.vocabulary - 1)
         surprise = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=-1, reduction="sum",

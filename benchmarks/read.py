@@ -71,23 +71,28 @@ class PlainPrefixes:
         score = torch.cat((first, phi[max(1, length) - 1:-1] + emitted[max(1, length):])).logsumexp(0)
         ended = torch.logaddexp(self.r[-1, 0], self.r[-1, 1])
         score = torch.where(considered == self.x.shape[1] - 1, ended[:, None], score)
-        return torch.where(considered == BLANK, RULED_OUT, score).clamp_min(RULED_OUT), made
+        score = torch.where(considered == BLANK, RULED_OUT, score).clamp_min(RULED_OUT)
+        return score.minimum(self.score[:, None]), made
 
 
 @torch.no_grad()
-def plain_search(decoder: Decoder, features: Tensor, log_probs: Tensor, beam: int, ctc_weight: float) -> Hypothesis:
-    """The published search of one utterance, features (1, T, D) and log_probs (1, T, vocabulary); 0 < ctc_weight < 1."""
+def plain_search(decoder: Decoder, features: Tensor, log_probs: Tensor, beam: int, ctc_weight: float,
+                 length_bonus: float = 0.0) -> Hypothesis:
+    """The published search of one utterance, features (1, T, D) and log_probs (1, T, vocabulary), but that what is ruled
+    out stays so."""
     vocabulary, frames = log_probs.shape[2], log_probs.shape[1]
+    considered = min(int(1.5 * beam), vocabulary) if ctc_weight < 1 else vocabulary
     end, prefixes, states = vocabulary - 1, PlainPrefixes(log_probs[0]), None
     tokens, running = torch.full((1, 1), end, device=features.device), torch.zeros(1, dtype=torch.double).to(features.device)
     finished: list[Hypothesis] = []
     for step in range(frames):
         decoded, states = plain_step(decoder, tokens, features, states)
         decoded = decoded.double()
-        chosen = decoded.topk(int(1.5 * beam)).indices
+        chosen = decoded.topk(considered).indices
         chosen = torch.cat((chosen, torch.full_like(chosen[:, :1], end)), 1)          # the end may be there twice
         prefix, made = prefixes.extend(tokens, chosen)
-        scores = running[:, None] + (1 - ctc_weight) * decoded.gather(1, chosen) + ctc_weight * (prefix - prefixes.score[:, None])
+        scores = (1 - ctc_weight) * decoded.gather(1, chosen) + ctc_weight * (prefix - prefixes.score[:, None])
+        scores = running[:, None] + scores + length_bonus
         scores[:, -1] = scores[:, -1].masked_fill((chosen[:, :-1] == end).any(1), -math.inf)
         running, best = scores.flatten().topk(min(beam, scores.numel()))
         parents, which = best // chosen.shape[1], best % chosen.shape[1]
@@ -96,7 +101,7 @@ def plain_search(decoder: Decoder, features: Tensor, log_probs: Tensor, beam: in
         prefixes.r, prefixes.score = made[:, :, parents, which], prefix[parents, which]
         states = [state[parents] for state in states]
         for ends, said, score in zip((new == end).tolist(), tokens.tolist(), running.tolist()):
-            if ends or step == frames - 1:
+            if score > -math.inf and (ends or step == frames - 1):
                 finished.append(Hypothesis([t for t in said[1:] if t != end], score))
         going = new != end
         recent = [max((h.score for h in finished if len(h.tokens) == n), default=None) for n in (step - 2, step - 3, step - 4)]

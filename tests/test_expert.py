@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avlib.beam import BLANK, PrefixScorer
+from avlib.beam import BLANK, Decoder, PrefixScorer, beam_search
 from avlib.expert import Expert, greedy_ctc
 from avlib.frontend import TimeConv
 
@@ -112,11 +112,11 @@ def test_losses_are_their_definitions(generator):
         ctc += F.ctc_loss(log_probs[i, :n, None], TOKENS[i:i + 1, :m], n[None], m[None], reduction="sum")
         end = torch.tensor([VOCABULARY - 1])
         heard, wanted = torch.cat((end, TOKENS[i, :m])), torch.cat((TOKENS[i, :m], end))
-        logits, _ = expert.decoder(heard[None, None], expert.decoder.memory(features[i:i + 1, :n]),
+        logits, _ = expert.decoder(heard[None], expert.decoder.memory(features[i:i + 1, :n]),
                                    torch.ones(1, n, dtype=torch.bool))
         smoothed = torch.full((m + 1, VOCABULARY), 0.1 / (VOCABULARY - 1)).scatter(1, wanted[:, None], 0.9)
-        attention += F.kl_div(logits[0, 0].log_softmax(-1), smoothed, reduction="sum")
-        right, count = right + (logits[0, 0].argmax(-1) == wanted).sum(), count + m + 1
+        attention += F.kl_div(logits[0].log_softmax(-1), smoothed, reduction="sum")
+        right, count = right + (logits[0].argmax(-1) == wanted).sum(), count + m + 1
     torch.testing.assert_close(terms["ctc"], ctc / 3)
     torch.testing.assert_close(terms["attention"], attention / 3)
     torch.testing.assert_close(terms["accuracy"], right / count)
@@ -139,13 +139,15 @@ def test_gradient_on_the_video_matches_a_finite_difference(generator):
 
 
 def test_cached_decoder_equals_full_forward(generator):
+    """Two sequences side by side, each token with its own predecessors alone."""
     decoder, mask = build("video").decoder, torch.arange(7) < LENGTHS[:, None]
-    memory, tokens = decoder.memory(torch.randn(3, 7, 16, generator=generator)), torch.randint(0, 9, (3, 2, 6))
-    full, _ = decoder(tokens, memory, mask)
-    pasts = None
+    features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 2, 6), generator=generator)
+    memory, pasts = decoder.memory(features), None
+    full = torch.stack([decoder(tokens[:, w], memory, mask)[0] for w in range(2)], 1)
     for i in range(6):
-        step, pasts = decoder(tokens[..., i:i + 1], memory, mask, pasts)
-        torch.testing.assert_close(step[:, :, 0], full[:, :, i], rtol=1e-4, atol=1e-5)
+        seen = torch.eye(2, dtype=torch.bool).repeat(1, i + 1).expand(3, -1, -1)
+        step, pasts = decoder(tokens[..., i], memory, mask, i, pasts, seen)
+        torch.testing.assert_close(step, full[:, :, i], rtol=1e-4, atol=1e-5)
 
 
 def paths(log_probs: torch.Tensor) -> dict[tuple, float]:
@@ -162,7 +164,7 @@ def test_prefix_scores_are_sums_over_all_paths(generator):
     log_probs = (2 * torch.randn(2, 5, 4, generator=generator)).log_softmax(-1)
     prefixes, text = PrefixScorer(log_probs, lengths), (1, 1, 2)  # one token twice, another after it
     for depth in range(4):
-        scores, prefix = prefixes.next_scores(), text[:depth]
+        scores, prefix = prefixes.next_scores(torch.arange(4).expand(2, 1, -1)), text[:depth]
         for i, n in enumerate(lengths):
             totals = paths(log_probs[i, :n])
             begins = {c: sum(p for t, p in totals.items() if t[:depth + 1] == (*prefix, c)) for c in (1, 2)}
@@ -185,8 +187,8 @@ def test_wide_beam_finds_the_best_of_all_transcripts(ctc_weight, generator):
     totals, memory = paths(log_probs[0, :, :4]), expert.decoder.memory(features)
     best = (-math.inf, None)
     for text in (t for n in range(frames + 1) for t in itertools.product(range(ctc_weight > 0, 4), repeat=n)):
-        logits, _ = expert.decoder(torch.tensor([[[4, *text]]]), memory, torch.ones(1, frames, dtype=torch.bool))
-        decoded = logits[0, 0].log_softmax(-1)
+        logits, _ = expert.decoder(torch.tensor([[4, *text]]), memory, torch.ones(1, frames, dtype=torch.bool))
+        decoded = logits[0].log_softmax(-1)
         score = sum((1 - ctc_weight) * decoded[i, c].item() for i, c in enumerate(text))
         if len(text) < frames:
             score += (1 - ctc_weight) * decoded[-1, 4].item()
@@ -250,14 +252,38 @@ def test_bad_input_is_named():
             call()
 
 
-@pytest.mark.parametrize("ctc_weight", [0.1, 0.6])
-def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight):
+@torch.no_grad()
+@pytest.mark.parametrize("vocabulary, beam", [(5, 8), (9, 2), (9, 6), (40, 5)])
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.1, 0.5, 1.0])
+def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, vocabulary, beam):
+    """For a decoder and a CTC that are flat or sharp and do not agree; in a batch as for each utterance alone."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     read = importlib.import_module("read")
-    expert = build()
-    for frames in (2, 7, 12):
-        features = torch.randn(1, frames, 16, generator=generator)
-        log_probs = expert.ctc_log_probs(features)
-        want = read.plain_search(expert.decoder, features, log_probs, 4, ctc_weight)
-        got, = expert.decode(features, torch.tensor([frames]), beam=4, ctc_weight=ctc_weight)
-        assert got.tokens == want.tokens and got.score == pytest.approx(want.score, abs=1e-4)
+    torch.manual_seed(0)
+    for sharp, ctc_sharp, length_bonus in ((0.5, 0.5, 0.0), (0.5, 6.0, 0.6), (4.0, 0.5, -0.5), (4.0, 6.0, 0.0)):
+        decoder = Decoder(vocabulary, 8, 2, 12, 1, 0.0).eval()
+        decoder.out.weight.normal_(std=sharp / 8 ** 0.5, generator=generator)
+        decoder.out.bias[-1] = 1
+        lengths, features = torch.tensor([7, 2]), torch.randn(2, 7, 8, generator=generator)
+        log_probs = (ctc_sharp * torch.randn(2, 7, vocabulary, generator=generator)).log_softmax(-1)
+        found = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
+        for i, n in enumerate(lengths):
+            want = read.plain_search(decoder, features[i:i + 1, :n], log_probs[i:i + 1, :n], beam, ctc_weight, length_bonus)
+            assert found[i].tokens == want.tokens and found[i].score == pytest.approx(want.score, abs=1e-4)
+            assert ctc_weight == 0 or BLANK not in want.tokens
+
+
+def test_the_search_does_nothing_in_vain(monkeypatch, generator):
+    """It ends when nothing can win any more, and keeps no token that no hypothesis is made of."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    torch.manual_seed(0)
+    expert, script, calls = Expert(30, ("video",), 32, 2, 48, 1, 3, 1, frontend_width=2).eval(), [5, 9, 9, 2, 17, 11, 3], []
+    log_probs = importlib.import_module("read").say(expert, script, 20)[None]
+    expert.decoder.out.weight.data.mul_(3)
+    expert.decoder.register_forward_pre_hook(lambda decoder, given: calls.append(given))
+    found, = beam_search(expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1)
+    assert found.tokens == script and len(calls) == len(script) + 1
+    for step, (tokens, _, _, place, _, seen) in enumerate(calls):
+        ended = (tokens == 29) & (step > 0)
+        assert place == step and seen.any(1).all() and torch.equal(seen.sum(-1), torch.where(ended, 1, step + 1))
+    assert sum((tokens == 29).sum() for tokens, *_ in calls) > 1  # beside the start
