@@ -94,7 +94,7 @@ def complain(config: CorpusConfig, origin: dict, facts: Facts) -> None:
     """ValueError for what a strict run does not bear: anything set aside, or fewer sequences than published work had."""
     few = (f"split {split} of {facts.name}: {count['found']} sequences found, {count['published']} published; not there: "
            f"{shortened(count['absent'])}" for split, count in origin["counts"].items() if count["found"] < count["published"])
-    if config.strict and (complaints := [*origin["aside"].values(), *few]):
+    if config.strict and (complaints := [*(f"{name}: {reason}" for name, reason in origin["aside"].items()), *few]):
         raise ValueError(complaints[0])
 
 
@@ -187,7 +187,7 @@ def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tenso
 
 
 def convert_one(recording: Recording, facts: Facts, folder: Path) -> str:
-    """Writes motion, speech and, last, what is known of them or why they are set aside; returns that reason."""
+    """Writes motion, speech and, last, what is known of them or why they are set aside; returns that complaint."""
     name = recording.utterance.name
     try:
         motion, speech = checked(recording, facts)
@@ -200,7 +200,7 @@ def convert_one(recording: Recording, facts: Facts, folder: Path) -> str:
         known = {"frames": len(motion), "square": float(np.square(motion - recording.template).mean()),
                  "hash": hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest()}
     write_json(folder / "sequences" / f"{name}.json", known)
-    return known.get("aside", "")
+    return f"{name}: {known['aside']}" if "aside" in known else ""
 
 
 def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> None:
@@ -212,9 +212,9 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
         f"{len(layout.templates)} templates, {len(layout.texts)} transcripts; converts {len(wanted)} sequences in {folder}")
     record = lambda r: folder / "sequences" / f"{r.utterance.name}.json"
     jobs = [(convert_one, r, facts, folder) for r in wanted if not record(r).exists()]
-    for reason in bar(side_by_side(jobs), "sequences", len(jobs)):
-        if reason and config.strict:
-            raise ValueError(reason)
+    for complaint in bar(side_by_side(jobs), "sequences", len(jobs)):
+        if complaint and config.strict:
+            raise ValueError(complaint)
     seconds = time.monotonic() - began
     say(f"corpus: {len(jobs)} sequences in {seconds:.0f} s, {len(jobs) / seconds:.1f} a second")
     made = {r.utterance.name: read_json(record(r)) for r in wanted}
