@@ -157,6 +157,8 @@ class Maker:
 
     def make(self) -> None:
         """Both parts, a process for each core."""
+        if self.rig.still:
+            say(f"corpus: {', '.join(self.rig.still)} keep still, as the face lacks their expressions")
         jobs = [(self.shard, *job) for job in self.missing_shards()]
         jobs += [(self.scans, split, k) for split, people in SUBJECTS.items() for k in people]
         utterances = []

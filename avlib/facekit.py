@@ -22,7 +22,7 @@ PARTS = {"whole": (0, 26719), "skin": (0, 9409), "socket": (11248, 13294), "gums
          "upper_teeth": (17039, 19247), "lower_teeth": (19247, 21451), "eyeball_left": (21451, 22221),
          "eyeball_right": (23021, 23791)}
 # What of a part is shown: faces whose normal points at least so far toward the viewer.
-TOWARD = {"skin": -0.1, "gums": 0.0, "tongue": -1.0, "upper_teeth": 0.2, "lower_teeth": 0.2, "eyeball_left": 0.4,
+TOWARD = {"skin": -0.3, "gums": 0.0, "tongue": -1.0, "upper_teeth": 0.2, "lower_teeth": 0.2, "eyeball_left": 0.4,
           "eyeball_right": 0.4}
 INSIDE = 3          # rings of the mouth socket that are shown: the back of the lips
 DEEP, HIGH = 0.03, 0.014   # m: gums and teeth are shown so far behind the lips, above and below them
@@ -149,7 +149,7 @@ class FaceKit(Rig):
         x, y = self._mean[:, 0], self._mean[:, 1]
         number = np.arange(len(x))
         brows, eyes = self._mean[self._landmarks[17:27]], self._mean[self._landmarks[36:48]]
-        near = (np.abs(x) < 0.056) & (np.abs(y - MOUTH_Y) < 0.056)
+        near = (np.abs(x) < 0.06) & (y < MOUTH_Y + 0.054) & (y > MOUTH_Y - 0.08)
         ring = np.arange(len(grid))[:, None]
         self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
             "lip": np.isin(number, self._grid[(ring >= self._contact) & (ring <= border.round())]),

@@ -90,13 +90,15 @@ class Rig:
     faces: (F, 3), long, wound so that normals face the viewer.
     regions: vertex indices, long: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that a
     lip crop may show), "upper_lip_middle" and "lower_lip_middle" (one vertex each, where the lips meet).
-    parts: name -> slice of the vertices. shape_names: the K articulation shapes. subjects: the twelve named people.
+    parts: name -> slice of the vertices. shape_names: the K articulation shapes; still: those that do not move.
+    subjects: the twelve named people. name: of the corpus that is made with it. margin: see below.
     """
 
     name = "embedded"
     margin = 0.22  # of the width of the lips, on each side of them, that a lip crop shows at rest
     shape_names = SHAPES
     subjects = SUBJECTS
+    still = ()
 
     def __init__(self):
         grids = parts()
