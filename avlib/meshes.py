@@ -18,6 +18,8 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix.lower() == ".obj":
         mesh = read_obj(path)
         return mesh.vertices, mesh.triangles()
+    if path.suffix.lower() != ".ply":
+        raise ValueError(f"{path}: no whole .ply or .obj mesh, by its name")
     try:
         vertices, faces = _ply(path.read_bytes())
     except (KeyError, ValueError, IndexError, StopIteration) as error:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import avlib.run
-from avlib import embedded, facekit
+from avlib import embedded, facekit, scans
 from avlib.articulation import PHONEMES, SHAPES, articulate, random_style, subject_style
 from avlib.camera import crop_camera
 from avlib.config import CorpusConfig, load
@@ -316,7 +316,7 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
     names = []
 
     class Stop:
-        def __init__(self, config, folder):
+        def __init__(self, config, folder, face):
             names.append(folder.name)
             raise ValueError("no corpus is made here")
 
@@ -327,9 +327,11 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
         shutil.copytree(written[0], folder)
     with open(changed / "FaceXModel" / "jawOpen.obj", "a") as file:
         file.write("# another\n")
-    for k, folder in enumerate((written[0], moved, changed, "")):
+    for k, folder in enumerate((written[0], moved, changed)):
         with pytest.raises(ValueError, match="no corpus"):
-            embedded.prepare(Run(f"r{k}", load("smoke", **{"corpus.face": str(folder)})))
+            scans.prepare(Run(f"r{k}", load("smoke", **{"corpus.name": "facekit", "corpus.data": str(folder)})))
+    with pytest.raises(ValueError, match="no corpus"):
+        scans.prepare(Run("r", load("smoke")))
     assert names[0] == names[1] and len(set(names)) == 3
     assert [name.split("-")[0] for name in names] == ["facekit"] * 3 + ["embedded"]
 

@@ -410,7 +410,7 @@ def test_wrong_facts_are_named(tmp_path, change, told):
 
 
 @pytest.mark.parametrize("config, told", [
-    ({"name": "lrs3"}, "expected one of biwi, embedded, vocaset or a file of facts"), ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
+    ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a file of facts"), ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
     ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"), ({"name": "none.json"}, "none.json"),
     ({"data": "."}, "the embedded corpus is made, and reads none")])
 def test_a_corpus_that_is_not_there_is_told_at_once(config, told):
