@@ -4,8 +4,8 @@
     ./run_all.sh --preset paper --run paper
 
 On processors alone: torchrun --nproc_per_node 2 -m -- avlib.launch --preset smoke --run two
-Batch sizes of the configuration are the whole batch's: processes share it. The readers' and animators' steps are those that one
-process would take, but for dropout, and for which utterances of a batch the expert reads while it guides.
+Batch sizes of the configuration are the whole batch's: processes share it. The readers' steps are those that one process would
+take, but for dropout; the animators' are not compared, and which utterances of a batch the expert reads while it guides differs.
 """
 import sys
 
