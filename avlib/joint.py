@@ -8,9 +8,9 @@ from torch import nn
 from .animator import Animator, find, frame_mask, settings
 from .audio import SpeechEncoder, normalise
 from .config import JointConfig
-from .corpus import SAMPLES_PER_FRAME, Corpus, Utterance
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Corpus, Utterance
 from .expert import Expert
-from .lips import Babble, Draws, LipVideo, lip_video, noisy, pad, see
+from .lips import STD, Babble, Draws, LipVideo, lip_video, noisy, pad, see
 from .losses import vertex_losses, weighted_gradient
 from .metrics import lve
 from .pretrain import TOKENIZER, load_reader, load_speech
@@ -23,6 +23,10 @@ from .train import finish_fit, fit, shuffled_batches, to
 MODULES = ("joint prior train processes losses lips animator decoder aligned faceformer codetalker codec expert frontend beam "
            "audio dropout camera render raster")
 GUIDANCE = ("baseline", "guided")
+# Faults of the released code: no gradient passes the renderer; each frame of 30 a second is taken for one of 25, beside which
+# the speech ends early; lips are normalised by another standard deviation than the expert was trained with.
+RELEASED = ("gradient", "rate", "normalisation")
+RELEASED_STD = 0.4
 
 
 def model_name(animator: str, guidance: str, seed: int) -> str:
@@ -54,10 +58,10 @@ class Example:
 
 
 @torch.no_grad()
-def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder, tokenizer: Tokenizer = TOKENIZER
-             ) -> list[Example]:
-    """Utterances as examples, in order; kept on the CPU. tokenizer: of the expert that reads them."""
-    made, lips, device = [], lip_video(corpus), next(encoder.parameters()).device
+def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder, tokenizer: Tokenizer = TOKENIZER,
+             fps: float | None = None) -> list[Example]:
+    """Utterances as examples, in order; kept on the CPU. tokenizer: of the expert that reads them; fps: see `lip_video`."""
+    made, lips, device = [], lip_video(corpus, fps=fps), next(encoder.parameters()).device
     for u in utterances:
         speech, motion = corpus.speech(u), corpus.motion(u)
         length = torch.tensor([len(speech)])
@@ -144,6 +148,7 @@ class JointTask(nn.Module):
             read, draws = some(batch, chosen), [draws[i] for i in chosen]
             draw = lambda: self.hearing(read, draws)
             shown = vertices if self.motions is None else along(vertices, self.motions)
+            shown = shown.detach() if "gradient" in c.as_released else shown
             video, _ = self.lips(shown[chosen], read["frames"])
             self.expert.eval()
             terms["av"] = self.reading(video, *draw(), read)
@@ -170,7 +175,8 @@ class JointTask(nn.Module):
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
         of which those not `heard` (B,) are left out."""
         lengths = batch["video_lengths"]
-        features = self.expert.encode(see(video, draws) if "video" in self.expert.modalities else None,
+        deviation = RELEASED_STD if "normalisation" in self.config.as_released else STD
+        features = self.expert.encode(see(video, draws, deviation) if "video" in self.expert.modalities else None,
                                       audio if "audio" in self.expert.modalities else None, lengths,
                                       present={"audio": heard})
         terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
@@ -184,6 +190,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
     config, guided = run.config.joint, guidance == "guided"
     if config.expert_learns_from not in ("truth", "prediction", "frozen"):
         raise ValueError(f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}")
+    if unknown := set(config.as_released) - set(RELEASED):
+        raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
     stage = model_name(animator, guidance, seed)
     stages = ["speech"] + ["expert"] * guided + prior_stages(run, corpus, animator)
     key = run.key(MODULES, config, settings(run.config, animator), animator, guidance, seed, corpus.hash,
@@ -209,9 +217,10 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
     config, model = run.config.joint, build_animator(run, corpus, animator).to(run.device)
     expert = load_reader(run, "expert") if guided else None
     tokenizer = expert.tokenizer if expert else TOKENIZER
-    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder, tokenizer) for s in ("train", "validation"))
+    fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
+    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder, tokenizer, fps) for s in ("train", "validation"))
     motions = principal_motions(train, config.modes) if guided and config.modes else None
-    task = JointTask(model, expert, lip_video(corpus, config.blended), corpus.regions["lip"], corpus.motion_scale, config,
+    task = JointTask(model, expert, lip_video(corpus, config.blended, fps), corpus.regions["lip"], corpus.motion_scale, config,
                      run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)
     return task.to(run.device), train, held_out
 

@@ -64,12 +64,12 @@ class LipVideo(nn.Module):
         return video, lengths
 
 
-def lip_video(corpus: Corpus, blended: bool = True) -> LipVideo:
-    """The renderer of a corpus's own mesh, camera and rate; blended: silhouettes, where the corpus's are. ValueError where
-    its crop cuts lips at rest."""
+def lip_video(corpus: Corpus, blended: bool = True, fps: float | None = None) -> LipVideo:
+    """The renderer of a corpus's own mesh, camera and rate; blended: silhouettes, where the corpus's are; fps: what the rate is
+    taken for. ValueError where its crop cuts lips at rest."""
     for subject, template in corpus.templates.items():
         corpus.camera.check_holds(template[corpus.regions["lip"]], f"lips of {subject}")
-    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, corpus.fps,
+    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, fps or corpus.fps,
                     corpus.antialias and blended)
 
 
@@ -77,9 +77,9 @@ def lip_video(corpus: Corpus, blended: bool = True) -> LipVideo:
 Draws = Sequence[torch.Generator]
 
 
-def see(video: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+def see(video: torch.Tensor, draws: Draws | None = None, deviation: float = STD) -> torch.Tensor:
     """Stored crops (B, T, H, W) in [0, 1] -> what the reader is given: the centre, or with draws a random part of each
-    clip, every second one mirrored; normalised."""
+    clip, every second one mirrored; normalised, by the standard deviation that its training had."""
     side = round(video.shape[-1] * SEEN)
     slack = video.shape[-1] - side
     if draws is None:
@@ -92,7 +92,7 @@ def see(video: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
             part = clip[:, y:y + side, x:x + side]
             parts.append(part.flip(-1) if torch.rand((), generator=draw) < 0.5 else part)
         part = torch.stack(parts)
-    return (part - MEAN) / STD
+    return (part - MEAN) / deviation
 
 
 def hear(speech: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,8 @@ def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],
     for name, term in terms.items():
         norms[name] = 0.0
         if weights[name]:
-            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=name != last)[0]
+            # zeros of a term that does not depend on them
+            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)[0]
             norms[name] = float(gradient.norm())
             total += gradient
     whole = sum(norms.values()) or 1.0

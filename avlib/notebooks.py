@@ -13,11 +13,13 @@ from . import dryrun, foreign
 from .animator import find
 from .config import PRESETS, digest, load
 from .run import ROOT, Run, open_run, read_json, write_json
-from .scans import check
+from .scans import check, prepare
+from .study import chosen
 
 NOTEBOOKS = ROOT / "notebooks"
 # No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
 QUIET = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"      # tasks that a stop leaves behind
+SEEDS = {"study": "0,1,2"}      # of the joint training, by preset; else 0
 KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False", f"--IPKernelApp.exec_lines={QUIET}"]
 
 
@@ -41,12 +43,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
                         "predictions, <sequence>_condition_<subject>.npy; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="build everything at full size, take a step of each training on data "
                         "of the right shapes, and tell memory and time; needs no data")
-    parser.add_argument("--seeds", default="0", help="seeds of the joint training, as 0,1,2 (default: 0)")
+    parser.add_argument("--seeds", help="seeds of the joint training, as 0,1,2 (default: 0; of preset study: 0,1,2)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting, as "
                         "joint.lambda_av=1e-5; the run then wants a --run name of its own")
     args = parser.parse_args(argv)
+    args.seeds = args.seeds or SEEDS.get(args.preset, "0")
     try:
         args.seeds = [int(s) for s in args.seeds.split(",")]
     except ValueError:
@@ -146,13 +149,14 @@ def main(argv: list[str]) -> int:
     predictions = [f"{name}={folder.resolve()}" for name, folder in map(foreign.named, args.predictions)]
     for animator in config.animators:
         find(animator, config.plugins)
+    chosen(config)
     if args.speech:
         from .audio import SpeechFile
         SpeechFile(args.speech)         # a file that is no speech is told before anything is trained
     os.environ["AVLIB_HEADLESS"] = "1"
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")    # when stopped
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    from . import report
+    from . import report, study
     from .joint import GUIDANCE, model_name
 
     name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
@@ -164,6 +168,8 @@ def main(argv: list[str]) -> int:
               f"03_joint_training-{model_name(animator, guidance, seed)}")
              for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
     execute_beside(run, [job for job in joint if not finished(run, *job)])
+    if config.variants:
+        study.run_all(run, prepare(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)

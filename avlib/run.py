@@ -106,13 +106,15 @@ def pick_device(name: str) -> torch.device:
 class Run:
     """`results/<name>/`, opened with the configuration it was made with; another one is an error.
 
-    folder: records/ (JSON), weights/ (safetensors), tables/, figures/, clips/, notebooks/.
+    folder: records/ (JSON), weights/ (safetensors), tables/, figures/, clips/, notebooks/. A variant of a run, in a folder of
+    its own inside that run's, takes from it what is made from the same inputs.
     """
 
-    def __init__(self, name: str, config: Config):
+    def __init__(self, name: str, config: Config, variant_of: "Run | None" = None):
         if not name or name.startswith(".") or "/" in name:
             raise ValueError(f"run: expected a plain folder name, got {name!r}")
-        self.name, self.config, self.folder = name, config, RESULTS / name
+        self.name, self.config, self.variant_of = name, config, variant_of
+        self.folder = variant_of.folder / "variants" / name if variant_of else RESULTS / name
         self.device = pick_device(config.device)
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
@@ -132,18 +134,23 @@ class Run:
     def finished(self, stage: str, key: str) -> dict | None:
         """The stage's record, if it was made from just these inputs and its weights, if it has any, are there."""
         path = self.folder / "records" / f"{stage}.json"
-        if not path.exists():
-            return None
-        record = read_json(path)
-        whole = all((self.folder / f).exists() for f in record["files"])
-        return record if record["key"] == key and whole else None
+        if path.exists():
+            record = read_json(path)
+            if record["key"] == key and all((self.folder / f).exists() for f in record["files"]):
+                return record
+        return self.variant_of.finished(stage, key) if self.variant_of else None
 
     def record(self, stage: str) -> dict:
         """A finished stage's record. ValueError says which stage has to run first."""
-        path = self.folder / "records" / f"{stage}.json"
+        path = self.home(stage) / "records" / f"{stage}.json"
         if not path.exists():
             raise ValueError(f"{path}: stage {stage!r} has not run yet; run its notebook, or ./run_all.sh --run {self.name}")
         return read_json(path)
+
+    def home(self, stage: str) -> Path:
+        """The folder of the run that a stage's record and weights are taken from: this one, unless it is a variant without."""
+        own = (self.folder / "records" / f"{stage}.json").exists()
+        return self.folder if own or not self.variant_of else self.variant_of.home(stage)
 
     def finished_key(self, stage: str) -> str:
         """Stands for all that a finished stage was made from, in the keys of the stages that build on it."""
@@ -157,7 +164,8 @@ class Run:
         return record
 
     def weights(self, stage: str) -> Path:
-        return self.folder / "weights" / f"{stage}.safetensors"
+        """Of a finished stage."""
+        return self.home(stage) / "weights" / f"{stage}.safetensors"
 
 
 def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), workers: int | None = None) -> Iterator[None]:

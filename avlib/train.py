@@ -162,7 +162,7 @@ def finish_fit(run: Run, stage: str, key: str, modules: dict[str, nn.Module], hi
     """Writes the trained modules and the stage's record, and removes the checkpoint that served to resume."""
     if PartialState().is_main_process:
         tensors = {f"{name}.{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
-        path = write_weights(run.weights(stage), tensors, {"stage": stage, "key": key})
+        path = write_weights(run.folder / "weights" / f"{stage}.safetensors", tensors, {"stage": stage, "key": key})
         run.finish(stage, key, [path], history=history, **record)
         (run.folder / "weights" / f"{stage}.resume.safetensors").unlink(missing_ok=True)
     PartialState().wait_for_everyone()

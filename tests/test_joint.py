@@ -125,6 +125,27 @@ def test_guidance_moves_the_animator_and_only_when_it_is_due():
     assert float(terms["share_av"] + terms["share_mse"] + terms["share_rlv"]) == pytest.approx(1, abs=1e-5)
 
 
+def test_as_released_no_gradient_of_the_reading_reaches_the_animator():
+    grads, shares = [], []
+    for faults, weight in (((), 0.0), (("gradient",), 1e4)):
+        task, batch = build(JointConfig(lambda_av=weight, expert_learns_from="truth", as_released=faults))
+        shares.append(float(step(task, batch)["share_av"]))
+        grads.append(task.animator.vertex_map.weight.grad)
+        assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters())
+    assert torch.equal(*grads) and shares == [0, 0]
+
+
+def test_as_released_lips_have_another_contrast():
+    sound, batch = build(JointConfig())
+    faulty, _ = build(JointConfig(as_released=("normalisation",)))
+    batch = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
+    heard, video = torch.tensor([True, False]), batch["video"]
+    duller = 0.421 + (video - 0.421) * 0.165 / 0.4
+    read = lambda task, lips: float(task.double().eval().reading(lips, batch["speech"], heard, batch).detach())
+    assert read(faulty, video) == pytest.approx(read(sound, duller), rel=1e-12)
+    assert read(faulty, video) != pytest.approx(read(sound, video), rel=1e-7)
+
+
 @pytest.mark.parametrize("source, learns", [("truth", True), ("prediction", True), ("frozen", False)])
 def test_the_expert_learns_from_what_it_is_told_to(source, learns):
     task, batch = build(JointConfig(expert_learns_from=source))

@@ -80,6 +80,9 @@ def test_silhouettes_are_blended_where_the_corpus_has_them_and_nobody_minds():
     assert opening() > 1 > 1e-3 > opening(blended=False)
     corpus.antialias = False
     assert opening() < 1e-3
+    moving = corpus.templates["one"].expand(1, 30, 4, 3)
+    corpus.fps = 30
+    assert [int(lip_video(corpus, fps=fps)(moving, torch.tensor([30]))[1]) for fps in (None, 25)] == [25, 30]  # 30 taken for 25: too slow
     corpus.camera = Camera(1.0, 16, rows=(0, 8))
     with pytest.raises(ValueError, match="lips of one: spans rows"):
         lip_video(corpus)

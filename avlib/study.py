@@ -1,0 +1,116 @@
+"""The study: what each part of the method is worth. Every variant is the run with some settings changed, its joint training
+done anew and scored, in results/<run>/variants/; what the changes do not touch is the run's own."""
+from dataclasses import dataclass, field
+
+from .config import Config, changed
+from .corpus import Corpus
+from .evaluate import evaluate, told
+from .joint import model_name, train_joint
+from .pretrain import pretrain_reader
+from .run import Run, side_by_side
+from .train import bar, say
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table. sweep: a question of its own, answered by the run's first animator and seed alone."""
+    group: str
+    name: str
+    settings: dict = field(default_factory=dict)
+    guidance: str = "guided"
+    sweep: bool = True
+
+
+def _ablation(name: str, settings: dict, guidance: str = "guided") -> Variant:
+    return Variant("ablation", name, settings, guidance, sweep=False)
+
+
+NAIVE = {"joint.expert_learns_from": "prediction", "joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0, "joint.modes": 0,
+         "joint.blended": False}
+VARIANTS = {
+    "full": _ablation("full", {}),
+    "no-prior": _ablation("without the 2D prior", {"expert.epochs": 0}),
+    "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
+    "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
+    "rlv-alone": _ablation("L_rlv alone", {}, "baseline"),
+    "mse-alone": _ablation("baseline: L_mse alone", {"joint.lambda_rlv": 0.0}, "baseline"),
+    **{f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w}) for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)},
+    "learns-truth": Variant("expert", "the expert learns from true lips"),
+    "learns-prediction": Variant("expert", "from predicted lips", {"joint.expert_learns_from": "prediction"}),
+    "learns-nothing": Variant("expert", "not at all", {"joint.expert_learns_from": "frozen"}),
+    "hears-drowned": Variant("hearing", "the expert hears drowned speech, or none"),
+    "hears-clean": Variant("hearing", "clean speech", {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}),
+    "hears-noise": Variant("hearing", "drowned speech, always", {"joint.drop_audio": 0.0}),
+    "hears-nothing": Variant("hearing", "none", {"joint.drop_audio": 1.0}),
+    "pushes-modes": Variant("push", "guidance pushes along the scans' motions, through blended silhouettes"),
+    "pushes-anything": Variant("push", "it pushes any vertex any way", {"joint.modes": 0}),
+    "pushes-inside": Variant("push", "silhouettes are hard", {"joint.blended": False}),
+    "sound": Variant("released", "as it is here"),
+    "released-gradient": Variant("released", "no gradient passes the renderer", {"joint.as_released": ["gradient"]}),
+    "released-rate": Variant("released", "lips run slower than speech", {"joint.as_released": ["rate"]}),
+    "released-normalisation": Variant("released", "lips of another contrast", {"joint.as_released": ["normalisation"]}),
+    "naive": Variant("released", "as the paper reads: clean speech, expert learns from predictions, pushes anything", NAIVE),
+    "released": Variant("released", "and with all faults", NAIVE | {"joint.as_released": ["gradient", "rate", "normalisation"]}),
+}
+
+
+def chosen(config: Config) -> dict[str, Variant]:
+    """The variants that the configuration asks for. ValueError for a group that there is not."""
+    if unknown := set(config.variants) - {v.group for v in VARIANTS.values()}:
+        raise ValueError(f"variants: expected some of {', '.join(dict.fromkeys(v.group for v in VARIANTS.values()))}, "
+                         f"got {min(unknown)!r}")
+    return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
+
+
+def variant_run(run: Run, name: str) -> Run:
+    """The run in which a variant is trained: the run itself where it changes nothing."""
+    config = changed(run.config, VARIANTS[name].settings)
+    return run if config == run.config else Run(name, config, run)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model of a variant: where it is trained, and what it is."""
+    run: Run
+    animator: str
+    guidance: str
+    seed: int
+
+    @property
+    def model(self) -> str:
+        return model_name(self.animator, self.guidance, self.seed)
+
+
+def trials(run: Run, name: str, seeds: list[int]) -> list[Trial]:
+    """A variant's models: of all animators and seeds or, in a sweep, of the first."""
+    variant, there = VARIANTS[name], variant_run(run, name)
+    animators, seeds = (run.config.animators[:1], seeds[:1]) if variant.sweep else (run.config.animators, seeds)
+    return [Trial(there, a, variant.guidance, s) for a in animators for s in seeds]
+
+
+def train_and_score(trial: Trial, corpus: Corpus) -> dict:
+    train_joint(trial.run, corpus, trial.animator, trial.guidance, trial.seed)
+    return evaluate(trial.run, corpus, trial.model)
+
+
+def run_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
+    """Trains and scores all variants, as many at once as there are cores. What is finished stays."""
+    wanted = {(t.run.folder, t.model): t for name in chosen(run.config) for t in trials(run, name, seeds)}   # some are there twice
+    experts = {t.run.folder: t.run for t in wanted.values() if t.run.config.expert != run.config.expert}
+    list(side_by_side([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
+    jobs = [(train_and_score, t, corpus) for t in wanted.values()]
+    for record in bar(side_by_side(jobs, run.device), "variants", len(jobs)):
+        say(told(record))
+
+
+def sweep(run: Run, group: str, seed: int) -> list[dict]:
+    """One row a variant of the group: its name, metrics, and of guidance in the last epoch its share of the gradient on the vertices
+    and the expert's loss on held-out lips."""
+    rows = []
+    for name, variant in chosen(run.config).items():
+        if variant.group == group:
+            t, = trials(run, name, [seed])
+            last = t.run.record(t.model)["history"][-1]
+            rows.append({"variant": variant.name, "metrics": t.run.record(f"evaluation-{t.model}")["metrics"],
+                         "share": last["share_av"], "held_out_av": last["held_out_av"]})
+    return rows
