@@ -13,7 +13,7 @@ from .config import digest
 from .processes import share_statistics, shared, uncounted
 from .run import Run, read_weights, write_weights
 
-CHECKPOINT_EVERY_S = 40.0
+CHECKPOINT_EVERY_S = float(os.environ.get("AVLIB_CHECKPOINT_S", 40))
 # under papermill a bar would print a line a tick, and of several processes one is watched
 HEADLESS = "AVLIB_HEADLESS" in os.environ or os.environ.get("RANK", "0") != "0"
 

@@ -1,12 +1,13 @@
 """The readers' features in the frames of two words: apart for who hears and sees, entangled for who only sees?"""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
 
 from .alignment import align_clips
-from .corpus import VIDEO_FPS, Clips, Corpus
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
 from .espeak import Segment
 from .expert import Expert
 from .metrics import separation
@@ -66,25 +67,47 @@ def word_frames(reader: Expert, clips: Clips, times: dict[int, list[Segment]], w
     return WordFrames(np.stack(found.features), found.words, found.clips, found.frames)
 
 
+def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
+    """The same frames as a reader is given them: the crop's pixels, and the speech's power spectrum in decibels."""
+    video, speech = ({i: get(i).numpy() for i in set(where.clips)} for get in (clips.video, clips.speech))
+    window = np.hanning(SAMPLES_PER_FRAME)
+
+    def spectrum(i: int, t: int) -> np.ndarray:
+        heard = np.fft.rfft(window * speech[i][t * SAMPLES_PER_FRAME:(t + 1) * SAMPLES_PER_FRAME])
+        return 10 * np.log10(np.abs(heard) ** 2 + 1e-4).astype(np.float32)
+    spots = list(zip(where.clips, where.frames))
+    return {"pixels": replace(where, features=np.stack([video[i][t].ravel() / np.float32(255) for i, t in spots])),
+            "spectrum": replace(where, features=np.stack([spectrum(i, t) for i, t in spots]))}
+
+
 def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
     """(N, 2) by t-SNE; a perplexity that N frames cannot have is lowered to a third of them."""
     perplexity = min(perplexity, (len(frames.words) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(frames.features)
+    return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
-def record(run: Run, corpus: Corpus, readers: dict[str, WordFrames]) -> dict:
-    """Stage "tsne": how far apart the words lie in each reader's feature space, not in the map."""
-    scores = {name: separation(f.features, f.words, f.clips) for name, f in readers.items()}
-    key = run.key("tsne alignment metrics", corpus.hash, [run.finished_key(stage) for stage in ("expert", "reader")])
-    run.finish("tsne", key, metrics=scores, corpus=corpus.hash, frames={name: len(f.words) for name, f in readers.items()})
-    return scores
+def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames]) -> dict:
+    """Stage "tsne": how far apart the words lie in each space, and in each of its maps; and where every point lies, which word it is
+    of, and which frame of which utterance."""
+    key = run.key("tsne alignment metrics", run.config.evaluation, corpus.hash, [run.finished_key(s) for s in ("expert", "reader")])
+    if done := run.finished("tsne", key):
+        return done
+    perplexity, names = run.config.evaluation.tsne_perplexity, [u.name for u in corpus.clips("validation").utterances]
+    maps = {name: [{"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
+                   for p, seed in ((perplexity, 0), (perplexity, 1), (perplexity / 2, 0), (2 * perplexity, 0))]
+            for name, f in spaces.items()}
+    for name, f in spaces.items():
+        for m in maps[name]:
+            m["silhouette"] = float(silhouette_score(m["points"], f.words))
+    points = {name: [[w, names[i], t] for w, i, t in zip(f.words, f.clips, f.frames)] for name, f in spaces.items()}
+    return run.finish("tsne", key, metrics={name: separation(f.features, f.words, f.clips) for name, f in spaces.items()},
+                      corpus=corpus.hash, frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
 
 
-def panels(run: Run, readers: dict[str, WordFrames], scores: dict) -> dict:
-    """For `view.maps`: each reader's t-SNE map, its words and its scores."""
-    perplexity = run.config.evaluation.tsne_perplexity
-    return {name: (embed(f, perplexity), f.words, caption(scores[name])) for name, f in readers.items()}
-
-
-def caption(scores: dict) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+def table(record: dict) -> str:
+    """Markdown: how far apart the words lie in each space, and from map to map."""
+    lines = ["| frames as | silhouette | linear probe | silhouettes of the maps |", "|---" * 4 + "|"]
+    for name, scores in record["metrics"].items():
+        drawn = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])
+        lines.append(f"| {name} | {scores['silhouette']:.3f} | {100 * scores['probe']:.0f} % | {drawn} |")
+    return "\n".join(lines) + "\n"

@@ -186,15 +186,20 @@ def shares(history: list[dict]) -> Figure:
     return figure
 
 
-def maps(panels: dict[str, tuple[np.ndarray, list[str], str]]) -> Figure:
-    """t-SNE maps, title -> (points (N, 2), word of each point, caption)."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False)
-    for axis, (title, (points, words, caption)) in zip(axes[0], panels.items()):
-        for word, colour in zip(sorted(set(words)), ("tab:blue", "tab:orange")):
-            chosen = np.array([w == word for w in words])
-            axis.scatter(*points[chosen].T, s=9, alpha=0.75, color=colour, label=word)
-        axis.set(title=title, xticks=[], yticks=[], xlabel=caption)
-        axis.legend(frameon=False)
+def maps(record: dict) -> Figure:
+    """t-SNE maps of the stage "tsne": a row for each space, a column for each perplexity and seed."""
+    rows, words = record["maps"], sorted({word for points in record["points"].values() for word, *_ in points})
+    figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,
+                                layout="constrained")
+    for line, (name, drawn) in zip(axes, rows.items()):
+        labels = np.array([word for word, *_ in record["points"][name]])
+        for axis, m in zip(line, drawn):
+            for word, colour in zip(words, ("tab:blue", "tab:orange")):
+                axis.scatter(*np.array(m["points"])[labels == word].T, s=6, alpha=0.75, color=colour, label=word)
+            axis.set(xticks=[], yticks=[], xlabel=f"silhouette {m['silhouette']:.2f}")
+            axis.set_title(f"perplexity {m['perplexity']:g}, seed {m['seed']}", fontsize=8)
+        line[0].set_ylabel(name)
+    axes[0][0].legend(frameon=False)
     return figure
 
 

@@ -2,8 +2,10 @@
 Beside the kit's animators they train one that a user might add, in a file of its own."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -34,11 +36,15 @@ class Own(Animator):
 ANIMATORS = ("faceformer", "codetalker", "own")
 
 
-def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def command(folder: Path, *arguments: str, **variables: str) -> dict:
+    """What starts the chain, for subprocess."""
     places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data")}
     with_own = ["--set", f"plugins={folder / 'own.py'}", "--set", f"animators={','.join(ANIMATORS)}"]
-    return subprocess.run([sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places, text=True,
-                          capture_output=True)
+    return dict(args=[sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places | variables, text=True)
+
+
+def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(**command(folder, *arguments), capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +105,21 @@ def test_again_does_nothing_anew(smoke):
     assert records(smoke, "one") == before
 
 
-def test_another_run_has_the_same_records(smoke):
+def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smoke):
+    """Killed once while the expert learns, which then goes on from a checkpoint."""
+    with open(smoke / "killed.log", "w") as log:
+        first = subprocess.Popen(**command(smoke, "--preset", "smoke", "--run", "two", AVLIB_CHECKPOINT_S="1"), stdout=log, stderr=log,
+                                 start_new_session=True)
+        checkpoint, until = smoke / "results" / "two" / "weights" / "expert.resume.safetensors", time.monotonic() + 600
+        while not checkpoint.exists() and first.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    assert checkpoint.exists(), (smoke / "killed.log").read_text()[-3000:]
+    time.sleep(3)                           # in which what it had started ends by itself
     done = avlib(smoke, "--preset", "smoke", "--run", "two")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "expert: goes on at step" in done.stdout
     assert records(smoke, "two") == records(smoke, "one")
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from avlib import run as runs
 from avlib import tsne, view
-from avlib.config import ReaderConfig
+from avlib.config import ReaderConfig, load
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
 from avlib.pretrain import build_reader
 from avlib.probes import SOUNDS
+from avlib.run import Run
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0])
@@ -93,18 +95,29 @@ def test_every_row_of_a_confusion_is_the_share_of_what_was_said():
     assert left.images[0].get_array()[0, 0] == 75 and left.images[0].get_array()[1].sum() == 0
 
 
-def test_maps_show_every_frame_once():
+def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypatch, generator):
     draw = np.random.default_rng(0)
     features = np.concatenate([draw.normal(0, 0.1, (12, 5)), draw.normal(3, 0.1, (9, 5))]).astype(np.float32)
     words = ["just"] * 12 + ["must"] * 9
-    frames = tsne.WordFrames(features, words, list(range(21)), list(range(21)))
+    frames = tsne.WordFrames(features, words, [i // 3 for i in range(21)], [i % 3 for i in range(21)])
     points = tsne.embed(frames, perplexity=50.0)                # more than 21 frames can have
     assert points.shape == (21, 2) and np.isfinite(points).all()
-    assert np.array_equal(points, tsne.embed(frames, perplexity=50.0))
-    apart = np.linalg.norm(points[:12].mean(0) - points[12:].mean(0))
-    assert apart > points[:12].std(0).max() and apart > points[12:].std(0).max()
-    figure = view.maps({"reader": (points, words, "")})
-    assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12]
+    assert np.array_equal(points, tsne.embed(frames, perplexity=50.0)) and not np.allclose(points, tsne.embed(frames, 50.0, seed=1))
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    run = Run("r", load("smoke"))
+    for stage in ("expert", "reader"):
+        run.finish(stage, "k")
+    clips = SimpleNamespace(utterances=[SimpleNamespace(name=f"clip{i}") for i in range(7)],
+                            video=lambda i: torch.rand(3, 4, 4, generator=generator), speech=lambda i: torch.randn(1920, generator=generator))
+    corpus = SimpleNamespace(hash="h", clips=lambda split: clips)
+    record = tsne.record(run, corpus, {"reader": frames, **tsne.raw(clips, frames)})
+    assert record["points"]["pixels"][13] == ["must", "clip4", 1]
+    assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
+    assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"]) and tsne.record(run, corpus, {}) == record
+    assert len({(m["perplexity"], m["seed"]) for m in record["maps"]["reader"]}) == 4
+    figure = view.maps(record)
+    assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
+    assert tsne.table(record).count("|\n") == 5
 
 
 def test_words_without_times_are_aligned_once_for_all_readers(generator):
