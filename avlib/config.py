@@ -23,6 +23,7 @@ class CorpusConfig:
     strength: tuple = (0.5, 1.1)    # articulation strength, drawn anew for each utterance; cannot be heard
     antialias: bool = True          # blended silhouettes in all lip crops: the mouth opening itself has a gradient
     noise_mm: float = 0.1           # capture noise on every coordinate of the 3D part
+    recordings: str = ""            # folder of recordings of your own, x.wav beside x.txt, that the embedded or facekit's face says too
     talking: str = ""               # folder of real video in place of the rendered 2D part: LRS2, LRS3, Auto-AVSR's, any with a table;
                                     # or what avlib.talking made of one
     landmarks: str = ""             # MediaPipe's face_landmarker.task, which finds the mouths in it; not needed with its version 0.10.21

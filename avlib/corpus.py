@@ -67,6 +67,7 @@ class Corpus:
         self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
         everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)     # some are in two splits
         self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
+        self.recordings: dict = facts.get("recordings", {})     # of a user's own: the names of those "used", and why others are "aside"
         self.origin: dict = facts.get("origin", {})         # of scans by others: their layout, counts, and what was set aside
 
     @property
@@ -81,6 +82,11 @@ class Corpus:
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
 
+    def example(self) -> Utterance:
+        """The training sentence to look at: the first of the user's own, where there are any."""
+        sentences = self.utterances("train")
+        return next((u for u in sentences if u.name in self.recordings.get("used", ())), sentences[0])
+
     def describe(self) -> str:
         """What there is, as a Markdown table."""
         lines = [f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
@@ -94,6 +100,9 @@ class Corpus:
             people = people if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
+        if self.recordings:
+            lines += ["", f"Own recordings, among the training sentences of both parts: {len(self.recordings['used'])}."]
+            lines += _aside_lines(self.recordings["aside"])
         return "\n".join(lines + (self._origin_lines() if self.origin else []))
 
     def _origin_lines(self) -> list[str]:
@@ -104,7 +113,7 @@ class Corpus:
                  "", "| split | " + " | ".join(columns) + " |", "|---" * 6 + "|"]
         lines += [f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()]
         lines += ["", *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"])]
-        return lines + ["", f"Set aside: {len(aside) or 'none'}.", *(f"* `{name}`: {reason}" for name, reason in aside.items())]
+        return lines + _aside_lines(aside)
 
     def motion(self, utterance: Utterance) -> torch.Tensor:
         """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""
@@ -132,6 +141,10 @@ class Corpus:
         if not summary.is_file():
             raise ValueError(f"{summary}: no such file; python -m avlib.talking makes it from video")
         self.clips_folder, self.hash = summary.parent / "2d", digest(self.hash, read_json(summary)["holds"])
+
+
+def _aside_lines(aside: dict[str, str]) -> list[str]:
+    return ["", f"Set aside: {len(aside) or 'none'}.", *(f"* `{name}`: {reason}" for name, reason in aside.items())]
 
 
 class Clips:

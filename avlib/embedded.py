@@ -1,5 +1,6 @@
 """The embedded corpus, made on the spot: espeak-ng speaks, the rig moves, the renderer films. No download."""
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torchaudio.functional import resample
 
-from . import facekit, talking
+from . import facekit, recorded, talking
 from .articulation import articulate, random_style, subject_style
 from .camera import crop_camera
 from .config import CorpusConfig, digest
@@ -22,7 +23,7 @@ from .run import DATA, Run, side_by_side, write_atomic, write_json
 from .sentences import sentences
 from .train import bar, say, seeded
 
-MODULES = "embedded articulation espeak rig face facekit obj camera render raster sentences lips"
+MODULES = "embedded recorded articulation espeak rig face facekit obj camera render raster sentences lips"
 SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_A_SHARD = 60
@@ -61,6 +62,13 @@ def take(text: str, voice: str, generator: torch.Generator) -> Take:
     return Take(text, speech.clamp(-1, 1), placed(spoken.words), placed(spoken.phonemes))
 
 
+def own_take(files: list[Path]) -> Take:
+    """A recording of one's own, padded to whole frames. ValueError says why it cannot be used."""
+    text, speech, words, phonemes = recorded.listen(files)
+    samples = round(np.ceil(len(speech) / SPEECH_HZ / GRID_S) * GRID_S * SPEECH_HZ)
+    return Take(text, torch.nn.functional.pad(speech, (0, samples - len(speech))).clamp(-1, 1), words, phonemes)
+
+
 def utterance(name: str, split: str, subject: str, said: Take, frames: int) -> Utterance:
     return Utterance(name, split, subject, said.text, frames, said.words, said.phonemes)
 
@@ -85,6 +93,7 @@ class Maker:
     def __init__(self, config: CorpusConfig, folder: Path, face: Path | None = None):
         """face: an ICT-FaceKit checkout; the built-in rig without one."""
         self.config, self.folder = config, folder
+        self.recordings = recorded.pairs(config.recordings)
         self.rig = facekit.FaceKit(face) if face else Rig()
         self.people = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
@@ -103,10 +112,11 @@ class Maker:
     def strength(self, generator) -> float:
         return between(*self.config.strength, generator)
 
-    def clip(self, name: str, split: str, text: str) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
-        """One clip of the 2D part, of a person, pose, light and texture of its own: video uint8, speech int16."""
+    def clip(self, name: str, split: str, text: str, said: Take | None = None) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
+        """One clip of the 2D part, of a person, pose, light and texture of its own: video uint8, speech int16. said: what is heard,
+        espeak-ng in a voice of its own unless given."""
         draw = seeded(self.config.seed, int(digest(name), 16))
-        said = take(text, VOICES[int(torch.randint(len(VOICES), (), generator=draw))], draw)
+        said = said or take(text, VOICES[int(torch.randint(len(VOICES), (), generator=draw))], draw)
         frames = round(said.seconds * VIDEO_FPS)
         weights = articulate(said.phonemes, said.seconds, VIDEO_FPS, random_style(draw), self.strength(draw), draw)
         person = self.rig.identity(generator=draw)
@@ -128,7 +138,10 @@ class Maker:
 
     def shard(self, path: Path, split: str, first: int) -> None:
         texts = self.texts[split]
-        made = [self.clip(f"{split}_{i:05d}", split, texts[i]) for i in range(len(texts))[first:first + CLIPS_A_SHARD]]
+        self.write_shard(path, [self.clip(f"{split}_{i:05d}", split, texts[i])
+                                for i in range(len(texts))[first:first + CLIPS_A_SHARD]])
+
+    def write_shard(self, path: Path, made: list[tuple[Utterance, torch.Tensor, torch.Tensor]]) -> None:
         utterances, videos, speeches = zip(*made)
         tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
         about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
@@ -142,9 +155,9 @@ class Maker:
         return [self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text)
                 for i, text in enumerate(texts[first:first + count])]
 
-    def scan(self, k: int, split: str, name: str, text: str) -> Utterance:
+    def scan(self, k: int, split: str, name: str, text: str, said: Take | None = None) -> Utterance:
         draw, config = seeded(self.config.seed, int(digest(name), 16)), self.config
-        said = take(text, VOICES[k], draw)
+        said = said or take(text, VOICES[k], draw)
         frames = round(said.seconds * config.fps)
         weights = articulate(said.phonemes, said.seconds, config.fps, subject_style(k), self.strength(draw), draw)
         vertices = self.rig.motion(self.people[k], weights[:frames])
@@ -155,8 +168,19 @@ class Maker:
         write_atomic(path, lambda p: soundfile.write(p, said.speech.numpy(), SPEECH_HZ, format="WAV"))
         return utterance(name, split, self.rig.subjects[k], said, frames)
 
+    def own(self, k: int, name: str) -> tuple[str, Utterance | str]:
+        """A recording of the user's own, as one more sentence of training subject k and one more training clip; or why it is set
+        aside."""
+        try:
+            said = own_take(self.recordings[name])
+        except ValueError as error:
+            return name, str(error)
+        self.write_shard(self.folder / "2d" / f"train-own-{name}.safetensors", [self.clip(f"own_{name}", "train", said.text, said)])
+        return name, self.scan(k, "train", f"{self.rig.subjects[k]}_own_{name}", said.text, said)
+
     def make(self) -> None:
-        """Both parts, a process for each core."""
+        """Both parts, a process for each core. Recordings of the user's own go round the training subjects: their speech joins that of
+        the voices there, on which no test is made."""
         if self.rig.still:
             say(f"corpus: {', '.join(self.rig.still)} keep still, as the face lacks their expressions")
         jobs = [(self.shard, *job) for job in self.missing_shards()]
@@ -164,6 +188,11 @@ class Maker:
         utterances = []
         for made in bar(side_by_side(jobs), "corpus", len(jobs)):
             utterances += made or []
+        people = SUBJECTS["train"]
+        jobs = [(self.own, people[i % len(people)], name) for i, name in enumerate(self.recordings)]
+        own = dict(bar(side_by_side(jobs), "recordings", len(jobs)) if jobs else ())
+        aside = {name: own[name] for name in self.recordings if isinstance(own[name], str)}
+        utterances += [u for name, u in own.items() if name not in aside]
         utterances.sort(key=lambda u: (self.rig.subjects.index(u.subject), u.name))
         templates = np.stack([p.template.numpy() for p in self.people])
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(
@@ -177,16 +206,35 @@ class Maker:
             "motion_scale": float(np.sqrt(np.mean(squares))), "camera": asdict(self.camera),
             "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
             "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
-            "utterances": [u.as_dict() for u in utterances]})
+            "utterances": [u.as_dict() for u in utterances],
+            **({"recordings": {"used": [u.name for n, u in own.items() if n not in aside], "aside": aside}} if own else {})})
 
 
 def made(run: Run, face: Path | None = None) -> Corpus:
-    """The corpus of a run's configuration, made unless it is there. face: an ICT-FaceKit checkout whose face is to talk."""
+    """The corpus of a run's configuration, made unless it is there. face: an ICT-FaceKit checkout whose face is to talk. ValueError
+    for a recording that a strict run cannot use."""
     config = replace(run.config.corpus, name="embedded", data="", strict=False, talking="", landmarks="")  # it depends on none of these
-    files = facekit.files(face).values() if face else ()        # what the checkout holds counts, not where it lies
-    folder = DATA / f"{facekit.FaceKit.name if face else Rig.name}-{run.key(MODULES, config, *files)}"
+    corpus = made_of(run, replace(config, recordings=""), face)
+    if config.recordings:
+        corpus = made_of(run, config, face, corpus.clips_folder)
+        if run.config.corpus.strict and corpus.recordings["aside"]:
+            raise ValueError("{}: {}".format(*next(iter(corpus.recordings["aside"].items()))))
+    return corpus
+
+
+def made_of(run: Run, config: CorpusConfig, face: Path | None, clips: Path | None = None) -> Corpus:
+    """clips: a folder of shards that the corpus shares with another."""
+    files = list(facekit.files(face).values()) if face else []      # what the checkout holds counts, not where it lies
+    own = [file for pair in recorded.pairs(config.recordings).values() for file in pair]
+    key = run.key(MODULES, replace(config, recordings=""), *files, [file.name for file in own], *own)
+    folder = DATA / f"{facekit.FaceKit.name if face else Rig.name}-{key}"
     if not (folder / "corpus.json").exists():
-        say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}")
+        say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}" if clips is None else
+            f"corpus: {len(own)} files of recordings join it in {folder}")
+        for shard in clips.iterdir() if clips else ():
+            (folder / "2d").mkdir(parents=True, exist_ok=True)
+            if not (folder / "2d" / shard.name).exists():
+                os.link(shard, folder / "2d" / shard.name)
         Maker(config, folder, face).make()
     return Corpus(folder)
 

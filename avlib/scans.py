@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import embedded, talking
+from . import embedded, recorded, talking
 from .audio import SPEECH_HZ, write_speech
 from .camera import Camera, crop_camera
 from .config import CorpusConfig, digest
@@ -40,6 +40,10 @@ def check(config: CorpusConfig) -> dict:
         raise ValueError(f"{facts['path']}: made_by is {facts['made_by']!r}, expected one of {', '.join(MAKERS)}")
     if facts["made_by"] == "scans":
         scan_facts(facts)
+    if config.recordings and facts["made_by"] == "scans":
+        raise ValueError(f"corpus.recordings: expected a corpus that is made to say them, embedded or facekit; {facts['name']} is scanned")
+    if config.recordings and not (Path(config.recordings).is_dir() and recorded.pairs(config.recordings)):
+        raise ValueError(f"corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got {config.recordings!r}")
     if facts["made_by"] != "embedded":
         data_folder(config, facts)
     elif config.data:
