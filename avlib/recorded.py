@@ -37,7 +37,7 @@ def listen(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[S
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
         raise ValueError(f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
-                         f"{' and '.join(f.name for f in files)} alone")
+                         f"{', '.join(f.name for f in files)}")
     try:
         text = normalise_text(texts[0].read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
