@@ -249,7 +249,9 @@ def digest(*parts) -> str:
     h = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            h.update(part.read_bytes())
+            with part.open("rb") as file:
+                while block := file.read(1 << 24):      # of a checkpoint of a gigabyte, a piece at a time
+                    h.update(block)
         else:
             part = dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part
             h.update(json.dumps(part, sort_keys=True).encode())

@@ -248,7 +248,8 @@ def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
 
 
 def scanned(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
-    """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl."""
+    """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl. Its owners have removed the pose of the head from
+    these, and published preprocessing reads nothing else: so files of poses, or any others beside them, are left alone."""
     layout = Layout("raw BIWI", f"{folder / 'faces'}/{{subject}}/{{key}}/*.vl", f"{folder / 'audio'}/{{subject}}_{{key}}.wav",
                     f"{folder / 'rigid_scans'}/{{subject}}.obj")
     for path in sorted((folder / "rigid_scans").glob("*.obj")):

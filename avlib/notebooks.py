@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import dryrun, foreign
 from .animator import find
-from .config import PRESETS, digest, load
+from .config import PRESETS, as_dict, digest, load
 from .run import ROOT, Run, open_run, read_json, write_json
 from .scans import check, prepare
 from .study import chosen
@@ -73,12 +73,28 @@ def parameters_of(path: Path) -> set[str]:
 
 
 def made_from(notebook: str, parameters: dict) -> str:
-    """What an executed notebook depends on: its source, the package's and its parameters. ValueError for a parameter
-    that it does not take."""
+    """What an executed notebook depends on: its source, the package's, its parameters, and the files that those name. ValueError for
+    a parameter that it does not take."""
     source = NOTEBOOKS / f"{notebook}.ipynb"
     if unknown := parameters.keys() - parameters_of(source):
         raise ValueError(f"{source}: takes no parameter {', '.join(sorted(unknown))}")
-    return digest(source, *sorted((ROOT / "avlib").glob("*.py")), parameters)
+    return digest(source, *sorted((ROOT / "avlib").glob("*.py")), parameters, outside(parameters))
+
+
+def outside(parameters: dict) -> list:
+    """Path, size and time of every file that a setting names, or that is in a folder which a setting or a prediction, NAME=FOLDER,
+    names: they may change while the parameters stay the same."""
+    named = strings([parameters.get("predictions", []), as_dict(load(parameters["preset"], **parameters["overrides"]))])
+    paths = sorted({Path(path) for name in named for path in (name, name.rpartition("=")[2]) if path})
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())]
+    return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file())
+
+
+def strings(value) -> list[str]:
+    """All strings among values, however deep."""
+    if isinstance(value, dict | list | tuple):
+        return [s for v in (value.values() if isinstance(value, dict) else value) for s in strings(v)]
+    return [value] if isinstance(value, str) else []
 
 
 def finished(run: Run, notebook: str, parameters: dict, name: str | None = None) -> bool:

@@ -1,6 +1,6 @@
 """Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
 import math
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -121,7 +121,13 @@ class ReaderTask(nn.Module):
         return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
 
 
-@cache
+def named_files(setting: str, *patterns: str) -> list[Path]:
+    """The file that a setting names, or those in the folder that it names that match: what they hold is part of a stage's key. None
+    for a name on the Hugging Face hub."""
+    path = Path(setting)
+    return [path] if path.is_file() else sorted(f for pattern in patterns if setting for f in path.glob(pattern))
+
+
 def tokenizer_of(units: str) -> Tokenizer:
     """Characters, or the units of a folder, published or trained."""
     return SentencePieceTokenizer.of_folder(units) if units else TOKENIZER
@@ -214,7 +220,8 @@ def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples
 def pretrain_speech(run: Run, corpus: Corpus) -> None:
     """Stage "speech": the speech encoder, trained on the 2D part's speech."""
     config = run.config.speech
-    key = run.key(SPEECH_MODULES, config, run.config.seed, corpus.hash)
+    key = run.key(SPEECH_MODULES, config, run.config.seed, corpus.hash,
+                  *named_files(config.pretrained, "config.json", "*.safetensors", "*.bin"))
     if run.finished("speech", key):
         return
     if config.pretrained:
@@ -258,7 +265,8 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         raise ValueError(f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
                          f"got {config.drop_audio} and {config.drop_video}")
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
-    key = run.key(READER_MODULES, config, seed, corpus.hash, *map(Path, filter(None, [config.pretrained])))
+    key = run.key(READER_MODULES, config, seed, corpus.hash, *named_files(config.pretrained),
+                  *named_files(config.units, "*.model", "*_units.txt"))
     if run.finished(stage, key):
         return
     if config.pretrained:

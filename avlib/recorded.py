@@ -1,5 +1,6 @@
 """A user's own recordings with transcripts, x.wav beside x.txt, and when each phoneme in them is said: espeak-ng speaks the same
 text, and the time axes of the two are warped onto each other (Sakoe and Chiba 1978). No model, no download."""
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,15 @@ from torchaudio.functional import create_dct, melscale_fbanks, resample
 
 from .articulation import split
 from .audio import SPEECH_HZ, read_speech
-from .espeak import WORDS_PER_MINUTE, Segment, Speech, speak
+from .espeak import Segment, Speech, speak
 from .text import Tokenizer, normalise_text
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 LONGEST_S = 12.0            # of a recording: animators learn from batches of whole sentences
 WINDOW, HOP = 400, 160      # samples: 25 ms, every 10 ms
 MELS, CEPSTRA, NEAR = 40, 12, 2         # NEAR: frames to either side whose difference is the change
-VOICES, PACE = ("m3", "f2"), 160        # of espeak-ng, of which the one that fits better is taken; words a minute at first
+VOICES = ("m3", "f2")       # of espeak-ng; the one that fits better is taken
+PACE, PACES = 160, (80, 260)            # words a minute: at first, and between which it is then adapted; faster, phonemes get lost
 LOW_DB, QUIET_DB = -30, 4   # floor of the spectra below loud speech; by how much a pause may be louder than the quietest frames
 PAUSE, HASTE = 4.0, 0.3     # cost of a loud frame in a pause; of each frame for which either of the two waits for the other
 WORST = 1.3                 # mean cost of a frame, above which a text is not what is said
@@ -37,7 +39,7 @@ def listen(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[S
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
         raise ValueError(f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
-                         f"{' and '.join(f.name for f in files)} alone")
+                         f"{', '.join(f.name for f in files)}")
     try:
         text = normalise_text(texts[0].read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -52,7 +54,7 @@ def listen(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[S
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
         raise ValueError(f"{sounds[0]}: nothing is said: its level is {level:.0f} dB, expected more than {SILENT_DB}")
     words, phonemes, cost = align(speech, text)
-    if cost > WORST:
+    if not cost <= WORST:
         raise ValueError(f"{texts[0]}: not what is said in {sounds[0].name}, or drowned in it: they differ by {cost:.2f}, expected at "
                          f"most {WORST:g}")
     split(phonemes)         # ValueError for a sound that has no lips
@@ -98,7 +100,7 @@ def align(speech: Tensor, text: str) -> tuple[tuple[Segment, ...], tuple[Segment
     for _ in range(2):
         ways = [warp(heard, loudness, *spoken(text, voice, pace)) for voice in VOICES]
         cost, path, states, said = min(ways, key=lambda way: way[0])
-        pace = int(np.clip(pace * (states >= 0).sum() / (states[path] >= 0).sum(), *WORDS_PER_MINUTE))
+        pace = int(np.clip(pace * (states >= 0).sum() / (states[path] >= 0).sum(), *PACES))
     return *carried(said, path, states, len(speech) / SPEECH_HZ), cost
 
 
@@ -112,8 +114,8 @@ def warp(heard: np.ndarray, loudness: np.ndarray, said: Speech, known: np.ndarra
     distance = np.square(heard).sum(1)[:, None] + np.square(known).sum(1) - 2 * heard @ known.T
     costs = np.where(pause, loudness[:, None], distance[:, states.clip(0)])
     path = cheapest(costs, np.where(pause, 0, HASTE))
-    spoken = ~pause[path]
-    return float(costs[spoken, path[spoken]].mean()), path, states, said
+    voiced = ~pause[path]
+    return float(costs[voiced, path[voiced]].mean()), path, states, said
 
 
 def chain(said: Speech, frames: int) -> np.ndarray:
@@ -131,9 +133,9 @@ def chain(said: Speech, frames: int) -> np.ndarray:
     return np.array(states if states[-1] < 0 else [*states, -1])
 
 
-def sounding(said: Speech, times_s: np.ndarray) -> np.ndarray:
+def sounding(said: Speech, times_s: Sequence[float]) -> np.ndarray:
     """The number of the phoneme that sounds at each time."""
-    return np.searchsorted([p.start_s for p in said.phonemes], times_s + 1e-6, side="right") - 1
+    return np.searchsorted([p.start_s for p in said.phonemes], np.asarray(times_s) + 1e-6, side="right") - 1
 
 
 def cheapest(costs: np.ndarray, waiting: np.ndarray) -> np.ndarray:
@@ -166,6 +168,7 @@ def carried(said: Speech, path: np.ndarray, states: np.ndarray, seconds: float) 
         phonemes.append(Segment(said.phonemes[n].label, begin, end))
         at = end
     phonemes += [Segment("", at, seconds)] if at < seconds else []
-    begins = {said.phonemes[n].start_s: begin for n, (begin, _) in spans.items()}
-    ends = {said.phonemes[n].end_s: end for n, (_, end) in spans.items()}
-    return tuple(Segment(w.label, begins[w.start_s], ends[w.end_s]) for w in said.words), tuple(phonemes)
+    near = lambda n: spans[min(spans, key=lambda m: abs(m - n))]        # a phoneme of less than a frame has no state
+    first, last = (sounding(said, [getattr(w, edge) + extra for w in said.words]) for edge, extra in (("start_s", 0), ("end_s", -1e-4)))
+    words = [Segment(w.label, near(a)[0], near(b)[1]) for w, a, b in zip(said.words, first, last)]
+    return tuple(words), tuple(phonemes)

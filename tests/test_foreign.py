@@ -1,4 +1,5 @@
 """Predictions that others wrote: found by name, looked over, and scored like the kit's own."""
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +7,7 @@ import owners
 import pytest
 import torch
 
-from avlib import evaluate, foreign, scans
+from avlib import evaluate, foreign, notebooks, scans
 from avlib import run as runs
 from avlib.config import CorpusConfig, load
 from avlib.corpus import Corpus
@@ -110,3 +111,18 @@ def test_a_method_is_called_as_told_or_as_its_folder(tmp_path):
     for wrong, told in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
         with pytest.raises(ValueError, match=told):
             foreign.named(wrong)
+
+
+def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
+    """Its notebook is not taken for finished once a file has changed, come or gone, and is when none has."""
+    path = foreign.write(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
+    parameters = {"run": "a", "preset": "smoke", "device": "cpu", "overrides": {}, "seeds": [0], "predictions": [f"theirs={path.parent}"]}
+    made_from = lambda: notebooks.made_from("04_evaluation", parameters)
+    keys = [made_from()]
+    (tmp_path / "beside.npy").write_bytes(b"")
+    assert made_from() == keys[0]
+    for change in (lambda: os.utime(path, (1, 1)), lambda: path.write_bytes(b"other"), lambda: path.with_name("new.npy").write_bytes(b""),
+                   path.unlink):
+        change()
+        keys.append(made_from())
+    assert len(set(keys)) == 5

@@ -13,6 +13,8 @@ import pytest
 import soundfile
 import torch
 
+from avlib.notebooks import made_from
+
 ROOT = Path(__file__).parent.parent
 OWN = '''
 import torch
@@ -159,3 +161,14 @@ def test_damaged_caches_are_named(smoke):
     finally:
         shard.write_bytes(whole)
         record.write_bytes(kept)
+
+
+@pytest.mark.parametrize("setting", ["corpus.recordings", "expert.pretrained", "plugins"])
+def test_a_changed_file_that_a_setting_names_runs_the_notebook_again(tmp_path, setting):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    named = str(tmp_path if setting == "corpus.recordings" else path)
+    parameters = {"preset": "smoke", "overrides": {setting: named}}
+    before = made_from("01_data_prep", parameters)
+    path.write_bytes(b"other")
+    assert made_from("01_data_prep", parameters) != before

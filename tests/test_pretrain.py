@@ -11,7 +11,7 @@ from avlib import run as runs
 from avlib.config import ReaderConfig, load
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
-from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, decode, load_reader, phoneme_labels, pretrain_reader
+from avlib.pretrain import IGNORED, PHONEMES, ReaderTask, build_reader, decode, load_reader, phoneme_labels, pretrain_reader, pretrain_speech
 from avlib.run import Run
 
 
@@ -117,3 +117,32 @@ def test_a_published_reader_is_what_its_weights_are(tmp_path):
     assert torch.equal(reader.ctc.weight, weights["ctc.ctc_lo.weight"])
     with pytest.raises(ValueError, match="0 files .*model, expected one, as unigram5000.model"):
         build_reader(ReaderConfig(pretrained=str(tmp_path / "base.pth"), units=str(tmp_path)))
+
+
+def test_a_file_replaced_under_the_same_path_is_another_reader(tmp_path, monkeypatch):
+    """Weights and units are read again, and what was made with the old ones counts no more; as long as they stay, it does."""
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    torch.save(published_weights("both", 5049), tmp_path / "base.pth")
+    write_units(tmp_path, 5047)
+    run = Run("a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.units": str(tmp_path)}))
+    keys, units = [], tmp_path / "unigram5000_units.txt"
+    for change in (lambda: None, lambda: None, lambda: torch.save(published_weights("both", 5050), tmp_path / "base.pth"),
+                   lambda: units.write_text(units.read_text() + "one 5048\n")):
+        change()
+        try:
+            pretrain_reader(run, SimpleNamespace(hash="none"), "expert")
+            keys.append(run.finished_key("expert"))
+        except ValueError as error:
+            keys.append(str(error))
+    assert keys[0] == keys[1] and "5050 outputs, its units are 5049" in keys[2] and len(set(keys)) == 3
+    assert load_reader(run, "expert").tokenizer.units[-1] == "one"
+
+
+def test_speech_weights_replaced_in_their_folder_are_another_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    run, keys = Run("a", load("smoke", **{"speech.pretrained": str(tmp_path)})), []
+    for content in (b"one", b"one", b"two"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        pretrain_speech(run, SimpleNamespace(hash="none"))
+        keys.append(run.finished_key("speech"))
+    assert keys[0] == keys[1] != keys[2]

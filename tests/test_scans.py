@@ -301,6 +301,8 @@ def test_biwi_is_read_with_counts_of_any_size_and_without_the_pose_of_the_head(t
     facts = replace(BIWI, vertices=2000, regions={"lip": list(range(100))})
     owner = owners.Owner(facts, 40, {"F2": [1]}, seconds=0.4, mouth_y=-0.08)
     owners.write_biwi(tmp_path, owner, turn, count)
+    for frame in (tmp_path / "faces" / "F2" / "e01").glob("*.vl"):
+        frame.with_suffix(".tform").write_text("0 1 0 9\n-1 0 0 9\n0 0 1 9\n")         # how the head was held: no part of the frame
     frames, motion = find(tmp_path, facts).motions["F2", "e01"].read(facts)
     assert frames == 10 and np.abs(motion - owner.used("F2", 1, recorded=True)).max() < (0.01 if turn else 2e-6)
     assert np.ptp(motion, axis=0).max() > 0.03             # the mouth still opens; the head as a whole went further than that
