@@ -5,6 +5,7 @@
 Needs neither data nor trained weights. Every row is a process of its own, so that its memory is its own.
 """
 import math
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from .joint import JointTask
 from .lips import Babble, LipVideo, video_frames
 from .pretrain import (IGNORED, PHONEMES, ReaderTask, SpeechTask, build_reader, build_speech_encoder, tokenizer_of)
 from .prior import PriorTask
-from .run import DATA, pick_device
+from .run import DATA, begin_worker, pick_device
 from .scans import crop_of
 from .train import say
 
@@ -224,7 +225,7 @@ def measure(stage: str, attempt, config: Config, sizes: Sizes, *more) -> Row:
 def dry_run(config: Config, sizes: Sizes) -> Iterator[Row]:
     """A row for every training, as it is measured."""
     for stage, attempt, *more in attempts(config):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), begin_worker, (os.cpu_count() or 1, os.getpid())) as pool:
             yield pool.submit(measure, stage, attempt, config, sizes, *more).result()
 
 

@@ -88,10 +88,10 @@ def evaluate_all(run: Run, corpus: Corpus, seeds: list[int], others: Sequence[st
     jobs = [(evaluate, run, corpus, model) for model in models]
     jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
     for record in bar(side_by_side(jobs, run.device), "evaluation", len(jobs)):
-        say(told(record))
+        say(in_a_line(record))
 
 
-def told(record: dict) -> str:
+def in_a_line(record: dict) -> str:
     """A model's metrics in one line."""
     return f"{record['model']}  " + "  ".join(f"{k} {m['value']:.4g} {m['unit']}" for k, m in record["metrics"].items())
 

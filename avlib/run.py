@@ -178,12 +178,12 @@ def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), 
             yield function(*arguments)
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (threads, os.getpid())) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker, (threads, os.getpid())) as pool:
         for done in as_completed([pool.submit(*job) for job in jobs]):
             yield done.result()
 
 
-def _begin_worker(threads: int, parent: int) -> None:
+def begin_worker(threads: int, parent: int) -> None:
     """Gives a worker its share of the cores, and ends it soon after its parent: nobody else would once that is killed."""
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)        # for processes that this one starts

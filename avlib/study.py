@@ -2,11 +2,13 @@
 done anew and scored, in results/<run>/variants/; what the changes do not touch is the run's own."""
 from dataclasses import dataclass, field
 
+from . import tables
 from .config import Config, changed
 from .corpus import Corpus
-from .evaluate import evaluate, told
+from .evaluate import evaluate, in_a_line
 from .joint import model_name, train_joint
 from .pretrain import pretrain_reader
+from .report import NAMES, measured_on
 from .run import Run, side_by_side
 from .train import bar, say
 
@@ -29,11 +31,11 @@ NAIVE = {"joint.expert_learns_from": "prediction", "joint.babble_db": [50.0, 50.
          "joint.blended": False}
 VARIANTS = {
     "full": _ablation("full", {}),
-    "no-prior": _ablation("without the 2D prior", {"expert.epochs": 0}),
+    "no-prior": _ablation("without 2D prior", {"expert.epochs": 0}),
     "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
     "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
     "rlv-alone": _ablation("L_rlv alone", {}, "baseline"),
-    "mse-alone": _ablation("baseline: L_mse alone", {"joint.lambda_rlv": 0.0}, "baseline"),
+    "mse-alone": _ablation("baseline", {"joint.lambda_rlv": 0.0}, "baseline"),
     **{f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w}) for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)},
     "learns-truth": Variant("expert", "the expert learns from true lips"),
     "learns-prediction": Variant("expert", "from predicted lips", {"joint.expert_learns_from": "prediction"}),
@@ -100,17 +102,49 @@ def run_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     list(side_by_side([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
     jobs = [(train_and_score, t, corpus) for t in wanted.values()]
     for record in bar(side_by_side(jobs, run.device), "variants", len(jobs)):
-        say(told(record))
+        say(in_a_line(record))
 
 
-def sweep(run: Run, group: str, seed: int) -> list[dict]:
-    """One row a variant of the group: its name, metrics, and of guidance in the last epoch its share of the gradient on the vertices
-    and the expert's loss on held-out lips."""
-    rows = []
-    for name, variant in chosen(run.config).items():
-        if variant.group == group:
-            t, = trials(run, name, [seed])
-            last = t.run.record(t.model)["history"][-1]
-            rows.append({"variant": variant.name, "metrics": t.run.record(f"evaluation-{t.model}")["metrics"],
-                         "share": last["share_av"], "held_out_av": last["held_out_av"]})
+def told(run: Run, seeds: list[int], corpus: str) -> str:
+    """Writes the tables of the run's variants into its tables/; returns their Markdown."""
+    groups = list(dict.fromkeys(v.group for v in chosen(run.config).values()))
+    if not groups:
+        return "Nothing was tried beside the method in this run; preset study, or `--set variants=ablation,weight`, does.\n"
+    parts = []
+    if "ablation" in groups:
+        title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
+        parts += [tables.ablation(ablations(run, seeds), title, metric).write(run.folder / "tables", f"table_ablation_{metric.lower()}")
+                  for metric in ("LVE", "CER", "VER")]
+    for group in (g for g in groups if g != "ablation"):
+        parts += [t.write(run.folder / "tables", f"table_{name}") for name, t in sweep(run, group, seeds[0], corpus).items()]
+    return "\n".join(parts)
+
+
+def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]]:
+    """{row: {animator: its evaluations over the seeds}}"""
+    rows: dict[str, dict[str, tables.Records]] = {}
+    for name, v in chosen(run.config).items():
+        for t in trials(run, name, seeds) if v.group == "ablation" else ():
+            rows.setdefault(v.name, {}).setdefault(NAMES.get(t.animator, t.animator), []).append(scored(t))
     return rows
+
+
+def scored(trial: Trial) -> dict:
+    return trial.run.record(f"evaluation-{trial.model}")
+
+
+def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Table]:
+    """Of a group of variants a table of their scores, with guidance's share of the gradient on the vertices and the expert's loss on
+    held-out lips in the last epoch; and one of what each changes beside the group's first."""
+    found = {v.name: trials(run, name, [seed])[0] for name, v in chosen(run.config).items() if v.group == group}
+    title = f"{group}, {NAMES.get(run.config.animators[0], run.config.animators[0])}, {measured_on(run, [seed], corpus)}"
+    records = {name: [scored(t)] for name, t in found.items()}
+    table = tables.methods(records, title)
+    table.heads += ["share of the gradient", "L_av, held out"]
+    for row, data, t in zip(table.rows, table.data, found.values()):
+        last = t.run.record(t.model)["history"][-1]
+        row += [f"{last['share_av']:.2f}", f"{last['held_out_av']:.1f}"]
+        data |= {"share_av": last["share_av"], "held_out_av": last["held_out_av"]}
+    first, *others = records
+    return {group: table,
+            f"{group}_differences": tables.differences({name: (records[name], records[first]) for name in others}, f"{title}; less {first}")}
