@@ -57,7 +57,9 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
         monkeypatch.setattr(evaluate, name, stub)
     record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
     assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [(STYLES[1], 1e-6)] * 2
-    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(0.5e-6), "unit": "m²", "about": ""}
+    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
+    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
+    assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and record["metrics"]["FDD"]["value"] is None
     assert record["metrics"]["CER"]["value"] > 0 and len(seen) == 2
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
