@@ -40,7 +40,7 @@ def pairs(prediction: Sequences, truth: Sequences) -> list[tuple[torch.Tensor, t
 def squared_lengths(vectors: torch.Tensor) -> torch.Tensor:
     """(..., 3) -> (...,): on a CPU several times as fast as a reduction over so short an axis."""
     x, y, z = vectors.unbind(-1)
-    return x * x + y * y + z * z
+    return torch.addcmul(torch.addcmul(x * x, y, y), z, z)
 
 
 def lve_frames(prediction: Sequences, truth: Sequences, lip: Indices) -> torch.Tensor:

@@ -10,6 +10,7 @@ from avlib import evaluate, foreign, scans
 from avlib import run as runs
 from avlib.config import CorpusConfig, load
 from avlib.corpus import Corpus
+from avlib.metrics import error_counts
 from avlib.run import Run
 
 STYLES = owners.VOCASET.splits["train"].subjects[:2]
@@ -60,7 +61,8 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
     assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
     assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
     assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and record["metrics"]["FDD"]["value"] is None
-    assert record["metrics"]["CER"]["value"] > 0 and len(seen) == 2
+    edits = [error_counts(r["text"], "you must") for r in record["rows"]]
+    assert record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits)) and len(seen) == 2
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
     assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != record["metrics"]["LVE"]

@@ -12,6 +12,7 @@ from avlib.protocols import Compared, Measure, Score
 
 REGIONS = {"lip": torch.tensor([1, 2]), "upper_face": torch.tensor([0, 3]), "upper_lip_middle": torch.tensor([1]),
            "lower_lip_middle": torch.tensor([2])}
+SPOKEN = [Segment("b", 0.4, 0.6), Segment("a", 0.6, 0.8), Segment("m", 0.8, 1.0)]
 KNOWN = protocols.protocols()
 
 
@@ -21,7 +22,7 @@ def rows_of(generator, lengths=(60, 40), **more):
     for i, frames in enumerate(lengths):
         prediction, truth = torch.randn(2, frames, 5, 3, generator=generator).cumsum(1)
         rest = torch.randn(5, 3, generator=generator)
-        compared = Compared(prediction, truth, rest, REGIONS, 25, [Segment("b", 0.4, 0.6)], "you must go", "you just")
+        compared = Compared(prediction, truth, rest, REGIONS, 25, SPOKEN, "you must go", "you just")
         rows.append({"utterance": f"a_{i}", "subject": "a", "style": "-", "frames": frames, "loudness": 0.1 * (i + 1),
                      "scores": protocols.score(compared), **more})
         made.append((prediction, truth, rest))
@@ -42,8 +43,7 @@ def test_the_kits_numbers_are_those_of_the_plain_metrics(generator):
     assert got["FDD"] == pytest.approx(metrics.fdd(prediction, truth, rest, upper), rel=1e-4)
     assert got["|FDD|"] == pytest.approx(metrics.absolute_fdd(prediction, truth, rest, upper), rel=1e-4)
     assert got["aperture r"] == pytest.approx(metrics.aperture_correlation(prediction, truth, 1, 2), rel=1e-5)
-    spoken = [[Segment("b", 0.4, 0.6)]] * 2
-    assert got["closure"] == pytest.approx(metrics.bilabial_closure(prediction, truth, 1, 2, spoken, 25), rel=1e-5)
+    assert got["closure"] == pytest.approx(metrics.bilabial_closure(prediction, truth, 1, 2, [SPOKEN] * 2, 25), rel=1e-5)
     assert got["CER"] == pytest.approx(100 * metrics.cer("you must go", "you just"))
     assert got["WER_mean"] == pytest.approx(100 * metrics.wer("you must go", "you just")) and got["VER"] > 0
     assert got["MTM"] > 0 and got["SLCC"] in (pytest.approx(1), pytest.approx(-1))

@@ -59,6 +59,12 @@ def test_a_match_is_not_looked_for_beyond_the_next_extremum():
     assert synchrony.delays(opening(92), opening(30, 60, 90)) == []
 
 
+def test_an_opening_is_no_match_of_a_closure():
+    """The path of these two also lays a maximum on a minimum, a frame away; the three matches of one kind are what counts."""
+    truth, prediction = np.random.default_rng(1).integers(0, 4, size=(2, 24)).astype(float)
+    assert synchrony.delays(prediction, truth) == [1, 0, 2]
+
+
 def test_intensities_by_hand():
     vertices = torch.zeros(3, 4, 3)
     vertices[1:, 1, 0], vertices[2:, 2, 1] = 3.0, 1.0       # steps: 3 and 0, then 0 and 1; means 1.5 and 0.5
@@ -72,6 +78,9 @@ def test_slcc_does_not_see_how_loud_a_speaker_is_in_all():
     assert synchrony.intensity_correlation(speech, lips, who) == pytest.approx(1)
     assert np.corrcoef(speech, lips)[0, 1] < 0                      # across speakers the quiet one moves more
     assert synchrony.intensity_correlation(speech, [7.0, 6, 5, 3, 2, 1], who) == pytest.approx(-1)
+    uneven = synchrony.intensity_correlation([1.0, 2, 1, 2, 3], [1.0, 2, 1, 3, 2], list("aabbb"))
+    a, b, c = (np.sqrt([0.5, 0.5]) * [-1, 1], np.array([-1.0, 0, 1]), np.array([-1.0, 1, 0]))      # spread as of samples: n - 1
+    assert uneven == pytest.approx((a @ a + b @ c) / (a @ a + b @ b))
     one_still = synchrony.intensity_correlation(speech, [5.0, 6, 7, 0, 0, 0], who)
     assert one_still == pytest.approx(1)
     assert math.isnan(synchrony.intensity_correlation([1.0, 2], [1.0, 2], ["a", "b"]))
