@@ -6,17 +6,17 @@ import torch
 
 from . import foreign
 from .config import as_dict
-from .corpus import Corpus
-from .joint import GUIDANCE, Example, collate, examples, load_animator, model_name, rollout
-from .lips import lip_video, pad, see
-from .metrics import corpus_rate, error_counts, lve_frames
-from .pretrain import decode, load_reader, load_speech
+from .corpus import SAMPLES_PER_FRAME, Corpus
+from .joint import GUIDANCE, Example, collate, examples, load_animator, load_guide, model_name, rollout
+from .lips import lip_video, pad
+from .pretrain import decode, load_reader, load_speech, read_batch
+from .protocols import KIT, PATH, Compared, masks, protocols, score, summary, value
 from .run import Run, side_by_side
-from .text import visemes
+from .synchrony import speech_intensity
 from .train import bar, say, to
 
-MODULES = ("evaluate foreign metrics lips camera render raster expert frontend beam text animator decoder aligned faceformer "
-           "codetalker codec audio")
+MODULES = ("evaluate foreign protocols metrics synchrony lips camera render raster expert frontend beam text animator decoder "
+           "aligned faceformer codetalker codec audio")
 TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
 
 
@@ -44,30 +44,35 @@ def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], fold
 
 
 @torch.no_grad()
-def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None) -> dict:
-    """The stage "evaluation-<model>": metrics with unit, and what was read from each utterance under each style. folder: of
-    predictions that others made; model is then what they are called."""
-    stage, config = f"evaluation-{model}", run.config.evaluation
-    before = [run.finished_key(s) for s in ["reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])]
+def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, judge: str | None = None) -> dict:
+    """The stage "evaluation-<model>": metrics with unit, and of each utterance under each style what was read and all that the
+    protocols ask for. folder: of predictions that others made; model is then what they are called. judge: a guided model, whose own
+    expert reads in the reader's place, from lips alone; the stage is then "judged-<model>"."""
+    stage, config = f"judged-{model}" if judge else f"evaluation-{model}", run.config.evaluation
+    before = [run.finished_key(s) for s in [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])]
     if folder:
         before += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
-    key = run.key(MODULES, config, model, split, corpus.hash, before)
+    key = run.key(MODULES, config, model, split, corpus.hash, before, PATH)
     if done := run.finished(stage, key):
         return done
-    reader, lips = load_reader(run, "reader"), lip_video(corpus)
+    reader, lips = load_guide(run, corpus, judge) if judge else load_reader(run, "reader"), lip_video(corpus)
     items = examples(corpus, corpus.utterances(split), load_speech(run))
+    loud = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in items}
     rows = []
     for style, shown, motions in predictions(run, corpus, model, items, folder):
         frames = torch.tensor([len(m) for m in motions])
         video, lengths = lips(pad(motions), frames)
-        features = reader.encode(see(video).to(run.device), None, lengths.to(run.device))
-        texts = decode(reader, features, lengths.to(run.device), config.beam, config.ctc_weight)
+        unheard = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
+        features, lengths = read_batch(reader, {"video": video, "speech": unheard, "lengths": lengths}, ("video",))
+        texts = decode(reader, features, lengths, config.beam, config.ctc_weight)
         for e, motion, text in zip(shown, motions, texts):
-            errors = lve_frames(motion, e.motion, corpus.regions["lip"])
-            rows.append({"utterance": e.utterance.name, "style": style, "text": e.utterance.text, "read": text,
-                         "frames": e.utterance.frames, "lve": float(errors.mean())})
-    return run.finish(stage, key, model=model, split=split, corpus=corpus.hash, corpus_name=corpus.name,
-                      config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
+            u = e.utterance
+            compared = Compared(motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text)
+            rows.append({"utterance": u.name, "subject": u.subject, "style": style, "text": u.text, "read": text,
+                         "frames": len(compared.truth), "loudness": loud[u.name], "scores": score(compared)})
+            rows[-1]["lve"] = value(rows[-1:], protocols()[KIT].scores["LVE"])
+    return run.finish(stage, key, model=model, split=split, corpus=corpus.hash, corpus_name=corpus.name, unit=corpus.unit,
+                      masks=masks(corpus.regions), config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
 
 
 def export(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
@@ -92,23 +97,6 @@ def evaluate_all(run: Run, corpus: Corpus, seeds: list[int], others: Sequence[st
 
 
 def in_a_line(record: dict) -> str:
-    """A model's metrics in one line."""
-    return f"{record['model']}  " + "  ".join(f"{k} {m['value']:.4g} {m['unit']}" for k, m in record["metrics"].items())
-
-
-def summary(rows: list[dict], unit: str) -> dict:
-    """The table's metrics from the rows of one model, each with its value and unit."""
-    frames = sum(r["frames"] for r in rows)
-    said, read = [r["text"] for r in rows], [r["read"] for r in rows]
-    said_visemes, read_visemes = [visemes(t) for t in said], [visemes(t) for t in read]
-    mean_rate = lambda pairs: 100 * sum(e / max(1, n) for e, n in (error_counts(*p) for p in pairs)) / len(rows)
-    return {
-        "LVE": {"value": sum(r["lve"] * r["frames"] for r in rows) / frames, "unit": f"{unit}²",
-                "about": "largest squared lip-vertex distance of a frame, mean over all frames"},
-        "CER": {"value": 100 * corpus_rate(said, read), "unit": "%", "about": "corpus rate: edits over characters"},
-        "VER": {"value": 100 * corpus_rate(said_visemes, read_visemes), "unit": "%",
-                "about": "corpus rate: edits over visemes"},
-        "CER_mean": {"value": mean_rate(zip(said, read)), "unit": "%", "about": "mean of the utterances' rates"},
-        "VER_mean": {"value": mean_rate(zip(said_visemes, read_visemes)), "unit": "%",
-                     "about": "mean of the utterances' rates"},
-    }
+    """A model's first metrics."""
+    shown = (f"{k} {record['metrics'][k]['value']:.4g} {record['metrics'][k]['unit']}" for k in ("LVE", "CER", "VER"))
+    return f"{record['model']}  " + "  ".join(shown)

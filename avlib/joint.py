@@ -255,9 +255,18 @@ def predictions(run: Run, corpus: Corpus, models: list[str], utterance: Utteranc
 
 def load_animator(run: Run, corpus: Corpus, stage: str) -> tuple[Animator, dict]:
     """A trained animator and its stage's record. The expert that was tuned beside it stays in the file."""
+    return _load(run, corpus, stage)["animator"], run.record(stage)
+
+
+def load_guide(run: Run, corpus: Corpus, stage: str) -> Expert:
+    """The expert as it was tuned beside a guided animator."""
+    return _load(run, corpus, stage)["expert"]
+
+
+def _load(run: Run, corpus: Corpus, stage: str) -> nn.ModuleDict:
     record = run.record(stage)
     modules = nn.ModuleDict({"animator": build_animator(run, corpus, record["animator"])})
     if record["guidance"] == "guided":
         modules["expert"] = load_reader(run, "expert")
     load_weights(modules, run.weights(stage))
-    return modules["animator"].to(run.device).eval(), record
+    return modules.to(run.device).eval()

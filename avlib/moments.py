@@ -14,6 +14,7 @@ from .joint import load_animator, predict
 from .metrics import BILABIALS, lip_aperture
 from .render import Renderer
 from .run import Run
+from .view import save
 
 OPEN = frozenset("aæɑɐ")                # vowels, and beginnings of diphthongs, that want an open mouth
 SIDE, MARGIN = 160, 0.6                 # pixels; skin around the lips
@@ -101,6 +102,12 @@ def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
         axes[row][0].set_ylabel(name, fontsize=8)
     drawn.colorbar(ScalarMappable(Normalize(0, limit), COLOURS), ax=axes, label=f"distance from the scan, {unit}", shrink=0.6)
     return drawn
+
+
+def figures(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
+    """Draws a figure for each pair of models, baseline and guided, and saves it in the run."""
+    for pair in pairs:
+        save(figure(corpus, picked(run, corpus, pair)), run.folder / "figures" / f"4_moments_{pair[-1]}.png")
 
 
 def around(utterance: Utterance, seconds: float, reach_s: float = 0.4) -> str:

@@ -1,71 +1,58 @@
 """Records to tables, and everything that a run made to one page that opens without a server."""
 import base64
-import csv
 import html
-import io
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
 import mistune
 import torch
 
-from . import foreign
+from . import foreign, tables
 from .evaluate import STILL, TRUTH
 from .joint import GUIDANCE, model_name
-from .run import Run, commit, read_json, write_atomic, write_json
+from .run import Run, commit, read_json, write_atomic
+from .tables import PUBLISHED, QUOTED, Records
 
 NAMES = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
-# As a secondary source quotes the paper, whose own tables were not seen. LVE in 1e-4 (BIWI) and 1e-5 m² (VOCASET).
-PUBLISHED = {
-    "FaceFormer": {"BIWI LVE": 6.0449, "BIWI CER": 72.588, "BIWI VER": 68.777, "VOCASET LVE": 3.2496},
-    "FaceFormer + AV guidance": {"BIWI LVE": 5.5061, "BIWI CER": 68.423, "BIWI VER": 62.422, "VOCASET LVE": 3.0987},
-    "CodeTalker": {"BIWI LVE": 5.3711, "BIWI CER": 72.592, "BIWI VER": 65.593, "VOCASET LVE": 4.0557},
-    "CodeTalker + AV guidance": {"BIWI LVE": 4.8403, "BIWI CER": 70.711, "BIWI VER": 63.299, "VOCASET LVE": 3.9884},
-}
 _markdown = mistune.create_markdown(plugins=["table"])
-COLUMNS = [("LVE", 1e5, "LVE (1e-5 {unit})"), ("CER", 1, "CER (%)"), ("VER", 1, "VER (%)")]
 
 
-def rows(run: Run, seeds: list[int], others: Sequence[str] = ()) -> list[dict]:
-    """One row a method: name, and of each metric its unit and its values over the seeds. others: NAME=FOLDER of predictions."""
-    methods = {"Ground truth": [TRUTH], "Still face": [STILL]}
+def records(run: Run, seeds: list[int], others: Sequence[str] = ()) -> dict[str, Records]:
+    """Evaluations of each method, over the seeds. others: NAME=FOLDER of predictions."""
+    models = {"Ground truth": [TRUTH], "Still face": [STILL]}
     for animator in run.config.animators:
         for guidance in GUIDANCE:
-            name = NAMES.get(animator, animator) + (" + AV guidance" if guidance == "guided" else "")
-            methods[name] = [model_name(animator, guidance, s) for s in seeds]
-    methods |= {name: [name] for name, _ in map(foreign.named, others)}
-    return [{"method": method, "metrics": _over_seeds([run.record(f"evaluation-{m}")["metrics"] for m in models])}
-            for method, models in methods.items()]
+            models[method(animator, guidance)] = [model_name(animator, guidance, s) for s in seeds]
+    models |= {name: [name] for name, _ in map(foreign.named, others)}
+    return {name: [run.record(f"evaluation-{m}") for m in those] for name, those in models.items()}
 
 
-def _over_seeds(metrics: list[dict]) -> dict:
-    return {name: {"unit": m["unit"], "about": m["about"], "values": [other[name]["value"] for other in metrics]}
-            for name, m in metrics[0].items()}
+def method(animator: str, guidance: str) -> str:
+    """As tables call it."""
+    return NAMES.get(animator, animator) + (" + AV guidance" if guidance == "guided" else "")
 
 
-def _number(values: list[float], scale: float) -> str:
-    scaled = [v * scale for v in values]
-    return f"{mean(scaled):.3f}" + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
+def measured_on(run: Run, seeds: list[int], corpus: str) -> str:
+    return f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
-    """Writes table.md, .csv and .json into the run's tables/ and returns the Markdown."""
-    body, folder = rows(run, seeds, others), run.folder / "tables"
-    heads = ["Method", *(text.format(unit=body[0]["metrics"][name]["unit"]) for name, _, text in COLUMNS)]
-    cells = [[row["method"], *(_number(row["metrics"][name]["values"], scale) for name, scale, _ in COLUMNS)] for row in body]
-    lines = [f"Measured on the {corpus}, test subjects, preset {run.config.preset}, "
-             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; lower is better.", "",
-             "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|",
-             *("| " + " | ".join(row) + " |" for row in cells)]
-    markdown = "\n".join(lines) + "\n"
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([heads, *cells])
-    write_atomic(folder / "table.md", lambda p: p.write_text(markdown))
-    write_atomic(folder / "table.csv", lambda p: p.write_text(text.getvalue()))
-    write_json(folder / "table.json", {"corpus": corpus, "seeds": seeds, "rows": body})
-    return markdown
+    """Writes the methods' table and that of what guidance changes into the run's tables/; returns their Markdown. The published
+    figures of the run's own corpus, if there are any, stand beside."""
+    found, folder, where = records(run, seeds, others), run.folder / "tables", measured_on(run, seeds, corpus)
+    corpus_name = found["Ground truth"][0]["corpus_name"]
+    published = [p for p in next(iter(PUBLISHED.values())) if p.split()[0].lower() == corpus_name]
+    pairs = {f"{NAMES.get(a, a)}, guided less baseline": (found[method(a, "guided")], found[method(a, "baseline")])
+             for a in run.config.animators}
+    return "\n".join([tables.methods(found, f"Measured {where}", published=published).write(folder, "table"),
+                      tables.differences(pairs, f"What guidance changes {where}").write(folder, "table_differences")])
+
+
+def protocols(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
+    """Writes the same predictions' numbers under every protocol into the run's tables/; returns the Markdown."""
+    title = f"The same predictions under every protocol, {measured_on(run, seeds, corpus)}"
+    return tables.all_protocols(records(run, seeds, others), title).write(run.folder / "tables", "table_protocols")
 
 
 def transcripts(run: Run, models: list[str], count: int = 6) -> str:
@@ -79,7 +66,7 @@ def transcripts(run: Run, models: list[str], count: int = 6) -> str:
 def published() -> str:
     """The published rows as Markdown, to be shown apart from measured ones."""
     names = list(next(iter(PUBLISHED.values())))
-    return "\n".join(["Published on BIWI and VOCASET (quoted from a secondary source; not comparable with the rows above):",
+    return "\n".join([f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the rows above):",
                       "", "| Method | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|",
                       *(f"| {m} | " + " | ".join(str(v[n]) for n in names) + " |" for m, v in PUBLISHED.items())]) + "\n"
 

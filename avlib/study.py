@@ -6,9 +6,9 @@ from . import tables
 from .config import Config, changed
 from .corpus import Corpus
 from .evaluate import evaluate, in_a_line
-from .joint import model_name, train_joint
+from .joint import GUIDANCE, model_name, train_joint
 from .pretrain import pretrain_reader
-from .report import NAMES, measured_on
+from .report import NAMES, measured_on, method
 from .run import Run, side_by_side
 from .train import bar, say
 
@@ -103,6 +103,14 @@ def run_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     jobs = [(train_and_score, t, corpus) for t in wanted.values()]
     for record in bar(side_by_side(jobs, run.device), "variants", len(jobs)):
         say(in_a_line(record))
+    if "ablation" in run.config.variants:
+        jobs = [(judged, run, corpus, a, g, seeds[0]) for a in run.config.animators for g in GUIDANCE]
+        list(side_by_side(jobs, run.device))
+
+
+def judged(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> dict:
+    """A model's scores if the expert that guided read its lips: what an animator that learned to please it would gain."""
+    return evaluate(run, corpus, model_name(animator, guidance, seed), judge=model_name(animator, "guided", seed))
 
 
 def told(run: Run, seeds: list[int], corpus: str) -> str:
@@ -115,9 +123,18 @@ def told(run: Run, seeds: list[int], corpus: str) -> str:
         title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
         parts += [tables.ablation(ablations(run, seeds), title, metric).write(run.folder / "tables", f"table_ablation_{metric.lower()}")
                   for metric in ("LVE", "CER", "VER")]
+        parts.append(judgement(run, seeds[0], corpus).write(run.folder / "tables", "table_judges"))
     for group in (g for g in groups if g != "ablation"):
         parts += [t.write(run.folder / "tables", f"table_{name}") for name, t in sweep(run, group, seeds[0], corpus).items()]
     return "\n".join(parts)
+
+
+def judgement(run: Run, seed: int, corpus: str) -> tables.Table:
+    """Scores by the reader, which has no part in any training, beside those by the expert that guided."""
+    stages = {f"{method(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}" for a in run.config.animators for g in GUIDANCE
+              for who, stage in (("the reader", "evaluation"), ("its guide", "judged"))}
+    return tables.methods({name: [run.record(stage)] for name, stage in stages.items()},
+                          f"Who reads, {measured_on(run, [seed], corpus)}", columns=("CER", "VER"))
 
 
 def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]]:

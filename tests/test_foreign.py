@@ -11,6 +11,7 @@ from avlib import evaluate, foreign, notebooks, scans
 from avlib import run as runs
 from avlib.config import CorpusConfig, load
 from avlib.corpus import Corpus
+from avlib.metrics import error_counts
 from avlib.run import Run
 
 STYLES = owners.VOCASET.splits["train"].subjects[:2]
@@ -48,18 +49,26 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
     run.finish("reader", "key")
     seen = []
 
-    def encode(video, *_):
-        seen.append(video.shape)
-        return video
+    def read_batch(reader, batch, streams):
+        seen.append((reader, streams, batch["video"].shape))
+        return batch["video"], batch["lengths"]
 
     examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
-    for name, stub in (("examples", examples), ("load_reader", lambda *_: SimpleNamespace(encode=encode)), ("load_speech", lambda *_: None),
+    for name, stub in (("examples", examples), ("load_reader", lambda run, name: name), ("load_speech", lambda *_: None),
+                       ("load_guide", lambda run, corpus, model: f"guide of {model}"), ("read_batch", read_batch),
                        ("decode", lambda reader, features, *_: ["you must"] * len(features))):
         monkeypatch.setattr(evaluate, name, stub)
     record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
     assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [(STYLES[1], 1e-6)] * 2
-    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(0.5e-6), "unit": "m²", "about": ""}
-    assert record["metrics"]["CER"]["value"] > 0 and len(seen) == 2
+    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
+    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
+    assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and record["metrics"]["FDD"]["value"] is None
+    edits = [error_counts(r["text"], "you must") for r in record["rows"]]
+    assert record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits)) and len(seen) == 2
+    assert [who for who, *_ in seen] == ["reader"] * 2 and all(streams == ("video",) for _, streams, _ in seen)
+    run.finish("faceformer-guided-s0", "key")
+    judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, judge="faceformer-guided-s0")
+    assert judged["stage"] == "judged-theirs" and seen[-1][0] == "guide of faceformer-guided-s0" and len(seen) == 4
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
     assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != record["metrics"]["LVE"]

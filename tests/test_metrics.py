@@ -1,9 +1,12 @@
 """Hand-worked values, zeros for equal inputs, and what each metric must not react to."""
 import math
 
+import jiwer
 import numpy as np
 import pytest
 import torch
+
+from torchmetrics.functional.multimodal import lip_vertex_error
 
 from avlib import metrics
 from avlib.espeak import Segment
@@ -33,6 +36,12 @@ def test_lve_by_hand():
     assert metrics.lve_frames(prediction, truth, LIP).tolist() == [25, 9]
     assert metrics.lve(prediction, truth, LIP) == 17
     assert metrics.lip_distance(prediction, truth, LIP) == 4
+
+
+def test_lve_is_that_of_torchmetrics(generator):
+    prediction, truth = sequences(generator, 9, 7, vertices=20)
+    lip = [2, 3, 5, 7, 11]
+    assert metrics.lve(prediction, truth, lip) == pytest.approx(float(lip_vertex_error(prediction, truth, lip)), rel=1e-6)
 
 
 def test_frames_are_pooled_not_sequences():
@@ -78,6 +87,19 @@ def test_fdd_by_hand_and_by_sign():
     assert metrics.fdd(*pair) == 0 and metrics.absolute_fdd(*pair) == 1
 
 
+@pytest.mark.parametrize("of, by_hand", [
+    ("squared displacement", lambda x, rest: ((x - rest) ** 2).sum(-1)),
+    ("steps", lambda x, rest: np.linalg.norm(np.diff(x, axis=0), axis=-1)),
+    ("coordinate sum", lambda x, rest: x.sum(-1)),
+    ("distance from the mean", lambda x, rest: np.linalg.norm(x - x.mean(0), axis=-1))])
+def test_what_is_called_dynamics(generator, of, by_hand):
+    prediction, truth = sequences(generator, 8, 8)
+    rest = torch.randn(4, 3, generator=generator)
+    true, predicted = (by_hand(x.double().numpy(), rest.double().numpy())[:, UPPER].std(0).mean() for x in (truth, prediction))
+    assert metrics.fdd(prediction, truth, rest, UPPER, of) == pytest.approx(true - predicted, rel=1e-4)
+    assert metrics.absolute_fdd(prediction, truth, rest, UPPER, of) == pytest.approx(abs(true - predicted), rel=1e-4)
+
+
 def test_fdd_takes_a_template_for_each_sequence(generator):
     truth, rests = sequences(generator, 5, 7), [torch.randn(4, 3, generator=generator) for _ in range(2)]
     still = [r.expand(len(t), 4, 3) for r, t in zip(rests, truth)]
@@ -121,6 +143,13 @@ def test_rates_by_hand():
     assert metrics.cer("kitten", "sitting") == 0.5
 
 
+def test_rates_are_those_of_jiwer():
+    said, read = ["you must go now", "it is just me"], ["you just go", "it is a must"]
+    assert metrics.corpus_rate(said, read) == pytest.approx(jiwer.cer(said, read))
+    assert metrics.corpus_rate(said, read, words=True) == pytest.approx(jiwer.wer(said, read))
+    assert [metrics.wer(s, r) for s, r in zip(said, read)] == [jiwer.wer(s, r) for s, r in zip(said, read)]
+
+
 def test_corpus_rate_weighs_by_length():
     assert metrics.corpus_rate(["a", "abcdefghi"], ["x", "abcdefghi"]) == pytest.approx(0.1)
     assert metrics.corpus_rate(["go", "we must go now"], ["no", "we must go now"], words=True) == pytest.approx(0.2)
@@ -149,18 +178,3 @@ def test_separation_does_not_depend_on_order(generator):
     assert turned["silhouette"] == pytest.approx(metrics.separation(features, labels, who)["silhouette"], rel=1e-5)
     with pytest.raises(ValueError, match="'just': 1"):
         metrics.separation(np.zeros((3, 2)), ["just", "must", "must"], [0, 1, 2])
-
-
-def test_paired_interval_covers_and_repeats():
-    generator = torch.Generator().manual_seed(1)
-    b = torch.randn(200, generator=generator) * 5
-    a = b + 1 + 0.1 * torch.randn(200, generator=generator)  # pairs take out the spread that both share
-    mean, low, high = metrics.paired_interval(a, b, torch.Generator().manual_seed(0))
-    assert low < mean < high and low > 0.95 and high < 1.05
-    assert (high - low) / 2 == pytest.approx(1.96 * float((a - b).std()) / 200**0.5, rel=0.1)
-    assert metrics.paired_interval(a, b, torch.Generator().manual_seed(0)) == (mean, low, high)
-    assert metrics.paired_interval(a, a, torch.Generator().manual_seed(0)) == (0, 0, 0)
-    wide = metrics.paired_interval(a, b, torch.Generator().manual_seed(0), level=0.99)
-    assert wide[1] < low and wide[2] > high
-    with pytest.raises(ValueError, match=r"a \(2,\), b \(3,\)"):
-        metrics.paired_interval([1, 2], [1, 2, 3], generator)

@@ -7,8 +7,14 @@ import pytest
 from avlib import report
 from avlib import run as runs
 from avlib.config import load
-from avlib.evaluate import summary
 from avlib.run import Run
+
+
+def rows(lve: float, rate: float, read: str = "") -> list[dict]:
+    """Two utterances under two styles, of ten frames and ten characters each."""
+    one = {"largest(lip, power=2)": [10 * lve, 10], "edits(of=characters)": [10 * rate, 10], "edits(of=visemes)": [10 * (rate - 5), 10]}
+    return [{"utterance": u, "subject": "a", "style": style, "text": "a big bag", "read": read, "loudness": 1.0, "scores": one}
+            for style in "xy" for u in ("a_1", "a_2")]
 
 
 @pytest.fixture
@@ -19,21 +25,9 @@ def run(tmp_path, monkeypatch) -> Run:
     for model, lve, rate in (("truth", 0.0, 20.0), ("still", 8e-5, 70.0), ("faceformer-baseline-s0", 3e-5, 50.0),
                              ("faceformer-baseline-s1", 1e-5, 52.0), ("faceformer-guided-s0", 2e-5, 40.0),
                              ("faceformer-guided-s1", 2e-5, 44.0)):
-        metrics = {"LVE": {"value": lve, "unit": "m²", "about": ""}, "CER": {"value": rate, "unit": "%", "about": ""},
-                   "VER": {"value": rate - 5, "unit": "%", "about": ""}}
-        rows = [{"text": "a big bag", "read": f"{model} read"}]
-        run.finish(f"evaluation-{model}", "key", metrics=metrics, rows=rows)
+        run.finish(f"evaluation-{model}", "key", split="test", corpus_name="embedded", unit="m", rows=rows(lve, rate, f"{model} read"),
+                   masks={"lip": {"hash": "3f2a1b", "vertices": 384}})
     return run
-
-
-def test_summary_by_hand():
-    rows = [{"text": "just", "read": "must", "frames": 10, "lve": 1e-5},
-            {"text": "a bag of", "read": "", "frames": 30, "lve": 3e-5}]
-    got = summary(rows, "m")
-    assert got["LVE"] | {"about": ""} == {"value": pytest.approx(2.5e-5), "unit": "m²", "about": ""}   # frames count alike
-    assert got["CER"]["value"] == pytest.approx(100 * 9 / 12)
-    assert got["CER_mean"]["value"] == pytest.approx(100 * (1 / 4 + 1) / 2)
-    assert 0 < got["VER"]["value"] < 100
 
 
 def test_the_table_has_mean_and_spread_of_the_records(run):
@@ -42,10 +36,28 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
     assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
+    assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
+    assert "| FaceFormer, guided less baseline | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |" in markdown
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == ["Method", "Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance"]
     values = json.loads((run.folder / "tables" / "table.json").read_text())["rows"][2]["metrics"]["LVE"]["values"]
-    assert values == [3e-5, 1e-5]
+    assert values == [pytest.approx(3e-5), pytest.approx(1e-5)]
+    assert (run.folder / "tables" / "table_differences.tex").exists()
+
+
+def test_published_figures_stand_beside_their_own_corpus_alone(run):
+    for path in (run.folder / "records").glob("*.json"):
+        path.write_text(path.read_text().replace('"embedded"', '"vocaset"'))
+    markdown = report.table(run, [0, 1], "vocaset corpus")
+    assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
+    assert "VOCASET LVE, quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
+
+
+def test_every_protocol_has_its_rows(run):
+    lines = report.protocols(run, [0, 1], "embedded corpus").splitlines()
+    assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines          # not in these rows
+    assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 2.000 | 2.000 |" in lines
+    assert (run.folder / "tables" / "table_protocols.csv").exists()
 
 
 def test_a_seed_that_was_not_evaluated_is_named(run):

@@ -5,8 +5,10 @@ import torch
 from avlib import run as runs
 from avlib import study
 from avlib.config import load
+from avlib.protocols import protocols
 from avlib.run import Run, write_weights
-from avlib.study import VARIANTS, Trial, chosen, trials, variant_run
+from avlib.study import VARIANTS, chosen, trials, variant_run
+from avlib.tables import PUBLISHED_ABLATION
 
 ALL = {"variants": "ablation,weight,expert,hearing,push,released"}
 
@@ -53,24 +55,50 @@ def test_a_variant_takes_what_is_made_alike_and_writes_to_its_own_folder(run):
 
 
 def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before(run, monkeypatch):
-    did = []
+    did, judges = [], []
     monkeypatch.setattr(study, "side_by_side", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
     monkeypatch.setattr(study, "pretrain_reader", lambda r, corpus, stage: did.append((r.folder.name, stage)))
     monkeypatch.setattr(study, "train_joint", lambda r, corpus, *model: did.append((r.folder.name, *model)))
-    monkeypatch.setattr(study, "evaluate", lambda r, corpus, model: {"model": model, "metrics": {}})
+    scored = {m: {"value": 1.0, "unit": "%"} for m in ("LVE", "CER", "VER")}
+    monkeypatch.setattr(study, "evaluate", lambda r, corpus, model, judge=None: judges.append((model, judge)) or {"model": model, "metrics": scored})
     study.run_all(run, None, [0, 1])
     assert did[:2] == [("no-prior", "expert"), ("no-speech", "expert")]
     trained = did[2:]
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
+    assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
     assert sum(folder == "no-prior" for folder, *_ in trained) == 4 and sum(folder == "released" for folder, *_ in trained) == 1
 
 
-def test_a_sweep_tells_scores_and_how_strongly_was_guided(run):
-    for n, name in enumerate(k for k, v in VARIANTS.items() if v.group == "hearing"):
-        trial, = trials(run, name, [0])
-        assert isinstance(trial, Trial)
-        trial.run.finish(trial.model, "k", history=[{}, {"share_av": 0.1 * n, "held_out_av": float(n)}])
-        trial.run.finish(f"evaluation-{trial.model}", "k", metrics={"CER": {"value": 10.0 + n}})
-    rows = study.sweep(run, "hearing", 0)
-    assert [r["metrics"]["CER"]["value"] for r in rows] == [10, 11, 12, 13] and rows[3]["held_out_av"] == 3
-    assert rows[0]["variant"] == VARIANTS["hears-drowned"].name
+def record(run: Run, stage: str, cer: float, **more) -> None:
+    """As evaluations leave it, of two utterances."""
+    score = protocols()["avlib"].scores
+    rows = [{"utterance": f"u{i}", "subject": "Kim", "style": "-", "loudness": 1.0,
+             "scores": {score[m].measure.key: [100 * v, 100] for m, v in (("LVE", 1e-3), ("CER", cer + i), ("VER", cer / 2))}} for i in range(2)]
+    masks = {"lip": ["abc", 3]}
+    run.finish(stage, "k", rows=rows, masks={k: {"hash": h, "vertices": n} for k, (h, n) in masks.items()}, unit="m", split="test",
+               corpus_name="embedded", **more)
+
+
+def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
+    for name in VARIANTS:
+        for n, t in enumerate(trials(run, name, [0, 1])):
+            t.run.finish(t.model, "k", history=[{}, {"share_av": 0.25, "held_out_av": 7.0}])
+            record(t.run, f"evaluation-{t.model}", 10.0 + len(name) + n)
+    for a in ("faceformer", "codetalker"):
+        for g in ("baseline", "guided"):
+            record(run, f"judged-{a}-{g}-s0", 3.0)
+    text = study.told(run, [0, 1], "embedded corpus")
+    for row in ("full", "without 2D prior", "without L_rlv", "without speech", "L_rlv alone", "baseline"):
+        assert f"| {row} |" in text and row in PUBLISHED_ABLATION
+    assert "FaceFormer + AV guidance, read by its guide | 3.500" in text
+    rows = runs.read_json(run.folder / "tables" / "table_hearing.json")["rows"]
+    assert [r["method"] for r in rows] == [v.name for v in VARIANTS.values() if v.group == "hearing"]
+    assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("hears-clean") + 0.5]
+    assert (run.folder / "tables" / "table_released_differences.tex").exists()
+    with pytest.raises(ValueError, match="has not run yet"):
+        study.told(run, [0, 2], "embedded corpus")
+
+
+def test_a_run_without_variants_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    assert "preset study" in study.told(Run("d", load("demo")), [0], "embedded corpus")
