@@ -153,6 +153,7 @@ def test_own_recordings_join_the_training_sentences_alone(prepared):
     assert [u.text for u in clips.utterances if u not in plain.clips("train").utterances] == [TEXT]
     i = [u.text for u in clips.utterances].index(TEXT)
     assert clips.video(i).shape == (clips.utterances[i].frames, 32, 32) and corpus.speech(corpus.example()).abs().max() > 0.05
+    assert (clips.speech(i) - corpus.speech(corpus.example())).abs().max() < 1e-3
     told = corpus.describe()
     assert "Own recordings, among the training sentences of both parts: 1." in told and "Set aside: 1." in told
     assert re.search(r"\* `none`: .*none: expected a recording .* got none.wav", told)
