@@ -1,12 +1,13 @@
 """Records to tables, and everything that a run made to one page that opens without a server."""
 import base64
 import html
+import os
 import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import mistune
-import torch
 
 from . import foreign, tables
 from .evaluate import STILL, TRUTH
@@ -71,29 +72,42 @@ def published() -> str:
                       *(f"| {m} | " + " | ".join(str(v[n]) for n in names) + " |" for m, v in PUBLISHED.items())]) + "\n"
 
 
+FIRST = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")      # tables shown open; others unfold
+CHAPTERS = {"1": "The corpus", "2": "The readers", "3": "Joint training", "4": "Evaluation", "5": "“Just” and “must”"}
+PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scikit-learn")
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto;font-size:.9rem}
+td,th{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ccc;white-space:nowrap}
+figure{margin:2rem 0}img,video{max-width:100%}figcaption{color:#555}summary{cursor:pointer}
+pre{overflow-x:auto;background:#f6f6f6;padding:1rem}"""
+
+
 def page(run: Run) -> Path:
     """report.html: tables, figures, clips and settings of the run, all inside the one file."""
-    parts = []
-    for path in sorted((run.folder / "tables").glob("*.md")):
-        parts.append(_markdown(path.read_text()))
+    parts = {"first": [], "more": [], **{number: [] for number in CHAPTERS}}
+    for path in sorted((run.folder / "tables").glob("*.md"), key=lambda p: (FIRST.index(p.stem) if p.stem in FIRST else 9, p.stem)):
+        table = _markdown(path.read_text())
+        title = html.escape(read_json(path.with_suffix(".json"))["title"])
+        parts["first" if path.stem in FIRST else "more"].append(
+            table if path.stem in FIRST else f"<details><summary>{title}</summary>{table}</details>")
     shown = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
     for path in sorted(shown, key=lambda p: p.name):        # their names begin with the notebook's number
         shape = (f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>" if path.suffix == ".mp4" else
                  f"<img alt='{_caption(path)}' src='{_data(path, 'image/png')}'>")
-        parts.append(f"<figure>{shape}<figcaption>{_caption(path)}</figcaption></figure>")
+        parts[path.name[0]].append(f"<figure>{shape}<figcaption>{_caption(path)}</figcaption></figure>")
+    chapters = "".join(f"<h2>{title}</h2>{''.join(parts[number])}" for number, title in reversed(CHAPTERS.items()) if parts[number])
     settings = html.escape((run.folder / "config.json").read_text())
-    machine = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, commit {commit()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    machine = f"Python {platform.python_version()}, {versions}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {run.device}"
     timings = [(p.stem, read_json(p)) for p in sorted((run.folder / "notebooks").glob("*.json"))]
     times = "".join(f"<tr><td>{html.escape(n)}<td>{t['seconds']:.0f}<td>{t['peak_mb']:.0f}" for n, t in timings)
     text = f"""<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
-<title>avlib: {html.escape(run.name)}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}}
-table{{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}}td,th{{padding:.3rem .8rem;text-align:left;
-border-bottom:1px solid #ccc}}figure{{margin:2rem 0}}img,video{{max-width:100%}}figcaption{{color:#555}}
-pre{{overflow-x:auto;background:#f6f6f6;padding:1rem}}</style>
-<h1>Audio-visual guidance for speech-driven faces</h1><p>Run “{html.escape(run.name)}”. {html.escape(machine)}.
-{"".join(parts)}
-<h2>Notebooks</h2><table><tr><th>notebook<th>seconds<th>memory of the largest kernel so far, MB{times}</table>
+<title>avlib: {html.escape(run.name)}</title><style>{STYLE}</style>
+<h1>Audio-visual guidance for speech-driven faces</h1><p>Run “{html.escape(run.name)}”, commit {commit()}.
+{"".join(parts["first"])}{"".join(parts["more"])}
+{chapters}
+<h2>How it was made</h2><p>{html.escape(machine)}.
+<table><tr><th>notebook<th>seconds<th>memory of the largest kernel so far, MB{times}</table>
 <details><summary>Settings</summary><pre>{settings}</pre></details></html>
 """
     return write_atomic(run.folder / "report.html", lambda p: p.write_text(text))

@@ -72,7 +72,15 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
     text = report.page(run).read_text()
     assert "data:image/png;base64,iVBORw==" in text and "http" not in text
     assert "a &lt;b&gt;" in text and "a <b>" not in text
-    assert "<td" in text and "40.000" in text
+    assert "<td" in text and "40.000" in text and "The corpus" in text and "Joint training" not in text
+
+
+def test_long_tables_unfold_and_the_first_are_open(run):
+    report.table(run, [0], "embedded corpus")
+    report.protocols(run, [0], "embedded corpus")
+    text = report.page(run).read_text()
+    assert text.index("Measured on") < text.index("<details><summary>The same predictions under every protocol")
+    assert "<summary>Measured" not in text and "<summary>What guidance" not in text
 
 
 def test_transcripts_show_the_same_sentence_of_each_model(run):
