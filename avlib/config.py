@@ -142,7 +142,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     animators: tuple = ("faceformer", "codetalker")
-    variants: tuple = ()            # what is tried beside the method: ablation, weight, expert, hearing, push, released
+    variants: tuple = ()            # what is tried beside the method: ablation, weight, expert, hearing, push, faults
     plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
@@ -171,7 +171,7 @@ PRESETS = {
     "study": {
         "corpus.clips_2d": 1700, "corpus.validation_clips_2d": 120, "corpus.sentences_train": 24,
         "corpus.sentences_validation": 4, "corpus.sentences_test": 30, "evaluation.styles": 4,
-        "variants": ("ablation", "weight", "expert", "hearing", "push", "released"),
+        "variants": ("ablation", "weight", "expert", "hearing", "push", "faults"),
     },
     # The published sizes and schedules, for a GPU and wav2vec 2.0's published weights.
     "paper": {

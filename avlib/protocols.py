@@ -216,8 +216,10 @@ def value(rows: Iterable[dict], score: Score) -> float | None:
 def paired_totals(ones: list[list[dict]], others: list[list[dict]], score: Score) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums and counts of two models over utterances, (N, 2) each, from their rows of each seed. All styles and seeds of an
     utterance are added up; rows that either model lacks, or has nothing to say on, are left out of both."""
+    if len(ones) != len(others):
+        raise ValueError(f"rows of {len(ones)} seeds beside rows of {len(others)}; expected as many")
     sums = {}
-    for one, other in zip(ones, others, strict=True):
+    for one, other in zip(ones, others):
         theirs = {(r["utterance"], r["style"]): r for r in other}
         for row in one:
             partner = theirs.get((row["utterance"], row["style"]))

@@ -13,7 +13,7 @@ from . import foreign, tables
 from .evaluate import STILL, TRUTH
 from .joint import GUIDANCE, model_name
 from .run import Run, commit, read_json, write_atomic
-from .tables import PUBLISHED, QUOTED, Records
+from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
 
 NAMES = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
 _markdown = mistune.create_markdown(plugins=["table"])
@@ -46,14 +46,16 @@ def table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -
     published = [p for p in next(iter(PUBLISHED.values())) if p.split()[0].lower() == corpus_name]
     pairs = {f"{NAMES.get(a, a)}, guided less baseline": (found[method(a, "guided")], found[method(a, "baseline")])
              for a in run.config.animators}
-    return "\n".join([tables.methods(found, f"Measured {where}", published=published).write(folder, "table"),
-                      tables.differences(pairs, f"What guidance changes {where}").write(folder, "table_differences")])
+    return "\n".join([tables.methods(found, f"Measured {where}", published=published).write(folder, "table", corpus=corpus, seeds=seeds),
+                      tables.differences(pairs, f"What guidance changes {where}")
+                      .write(folder, "table_differences", corpus=corpus, seeds=seeds)])
 
 
 def protocols(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes the same predictions' numbers under every protocol into the run's tables/; returns the Markdown."""
     title = f"The same predictions under every protocol, {measured_on(run, seeds, corpus)}"
-    return tables.all_protocols(records(run, seeds, others), title).write(run.folder / "tables", "table_protocols")
+    table = tables.all_protocols(records(run, seeds, others), title)
+    return table.write(run.folder / "tables", "table_protocols", corpus=corpus, seeds=seeds)
 
 
 def transcripts(run: Run, models: list[str], count: int = 6) -> str:
@@ -68,7 +70,7 @@ def published() -> str:
     """The published rows as Markdown, to be shown apart from measured ones."""
     names = list(next(iter(PUBLISHED.values())))
     return "\n".join([f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the rows above):",
-                      "", "| Method | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|",
+                      "", "| Method | " + " | ".join(f"{n} ({PUBLISHED_UNITS[n]})" for n in names) + " |", "|---" * (1 + len(names)) + "|",
                       *(f"| {m} | " + " | ".join(str(v[n]) for n in names) + " |" for m, v in PUBLISHED.items())]) + "\n"
 
 

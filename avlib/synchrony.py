@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from .metrics import squared_lengths
 
@@ -37,6 +35,8 @@ def warping_path(x: np.ndarray, y: np.ndarray) -> list[tuple[int, int]]:
 
 def extrema(x: np.ndarray) -> dict[int, int]:
     """Frames at which a signal (T,) turns, in order: 1 at maxima, -1 at minima; the middle one where it stays for a while."""
+    from scipy.signal import find_peaks         # here, for it takes a second, and few need it
+
     found = {int(i): 1 for i in find_peaks(x)[0]} | {int(i): -1 for i in find_peaks(-x)[0]}
     return dict(sorted(found.items()))
 
@@ -48,6 +48,8 @@ def delays(prediction: np.ndarray, truth: np.ndarray) -> list[int]:
     pairs them. Left open by the paper: the Gaussian's width (2 frames), the first difference of the first frame (0), and that
     a match lies between the truth's extrema before and after (or its ends).
     """
+    from scipy.ndimage import gaussian_filter1d
+
     predicted, true = (gaussian_filter1d(np.asarray(x, np.float64), SIGMA_FRAMES) for x in (prediction, truth))
     path = warping_path(np.diff(true, prepend=true[0]), np.diff(predicted, prepend=predicted[0]))
     turns, others = extrema(true), extrema(predicted)

@@ -18,7 +18,7 @@ from .protocols import KIT, SPEECH, Score, paired_totals, protocols, value
 from .run import write_atomic, write_json
 
 Records = list[dict]
-# As a secondary source quotes the paper, whose own tables were not seen. LVE in 1e-4 (BIWI) and 1e-5 m² (VOCASET).
+# As a secondary source quotes the paper, whose own tables were not seen.
 QUOTED = "quoted second-hand from the paper, its protocol not confirmed"
 PUBLISHED = {
     "FaceFormer": {"BIWI LVE": 6.0449, "BIWI CER": 72.588, "BIWI VER": 68.777, "VOCASET LVE": 3.2496},
@@ -26,6 +26,7 @@ PUBLISHED = {
     "CodeTalker": {"BIWI LVE": 5.3711, "BIWI CER": 72.592, "BIWI VER": 65.593, "VOCASET LVE": 4.0557},
     "CodeTalker + AV guidance": {"BIWI LVE": 4.8403, "BIWI CER": 70.711, "BIWI VER": 63.299, "VOCASET LVE": 3.9884},
 }
+PUBLISHED_UNITS = {"BIWI LVE": "1e-4", "BIWI CER": "%", "BIWI VER": "%", "VOCASET LVE": "1e-5 m²"}
 PUBLISHED_ABLATION = {      # LVE on BIWI, 1e-4
     "full": {"FaceFormer": 5.5061, "CodeTalker": 4.8403},
     "without 2D prior": {"FaceFormer": 5.9344, "CodeTalker": 5.4271},
@@ -67,11 +68,11 @@ class Table:
                           rf"  \begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}", r"    \toprule", line(self.heads),
                           r"    \midrule", *map(line, self.rows), r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
 
-    def write(self, folder: Path, name: str) -> str:
-        """<name>.md, .csv, .tex and .json; returns the Markdown."""
+    def write(self, folder: Path, name: str, **about) -> str:
+        """<name>.md, .csv, .tex and .json, which also says what is given `about` it; returns the Markdown."""
         for kind, text in (("md", self.markdown()), ("csv", self.csv()), ("tex", self.latex())):
             write_atomic(folder / f"{name}.{kind}", lambda p: p.write_text(text))
-        write_json(folder / f"{name}.json", {"title": self.title, **self.source, "notes": self.notes, "rows": self.data})
+        write_json(folder / f"{name}.json", {"title": self.title, **about, **self.source, "notes": self.notes, "rows": self.data})
         return self.markdown()
 
 
@@ -94,6 +95,10 @@ def _cell(values: list[float], scale: float) -> str:
     return (f"{mean(scaled):.3f}" if scaled else "–") + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
 
 
+def _head(metric: str, unit: str) -> str:
+    return f"{metric} ({unit})" if unit else metric
+
+
 def _mask(record: dict, scores: list[Score]) -> str:
     """Which vertices the scores look at, as "lip 3f2a1b (384 vertices)"; "–" for texts."""
     regions = dict.fromkeys(r for s in scores for r in s.measure.regions)
@@ -113,7 +118,7 @@ def methods(records: dict[str, Records], title: str, columns: Sequence[str] = ("
     that are put beside, as "BIWI LVE"."""
     first, scores = next(iter(records.values()))[0], {c: protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
-    heads = ["Method", *(f"{c} ({printed[c][1]})" for c in columns), *(f"{p}, quoted" for p in published)]
+    heads = ["Method", *(_head(c, printed[c][1]) for c in columns), *(f"{p} ({PUBLISHED_UNITS[p]}), quoted" for p in published)]
     values = {method: {c: _values(rs, s) for c, s in scores.items()} for method, rs in records.items()}
     rows = [[method, *(_cell(v[c], printed[c][0]) for c in columns), *(str(PUBLISHED.get(method, {}).get(p, "–")) for p in published)]
             for method, v in values.items()]
@@ -155,7 +160,7 @@ def differences(pairs: dict[str, tuple[Records, Records]], title: str, columns: 
     utterances = max((d["utterances"] for ds in found.values() for d in ds.values() if d), default=0)
     notes = [f"In brackets the 95 % bootstrap interval over {utterances} utterances, all styles and seeds of one drawn together; p of a "
              "paired permutation test over them"]
-    return Table(title, ["Method", *(f"{c} ({printed[c][1]})" for c in columns)], rows, _source(first, list(scores.values()), protocol),
+    return Table(title, ["Method", *(_head(c, printed[c][1]) for c in columns)], rows, _source(first, list(scores.values()), protocol),
                  notes, [{"method": name, "metrics": d} for name, d in found.items()])
 
 

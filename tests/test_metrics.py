@@ -5,7 +5,6 @@ import jiwer
 import numpy as np
 import pytest
 import torch
-
 from torchmetrics.functional.multimodal import lip_vertex_error
 
 from avlib import metrics

@@ -40,7 +40,9 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
     assert "| FaceFormer, guided less baseline | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |" in markdown
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == ["Method", "Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance"]
-    values = json.loads((run.folder / "tables" / "table.json").read_text())["rows"][2]["metrics"]["LVE"]["values"]
+    data = json.loads((run.folder / "tables" / "table.json").read_text())
+    assert (data["corpus"], data["seeds"]) == ("embedded corpus", [0, 1])
+    values = data["rows"][2]["metrics"]["LVE"]["values"]
     assert values == [pytest.approx(3e-5), pytest.approx(1e-5)]
     assert (run.folder / "tables" / "table_differences.tex").exists()
 
@@ -50,7 +52,7 @@ def test_published_figures_stand_beside_their_own_corpus_alone(run):
         path.write_text(path.read_text().replace('"embedded"', '"vocaset"'))
     markdown = report.table(run, [0, 1], "vocaset corpus")
     assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
-    assert "VOCASET LVE, quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
+    assert "VOCASET LVE (1e-5 m²), quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
 
 
 def test_every_protocol_has_its_rows(run):

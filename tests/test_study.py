@@ -10,7 +10,7 @@ from avlib.run import Run, write_weights
 from avlib.study import VARIANTS, chosen, trials, variant_run
 from avlib.tables import PUBLISHED_ABLATION
 
-ALL = {"variants": "ablation,weight,expert,hearing,push,released"}
+ALL = {"variants": "ablation,weight,expert,hearing,push,faults"}
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before
     trained = did[2:]
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
     assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
-    assert sum(folder == "no-prior" for folder, *_ in trained) == 4 and sum(folder == "released" for folder, *_ in trained) == 1
+    assert sum(folder == "no-prior" for folder, *_ in trained) == 4 and sum(folder == "all-faults" for folder, *_ in trained) == 1
 
 
 def record(run: Run, stage: str, cer: float, **more) -> None:
@@ -94,7 +94,7 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     rows = runs.read_json(run.folder / "tables" / "table_hearing.json")["rows"]
     assert [r["method"] for r in rows] == [v.name for v in VARIANTS.values() if v.group == "hearing"]
     assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("hears-clean") + 0.5]
-    assert (run.folder / "tables" / "table_released_differences.tex").exists()
+    assert (run.folder / "tables" / "table_faults_differences.tex").exists()
     with pytest.raises(ValueError, match="has not run yet"):
         study.told(run, [0, 2], "embedded corpus")
 

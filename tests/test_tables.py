@@ -26,7 +26,7 @@ def spread(offset: float = 0.0) -> dict[str, float]:
 def written(tmp_path):
     records = {"Still_face": [record(spread())], "FaceFormer": [record(spread()), record(spread(2e-5))]}
     table = tables.methods(records, "Made up, 100 %", ["LVE", "CER"], published=["BIWI LVE"])
-    table.write(tmp_path, "one")
+    table.write(tmp_path, "one", seeds=[0, 1])
     return table, tmp_path
 
 
@@ -34,7 +34,7 @@ def test_mean_and_spread_and_where_they_come_from(written):
     table, folder = written
     markdown = (folder / "one.md").read_text()
     assert "| FaceFormer | 5.500 ± 1.414 | 30.000 ± 0.000 | 6.0449 |" in markdown and "| Still_face | 4.500 | 30.000 | – |" in markdown
-    assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE, quoted |" in markdown and "quoted second-hand" in markdown
+    assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown and "quoted second-hand" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown
 
 
@@ -44,7 +44,7 @@ def test_csv_and_json_keep_the_source_with_every_row(written):
     assert [r["Method"] for r in body] == ["Still_face", "FaceFormer"]
     assert all((r["protocol"], r["mask"], r["split"]) == ("avlib", "lip 3f2a1b (384 vertices)", "test") for r in body)
     data = json.loads((folder / "one.json").read_text())
-    assert data["split"] == "test" and data["rows"][1]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
+    assert data["split"] == "test" and data["seeds"] == [0, 1] and data["rows"][1]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
 
 
 def test_latex_is_whole_and_escaped(written):
@@ -73,8 +73,10 @@ def test_what_has_no_interval_is_a_dash():
     scores = tables.protocols()["avlib"].scores
     one = [record({"u": 1e-5})]
     assert tables.difference(one, one, scores["LVE"]) is None and tables.difference(one, one, scores["SLCC"]) is None
-    lines = tables.differences({"A": (one, one)}, "Few", ["LVE", "FDD"]).markdown().splitlines()
-    assert lines[-1] == "| A | – | – |"
+    lines = tables.differences({"A": (one, one)}, "Few", ["LVE", "SLCC"]).markdown().splitlines()
+    assert lines[-1] == "| A | – | – |" and lines[-3] == "| Method | LVE (1e-5 m²) | SLCC |"
+    with pytest.raises(ValueError, match="rows of 2 seeds beside rows of 1"):
+        tables.difference(one * 2, one, scores["LVE"])
 
 
 def test_small_p_are_not_rounded_to_nothing():
