@@ -29,6 +29,7 @@ options of the run
 
 environment
   AVLIB_PYTHON=/path/python   use this Python as it is, with the packages it has
+  AVLIB_WORKERS=N             trainings and evaluations at a time (default: as many as there are cores, or GPUs)
 TEXT
 }
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import torch
@@ -169,24 +170,31 @@ class Run:
 
 
 def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), workers: int | None = None) -> Iterator[None]:
-    """Calls function, *arguments of every job in a process of its own, as many at once as there are cores (or `workers`), each
-    with its share of them: small models use two cores better apart than together. On a GPU one after the other, in this
-    process. Yields as jobs end; an error of any job is raised here."""
-    workers = min(len(jobs), workers or os.cpu_count() or 1)
-    if device.type != "cpu" or workers <= 1:
+    """Calls function, *arguments of every job in a process of its own, as many at once as there are cores or GPUs (or `workers`, or
+    AVLIB_WORKERS), each with its share of the cores and a GPU: small models use two cores better apart than together. One after
+    the other, in this process, where that is one. Yields as jobs end; an error of any job is raised here."""
+    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count() if device.type == "cuda" else 0
+    workers = min(len(jobs), workers or int(os.environ.get("AVLIB_WORKERS", gpus or cores)))
+    if workers <= 1:
         for function, *arguments in jobs:
             yield function(*arguments)
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker, (threads, os.getpid())) as pool:
+    spawn, threads = get_context("spawn"), max(1, cores // workers)
+    seats = spawn.SimpleQueue()
+    for n in range(workers):
+        seats.put(str(n % gpus) if gpus else None)
+    with ProcessPoolExecutor(workers, spawn, begin_worker, (threads, os.getpid(), seats)) as pool:
         for done in as_completed([pool.submit(*job) for job in jobs]):
             yield done.result()
 
 
-def begin_worker(threads: int, parent: int) -> None:
-    """Gives a worker its share of the cores, and ends it soon after its parent: nobody else would once that is killed."""
+def begin_worker(threads: int, parent: int, seats: SimpleQueue | None = None) -> None:
+    """Gives a worker its share of the cores, and of the GPUs the next in `seats`; and ends it soon after its parent: nobody else
+    would once that is killed."""
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)        # for processes that this one starts
+    if seats and (gpu := seats.get()) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu        # read when CUDA begins, which it has not yet
 
     def follow():
         while os.getppid() == parent:

@@ -1,6 +1,8 @@
 """The embedded corpus: in step, deterministic, split by sentence and subject; damaged files are named."""
 import json
+import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,23 @@ def _double(x: int) -> int:
     if x < 0:
         raise ValueError(f"{x} is negative")
     return 2 * x
+
+
+def _seat(_: int) -> tuple[str, int]:
+    time.sleep(0.5)                             # so that no worker takes all
+    return os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
+
+
+def test_each_gpu_has_its_workers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    here = os.environ.get("CUDA_VISIBLE_DEVICES")
+    jobs, cuda = [(_seat, k) for k in range(6)], torch.device("cuda")
+    assert set(side_by_side(jobs, cuda)) == {("0", 4), ("1", 4)}
+    monkeypatch.setenv("AVLIB_WORKERS", "4")
+    assert set(side_by_side(jobs, cuda)) == {("0", 2), ("1", 2)} and os.environ.get("CUDA_VISIBLE_DEVICES") == here
+    monkeypatch.setenv("AVLIB_WORKERS", "1")
+    assert list(side_by_side([(os.getpid,)] * 2, cuda)) == [os.getpid()] * 2
 
 
 def test_jobs_side_by_side_all_run_and_tell_their_errors():
