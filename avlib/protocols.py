@@ -130,7 +130,7 @@ class Compared:
         """(T, region, 3) from the template, of the truth and of the prediction."""
         if region not in self._displacements:
             index = self.regions[region]
-            self._displacements[region] = tuple(x[:, index] - self.template[index] for x in (self.truth, self.prediction))
+            self._displacements[region] = tuple(x.index_select(1, index) - self.template[index] for x in (self.truth, self.prediction))
         return self._displacements[region]
 
     @cached_property

@@ -172,7 +172,7 @@ def ablation(rows: dict[str, dict[str, Records]], title: str, metric: str = "LVE
     scale, unit = score.printed(first["unit"])
     heads, cells, data = ["Method"], {name: [name] for name in rows}, {name: {} for name in rows}
     for animator in animators:
-        heads += [f"{animator} {metric} ({unit})", f"less {against}", f"{animator}, quoted (BIWI {metric}, 1e-4)"]
+        heads += [f"{animator} {metric} ({unit})", f"less {against}", f"{animator}, quoted (BIWI LVE, 1e-4)"]
         for name, row in rows.items():
             values = _values(row.get(animator, []), score)
             apart = difference(row[animator], rows[against][animator], score) if values and name != against else None

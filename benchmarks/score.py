@@ -31,18 +31,18 @@ def stream(count: int, vertices: int, generator: torch.Generator):
         yield truth + 1e-3 * torch.randn(vertices, 3, generator=generator), truth, template
 
 
-def share(count: int, seed: int) -> tuple[list[dict], float, float]:
-    """Rows of so many sequences, the seconds that scoring them took, and the process's memory in MB."""
+def share(count: int, seed: int) -> tuple[list[dict], float, float, float]:
+    """Rows of so many sequences, the seconds that scoring them took, those of the processor, and the process's memory in MB."""
     facts = scan_facts(read_facts("vocaset"))
     regions = {name: torch.tensor(index) for name, index in facts.regions.items()}
     regions["upper_face"] = torch.randperm(facts.vertices, generator=torch.Generator().manual_seed(1))[:UPPER_FACE].sort().values
-    rows, seconds = [], 0.0
+    rows, seconds, processor = [], 0.0, 0.0
     for i, sequence in enumerate(stream(count, facts.vertices, torch.Generator().manual_seed(seed))):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         scores = protocols.score(protocols.Compared(*sequence, regions, FPS, PHONEMES))
-        seconds += time.perf_counter() - began
+        seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - busy
         rows.append({"utterance": f"{seed}_{i}", "subject": str(i % 10), "style": "-", "loudness": float(i % 7), "scores": scores})
-    return rows, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return rows, seconds, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():
@@ -52,12 +52,14 @@ def main():
     args = parser.parse_args()
     jobs = [(share, args.sequences // args.workers, seed) for seed in range(args.workers)]
     done = list(side_by_side(jobs, torch.device("cpu"), args.workers))
-    rows, seconds, memory_mb = sum((d[0] for d in done), []), max(d[1] for d in done), max(d[2] for d in done)
+    rows, processor = sum((d[0] for d in done), []), sum(d[2] for d in done)
+    seconds, memory_mb = max(d[1] for d in done), max(d[3] for d in done)
     began = time.perf_counter()
     for name in protocols.protocols():
         protocols.summary(rows, "m", name)
+    summed = time.perf_counter() - began
     print(f"{len(rows)} sequences, {FRAMES} frames, {len(protocols.protocols())} protocols, {len(protocols.measures())} measures: "
-          f"{seconds:.1f} s, and {time.perf_counter() - began:.2f} s to sum up; {memory_mb:.0f} MB a process at most")
+          f"{seconds:.1f} s ({processor:.1f} s of the processor), and {summed:.2f} s to sum up; {memory_mb:.0f} MB a process at most")
     print(f"{args.workers} processes, {platform.machine()}, torch {torch.__version__}, commit {commit()}")
 
 

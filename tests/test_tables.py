@@ -94,7 +94,7 @@ def test_the_ablation_has_a_row_for_each_part_and_both_animators():
     assert lines["full"] == "| full | 4.500 ± 0.000 | – | 5.5061 | 4.500 | – | 4.8403 |"
     assert lines["without L_rlv"].startswith("| without L_rlv | 6.500 ± 0.000 | +2.000 [+2.000, +2.000], p 0.00")
     assert lines["without speech"].endswith("| 6.0352 | – | – | 5.3155 |")
-    assert "quoted second-hand" in table.caption and "split test" in table.caption
+    assert "quoted second-hand" in table.caption and "split test" in table.caption and table.heads[3] == "FaceFormer, quoted (BIWI LVE, 1e-4)"
     assert table.data[1]["animators"]["FaceFormer"]["less full"]["difference"] == pytest.approx(1e-5)
 
 
