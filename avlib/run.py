@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .config import Config, as_dict, digest, load
+from .config import Config, as_dict, digest, load, restored
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(os.environ.get("AVLIB_RESULTS", ROOT / "results"))
@@ -205,3 +205,11 @@ def _differences(a, b, where="") -> list[str]:
 def open_run(run: str = "demo", preset: str = "demo", device: str = "auto", overrides: dict | None = None) -> Run:
     """The run that a notebook works on; its four arguments are the notebook's parameters."""
     return Run(run, load(preset, device=device, **(overrides or {})))
+
+
+def open_finished(name: str, device: str = "auto") -> Run:
+    """A run that is there, with the configuration it was made with. ValueError if there is none."""
+    path = RESULTS / name / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path.parent}: no finished run; ./run_all.sh makes one (--preset, --run)")
+    return Run(name, restored(read_json(path) | {"device": device}))
