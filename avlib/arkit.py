@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .corpus import Corpus
-from .facekit import files, read_neutral
+from .facekit import Neutral, files, read_neutral
 from .mouthline import Surface
 
 # In the order of Apple's ARFaceAnchor.BlendShapeLocation: left eye, right eye, jaw and mouth, brows, cheeks, nose, tongue.
@@ -22,7 +22,8 @@ mouthShrugLower mouthShrugUpper mouthPressLeft mouthPressRight mouthLowerDownLef
 mouthUpperUpRight browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
 cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split())
 
-REACH = 1.1         # of the mouth's width: how far from the lips, over the skin, motion is fitted
+REACH = 1.1         # of the mouth's width: how far from the middle of the lips, over the skin, motion is fitted
+MOUTHS = 0.5        # of how far a shape moves anything: it takes part if it moves what is fitted as far, others are of eyes and brows
 NEAREST = 4         # vertices that each vertex of another face follows, the nearer the more
 LIPS = 4.0          # what a vertex of the lips counts, beside one of the skin around them
 SMOOTH = 0.01       # weight of the second difference over time, of a weight in the size of what it moves
@@ -32,17 +33,14 @@ STEPS, PRECISION = 3000, 1e-5
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the shapes at hand move on one face. moves: (K, N, 3) at weight 1, of the vertices (N,) that are fitted; own: the mesh
-    is ICT-FaceKit's."""
+    """What the shapes of the mouth move on one face. moves: (K, N, 3) at weight 1, of the vertices (N,) that are fitted, of which
+    the mask `lips` (N,) says which are the lips'; missing: names without a file; own: the mesh is ICT-FaceKit's."""
     names: tuple[str, ...]
     moves: np.ndarray
     vertices: np.ndarray
-    lips: np.ndarray        # (N,) mask
+    lips: np.ndarray
+    missing: tuple[str, ...]
     own: bool
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(name for name in NAMES if name not in self.names)
 
     def fit(self, moved: np.ndarray) -> tuple[np.ndarray, dict]:
         """Displacements (T, V, 3) of the whole face -> weights (T, 52) in the order of NAMES, and what they do not reach: "rms"
@@ -98,31 +96,41 @@ def expressions(folder: Path) -> dict[str, list[Path]]:
 def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
     """ICT-FaceKit's, on a subject's face."""
     there, neutral = expressions(folder), read_neutral(files(folder))
-    names, template = tuple(there), corpus.templates[subject].double().numpy()
-    moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
-    lip = corpus.regions["lip"].numpy()
+    template, lip = corpus.templates[subject].double().numpy(), corpus.regions["lip"].numpy()
     middles = [int(corpus.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
     width = np.ptp(template[lip, 0])
     far = walks(template, corpus.faces.numpy(), middles, REACH * width)
     vertices = np.flatnonzero(np.isfinite(far).any(0))
-    lips = np.isin(vertices, lip)
-    if np.array_equal(corpus.faces.numpy(), neutral.faces):
-        return Shapes(names, moves[:, vertices], vertices, lips, True)
+    moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
+    farthest = np.linalg.norm(moves, axis=-1).max(1)
+    own = np.array_equal(corpus.faces.numpy(), neutral.faces)
+    if not own:
+        moves, scale = carried(moves, neutral, template, middles, far, width)
+        farthest *= scale
+    moves = moves[:, vertices]
+    taken = np.linalg.norm(moves, axis=-1).max(1) > MOUTHS * farthest
+    return Shapes(tuple(name for name, take in zip(there, taken) if take), moves[taken], vertices, np.isin(vertices, lip),
+                  tuple(name for name in NAMES if name not in there), own)
 
-    place, points = np.cumsum(neutral.keep) - 1, neutral.points[neutral.keep]
-    landmarks = place[neutral.landmarks]
+
+def carried(moves: np.ndarray, neutral: Neutral, template: np.ndarray, middles: list[int], far: np.ndarray, width: float
+            ) -> tuple[np.ndarray, float]:
+    """ICT-FaceKit's displacements (K, V', 3) on a template (V, 3) whose lips are `width` wide, where `far`, of `walks`, reaches;
+    and how much larger than ICT-FaceKit's the template is."""
+    points = neutral.points[neutral.keep]
+    landmarks = (np.cumsum(neutral.keep) - 1)[neutral.landmarks]
     scale = width / np.ptp(points[landmarks[48:68], 0])
     beyond = walks(points, neutral.faces, landmarks[[62, 66]].tolist(), 1.5 * REACH * width / scale)
     points = scale * (points - points[landmarks[[62, 66]]].mean(0)) + template[middles].mean(0)
-    carried = np.zeros((len(names), len(template), 3))
+    moved = np.zeros((len(moves), len(template), 3))
     for upper in (True, False):
         source, reached = (np.flatnonzero(np.isfinite(f).any(0) & ((f[0] < f[1]) == upper)) for f in (beyond, far))
         away = np.linalg.norm(template[reached, None] - points[source], axis=-1)
         nearest = np.argpartition(away, NEAREST, 1)[:, :NEAREST]
         share = 1 / (np.take_along_axis(away, nearest, 1) + 1e-3 * width)
         share /= share.sum(1, keepdims=True)
-        carried[:, reached] = scale * np.einsum("knmc,nm->knc", moves[:, source[nearest]], share)
-    return Shapes(names, carried[:, vertices], vertices, lips, False)
+        moved[:, reached] = scale * np.einsum("knmc,nm->knc", moves[:, source[nearest]], share)
+    return moved, scale
 
 
 def walks(points: np.ndarray, faces: np.ndarray, middles: list[int], within: float) -> np.ndarray:

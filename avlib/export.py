@@ -70,7 +70,8 @@ def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes) -> dict:
     weights, errors = shapes.fit(moved)
     weights = weights.round(4)
     errors = {part: {"rms": 1000 * e["rms"], "explained": e["explained"]} for part, e in errors.items()}
-    about = {"unit": thousandths(corpus.unit), "error": errors, "carried": not shapes.own, "missing": list(shapes.missing)}
+    about = {"unit": thousandths(corpus.unit), "error": errors, "carried": not shapes.own, "fitted": list(shapes.names),
+             "missing": list(shapes.missing)}
     rows = [",".join([timecode(t, corpus.fps), *(f"{w:g}" for w in row)]) for t, row in enumerate(weights.tolist())]
     table, frames = beside(stem, "-arkit.csv"), beside(stem, "-arkit.json")
     write_atomic(table, lambda p: p.write_text("\n".join([",".join(["Timecode", *arkit.NAMES]), *rows]) + "\n"))
@@ -185,7 +186,8 @@ def said(name: str, about: dict) -> str:
     if name == "arkit":
         lips = about["error"]["lips"]
         line += (f": lips {lips['rms']:.2f} {about['unit']} off, {100 * lips['explained']:.0f} % of their motion explained; "
-                 f"{len(arkit.NAMES) - len(about['missing'])} of {len(arkit.NAMES)} shapes at hand, the others are 0")
+                 f"{len(about['fitted'])} of {len(arkit.NAMES)} shapes move the mouth, the others are 0"
+                 + (f" ({len(about['missing'])} are not in the checkout)" if about["missing"] else ""))
     return line
 
 

@@ -21,8 +21,8 @@ VERTICES, INDICES = 34962, 34963                # buffer targets
 
 
 def components(moved: np.ndarray, bound: float = BOUND, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (T, K), within -1 and 1, and targets (K, V, 3) whose sum is the displacement (T, V, 3), root mean square
-    error at most `bound`; the principal components, as few as that takes, from 1 up to `most`."""
+    """Weights (T, K), within -1 and 1, each 1 in some frame, and targets (K, V, 3) whose sum is the displacement (T, V, 3), root
+    mean square error at most `bound`; the principal components, as few as that takes, from 1 up to `most`."""
     flat = np.ascontiguousarray(moved.reshape(len(moved), -1), np.float32)
     some = flat[::-(-len(flat) // LEARNED_FROM)]
     power, ways = np.linalg.eigh(some @ some.T)
@@ -33,7 +33,7 @@ def components(moved: np.ndarray, bound: float = BOUND, most: int = MOST) -> tup
     left = np.square(flat, dtype=np.float64).sum() - np.square(weights, dtype=np.float64).sum(0).cumsum()
     enough = left <= bound ** 2 * flat.size / 3
     count = int(enough.argmax()) + 1 if enough.any() else len(enough)
-    largest = np.abs(weights[:, :count]).max(0)
+    largest = weights[np.abs(weights[:, :count]).argmax(0), np.arange(count)]
     largest[largest == 0] = 1
     return weights[:, :count] / largest, (targets[:, :count] * largest).T.reshape(count, -1, 3)
 
