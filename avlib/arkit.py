@@ -94,13 +94,16 @@ def expressions(folder: Path) -> dict[str, list[Path]]:
 
 
 def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
-    """ICT-FaceKit's, on a subject's face."""
+    """ICT-FaceKit's, on a subject's face. ValueError where the checkout lacks them, or the face lacks lips to lay them on."""
     there, neutral = expressions(folder), read_neutral(files(folder))
     template, lip = corpus.templates[subject].double().numpy(), corpus.regions["lip"].numpy()
     middles = [int(corpus.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
     width = np.ptp(template[lip, 0])
     far = walks(template, corpus.faces.numpy(), middles, REACH * width)
     vertices = np.flatnonzero(np.isfinite(far).any(0))
+    if np.isin(lip, vertices).mean() < 0.5:
+        raise ValueError(f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: {np.isin(lip, vertices).sum()} of "
+                         f"the {len(lip)} vertices of its lips hang together with their middles {middles}")
     moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
     farthest = np.linalg.norm(moves, axis=-1).max(1)
     own = np.array_equal(corpus.faces.numpy(), neutral.faces)

@@ -128,7 +128,6 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
     if not len(animation.vertices):
         raise ValueError(f"{stem.name}: {animation.sound.seconds:.3f} s of speech, expected at least a frame of "
                          f"{1 / animation.speaker.corpus.fps:.3f} s")
-    writable(stem.parent)
     by, sound = animation.speaker, animation.sound
     about = {"fps": by.corpus.fps, "unit": by.corpus.unit, "frames": len(animation.vertices), "subject": by.subject,
              "style": by.style, "run": by.run.name, "model": by.model, "corpus": by.corpus.name, "commit": commit()}

@@ -22,7 +22,7 @@ def checkout(tmp_path_factory):
 
 
 def corpus(rig: Rig, person: int = 4) -> SimpleNamespace:
-    return SimpleNamespace(faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template})
+    return SimpleNamespace(name="small", faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template})
 
 
 def test_names_are_arkits():
@@ -105,3 +105,11 @@ def test_another_face_is_moved_at_its_own_lips(checkout):
 def test_a_checkout_without_the_shapes_is_named(tmp_path):
     with pytest.raises(ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"):
         arkit.shapes(tmp_path, corpus(Rig()), "Eve")
+
+
+def test_a_face_whose_lips_are_not_marked_is_told(checkout):
+    rig = Rig()
+    face = corpus(rig)
+    face.regions = rig.regions | {f"{side}_lip_middle": torch.tensor([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")}
+    with pytest.raises(ValueError, match="the small face lacks what ARKit's shapes are carried over by: 0 of the 384 vertices"):
+        arkit.shapes(checkout, face, "Eve")

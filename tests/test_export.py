@@ -98,6 +98,8 @@ def test_vertices_and_their_faces(exported, place):
     assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig()._mean), 3]
     again = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style={"Ada": 1, "Ben": 3}, device="cpu")
     np.testing.assert_allclose(vertices, again.vertices.numpy(), atol=1e-6)
+    other = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style="Ada", device="cpu")
+    assert np.abs(vertices - other.vertices.numpy()).max() > 1e-5
     rest = read_obj(stem.parent / about["npy"]["template"])
     np.testing.assert_array_equal(rest.triangles(), Rig().faces.numpy())
     np.testing.assert_allclose(rest.vertices, Rig().identity(2).template.numpy(), atol=1e-7)
@@ -119,7 +121,7 @@ def test_the_glb_plays_the_same_motion(exported):
     assert about["glb"]["rms"] == pytest.approx(np.sqrt((away ** 2).mean()), rel=0.05) and about["glb"]["rms"] <= 0.02
 
 
-def test_weights_of_arkits_shapes(exported):
+def test_weights_of_arkits_shapes(exported, place):
     stem, about = exported
     held = json.loads(Path(f"{stem}-arkit.json").read_text())
     header, *rows = csv.reader(Path(f"{stem}-arkit.csv").open())
@@ -128,6 +130,11 @@ def test_weights_of_arkits_shapes(exported):
     assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
     assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["carried"]
     assert rows[1][0] == "00:00:00:01.000"
+    speaker = animation.Speaker(runs.open_finished("tiny", "cpu"), MODEL)
+    shapes = export.shapes_for(speaker, ["arkit"], place / "checkout")
+    weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
+    np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
+    assert held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3) and np.ptp(weights, axis=0).max() > 0.05
 
 
 def test_timecode():
@@ -227,8 +234,16 @@ def test_a_disk_that_refuses_is_told_and_leaves_no_part(place, tmp_path, monkeyp
     assert {path.name for path in tmp_path.iterdir()} == {folder.name, f"one-{MODEL}.json"}
 
 
+def test_a_shorter_sequence_takes_the_place_of_a_longer_one(place, tmp_path):
+    for samples in (16000, 9600):
+        made = avlib.animate(0.1 * torch.ones(samples).cumsum(0).sin(), run="tiny", model=MODEL, device="cpu")
+        made.save(tmp_path, "x", "obj")
+    assert len(list((tmp_path / "x-obj").iterdir())) == len(made.vertices) == 15
+
+
 def test_errors_on_the_command_line_are_one_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["avlib", "animate", "none.wav"])
+    monkeypatch.delitem(sys.modules, "avlib.__main__")
     with pytest.raises(SystemExit, match="^avlib: none.wav: no such file$"):
         runpy.run_module("avlib", run_name="__main__")
 
