@@ -70,7 +70,8 @@ class Speaker:
         there = [path.stem for animator in run.config.animators for guidance in GUIDANCE
                  for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))]
         if model not in there:
-            raise ValueError(f"model: expected one of {', '.join(there) or 'none, for none is trained'} in {run.folder}, got {model!r}")
+            raise ValueError(f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, "
+                             f"got {model!r}")
         self.run, self.model, self.corpus = run, model, corpus_of(run)
         styles = self.corpus.subjects["train"]
         self.subject, self.style = subject or self.corpus.subjects["test"][0], style or styles[0]

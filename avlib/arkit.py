@@ -102,8 +102,9 @@ def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
     far = walks(template, corpus.faces.numpy(), middles, REACH * width)
     vertices = np.flatnonzero(np.isfinite(far).any(0))
     if np.isin(lip, vertices).mean() < 0.5:
-        raise ValueError(f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: {np.isin(lip, vertices).sum()} of "
-                         f"the {len(lip)} vertices of its lips hang together with their middles {middles}")
+        raise ValueError(f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: "
+                         f"{np.isin(lip, vertices).sum()} of the {len(lip)} vertices of its lips hang together with their "
+                         f"middles {middles}")
     moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
     farthest = np.linalg.norm(moves, axis=-1).max(1)
     own = np.array_equal(corpus.faces.numpy(), neutral.faces)

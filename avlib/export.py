@@ -20,7 +20,7 @@ import soundfile
 import torch
 
 from . import arkit
-from .animation import MODEL, Animation, Speaker, Sound, hear, names_a_file
+from .animation import MODEL, Animation, Sound, Speaker, hear, names_a_file
 from .audio import write_speech
 from .corpora import read_facts
 from .facekit import URL

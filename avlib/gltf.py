@@ -76,7 +76,8 @@ def write_glb(path: Path, template: np.ndarray, faces: np.ndarray, motion: np.nd
     out, rest = _Buffer(), normals(template[None], faces)[0]
     grey = np.repeat((255 * albedo.clip(0, 1)).round()[:, None], 4, 1)
     grey[:, 3] = 255
-    primitive = {"attributes": {"POSITION": out.add(template, "VEC3", target=VERTICES), "NORMAL": out.add(rest, "VEC3", target=VERTICES),
+    primitive = {"attributes": {"POSITION": out.add(template, "VEC3", target=VERTICES),
+                                "NORMAL": out.add(rest, "VEC3", target=VERTICES),
                                 "COLOR_0": out.add(grey, "VEC4", BYTE, VERTICES, normalized=True)},
                  "indices": out.add(faces.reshape(-1), "SCALAR", INDEX, INDICES), "material": 0,
                  "targets": [{"POSITION": out.add(move, "VEC3", target=VERTICES),
