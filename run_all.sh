@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment if it is not there, then runs the notebooks in order. See --help.
+# Makes the environment if it is not there, then runs the notebooks in order, or what else is asked for. See --help.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -8,10 +8,11 @@ usage() {
 usage: ./run_all.sh [command] [options]
 
 commands
-  (none)     the five notebooks, in order, into results/<run>/; run again, it goes on where it stopped
-  setup      the environment alone
-  test       the tests, the five notebooks at preset smoke among them
-  lab        JupyterLab on the notebooks
+  (none)         the five notebooks, in order, into results/<run>/; run again, it goes on where it stopped
+  animate WHAT   a sound, a folder of sounds or a text, by a finished run's model: motion to take away
+  setup          the environment alone
+  test           the tests, the five notebooks at preset smoke among them
+  lab            JupyterLab on the notebooks
 
 options of the run
   --preset NAME               smoke|demo|study|paper: how large (default: demo)
@@ -26,6 +27,17 @@ options of the run
   --speech FILE               animate this recording with the trained models: an MP4 with sound
   --set KEY=VALUE             change one setting, as joint.epochs=30; repeatable
   --help
+
+options of animate
+  --run NAME                  a finished run (default: demo)
+  --model NAME                of that run (default: faceformer-guided-s0)
+  --subject NAME              whose face (default: the first test subject)
+  --style NAME                whose way of speaking (default: the first training subject's), or a mixture, Ada=0.3,Ben=0.7
+  --formats LIST              of npy (vertices), mp4 (clip with sound), glb (glTF 2.0), arkit (weights of ARKit's 52 blendshapes),
+                              obj (a file a frame); default: npy,mp4,glb
+  --face DIR                  a checkout of ICT-FaceKit, whose shapes arkit needs; a facekit run has its own
+  --out DIR                   (default: results/<run>/speech)
+  --device cpu|cuda|auto
 
 environment
   AVLIB_PYTHON=/path/python   use this Python as it is, with the packages it has
@@ -88,7 +100,7 @@ setup() {
 
 command=run
 case "${1:-}" in
-  setup|test|lab) command=$1; shift ;;
+  animate|setup|test|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
   *) fail "unknown command '$1'; see --help" ;;
@@ -103,5 +115,6 @@ case "$command" in
   setup) echo "environment: ready, $("$python" --version)" ;;
   test) exec "$python" -m pytest "$@" ;;
   lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
+  animate) exec "$python" -m avlib animate "$@" ;;
   run) exec "$python" -m avlib "$@" ;;
 esac

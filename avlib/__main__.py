@@ -1,7 +1,14 @@
-"""`python -m avlib`: the notebooks, with errors of the user's making as one line."""
+"""`python -m avlib`: the notebooks, or `animate`, with errors of the user's making as one line."""
 import sys
 
-from .notebooks import main
+
+def main(argv: list[str]) -> int:
+    if argv[:1] == ["animate"]:
+        from .export import main as animate
+        return animate(argv[1:])
+    from .notebooks import main as notebooks
+    return notebooks(argv)
+
 
 if __name__ == "__main__":
     try:

@@ -244,6 +244,14 @@ def as_dict(config) -> dict:
     return dataclasses.asdict(config)
 
 
+def restored(values: dict, kind: type = Config):
+    """A configuration from what `as_dict` gave and JSON kept, with defaults where an older one says nothing."""
+    default, names = kind(), {f.name for f in dataclasses.fields(kind)}
+    made = {k: restored(v, type(getattr(default, k))) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v
+            for k, v in values.items() if k in names}
+    return kind(**made)
+
+
 def digest(*parts) -> str:
     """Twelve hex digits that change whenever any of the parts does. Dataclasses, JSON values and paths (by content)."""
     h = hashlib.sha256()

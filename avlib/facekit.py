@@ -3,6 +3,7 @@
 https://github.com/ICT-VGL/ICT-FaceKit (MIT), "ICT Face Model Light": Li et al. 2020. Its meshes are in centimetres, x to the
 viewer's right, y up, z toward the viewer; here they are in metres, with the mouth as high as the embedded rig's.
 """
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,41 @@ def mouth_grid(mesh: Obj, skin: range, socket: range) -> np.ndarray:
     return np.array(rings)
 
 
+@dataclass(frozen=True)
+class Neutral:
+    """The face at rest. vertices: (V, 3) as in its file; points: the same in metres, raised; landmarks: (68,) of the vertices;
+    grid: see `mouth_grid`; keep: (V,) mask of the vertices that are shown; faces: (F, 3) among those, by their own numbers."""
+    vertices: np.ndarray
+    points: np.ndarray
+    landmarks: np.ndarray
+    grid: np.ndarray
+    keep: np.ndarray
+    faces: np.ndarray
+
+    def moved(self, path: Path) -> np.ndarray:
+        """(V', 3): how far the mesh in another file is from this one, where it is shown, metres."""
+        other = read_obj(path, polygons=False).vertices
+        if other.shape != self.vertices.shape:
+            raise ValueError(f"{path}: {len(other)} vertices, generic_neutral_mesh.obj has {len(self.vertices)}")
+        return 0.01 * (other - self.vertices)[self.keep]
+
+
+def read_neutral(paths: dict[str, Path]) -> Neutral:
+    """paths: of `files`."""
+    mesh = read_obj(paths["generic_neutral_mesh"])
+    if len(mesh.vertices) != PARTS["whole"][1]:
+        raise ValueError(f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, "
+                         f"ICT-FaceKit has {PARTS['whole'][1]}")
+    landmarks = np.array(read_json(paths["vertex_indices"]).get("idx_to_landmark_verts", []))
+    if len(landmarks) != 68:
+        raise ValueError(f"{paths['vertex_indices']}: expected 68 idx_to_landmark_verts, got {len(landmarks)}")
+    grid = mouth_grid(mesh, *(range(*PARTS[part]) for part in ("skin", "socket")))
+    points, middles = 0.01 * mesh.vertices, landmarks[[62, 66]]
+    points[:, 1] += MOUTH_Y - points[middles, 1].mean()
+    keep, triangles = _seen(points, mesh.triangles(), grid, points[middles].mean(0))
+    return Neutral(mesh.vertices, points, landmarks, grid, keep, (np.cumsum(keep) - 1)[triangles])
+
+
 class FaceKit(Rig):
     """The scanned face, with the interface of the embedded rig: see there.
 
@@ -112,33 +148,20 @@ class FaceKit(Rig):
 
     def __init__(self, folder: Path):
         paths = files(folder)
-        mesh = read_obj(paths["generic_neutral_mesh"])
-        if len(mesh.vertices) != PARTS["whole"][1]:
-            raise ValueError(f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, "
-                             f"ICT-FaceKit has {PARTS['whole'][1]}")
-        landmarks = np.array(read_json(paths["vertex_indices"]).get("idx_to_landmark_verts", []))
-        if len(landmarks) != 68:
-            raise ValueError(f"{paths['vertex_indices']}: expected 68 idx_to_landmark_verts, got {len(landmarks)}")
-        grid = mouth_grid(mesh, *(range(*PARTS[part]) for part in ("skin", "socket")))
-        contact, border = (_ring_of(landmarks[points], grid) for points in (slice(60, 68), slice(48, 60)))
-        middles = landmarks[[62, 66]]
-
-        points = 0.01 * mesh.vertices
-        points[:, 1] += MOUTH_Y - points[middles, 1].mean()
-        keep, triangles = _seen(points, mesh.triangles(), grid, points[middles].mean(0))
+        neutral = read_neutral(paths)
+        grid, keep, mean = neutral.grid, neutral.keep, neutral.points[neutral.keep]
+        contact, border = (_ring_of(neutral.landmarks[points], grid) for points in (slice(60, 68), slice(48, 60)))
+        middles = neutral.landmarks[[62, 66]]
         place = np.cumsum(keep) - 1
-        self.faces = torch.from_numpy(place[triangles])
+        self.faces = torch.from_numpy(neutral.faces)
         self.parts = {part: slice(*(int(keep[:end].sum()) for end in PARTS[part])) for part in PARTS}
         self._grid, self._contact, self._border = place[grid], contact.round().astype(int), border
-        self._landmarks, mean = place[landmarks], points[keep]
+        self._landmarks = place[neutral.landmarks]
 
         moved = {}
         for name, path in paths.items():
             if path.suffix == ".obj" and name != "generic_neutral_mesh":
-                other = read_obj(path, polygons=False).vertices
-                if other.shape != mesh.vertices.shape:
-                    raise ValueError(f"{path}: {len(other)} vertices, generic_neutral_mesh.obj has {len(mesh.vertices)}")
-                moved[name] = 0.01 * (other - mesh.vertices)[keep]
+                moved[name] = neutral.moved(path)
 
         self._hold_lips(mean)
         self._mean = self._met(mean)

@@ -190,7 +190,7 @@ def main(argv: list[str]) -> int:
     execute(run, "05_tsne_analysis", common)
     print(f"report: {report.page(run)}", flush=True)
     if args.speech:
-        from .animate import animate_file
+        from .animation import animate_file
         for clip in animate_file(run, args.speech, seeds[0]):
             print(f"clip: {clip}", flush=True)
     return 0

@@ -1,4 +1,4 @@
-"""Reading Wavefront OBJ: positions and polygons."""
+"""Wavefront OBJ, read and written: positions and polygons."""
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,16 @@ def read_obj(path: Path, polygons: bool = True) -> Obj:
         elif key not in _IGNORED and key[0] != "#":
             raise wrong(row, "a statement of Wavefront OBJ")
     return Obj(vertices, np.array(corners, int), np.array(sizes, int))
+
+
+def face_lines(faces: np.ndarray) -> str:
+    """The lines of a file that say which of its vertices make up each triangle, (F, 3) from 0."""
+    return ("f %d %d %d\n" * len(faces)) % tuple((faces + 1).ravel().tolist())
+
+
+def vertex_lines(vertices: np.ndarray) -> str:
+    """(V, 3), with seven significant digits: what a 32-bit float holds."""
+    return ("v %.7g %.7g %.7g\n" * len(vertices)) % tuple(vertices.ravel().tolist())
 
 
 def _positions(lines: list[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .config import Config, as_dict, digest, load
+from .config import Config, as_dict, digest, load, restored
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(os.environ.get("AVLIB_RESULTS", ROOT / "results"))
@@ -120,8 +120,8 @@ class Run:
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
         if path.exists():
-            made_with = read_json(path)
-            if changed := _differences(made_with, json.loads(json.dumps(settings))):
+            made_with = {k: v for k, v in as_dict(restored(read_json(path))).items() if k != "device"}     # settings of today, all of them
+            if changed := _differences(made_with, settings):
                 raise ValueError(f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
                                  "name or delete the folder")
         else:
@@ -213,3 +213,11 @@ def _differences(a, b, where="") -> list[str]:
 def open_run(run: str = "demo", preset: str = "demo", device: str = "auto", overrides: dict | None = None) -> Run:
     """The run that a notebook works on; its four arguments are the notebook's parameters."""
     return Run(run, load(preset, device=device, **(overrides or {})))
+
+
+def open_finished(name: str, device: str = "auto") -> Run:
+    """A run that is there, with the configuration it was made with. ValueError if there is none."""
+    path = RESULTS / name / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path.parent}: no finished run; ./run_all.sh makes one (--preset, --run)")
+    return Run(name, restored(read_json(path) | {"device": device}))

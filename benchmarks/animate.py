@@ -6,7 +6,6 @@
 Random weights. Times in seconds, medians of rounds in which what is compared takes turns.
 """
 import argparse
-import dataclasses
 import platform
 import resource
 import statistics
@@ -23,10 +22,9 @@ from avlib.animator import frame_mask
 from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
 from avlib.codec import MotionCodec
 from avlib.codetalker import CodeTalker
-from avlib.config import Config
 from avlib.decoder import causal_bias
 from avlib.faceformer import FaceFormer
-from avlib.run import RESULTS, Run, commit, read_json
+from avlib.run import commit, open_finished
 from avlib.train import to
 
 VOCASET = dict(vertices=5023, styles=8, fps=30)
@@ -223,8 +221,7 @@ def codetalker(encoder: SpeechEncoder) -> CodeTalker:
 @torch.no_grad()
 def trained(name: str):
     """What windows, and speech encoded in pieces, change of a run's trained animators; and an hour of speech."""
-    made_with = read_json(RESULTS / name / "config.json")
-    run = Run(name, nested(Config, made_with | {"device": str(device)}))
+    run = open_finished(name, str(device))
     corpus = scans.prepare(run)
     styles = corpus.subjects["train"]
     print(f"Run {name}: deviation as root of the mean squared distance of vertices, over that of the motion itself")
@@ -261,14 +258,6 @@ def trained(name: str):
 def resident_mb() -> float:
     """Largest resident memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def nested(kind: type, values: dict):
-    """A configuration from what a run's config.json holds."""
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    made = {k: nested(type(getattr(kind(), k)), v) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v
-            for k, v in values.items() if k in fields}
-    return kind(**made)
 
 
 def time_training(encoder: SpeechEncoder):

@@ -14,18 +14,17 @@ import statistics
 import time
 
 import torch
-from animate import nested
 
 from avlib import joint, scans
 from avlib.audio import SpeechEncoder
 from avlib.camera import Camera
-from avlib.config import Config, load
+from avlib.config import load
 from avlib.dryrun import Noise, head
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
 from avlib.lips import Babble, LipVideo
 from avlib.render import Renderer
-from avlib.run import RESULTS, Run, commit, read_json
+from avlib.run import commit, open_finished
 
 MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}      # vertices, faces
 WHOLE, CROP = 224, (64, 160)
@@ -129,7 +128,7 @@ def published_step(device: str) -> tuple[joint.JointTask, dict]:
 
 def run_step(name: str, device: str) -> tuple[joint.JointTask, dict]:
     """A guided step of the run's first animator."""
-    run = Run(name, nested(Config, read_json(RESULTS / name / "config.json") | {"device": device}))
+    run = open_finished(name, device)
     corpus, config = scans.prepare(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
     return task, joint.collate(train[:config.joint.batch], corpus.subjects["train"])

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from avlib.animate import mixture
+from avlib.animation import mixture
 
 STYLES = ["Ann", "Bob", "Cem"]
 
