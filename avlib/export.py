@@ -51,9 +51,13 @@ def save_npy(animation: Animation, stem: Path, _) -> dict:
 
 
 def save_mp4(animation: Animation, stem: Path, _) -> dict:
-    corpus = animation.speaker.corpus
+    corpus, threads = animation.speaker.corpus, torch.get_num_threads()
     pictures = (faces(corpus, piece, PICTURE) for piece in animation.vertices.split(48))
-    write_clip(beside(stem, ".mp4"), pictures, corpus.fps, animation.sound.samples)
+    torch.set_num_threads(1)        # pictures are made of many short steps: where cores are not free, threads wait for each other
+    try:
+        write_clip(beside(stem, ".mp4"), pictures, corpus.fps, animation.sound.samples)
+    finally:
+        torch.set_num_threads(threads)
     return {"file": f"{stem.name}.mp4"}
 
 
