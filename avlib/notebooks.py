@@ -187,7 +187,7 @@ def main(argv: list[str]) -> int:
     if config.variants:
         study.run_all(run, prepare(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
-    execute(run, "05_tsne_analysis", common)
+    execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
     print(f"report: {report.page(run)}", flush=True)
     if args.speech:
         from .animation import animate_file

@@ -7,11 +7,14 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from .alignment import align_clips
-from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus
+from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
 from .espeak import Segment
+from .evaluate import predictions
 from .expert import Expert
+from .joint import examples
+from .lips import lip_video, pad
 from .metrics import separation
-from .pretrain import collate, read_batch
+from .pretrain import collate, load_speech, read_batch
 from .run import Run
 
 WORDS = ("just", "must")
@@ -19,14 +22,60 @@ WORDS = ("just", "must")
 
 @dataclass(frozen=True)
 class WordFrames:
-    """Features (N, D) of N video frames within the words; the word, the clip and the frame of each."""
+    """Features (N, D) of N video frames within the words; the word, the clip, the frame and the utterance of each."""
     features: np.ndarray
     words: list[str]
     clips: list[int]
     frames: list[int]
+    utterances: list[str]
 
 
-def word_times(expert: Expert, clips: Clips, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
+@dataclass(frozen=True)
+class Shown:
+    """Sentences on the lips of a model, as `corpus.Clips` gives those of the 2D part."""
+    utterances: list[Utterance]
+    videos: list[torch.Tensor]
+    speeches: list[torch.Tensor]
+
+    @property
+    def frames(self) -> torch.Tensor:
+        return torch.tensor([u.frames for u in self.utterances])
+
+    def video(self, i: int) -> torch.Tensor:
+        return self.videos[i]
+
+    def speech(self, i: int) -> torch.Tensor:
+        return self.speeches[i]
+
+
+@torch.no_grad()
+def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> Shown:
+    """The test sentences that say one of the words, on a model's lips under every style, or on the scans'."""
+    found, lips = Shown([], [], []), lip_video(corpus)
+    items = examples(corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run))
+    for _, spoken, motions in predictions(run, corpus, model, items) if items else ():
+        video, lengths = lips(pad(motions), torch.tensor([len(m) for m in motions]))
+        for e, pictures, frames in zip(spoken, (video * 255).round().byte(), lengths.tolist()):
+            found.utterances.append(replace(e.utterance, frames=frames))
+            found.videos.append(pictures[:frames])
+            found.speeches.append(e.speech[:frames * SAMPLES_PER_FRAME])
+    return found
+
+
+def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert) -> dict[str, WordFrames]:
+    """What both readers make of the words on each model's lips; none where less than two test sentences say each of them."""
+    said = [set(WORDS) & set(u.text.split()) for u in corpus.utterances("test")]
+    if any(sum(word in here for here in said) < 2 for word in WORDS):
+        return {}
+    spaces = {}
+    for model in models:
+        clips = shown(run, corpus, model)
+        times = word_times(expert, clips)
+        spaces |= {f"{kind}, {model}": word_frames(r, clips, times) for kind, r in (("audio-visual", expert), ("visual-only", reader))}
+    return spaces
+
+
+def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
     """When the words are said, clip by clip: the corpus's own times, and where a clip has none those that the expert finds
     by forced alignment: once, for all readers, so that they are asked about the same frames."""
     saying = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
@@ -50,9 +99,9 @@ def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str
 
 
 @torch.no_grad()
-def word_frames(reader: Expert, clips: Clips, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS) -> WordFrames:
+def word_frames(reader: Expert, clips: Clips | Shown, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS) -> WordFrames:
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
-    found = WordFrames([], [], [], [])
+    found = WordFrames([], [], [], [], [])
     for i, spans in times.items():
         features, _ = read_batch(reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer))
         for s in spans:
@@ -62,9 +111,10 @@ def word_frames(reader: Expert, clips: Clips, times: dict[int, list[Segment]], w
                     found.words.append(s.label)
                     found.clips.append(i)
                     found.frames.append(t)
+                    found.utterances.append(clips.utterances[i].name)
     if missing := set(words) - set(found.words):
         raise ValueError(f"no clip says {' or '.join(sorted(missing))}: more clips are needed")
-    return WordFrames(np.stack(found.features), found.words, found.clips, found.frames)
+    return replace(found, features=np.stack(found.features))
 
 
 def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
@@ -86,26 +136,29 @@ def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
-def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames]) -> dict:
-    """Stage "tsne": how far apart the words lie in each space, and in each of its maps; and where every point lies, which word it is
-    of, and which frame of which utterance."""
-    key = run.key("tsne alignment metrics", run.config.evaluation, corpus.hash, [run.finished_key(s) for s in ("expert", "reader")])
-    if done := run.finished("tsne", key):
+def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str = "tsne", models: list[str] = ()) -> dict:
+    """Stage "tsne", or another: how far apart the words lie in each space, and in each of its maps; and where every point lies, which
+    word it is of, and which frame of which utterance. models: whose lips are read."""
+    before = [run.finished_key(s) for s in ("expert", "reader", *models)]
+    key = run.key("tsne alignment metrics", run.config.evaluation, corpus.hash, before, list(spaces))
+    if done := run.finished(stage, key):
         return done
-    perplexity, names = run.config.evaluation.tsne_perplexity, [u.name for u in corpus.clips("validation").utterances]
+    perplexity = run.config.evaluation.tsne_perplexity
     maps = {name: [{"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
                    for p, seed in ((perplexity, 0), (perplexity, 1), (perplexity / 2, 0), (2 * perplexity, 0))]
             for name, f in spaces.items()}
     for name, f in spaces.items():
         for m in maps[name]:
             m["silhouette"] = float(silhouette_score(m["points"], f.words))
-    points = {name: [[w, names[i], t] for w, i, t in zip(f.words, f.clips, f.frames)] for name, f in spaces.items()}
-    return run.finish("tsne", key, metrics={name: separation(f.features, f.words, f.clips) for name, f in spaces.items()},
+    points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
+    return run.finish(stage, key, metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
                       corpus=corpus.hash, frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
 
 
 def table(record: dict) -> str:
     """Markdown: how far apart the words lie in each space, and from map to map."""
+    if not record["metrics"]:
+        return f"Too few test sentences say {' and '.join(WORDS)}: at least two have to say each.\n"
     lines = ["| frames as | silhouette | linear probe | silhouettes of the maps |", "|---" * 4 + "|"]
     for name, scores in record["metrics"].items():
         drawn = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])

@@ -187,8 +187,10 @@ def shares(history: list[dict]) -> Figure:
 
 
 def maps(record: dict) -> Figure:
-    """t-SNE maps of the stage "tsne": a row for each space, a column for each perplexity and seed."""
+    """t-SNE maps of `tsne.record`: a row for each space, a column for each perplexity and seed; an empty picture without any."""
     rows, words = record["maps"], sorted({word for points in record["points"].values() for word, *_ in points})
+    if not rows:
+        return plt.figure(figsize=(3.3, 0.3))
     figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,
                                 layout="constrained")
     for line, (name, drawn) in zip(axes, rows.items()):

@@ -99,7 +99,7 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     draw = np.random.default_rng(0)
     features = np.concatenate([draw.normal(0, 0.1, (12, 5)), draw.normal(3, 0.1, (9, 5))]).astype(np.float32)
     words = ["just"] * 12 + ["must"] * 9
-    frames = tsne.WordFrames(features, words, [i // 3 for i in range(21)], [i % 3 for i in range(21)])
+    frames = tsne.WordFrames(features, words, [i // 3 for i in range(21)], [i % 3 for i in range(21)], [f"clip{i // 3}" for i in range(21)])
     points = tsne.embed(frames, perplexity=50.0)                # more than 21 frames can have
     assert points.shape == (21, 2) and np.isfinite(points).all()
     assert np.array_equal(points, tsne.embed(frames, perplexity=50.0)) and not np.allclose(points, tsne.embed(frames, 50.0, seed=1))
@@ -107,17 +107,40 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     run = Run("r", load("smoke"))
     for stage in ("expert", "reader"):
         run.finish(stage, "k")
-    clips = SimpleNamespace(utterances=[SimpleNamespace(name=f"clip{i}") for i in range(7)],
-                            video=lambda i: torch.rand(3, 4, 4, generator=generator), speech=lambda i: torch.randn(1920, generator=generator))
-    corpus = SimpleNamespace(hash="h", clips=lambda split: clips)
+    clips = SimpleNamespace(video=lambda i: torch.rand(3, 4, 4, generator=generator), speech=lambda i: torch.randn(1920, generator=generator))
+    corpus = SimpleNamespace(hash="h")
     record = tsne.record(run, corpus, {"reader": frames, **tsne.raw(clips, frames)})
     assert record["points"]["pixels"][13] == ["must", "clip4", 1]
     assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
-    assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"]) and tsne.record(run, corpus, {}) == record
+    assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"]) and tsne.record(run, corpus, dict.fromkeys(record["maps"])) == record
     assert len({(m["perplexity"], m["seed"]) for m in record["maps"]["reader"]}) == 4
     figure = view.maps(record)
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
     assert tsne.table(record).count("|\n") == 5
+
+
+def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, generator):
+    said = [Utterance(f"u{i}", "test", "Kim", text, 30, (Segment(text.split()[0], 0.2, 0.6),))
+            for i, text in enumerate(["just go", "must go", "go now", "just so", "must we"])]
+    lips = lambda motions, frames: (motions[..., 0, 0][..., None, None].expand(-1, -1, 24, 24)[:, :25], (frames * 25) // 30)
+    items = lambda corpus, utterances, encoder: [SimpleNamespace(utterance=u, speech=torch.randn(16000, generator=generator)) for u in utterances]
+    moved = lambda run, corpus, model, items: [(style, items, [torch.full((30, 2, 3), shade) for _ in items])
+                                               for style, shade in (("Ada", 0.2), ("Ben", 1.0))]
+    for name, stub in (("lip_video", lambda corpus: lips), ("examples", items), ("predictions", moved), ("load_speech", lambda run: None)):
+        monkeypatch.setattr(tsne, name, stub)
+    corpus = SimpleNamespace(utterances=lambda split: said)
+    clips = tsne.shown(None, corpus, "a")
+    assert [u.name for u in clips.utterances] == ["u0", "u1", "u3", "u4"] * 2 and clips.frames.tolist() == [25] * 8
+    assert clips.video(0).unique().tolist() == [51] and clips.video(7).unique().tolist() == [255] and len(clips.speech(3)) == 16000
+    sizes = dict(width=16, heads=2, feedforward=16, layers=1, decoder_layers=1, fusion=16, frontend_width=2, audio_frontend_width=2)
+    expert, reader = (build_reader(ReaderConfig(modalities=m, **sizes)).eval() for m in (("audio", "video"), ("video",)))
+    spaces = tsne.on_lips(None, corpus, ["a", "b"], expert, reader)
+    assert list(spaces) == ["audio-visual, a", "visual-only, a", "audio-visual, b", "visual-only, b"]
+    assert spaces["visual-only, a"].utterances[::10] == ["u0", "u1", "u3", "u4"] * 2     # styles of a sentence are one utterance
+    del said[3]
+    assert tsne.on_lips(None, corpus, ["a"], expert, reader) == {}
+    nothing = {"metrics": {}, "maps": {}, "points": {}}
+    assert "Too few" in tsne.table(nothing) and view.maps(nothing).axes == []
 
 
 def test_words_without_times_are_aligned_once_for_all_readers(generator):
