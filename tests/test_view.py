@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from avlib import run as runs
 from avlib import tsne, view
@@ -45,6 +46,29 @@ def test_a_clip_in_pieces_is_the_clip(tmp_path):
             return np.stack(frames), np.concatenate([f.to_ndarray() for f in clip.decode(audio=0)], 1)
     (a, b), (c, d) = streams(whole), streams(pieces)
     assert np.array_equal(a, c) and np.array_equal(b, d) and abs(b.shape[1] - 80000) <= 2048
+
+
+@pytest.mark.parametrize("width", [96, 256])
+@pytest.mark.parametrize("name", ["scan", "codetalker-baseline-s0 of a run with a long name"])
+def test_a_name_stands_at_the_upper_edge_and_hides_nothing_below(name, width):
+    video = torch.full((3, 64, width), 40, dtype=torch.uint8)
+    titled = view.titled(video, name)
+    written = (titled != 40).any(0)
+    assert titled.shape == video.shape and (titled >= video).all() and (titled == titled[:1]).all() and (video == 40).all()
+    assert written.any() and not written[40:].any()
+    assert not written[:, 0].any() and not written[:, -1].any(), "cut off"
+
+
+def test_a_moving_picture_lasts_as_long_and_shows_the_same(tmp_path):
+    video = (torch.arange(25) * 8)[:, None, None].expand(-1, 32, 48).to(torch.uint8)
+    shown = []
+    with Image.open(view.write_moving(tmp_path / "a.webp", video, 25)) as picture:
+        for n in range(picture.n_frames):       # the format joins frames that are nearly alike
+            picture.seek(n)
+            picture.load()
+            shown += [np.array(picture.convert("L")).mean()] * round(picture.info["duration"] / 40)
+            assert picture.size == (48, 32)
+    assert len(shown) == 25 and np.abs(np.array(shown) - video[:, 0, 0].numpy()).max() < 12
 
 
 def test_curves_leave_out_what_no_history_has():
