@@ -206,9 +206,11 @@ def shares(history: list[dict]) -> Figure:
     return figure
 
 
-def maps(record: dict) -> Figure:
-    """t-SNE maps of `tsne.record`: a row for each space, a column for each perplexity and seed; an empty picture without any."""
-    rows, words = record["maps"], sorted({word for points in record["points"].values() for word, *_ in points})
+def maps(record: dict, of: str = "") -> Figure:
+    """t-SNE maps of `tsne.record`: a row for each space whose name ends with `of`, a column for each perplexity and seed; an empty picture
+    without any."""
+    rows = {name: drawn for name, drawn in record["maps"].items() if name.endswith(of)}
+    words = sorted({word for points in record["points"].values() for word, *_ in points})
     if not rows:
         return plt.figure(figsize=(3.3, 0.3))
     figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,

@@ -138,9 +138,23 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
     assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"]) and tsne.record(run, corpus, dict.fromkeys(record["maps"])) == record
     assert len({(m["perplexity"], m["seed"]) for m in record["maps"]["reader"]}) == 4
+    assert len(view.maps(record, "els").axes) == 4 and view.maps(record, "none").axes == []
     figure = view.maps(record)
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
     assert tsne.table(record).count("|\n") == 5
+
+
+def test_a_whole_word_is_the_mean_of_its_frames():
+    """Also where a clip says it twice, or the next clip begins with it at the next frame."""
+    spots = [(0, "must", 3), (0, "must", 4), (0, "just", 7), (0, "must", 9), (1, "must", 10), (1, "must", 11), (1, "must", 12)]
+    frames = tsne.WordFrames(np.arange(14.0).reshape(7, 2), [w for _, w, _ in spots], [c for c, *_ in spots], [t for *_, t in spots],
+                             [f"u{c}" for c, *_ in spots])
+    words = tsne.whole(frames)
+    assert words.features.tolist() == [[1, 2], [4, 5], [6, 7], [10, 11]] and words.words == ["must", "just", "must", "must"]
+    assert (words.clips, words.frames, words.utterances) == ([0, 0, 0, 1], [4, 7, 9, 11], ["u0", "u0", "u0", "u1"])
+    both = tsne.both_ways({"reader": frames})
+    assert [len(space.words) for space in both.values()] == [4, 7] and list(both) == ["reader, whole words", "reader, frames"]
+    assert tsne.whole(words).features.tolist() == words.features.tolist()
 
 
 def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, generator):
@@ -160,7 +174,7 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
     expert, reader = (build_reader(ReaderConfig(modalities=m, **sizes)).eval() for m in (("audio", "video"), ("video",)))
     spaces = tsne.on_lips(None, corpus, ["a", "b"], expert, reader)
     assert list(spaces) == ["audio-visual, a", "visual-only, a", "audio-visual, b", "visual-only, b"]
-    assert spaces["visual-only, a"].utterances[::10] == ["u0", "u1", "u3", "u4"] * 2     # styles of a sentence are one utterance
+    assert spaces["visual-only, a"].utterances == ["u0", "u1", "u3", "u4"] * 2           # styles of a sentence are one utterance
     del said[3]
     assert tsne.on_lips(None, corpus, ["a"], expert, reader) == {}
     nothing = {"metrics": {}, "maps": {}, "points": {}}
