@@ -59,6 +59,12 @@ def names_a_file(words: str) -> bool:
     return bool(words) and (os.path.exists(words) or re.fullmatch(r"\S*/\S*|\S+\.\w+", words) is not None)
 
 
+def trained(run: Run) -> list[str]:
+    """The models of a run that are finished."""
+    return [path.stem for animator in run.config.animators for guidance in GUIDANCE
+            for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))]
+
+
 class Speaker:
     """A run's trained model, with the face that it moves and the way in which that speaks.
 
@@ -67,9 +73,7 @@ class Speaker:
     """
 
     def __init__(self, run: Run, model: str = MODEL, subject: str | None = None, style: str | dict[str, float] | None = None):
-        there = [path.stem for animator in run.config.animators for guidance in GUIDANCE
-                 for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))]
-        if model not in there:
+        if model not in (there := trained(run)):
             raise ValueError(f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, "
                              f"got {model!r}")
         self.run, self.model, self.corpus = run, model, corpus_of(run)

@@ -1,0 +1,22 @@
+export default {
+  render({ model, el }) {
+    const canvas = document.createElement("canvas"), side = model.get("side");
+    canvas.style.cssText = `width: min(${side}px, 100%); aspect-ratio: 1`;
+    el.append(canvas);
+    const { template, faces, albedo } = model.get("mesh");
+    const mesh = new Mesh(typed(Float32Array, template), typed(Uint32Array, faces), typed(Uint8Array, albedo));
+    const face = new Face(canvas, mesh);
+    let due = 0;            // vertices that come faster than pictures are drawn replace each other
+    const move = () => {
+      if (!model.get("vertices").byteLength || due) return;
+      due = requestAnimationFrame(() => {
+        due = 0;
+        mesh.vertices = typed(Float32Array, model.get("vertices"));
+        face.draw();
+      });
+    };
+    model.on("change:vertices", move);
+    move();
+    return () => { cancelAnimationFrame(due); face.free(); };
+  },
+};
