@@ -131,7 +131,7 @@ def still(record: dict, frames: Frames) -> Figure:
     told = frames.compared(space, groups)
     for name, colour in zip(GROUPS, ("tab:blue", "tab:orange")):
         layout["map"].scatter(*points[np.isin(behind, groups[name])].T, s=8, color=colour, alpha=0.75)
-        layout[name].imshow(frames.crops[groups[name]].float().mean(0), cmap="gray", vmin=0, vmax=255)
+        layout[name].imshow(frames.crops[groups[name]].float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255)
         layout[name].set_axis_off()
         layout[name].set_title(f"mean of {told[name]['told']}", fontsize=8, color=colour)
     layout["map"].set(xticks=[], yticks=[])
