@@ -1,5 +1,5 @@
 const LOOKS = `
-.avlib-player { color: var(--jp-ui-font-color1, #222); font: 13px system-ui, sans-serif; outline: none; max-width: 1040px; }
+.avlib-player { color: var(--jp-ui-font-color1, #222); font: 13px system-ui, sans-serif; outline: none; max-width: 1040px; contain: content; }
 .avlib-player .faces { display: flex; gap: 8px; }
 .avlib-player figure { margin: 0; flex: 1 1 0; min-width: 0; text-align: center; }
 .avlib-player figure canvas { width: 100%; height: min(340px, 45vw); }
@@ -7,10 +7,11 @@ const LOOKS = `
 .avlib-player .controls input[type=range] { flex: 1 1 160px; min-width: 100px; }
 .avlib-player .plots { position: relative; cursor: crosshair; touch-action: pan-y; }
 .avlib-player .plots canvas { display: block; width: 100%; }
-.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; width: 1px; background: currentColor; pointer-events: none; }
+.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; left: 0; width: 1px; background: currentColor; pointer-events: none; will-change: transform; }
 .avlib-player .read { min-height: 1.4em; font-variant-numeric: tabular-nums; }`;
 const COLOURS = ["#1f77b4", "#ff7f0e", "#888"];
 const LEFT = 46, RIGHT = 8;                             // of the plots, pixels beside the time axis
+const TELL_MS = 120;                                    // between numbers while it plays: laying out text takes as long as a face
 const PANELS = { phonemes: 16, speech: 28, aperture: 110, error: 90, axis: 18 };
 
 // Round steps that divide `most` into three to six.
@@ -28,10 +29,11 @@ function pose(face, template, fps, seconds, vertices) {
   const size = template.length, count = face.targets.length / size, last = face.weights.length / count - 1;
   const at = Math.max(0, Math.min(last, seconds * fps)), before = Math.floor(at), after = Math.min(last, before + 1);
   vertices.set(template);
-  for (let k = 0; k < count; k++) {
-    const one = face.weights[before * count + k], weight = one + (at - before) * (face.weights[after * count + k] - one);
-    const target = face.targets.subarray(k * size, (k + 1) * size);
-    for (let i = 0; i < size; i++) vertices[i] += weight * target[i];
+  const weight = k => face.weights[before * count + k] + (at - before) * (face.weights[after * count + k] - face.weights[before * count + k]);
+  for (let k = 0; k < count; k += 4) {            // four at once: most of the time goes into reading and writing vertices
+    const [a, b, c, d] = [0, 1, 2, 3].map(j => k + j < count ? weight(k + j) : 0);
+    const [p, q, r, s] = [0, 1, 2, 3].map(j => face.targets.subarray(Math.min(k + j, count - 1) * size));
+    for (let i = 0; i < size; i++) vertices[i] += a * p[i] + b * q[i] + c * r[i] + d * s[i];
   }
   return vertices;
 }
@@ -123,15 +125,18 @@ export default {
     tick("mute", on => { audio.muted = on; });
     const plots = text(root, "div", "", { className: "plots" }), canvas = text(plots, "canvas", "");
     const cursor = text(plots, "div", "", { className: "cursor" }), read = text(root, "div", "", { className: "read" });
-    let clip, shown = 0, due = 0;
+    let clip, wide = 1, shown = 0, told = 0, due = 0;
 
     const draw = () => sides.forEach(side => side.face.draw());
     function show(seconds) {            // the faces, the cursor and the numbers of that time
       shown = seconds;
       sides.forEach(({ face }, k) => { face.mesh.vertices = pose(clip.faces[k], clip.template, clip.fps, seconds, face.mesh.vertices); });
       draw();
+      cursor.style.transform = `translateX(${LEFT + (wide - LEFT - RIGHT) * seconds / clip.seconds}px)`;
+      const now = performance.now();
+      if (!audio.paused && now < told + TELL_MS) return;
+      told = now;
       const frame = Math.round(seconds * clip.fps), near = (values, digits) => values.length ? values[Math.min(frame, values.length - 1)].toFixed(digits) : "–";
-      cursor.style.left = `${LEFT + (canvas.clientWidth - LEFT - RIGHT) * seconds / clip.seconds}px`;
       slider.value = seconds;
       clock.textContent = `${seconds.toFixed(2)} / ${clip.seconds.toFixed(2)} s`;
       const values = (name, digits) => clip.tracks.map((t, k) => [["left", "right"][k] ?? t.name, near(t[name], digits)])
@@ -165,6 +170,10 @@ export default {
         audio.playbackRate = audio.defaultPlaybackRate = speed.value;
         shown = 0;
       }
+      fit();
+    }
+    function fit() {
+      wide = canvas.clientWidth;
       plot(canvas, clip);
       show(shown);
     }
@@ -175,7 +184,7 @@ export default {
     slider.oninput = () => seek(+slider.value);
     speed.onchange = () => { audio.playbackRate = audio.defaultPlaybackRate = speed.value; };
     plots.onpointerdown = plots.onpointermove = e => {
-      if (e.buttons & 1) seek(clip.seconds * (e.clientX - canvas.getBoundingClientRect().left - LEFT) / (canvas.clientWidth - LEFT - RIGHT));
+      if (e.buttons & 1) seek(clip.seconds * (e.clientX - canvas.getBoundingClientRect().left - LEFT) / (wide - LEFT - RIGHT));
     };
     root.onkeydown = e => {
       const far = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
@@ -185,7 +194,7 @@ export default {
       e.preventDefault();
       e.stopPropagation();
     };
-    const watch = new ResizeObserver(() => { if (clip) { plot(canvas, clip); show(shown); } });
+    const watch = new ResizeObserver(() => { if (clip) fit(); });
     watch.observe(root);
     model.on("change:clip", take);
     take();
