@@ -141,8 +141,8 @@ export default {
       clock.textContent = `${seconds.toFixed(2)} / ${clip.seconds.toFixed(2)} s`;
       const values = (name, digits) => clip.tracks.map((t, k) => [["left", "right"][k] ?? t.name, near(t[name], digits)])
         .filter(([, v]) => v !== "–").map(pair => pair.join(" ")).join(", ");
-      read.textContent = `frame ${frame}   lips ${values("aperture", 1)} ${clip.unit}` +
-        (values("error", 2) && `   error ${values("error", 2)} ${clip.error_unit}`);
+      read.textContent = `frame ${frame}; lips ${values("aperture", 1)} ${clip.unit}` +
+        (values("error", 2) && `; error ${values("error", 2)} ${clip.error_unit}`);
     }
     function follow() {                 // the sound's clock leads
       show(audio.currentTime);

@@ -54,7 +54,7 @@ export default {
     const canvas = text(row, "canvas", "", { className: "map" }), side = text(row, "div", "", { className: "side" });
     canvas.title = "point at a dot; click to hear its word; draw around dots to compare them";
     const lips = text(side, "canvas", "", { className: "lips", width: wide, height: tall });
-    const about = text(side, "div", "Point at a dot; click to hear its word; draw around dots to compare them.");
+    const about = text(side, "div", "");
     about.style.minHeight = "5em";
     const groups = text(side, "div", "", { className: "groups" }), apart = text(side, "div", "");
     const means = ["A", "B"].map(name => {
@@ -164,6 +164,7 @@ export default {
     watch.observe(canvas);
     model.on("change:told", tell);
     tell();
+    point(given.behind[model.get("space")][0]);
     return () => { model.off("change:told", tell); watch.disconnect(); cancelAnimationFrame(due); audio?.close(); };
   },
 };
