@@ -7,7 +7,8 @@ const LOOKS = `
 .avlib-player .controls input[type=range] { flex: 1 1 160px; min-width: 100px; }
 .avlib-player .plots { position: relative; cursor: crosshair; touch-action: pan-y; }
 .avlib-player .plots canvas { display: block; width: 100%; }
-.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; left: 0; width: 1px; background: currentColor; pointer-events: none; will-change: transform; }
+.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; left: 0; width: 1px; background: currentColor; pointer-events: none; 
+  will-change: transform; }
 .avlib-player .read { min-height: 1.4em; font-variant-numeric: tabular-nums; }`;
 const COLOURS = ["#1f77b4", "#ff7f0e", "#888"];
 const LEFT = 46, RIGHT = 8;                             // of the plots, pixels beside the time axis
@@ -29,7 +30,8 @@ function pose(face, template, fps, seconds, vertices) {
   const size = template.length, count = face.targets.length / size, last = face.weights.length / count - 1;
   const at = Math.max(0, Math.min(last, seconds * fps)), before = Math.floor(at), after = Math.min(last, before + 1);
   vertices.set(template);
-  const weight = k => face.weights[before * count + k] + (at - before) * (face.weights[after * count + k] - face.weights[before * count + k]);
+  const given = (frame, k) => face.weights[frame * count + k];
+  const weight = k => given(before, k) + (at - before) * (given(after, k) - given(before, k));
   for (let k = 0; k < count; k += 4) {            // four at once: most of the time goes into reading and writing vertices
     const [a, b, c, d] = [0, 1, 2, 3].map(j => k + j < count ? weight(k + j) : 0);
     const [p, q, r, s] = [0, 1, 2, 3].map(j => face.targets.subarray(Math.min(k + j, count - 1) * size));
@@ -61,7 +63,11 @@ function plot(canvas, clip) {
   const c = canvas.getContext("2d"), x = s => LEFT + (width - LEFT - RIGHT) * s / clip.seconds;
   c.scale(scale, scale);
   c.font = "10px system-ui, sans-serif";
-  const box = (x0, y0, x1, y1, colour, opacity) => { c.globalAlpha = opacity; c.fillStyle = colour; c.fillRect(x0, y0, x1 - x0, y1 - y0); c.globalAlpha = 1; };
+  const box = (x0, y0, x1, y1, colour, opacity) => {
+    Object.assign(c, { globalAlpha: opacity, fillStyle: colour });
+    c.fillRect(x0, y0, x1 - x0, y1 - y0);
+    c.globalAlpha = 1;
+  };
   const say = (words, at, y, align = "center", colour = ink) => { c.fillStyle = colour; c.textAlign = align; c.fillText(words, at, y); };
   for (const [label, begin, end, closed] of clip.phonemes) {
     box(x(begin), rows.phonemes, x(end), height - rows.axis, closed ? "#d62728" : "#888", closed ? 0.15 : 0.04);
@@ -75,7 +81,8 @@ function plot(canvas, clip) {
   for (const [name, title] of [["aperture", `lip aperture, ${clip.unit}`], ["error", `lip vertex error, ${clip.error_unit}`]]) {
     if (!rows[name]) continue;
     const shown = clip.tracks.filter(t => t[name].length), bottom = top + rows[name];
-    const most = 1.25 * Math.max(1e-9, ...shown.map(t => t[name].reduce((a, b) => Math.max(a, b)))), y = v => bottom - (bottom - top) * v / most;
+    const most = 1.25 * Math.max(1e-9, ...shown.map(t => t[name].reduce((a, b) => Math.max(a, b))));
+    const y = v => bottom - (bottom - top) * v / most;
     for (let v = 0, step = stepOf(most); v <= most; v += step) {
       box(LEFT, y(v), width - RIGHT, y(v) + 1, ink, 0.12);
       say(+v.toPrecision(6), LEFT - 4, y(v) + 3, "right");
@@ -136,7 +143,8 @@ export default {
       const now = performance.now();
       if (!audio.paused && now < told + TELL_MS) return;
       told = now;
-      const frame = Math.round(seconds * clip.fps), near = (values, digits) => values.length ? values[Math.min(frame, values.length - 1)].toFixed(digits) : "–";
+      const frame = Math.round(seconds * clip.fps);
+      const near = (values, digits) => values.length ? values[Math.min(frame, values.length - 1)].toFixed(digits) : "–";
       slider.value = seconds;
       clock.textContent = `${seconds.toFixed(2)} / ${clip.seconds.toFixed(2)} s`;
       const values = (name, digits) => clip.tracks.map((t, k) => [["left", "right"][k] ?? t.name, near(t[name], digits)])
@@ -163,7 +171,7 @@ export default {
       }
       view.aim = clip.aim;
       slider.max = clip.seconds;
-      if (before?.title !== clip.title) {
+      if (before?.sound.length !== clip.sound.length || before.sound.some((x, i) => x !== clip.sound[i])) {
         audio.pause();
         URL.revokeObjectURL(audio.src);
         audio.src = URL.createObjectURL(new Blob([clip.sound], { type: "audio/wav" }));
@@ -179,7 +187,7 @@ export default {
     }
 
     play.onclick = () => { audio.paused ? audio.play() : audio.pause(); };
-    audio.onplay = () => { play.textContent = "▮▮ pause"; follow(); };
+    audio.onplay = () => { play.textContent = "▮▮ pause"; cancelAnimationFrame(due); follow(); };
     audio.onpause = audio.onended = () => { play.textContent = "▶ play"; };
     slider.oninput = () => seek(+slider.value);
     speed.onchange = () => { audio.playbackRate = audio.defaultPlaybackRate = speed.value; };

@@ -99,7 +99,8 @@ export default {
       pointed = n;
       lips.getContext("2d").drawImage(sheet, n % given.columns * wide, Math.floor(n / given.columns) * tall, wide, tall, 0, 0, wide, tall);
       const speaker = given.speakers[n] ? `, ${given.speakers[n]}` : "";
-      about.textContent = `“${given.texts[n]}”: ${given.words[n]}, frame ${given.frames[n]} (${(given.frames[n] / given.fps).toFixed(2)} s) of ${given.names[n]}${speaker}`;
+      const when = `frame ${given.frames[n]} (${(given.frames[n] / given.fps).toFixed(2)} s)`;
+      about.textContent = `“${given.texts[n]}”: ${given.words[n]}, ${when} of ${given.names[n]}${speaker}`;
       draw();
     }
     function say(n) {                   // the word it is in, its lips in step
