@@ -50,7 +50,7 @@ class Mesh {
       const a = n[i], b = n[i + 1], d = n[i + 2], c = along(near, a, b, d);
       const towards = (along(across, a, b, d) * LIGHT[0] + along(up, a, b, d) * LIGHT[1] + c * LIGHT[2]) /
         (Math.sqrt(a * a + b * b + d * d) || 1);
-      seen[j + 3] = Math.min(255, albedo[i / 3] * (0.5 + Math.max(0, c < 0 ? -towards : towards)));
+      seen[j + 3] = Math.min(255, albedo[i / 3] * (0.45 + 0.85 * Math.max(0, c < 0 ? -towards : towards)));
     }
   }
 
@@ -69,8 +69,10 @@ class Mesh {
       if (area < 0) { const d = b; b = c; c = d; area = -area; }
       if (!(area > 1e-9)) continue;
       const bx = s[b] - ax, by = s[b + 1] - ay, cx = s[c] - ax, cy = s[c + 1] - ay, near = s[a + 2], grey = s[a + 3];
-      const left = Math.max(0, Math.ceil(ax + Math.min(0, bx, cx))), right = Math.min(width - 1, ax + Math.max(0, bx, cx));
-      const top = Math.max(0, Math.ceil(ay + Math.min(0, by, cy))), bottom = Math.min(height - 1, ay + Math.max(0, by, cy));
+      const left = Math.max(0, Math.ceil(ax + (bx < cx ? Math.min(0, bx) : Math.min(0, cx))));
+      const right = Math.min(width - 1, Math.floor(ax + (bx > cx ? Math.max(0, bx) : Math.max(0, cx))));
+      const top = Math.max(0, Math.ceil(ay + (by < cy ? Math.min(0, by) : Math.min(0, cy))));
+      const bottom = Math.min(height - 1, Math.floor(ay + (by > cy ? Math.max(0, by) : Math.max(0, cy))));
       const nearB = (s[b + 2] - near) / area, nearC = (s[c + 2] - near) / area;
       const greyB = (s[b + 3] - grey) / area, greyC = (s[c + 3] - grey) / area;
       for (let y = top; y <= bottom; y++) {

@@ -1,5 +1,5 @@
 const LOOKS = `
-.avlib-player { color: var(--jp-ui-font-color1, #222); font: 13px system-ui, sans-serif; outline: none; max-width: 1040px; }
+.avlib-player { color: var(--jp-ui-font-color1, #222); font: 13px system-ui, sans-serif; outline: none; max-width: 1040px; contain: content; }
 .avlib-player .faces { display: flex; gap: 8px; }
 .avlib-player figure { margin: 0; flex: 1 1 0; min-width: 0; text-align: center; }
 .avlib-player figure canvas { width: 100%; height: min(340px, 45vw); }
@@ -7,10 +7,12 @@ const LOOKS = `
 .avlib-player .controls input[type=range] { flex: 1 1 160px; min-width: 100px; }
 .avlib-player .plots { position: relative; cursor: crosshair; touch-action: pan-y; }
 .avlib-player .plots canvas { display: block; width: 100%; }
-.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; width: 1px; background: currentColor; pointer-events: none; }
+.avlib-player .cursor { position: absolute; top: 0; bottom: 18px; left: 0; width: 1px; background: currentColor; pointer-events: none; 
+  will-change: transform; }
 .avlib-player .read { min-height: 1.4em; font-variant-numeric: tabular-nums; }`;
 const COLOURS = ["#1f77b4", "#ff7f0e", "#888"];
 const LEFT = 46, RIGHT = 8;                             // of the plots, pixels beside the time axis
+const TELL_MS = 120;                                    // between numbers while it plays: laying out text takes as long as a face
 const PANELS = { phonemes: 16, speech: 28, aperture: 110, error: 90, axis: 18 };
 
 // Round steps that divide `most` into three to six.
@@ -28,10 +30,12 @@ function pose(face, template, fps, seconds, vertices) {
   const size = template.length, count = face.targets.length / size, last = face.weights.length / count - 1;
   const at = Math.max(0, Math.min(last, seconds * fps)), before = Math.floor(at), after = Math.min(last, before + 1);
   vertices.set(template);
-  for (let k = 0; k < count; k++) {
-    const one = face.weights[before * count + k], weight = one + (at - before) * (face.weights[after * count + k] - one);
-    const target = face.targets.subarray(k * size, (k + 1) * size);
-    for (let i = 0; i < size; i++) vertices[i] += weight * target[i];
+  const given = (frame, k) => face.weights[frame * count + k];
+  const weight = k => given(before, k) + (at - before) * (given(after, k) - given(before, k));
+  for (let k = 0; k < count; k += 4) {            // four at once: most of the time goes into reading and writing vertices
+    const [a, b, c, d] = [0, 1, 2, 3].map(j => k + j < count ? weight(k + j) : 0);
+    const [p, q, r, s] = [0, 1, 2, 3].map(j => face.targets.subarray(Math.min(k + j, count - 1) * size));
+    for (let i = 0; i < size; i++) vertices[i] += a * p[i] + b * q[i] + c * r[i] + d * s[i];
   }
   return vertices;
 }
@@ -59,7 +63,11 @@ function plot(canvas, clip) {
   const c = canvas.getContext("2d"), x = s => LEFT + (width - LEFT - RIGHT) * s / clip.seconds;
   c.scale(scale, scale);
   c.font = "10px system-ui, sans-serif";
-  const box = (x0, y0, x1, y1, colour, opacity) => { c.globalAlpha = opacity; c.fillStyle = colour; c.fillRect(x0, y0, x1 - x0, y1 - y0); c.globalAlpha = 1; };
+  const box = (x0, y0, x1, y1, colour, opacity) => {
+    Object.assign(c, { globalAlpha: opacity, fillStyle: colour });
+    c.fillRect(x0, y0, x1 - x0, y1 - y0);
+    c.globalAlpha = 1;
+  };
   const say = (words, at, y, align = "center", colour = ink) => { c.fillStyle = colour; c.textAlign = align; c.fillText(words, at, y); };
   for (const [label, begin, end, closed] of clip.phonemes) {
     box(x(begin), rows.phonemes, x(end), height - rows.axis, closed ? "#d62728" : "#888", closed ? 0.15 : 0.04);
@@ -73,7 +81,8 @@ function plot(canvas, clip) {
   for (const [name, title] of [["aperture", `lip aperture, ${clip.unit}`], ["error", `lip vertex error, ${clip.error_unit}`]]) {
     if (!rows[name]) continue;
     const shown = clip.tracks.filter(t => t[name].length), bottom = top + rows[name];
-    const most = 1.25 * Math.max(1e-9, ...shown.map(t => t[name].reduce((a, b) => Math.max(a, b)))), y = v => bottom - (bottom - top) * v / most;
+    const most = 1.25 * Math.max(1e-9, ...shown.map(t => t[name].reduce((a, b) => Math.max(a, b))));
+    const y = v => bottom - (bottom - top) * v / most;
     for (let v = 0, step = stepOf(most); v <= most; v += step) {
       box(LEFT, y(v), width - RIGHT, y(v) + 1, ink, 0.12);
       say(+v.toPrecision(6), LEFT - 4, y(v) + 3, "right");
@@ -123,21 +132,25 @@ export default {
     tick("mute", on => { audio.muted = on; });
     const plots = text(root, "div", "", { className: "plots" }), canvas = text(plots, "canvas", "");
     const cursor = text(plots, "div", "", { className: "cursor" }), read = text(root, "div", "", { className: "read" });
-    let clip, shown = 0, due = 0;
+    let clip, wide = 1, shown = 0, told = 0, due = 0;
 
     const draw = () => sides.forEach(side => side.face.draw());
     function show(seconds) {            // the faces, the cursor and the numbers of that time
       shown = seconds;
       sides.forEach(({ face }, k) => { face.mesh.vertices = pose(clip.faces[k], clip.template, clip.fps, seconds, face.mesh.vertices); });
       draw();
-      const frame = Math.round(seconds * clip.fps), near = (values, digits) => values.length ? values[Math.min(frame, values.length - 1)].toFixed(digits) : "–";
-      cursor.style.left = `${LEFT + (canvas.clientWidth - LEFT - RIGHT) * seconds / clip.seconds}px`;
+      cursor.style.transform = `translateX(${LEFT + (wide - LEFT - RIGHT) * seconds / clip.seconds}px)`;
+      const now = performance.now();
+      if (!audio.paused && now < told + TELL_MS) return;
+      told = now;
+      const frame = Math.round(seconds * clip.fps);
+      const near = (values, digits) => values.length ? values[Math.min(frame, values.length - 1)].toFixed(digits) : "–";
       slider.value = seconds;
       clock.textContent = `${seconds.toFixed(2)} / ${clip.seconds.toFixed(2)} s`;
       const values = (name, digits) => clip.tracks.map((t, k) => [["left", "right"][k] ?? t.name, near(t[name], digits)])
         .filter(([, v]) => v !== "–").map(pair => pair.join(" ")).join(", ");
-      read.textContent = `frame ${frame}   lips ${values("aperture", 1)} ${clip.unit}` +
-        (values("error", 2) && `   error ${values("error", 2)} ${clip.error_unit}`);
+      read.textContent = `frame ${frame}; lips ${values("aperture", 1)} ${clip.unit}` +
+        (values("error", 2) && `; error ${values("error", 2)} ${clip.error_unit}`);
     }
     function follow() {                 // the sound's clock leads
       show(audio.currentTime);
@@ -158,24 +171,28 @@ export default {
       }
       view.aim = clip.aim;
       slider.max = clip.seconds;
-      if (before?.title !== clip.title) {
+      if (before?.sound.length !== clip.sound.length || before.sound.some((x, i) => x !== clip.sound[i])) {
         audio.pause();
         URL.revokeObjectURL(audio.src);
         audio.src = URL.createObjectURL(new Blob([clip.sound], { type: "audio/wav" }));
         audio.playbackRate = audio.defaultPlaybackRate = speed.value;
         shown = 0;
       }
+      fit();
+    }
+    function fit() {
+      wide = canvas.clientWidth;
       plot(canvas, clip);
       show(shown);
     }
 
     play.onclick = () => { audio.paused ? audio.play() : audio.pause(); };
-    audio.onplay = () => { play.textContent = "▮▮ pause"; follow(); };
+    audio.onplay = () => { play.textContent = "▮▮ pause"; cancelAnimationFrame(due); follow(); };
     audio.onpause = audio.onended = () => { play.textContent = "▶ play"; };
     slider.oninput = () => seek(+slider.value);
     speed.onchange = () => { audio.playbackRate = audio.defaultPlaybackRate = speed.value; };
     plots.onpointerdown = plots.onpointermove = e => {
-      if (e.buttons & 1) seek(clip.seconds * (e.clientX - canvas.getBoundingClientRect().left - LEFT) / (canvas.clientWidth - LEFT - RIGHT));
+      if (e.buttons & 1) seek(clip.seconds * (e.clientX - canvas.getBoundingClientRect().left - LEFT) / (wide - LEFT - RIGHT));
     };
     root.onkeydown = e => {
       const far = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
@@ -185,7 +202,7 @@ export default {
       e.preventDefault();
       e.stopPropagation();
     };
-    const watch = new ResizeObserver(() => { if (clip) { plot(canvas, clip); show(shown); } });
+    const watch = new ResizeObserver(() => { if (clip) fit(); });
     watch.observe(root);
     model.on("change:clip", take);
     take();

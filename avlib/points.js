@@ -54,7 +54,7 @@ export default {
     const canvas = text(row, "canvas", "", { className: "map" }), side = text(row, "div", "", { className: "side" });
     canvas.title = "point at a dot; click to hear its word; draw around dots to compare them";
     const lips = text(side, "canvas", "", { className: "lips", width: wide, height: tall });
-    const about = text(side, "div", "Point at a dot; click to hear its word; draw around dots to compare them.");
+    const about = text(side, "div", "");
     about.style.minHeight = "5em";
     const groups = text(side, "div", "", { className: "groups" }), apart = text(side, "div", "");
     const means = ["A", "B"].map(name => {
@@ -99,7 +99,8 @@ export default {
       pointed = n;
       lips.getContext("2d").drawImage(sheet, n % given.columns * wide, Math.floor(n / given.columns) * tall, wide, tall, 0, 0, wide, tall);
       const speaker = given.speakers[n] ? `, ${given.speakers[n]}` : "";
-      about.textContent = `“${given.texts[n]}”: ${given.words[n]}, frame ${given.frames[n]} (${(given.frames[n] / given.fps).toFixed(2)} s) of ${given.names[n]}${speaker}`;
+      const when = `frame ${given.frames[n]} (${(given.frames[n] / given.fps).toFixed(2)} s)`;
+      about.textContent = `“${given.texts[n]}”: ${given.words[n]}, ${when} of ${given.names[n]}${speaker}`;
       draw();
     }
     function say(n) {                   // the word it is in, its lips in step
@@ -164,6 +165,7 @@ export default {
     watch.observe(canvas);
     model.on("change:told", tell);
     tell();
+    point(given.behind[model.get("space")][0]);
     return () => { model.off("change:told", tell); watch.disconnect(); cancelAnimationFrame(due); audio?.close(); };
   },
 };

@@ -20,9 +20,9 @@ SPOTS = [(i, t, word) for i, words in SAID.items() for word, frames in words for
 
 
 def space(order=1, apart: float = 5.0) -> WordFrames:
-    draw, spots = np.random.default_rng(0), SPOTS[::order]
-    features = draw.normal(0, 1, (len(spots), 4)) + apart * np.array([[word == "must"] for *_, word in spots])
-    return WordFrames(features, [w for *_, w in spots], [i for i, *_ in spots], [t for _, t, _ in spots], [f"clip{i}" for i, *_ in spots])
+    features = np.random.default_rng(0).normal(0, 1, (len(SPOTS), 4)) + apart * np.array([[word == "must"] for *_, word in SPOTS])
+    spots = SPOTS[::order]
+    return WordFrames(features[::order], [w for *_, w in spots], [i for i, *_ in spots], [t for _, t, _ in spots], [f"clip{i}" for i, *_ in spots])
 
 
 @pytest.fixture
@@ -69,6 +69,8 @@ def test_groups_are_compared_where_their_features_are(clips):
     before = float(widget.told["apart"].split("silhouette ")[1].split()[0])
     widget.space = "mixed"
     assert widget.told["apart"].startswith("mixed: ") and float(widget.told["apart"].split("silhouette ")[1].split()[0]) < 0.2 < before
+    backwards = Frames({"backwards": space(-1)}, clips)         # whatever the order of a space's dots
+    assert float(backwards.compared("backwards", widget.groups)["apart"].split("silhouette ")[1].split()[0]) == before
     widget.groups = {"A": [0, 3], "B": []}
     assert widget.told["A"]["told"] == "2 frames, 1 just, 1 must" and widget.told["B"] == {"told": "0 frames", "lips": b""}
     assert widget.told["apart"].startswith("too few")
