@@ -1,8 +1,8 @@
-const CHUNK_S = 0.04;           // of sound that goes to Python at a time
+const MORE_S = 0.025;           // of sound in the first chunk, beside a hop: what resampling holds back, so that every chunk completes a hop
 const SLACK_S = 0.15;           // for computing and the way: the face, and a recording's sound, come that much after what Python waits for
 const MOST_S = 3;               // of sound without an answer: Python does not keep up
 const TAP = `registerProcessor("avlib-tap", class extends AudioWorkletProcessor {
-  constructor(options) { super(); this.chunk = new Float32Array(options.processorOptions.size); this.filled = 0; }
+  constructor({ processorOptions: { size, more } }) { super(); this.size = size; this.chunk = new Float32Array(size + more); this.filled = 0; }
   process([channels]) {
     const length = channels.length ? channels[0].length : 128;
     for (let i = 0; i < length; i++) {
@@ -11,7 +11,7 @@ const TAP = `registerProcessor("avlib-tap", class extends AudioWorkletProcessor 
       this.chunk[this.filled++] = sum;
       if (this.filled < this.chunk.length) continue;
       this.port.postMessage({ samples: this.chunk, until: (currentFrame + i + 1) / sampleRate });
-      this.chunk = new Float32Array(this.filled);
+      this.chunk = new Float32Array(this.size);
       this.filled = 0;
     }
     return true;
@@ -38,12 +38,12 @@ export default {
 
     async function begin(name, connect) {
       finish();
-      const mine = session = { name, number: ++sessions, context: new AudioContext(), began: null, sent: 0, answered: 0, waiting: [], arrived: [], computed: 0 };
+      const mine = session = { name, number: ++sessions, context: new AudioContext(), began: null, sent: 0, answered: 0, held: [], asked: false, waiting: [], arrived: [], computed: 0 };
       stop.disabled = false;
       try {
         const { context } = mine;
         await Promise.all([context.resume(), context.audioWorklet.addModule(tap)]);
-        const node = new AudioWorkletNode(context, "avlib-tap", { processorOptions: { size: Math.round(CHUNK_S * context.sampleRate) } });
+        const node = new AudioWorkletNode(context, "avlib-tap", { processorOptions: { size: Math.round(model.get("hop") * context.sampleRate), more: Math.round(MORE_S * context.sampleRate) } });
         node.connect(context.destination);      // it says nothing, but what leads nowhere is not run
         model.send({ kind: "begin", session: mine.number, rate: context.sampleRate });
         node.port.onmessage = ({ data: { samples, until } }) => {
@@ -51,11 +51,22 @@ export default {
           mine.began ??= until - samples.length / context.sampleRate;
           mine.sent += samples.length / context.sampleRate;
           if (mine.sent - mine.answered > MOST_S + delay) return finish("This machine does not keep up.");
-          model.send({ kind: "sound", session: mine.number }, undefined, [samples.buffer]);
+          mine.held.push(samples);
+          ask(mine);
         };
         await connect(mine, node);
         requestAnimationFrame(() => show(mine));
       } catch (error) { finish(error.message); }
+    }
+
+    // one question at a time: what comes while Python is busy goes together, and faster
+    function ask(mine) {
+      if (mine.asked || !mine.held.length) return;
+      const all = new Float32Array(mine.held.reduce((sum, part) => sum + part.length, 0));
+      mine.held.reduce((at, part) => { all.set(part, at); return at + part.length; }, 0);
+      mine.held = [];
+      mine.asked = true;
+      model.send({ kind: "sound", session: mine.number }, undefined, [all.buffer]);
     }
 
     function show(mine) {
@@ -70,7 +81,7 @@ export default {
       if (mine.arrived.length) {
         const late = middle(mine.arrived), shown = Math.max(delay, late);
         told.textContent = `${mine.name}: the face is ${shown.toFixed(2)} s behind; frames are there after ${late.toFixed(2)} s, ` +
-          `${(1000 * mine.computed).toFixed(0)} ms of it computing; ${late <= delay ? "keeps up" : "falls behind"}`;
+          `${(1000 * mine.computed).toFixed(0)} ms of it computing; ${late <= delay ? "keeps up" : `${(late - delay).toFixed(2)} s late`}`;
       }
       requestAnimationFrame(() => show(mine));
     }
@@ -88,6 +99,9 @@ export default {
     function answer(message, buffers) {
       if (!session || message.session !== session.number) return;
       if (message.kind === "fault") return finish(message.text);
+      session.asked = false;
+      ask(session);
+      if (!message.count) return;
       const all = typed(Float32Array, buffers[0]), size = all.length / message.count, at = n => session.began + n / fps;
       for (let k = 0; k < message.count; k++) session.waiting.push({ at: at(message.first + k), vertices: all.subarray(k * size, (k + 1) * size) });
       session.computed = message.computed;

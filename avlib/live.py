@@ -80,7 +80,7 @@ class Stream:
         made = self._take(self.resample(torch.zeros(0), last=True))
         if self.heard < WINDOW:
             return made
-        self._remember()
+        self._remember(self.hop)
         return torch.cat((made, self._frames(0)))
 
     @property
@@ -89,22 +89,25 @@ class Stream:
         return self.delay_s + (median(self.spent) if self.spent else 0.0)
 
     def _take(self, samples: Tensor) -> Tensor:
-        """Samples at 16 kHz, a hop at a time, so that it does not matter in which pieces they come."""
-        made = [self.nothing]
+        """Samples at 16 kHz. It does not matter in which pieces they come, up to a hop; several hops at once, as they come where this was
+        not quick enough, are gone through together as far as the window allows, and so faster."""
+        made, most = [self.nothing], max(1, (self.window - self.lookahead) // self.hop)
         while len(samples):
-            piece, samples = samples.tensor_split([self.hop - self.heard % self.hop])
+            begun = self.heard % self.hop
+            hops = min(most, (begun + len(samples)) // self.hop)
+            piece, samples = samples.tensor_split([hops * self.hop - begun if hops else len(samples)])
             self.sound = torch.cat((self.sound, piece))
             self.heard += len(piece)
-            if self.heard % self.hop == 0:
-                self._remember()
+            if hops:
+                self._remember(hops * self.hop)
                 made.append(self._frames(self.lookahead))
         return torch.cat(made)
 
-    def _remember(self):
-        """What is said of a hop's level, and where what is too old for any window goes."""
-        loud = level(self.sound[-self.hop:])
-        self.faintest = min(self.faintest, max(loud, FAINTEST)) if loud > NOTHING else self.faintest
-        self.spoken |= loud > min(CLOSE, SPOKEN * self.faintest)
+    def _remember(self, new: int):
+        """How loud the hops in the last `new` samples are, and where what is too old for any window goes."""
+        for loud in map(level, self.sound[-new:].split(self.hop)):
+            self.faintest = min(self.faintest, max(loud, FAINTEST)) if loud > NOTHING else self.faintest
+            self.spoken |= loud > min(CLOSE, SPOKEN * self.faintest)
         old, self.sound = self.sound[:-self.kept], self.sound[-self.kept:]
         most = round(MEMORY_S * SPEECH_HZ)
         if len(old) and (len(self.memory) < most or level(old) > QUIET * level(self.memory)):
@@ -220,7 +223,7 @@ class Live(anywidget.AnyWidget):
     mesh = Dict().tag(sync=True)
     recording = Bytes().tag(sync=True)      # a sound file's
     fps = Float().tag(sync=True)
-    delay = Float().tag(sync=True)          # seconds: of lookahead and a hop
+    hop, delay = Float().tag(sync=True), Float().tag(sync=True)         # seconds: of a hop; of lookahead and a hop
 
     def __init__(self, speaker: Speaker, speech: Tensor):
         """speech: (S,) at 16 kHz, the recording that is there to be tried."""
@@ -228,11 +231,12 @@ class Live(anywidget.AnyWidget):
         soundfile.write(sound, speech.clamp(-1, 1).numpy(), SPEECH_HZ, "PCM_16", format="WAV")
         self.speaker, self.stream = speaker, Stream(speaker)
         super().__init__(mesh=mesh_bytes(speaker.template, corpus.faces, corpus.albedo), recording=sound.getvalue(), fps=float(corpus.fps),
-                         delay=self.stream.delay_s)
+                         hop=self.stream.hop / SPEECH_HZ, delay=self.stream.delay_s)
         self.on_msg(self.told)
 
     def told(self, _, message: dict, buffers: list):
-        """What the browser sends: a session begins, goes on with 32-bit samples, ends. It gets frames, or a fault."""
+        """What the browser sends: a session begins, goes on with 32-bit samples, ends. It gets frames, if only
+        none, or a fault."""
         try:
             if message["kind"] == "begin":
                 self.stream = Stream(self.speaker, message["rate"])
@@ -241,9 +245,8 @@ class Live(anywidget.AnyWidget):
         except ValueError as error:
             self.send({"kind": "fault", "session": message["session"], "text": f"avlib: {error}"})
             return
-        if len(made):
-            self.send({"kind": "frames", "session": message["session"], "first": self.stream.frames - len(made), "count": len(made),
-                       "computed": median(self.stream.spent)}, [as_bytes(made, "<f4")])
+        self.send({"kind": "frames", "session": message["session"], "first": self.stream.frames - len(made), "count": len(made),
+                   "computed": median(self.stream.spent or [0.0])}, [as_bytes(made, "<f4")])
 
 
 def widget(run: Run, model: str) -> Live | Figure:
