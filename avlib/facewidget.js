@@ -1,8 +1,7 @@
 export default {
   render({ model, el }) {
-    const canvas = document.createElement("canvas"), side = model.get("side");
-    canvas.style.cssText = `width: min(${side}px, 100%); aspect-ratio: 1`;
-    el.append(canvas);
+    const canvas = text(el, "canvas", "");
+    canvas.style.cssText = `width: min(${model.get("side")}px, 100%); aspect-ratio: 1`;
     const { template, faces, albedo } = model.get("mesh");
     const mesh = new Mesh(typed(Float32Array, template), typed(Uint32Array, faces), typed(Uint8Array, albedo));
     const face = new Face(canvas, mesh);

@@ -15,8 +15,8 @@ from traitlets import Bytes, Dict, Int
 
 
 def module(*names: str) -> str:
-    """The text of a widget's ES module, put together from files beside this one; where faces are shown, mesh.js comes first."""
-    return "\n".join((Path(__file__).parent / name).read_text() for name in names)
+    """The text of a widget's ES module: what all share, and these files from beside this one; mesh.js, where it shows faces, first."""
+    return "\n".join((Path(__file__).parent / name).read_text() for name in ("parts.js", *names))
 
 
 def mesh_bytes(template: torch.Tensor, faces: torch.Tensor, albedo: torch.Tensor) -> dict[str, bytes]:

@@ -18,19 +18,18 @@ const TAP = `registerProcessor("avlib-tap", class extends AudioWorkletProcessor 
   }
 });`;
 const tap = URL.createObjectURL(new Blob([TAP], { type: "text/javascript" }));
-const add = (parent, kind, words, more = {}) => Object.assign(parent.appendChild(document.createElement(kind)), { textContent: words }, more);
 const middle = values => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 export default {
   render({ model, el }) {
-    const row = add(el, "div", ""), fps = model.get("fps"), delay = model.get("delay") + SLACK_S;
+    const row = text(el, "div", ""), fps = model.get("fps"), delay = model.get("delay") + SLACK_S;
     row.style.cssText = "display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 4px 0";
-    const microphone = add(row, "button", "microphone"), recording = add(row, "button", "recording");
-    const own = add(row, "input", "", { type: "file", accept: "audio/*", title: "a recording of your own" });
-    const stop = add(row, "button", "stop", { disabled: true });
-    const told = add(el, "div", `Frames come ${delay.toFixed(2)} s after their sound.`);
+    const microphone = text(row, "button", "microphone"), recording = text(row, "button", "recording");
+    const own = text(row, "input", "", { type: "file", accept: "audio/*", title: "a recording of your own" });
+    const stop = text(row, "button", "stop", { disabled: true });
+    const told = text(el, "div", `Frames come ${delay.toFixed(2)} s after their sound.`);
     told.style.cssText = "min-height: 1.4em; font: 13px system-ui, sans-serif; font-variant-numeric: tabular-nums";
-    const canvas = add(el, "canvas", "");
+    const canvas = text(el, "canvas", "");
     canvas.style.cssText = "width: min(400px, 100%); aspect-ratio: 1";
     const { template, faces, albedo } = model.get("mesh");
     const mesh = new Mesh(typed(Float32Array, template), typed(Uint32Array, faces), typed(Uint8Array, albedo)), face = new Face(canvas, mesh);

@@ -1,12 +1,9 @@
 // A mesh whose vertices change every frame, drawn pixel by pixel: without WebGL, which is several times slower where there is no
-// graphics card, and of which a page has few. It goes before the module of each widget that shows a face.
+// graphics card, and of which a page has few. It goes before the module of each widget that shows faces.
 const SKIN = [255, 218, 196], LIGHT = [-0.25, 0.34, 0.91];
 const SHADES = Uint32Array.from({ length: 256 }, (_, k) =>       // grey level -> pixel, as ImageData has it in memory
   SKIN.reduce((pixel, full, channel) => pixel + Math.round(full * k / 255) * 256 ** channel, 255 * 256 ** 3));
 const FINEST = 512;     // pixels of a picture's side, at most: two are drawn in time on a slow core
-
-// Traits of bytes arrive as DataViews, at any offset.
-const typed = (Kind, view) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
 // Where faces are seen from; several may share it. From zoom 1, the whole face, towards `aim`, a point of it.
 const newView = () => ({ yaw: 0, pitch: 0, zoom: 1, aim: null });
@@ -53,7 +50,7 @@ class Mesh {
       const a = n[i], b = n[i + 1], d = n[i + 2], c = along(near, a, b, d);
       const towards = (along(across, a, b, d) * LIGHT[0] + along(up, a, b, d) * LIGHT[1] + c * LIGHT[2]) /
         (Math.sqrt(a * a + b * b + d * d) || 1);
-      seen[j + 3] = albedo[i / 3] * Math.min(1, 0.35 + 0.85 * Math.max(0, c < 0 ? -towards : towards));
+      seen[j + 3] = Math.min(255, albedo[i / 3] * (0.5 + Math.max(0, c < 0 ? -towards : towards)));
     }
   }
 

@@ -2,7 +2,7 @@ const LOOKS = `
 .avlib-player { color: var(--jp-ui-font-color1, #222); font: 13px system-ui, sans-serif; outline: none; max-width: 1040px; }
 .avlib-player .faces { display: flex; gap: 8px; }
 .avlib-player figure { margin: 0; flex: 1 1 0; min-width: 0; text-align: center; }
-.avlib-player figure canvas { width: 100%; aspect-ratio: 1; max-height: 440px; }
+.avlib-player figure canvas { width: 100%; height: min(340px, 45vw); }
 .avlib-player .controls { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 4px 0; }
 .avlib-player .controls input[type=range] { flex: 1 1 160px; min-width: 100px; }
 .avlib-player .plots { position: relative; cursor: crosshair; touch-action: pan-y; }
@@ -15,7 +15,6 @@ const PANELS = { phonemes: 16, speech: 28, aperture: 110, error: 90, axis: 18 };
 
 // Round steps that divide `most` into three to six.
 const stepOf = most => { const p = 10 ** Math.floor(Math.log10(most / 3)); return [5, 2, 1].map(k => k * p).find(s => most / s >= 3) || p; };
-const text = (parent, kind, words, at = {}) => Object.assign(parent.appendChild(document.createElement(kind)), { textContent: words }, at);
 
 // A clip as Python gives it, with numbers in place of bytes.
 function opened(clip) {
@@ -171,7 +170,7 @@ export default {
     }
 
     play.onclick = () => { audio.paused ? audio.play() : audio.pause(); };
-    audio.onplay = () => { play.textContent = "⏸ pause"; follow(); };
+    audio.onplay = () => { play.textContent = "▮▮ pause"; follow(); };
     audio.onpause = audio.onended = () => { play.textContent = "▶ play"; };
     slider.oninput = () => seek(+slider.value);
     speed.onchange = () => { audio.playbackRate = audio.defaultPlaybackRate = speed.value; };

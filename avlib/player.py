@@ -198,7 +198,7 @@ def still(corpus: Corpus, clip: dict, motions: dict[str, torch.Tensor]) -> Figur
     plotted = [{k: np.frombuffer(t[k], "<f4") for k in ("aperture", "error")} for t in clip["tracks"]]
     frame = int(plotted[0]["aperture"].argmax())
     for k, (name, motion) in enumerate(motions.items()):
-        layout[str(k)].imshow(view.faces(corpus, motion[frame:frame + 1])[0], cmap="gray", vmin=0, vmax=255)
+        layout[str(k)].imshow(view.faces(corpus, motion[frame:frame + 1])[0].numpy(), cmap="gray", vmin=0, vmax=255)
         layout[str(k)].set_axis_off()
         layout[str(k)].set_title(name.replace(", in", ",\nin"), fontsize=8)
     for name, unit in (("aperture", clip["unit"]), ("error", clip["error_unit"])):

@@ -134,12 +134,17 @@ class Run:
 
     def finished(self, stage: str, key: str) -> dict | None:
         """The stage's record, if it was made from just these inputs and its weights, if it has any, are there."""
-        path = self.folder / "records" / f"{stage}.json"
-        if path.exists():
-            record = read_json(path)
-            if record["key"] == key and all((self.folder / f).exists() for f in record["files"]):
-                return record
-        return self.variant_of.finished(stage, key) if self.variant_of else None
+        run = self
+        while run:
+            path = run.folder / "records" / f"{stage}.json"
+            if path.exists():
+                record = read_json(path)
+                if record["key"] == key and all((run.folder / f).exists() for f in record["files"]):
+                    return record
+            run = run.variant_of
+        if (self.folder / "records" / f"{stage}.json").exists():
+            print(f"{stage}: made before, but from other settings, data or code; made anew", flush=True)
+        return None
 
     def record(self, stage: str) -> dict:
         """A finished stage's record. ValueError says which stage has to run first."""

@@ -1,4 +1,4 @@
-"""The readers' features in the frames of two words: apart for who hears and sees, entangled for who only sees?"""
+"""The readers' features of two words, frame by frame and whole: apart for who hears and sees, entangled for who only sees?"""
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,7 +63,7 @@ def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) 
 
 
 def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert) -> dict[str, WordFrames]:
-    """What both readers make of the words on each model's lips; none where less than two test sentences say each of them."""
+    """What both readers make of whole words on each model's lips; none where less than two test sentences say each of them."""
     said = [set(WORDS) & set(u.text.split()) for u in corpus.utterances("test")]
     if any(sum(word in here for here in said) < 2 for word in WORDS):
         return {}
@@ -71,7 +71,7 @@ def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader:
     for model in models:
         clips = shown(run, corpus, model)
         times = word_times(expert, clips)
-        spaces |= {f"{kind}, {model}": word_frames(r, clips, times) for kind, r in (("audio-visual", expert), ("visual-only", reader))}
+        spaces |= {f"{kind}, {model}": whole(word_frames(r, clips, times)) for kind, r in (("audio-visual", expert), ("visual-only", reader))}
     return spaces
 
 
@@ -117,6 +117,22 @@ def word_frames(reader: Expert, clips: Clips | Shown, times: dict[int, list[Segm
     return replace(found, features=np.stack(found.features))
 
 
+def whole(frames: WordFrames) -> WordFrames:
+    """Each word that is said as one point: the mean of its frames; known by the middle one."""
+    begins = [i for i in range(len(frames.words)) if i == 0 or (frames.clips[i], frames.words[i], frames.frames[i]) !=
+              (frames.clips[i - 1], frames.words[i - 1], frames.frames[i - 1] + 1)]
+    spans = [range(a, b) for a, b in zip(begins, [*begins[1:], len(frames.words)])]
+    middles = [span[len(span) // 2] for span in spans]
+    of = lambda values: [values[i] for i in middles]
+    return WordFrames(np.stack([frames.features[span].mean(0) for span in spans]), of(frames.words), of(frames.clips), of(frames.frames),
+                      of(frames.utterances))
+
+
+def both_ways(frames: dict[str, WordFrames]) -> dict[str, WordFrames]:
+    """Spaces of whole words, then of frames."""
+    return {f"{name}, whole words": whole(f) for name, f in frames.items()} | {f"{name}, frames": f for name, f in frames.items()}
+
+
 def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
     """The same frames as a reader is given them: the crop's pixels, and the speech's power spectrum in decibels."""
     video, speech = ({i: get(i).numpy() for i in set(where.clips)} for get in (clips.video, clips.speech))
@@ -159,7 +175,7 @@ def table(record: dict) -> str:
     """Markdown: how far apart the words lie in each space, and from map to map."""
     if not record["metrics"]:
         return f"Too few test sentences say {' and '.join(WORDS)}: at least two have to say each.\n"
-    lines = ["| frames as | silhouette | linear probe | silhouettes of the maps |", "|---" * 4 + "|"]
+    lines = ["| points | silhouette | linear probe | silhouettes of the maps |", "|---" * 4 + "|"]
     for name, scores in record["metrics"].items():
         drawn = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])
         lines.append(f"| {name} | {scores['silhouette']:.3f} | {100 * scores['probe']:.0f} % | {drawn} |")

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
 from .audio import SpeechFile
 from .camera import camera_for
@@ -68,9 +69,28 @@ def first_clips(clips: Clips, count: int) -> dict[str, torch.Tensor]:
 
 
 def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) -> torch.Tensor:
-    """Whole faces side by side, (T, size, N * size) uint8, in the order of the motions; as long as the shortest."""
+    """Whole faces side by side, (T, size, N * size) uint8, each under its name; as long as the shortest motion."""
     frames = min(map(len, motions.values()))
-    return torch.cat([faces(corpus, motion[:frames], size) for motion in motions.values()], -1)
+    return torch.cat([titled(faces(corpus, motion[:frames], size), name) for name, motion in motions.items()], -1)
+
+
+def titled(video: torch.Tensor, name: str) -> torch.Tensor:
+    """(T, H, W) uint8 with a name, in white, at its upper edge; as large as fits."""
+    width = video.shape[2]
+    font = next(f for f in (ImageFont.load_default(width / n) for n in range(16, width)) if f.getlength(name) < 0.95 * width)
+    left, top, right, bottom = map(int, font.getbbox(name))
+    letters = Image.new("L", (width, bottom + top + 2))
+    ImageDraw.Draw(letters).text(((width - right) / 2, 1), name, 255, font)
+    title = torch.from_numpy(np.array(letters)).expand(len(video), -1, -1)
+    height = title.shape[1]
+    return torch.cat([torch.maximum(video[:, :height], title), video[:, height:]], 1)
+
+
+def write_moving(path: Path, video: torch.Tensor, fps: float) -> Path:
+    """A silent moving picture that pages and mails show at once, an animated WebP. video: (T, H, W) uint8."""
+    first, *others = (Image.fromarray(frame.numpy()) for frame in video)
+    return write_atomic(path, lambda p: first.save(p, "WEBP", save_all=True, append_images=others, duration=1000 / fps, loop=0,
+                                                   quality=60, method=4))
 
 
 def write_clip(path: Path, video: torch.Tensor | Iterable[torch.Tensor], fps: float, speech: "torch.Tensor | SpeechFile"
@@ -186,9 +206,11 @@ def shares(history: list[dict]) -> Figure:
     return figure
 
 
-def maps(record: dict) -> Figure:
-    """t-SNE maps of `tsne.record`: a row for each space, a column for each perplexity and seed; an empty picture without any."""
-    rows, words = record["maps"], sorted({word for points in record["points"].values() for word, *_ in points})
+def maps(record: dict, of: str = "") -> Figure:
+    """t-SNE maps of `tsne.record`: a row for each space whose name ends with `of`, a column for each perplexity and seed; an empty picture
+    without any."""
+    rows = {name: drawn for name, drawn in record["maps"].items() if name.endswith(of)}
+    words = sorted({word for points in record["points"].values() for word, *_ in points})
     if not rows:
         return plt.figure(figsize=(3.3, 0.3))
     figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import chain
 import pytest
 import sentencepiece
+import soundfile
 import torch
 
 # sizes of animators and of their speech encoder in tests
@@ -35,6 +37,18 @@ def write_units(folder: Path, count: int = 0):
     names = sorted({model.id_to_piece(i) for i in range(model.vocab_size())} - {"<s>", "</s>"})
     names += [f"unit{i}" for i in range(len(names), count)]
     (folder / "unigram5000_units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """A folder in which the run "one" is finished, with a recording animated."""
+    folder = tmp_path_factory.mktemp("smoke")
+    (folder / "mine.py").write_text(chain.OWN)
+    tone = 0.3 * torch.sin(torch.arange(2 * 44100) * 0.03)[:, None].expand(-1, 2)
+    soundfile.write(folder / "own.wav", tone.numpy(), 44100)
+    done = chain.avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
 
 
 def parity_records(pattern: str) -> list[Path]:

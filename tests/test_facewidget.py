@@ -9,25 +9,25 @@ import torch
 
 from avlib.facewidget import FaceWidget, module
 
-# two squares, the nearer one (grey 200) in the left half of the farther one (grey 100)
+# two squares, the nearer one (grey 120) in the left half of the farther one (grey 60)
 CORNERS = torch.tensor([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 1], [0, -1, 1], [0, 1, 1], [-1, 1, 1.0]])
 FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])      # of the nearer one the back is seen
-ALBEDO = torch.tensor([100, 100, 100, 100, 200, 200, 200, 200]) / 255
+ALBEDO = torch.tensor([60] * 4 + [120] * 4) / 255
 
 
-def in_node(script: str, **given):
-    """What the script, after mesh.js, says of what it is given."""
+def in_node(*names: str, script: str, **given):
+    """What the script, after a widget's module, says of what it is given."""
     if not (node := shutil.which("node")):
         pytest.skip("no node, which runs the widgets' JavaScript here")
-    text = f"{module('mesh.js')}\nconst given = {json.dumps(given)};\n{script}"
-    done = subprocess.run([node, "-e", text], capture_output=True, text=True)
+    text = f"{module(*names)}\nconst given = {json.dumps(given)};\n{script}"
+    done = subprocess.run([node, "--input-type=module"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def picture(view: str = "", side: int = 40) -> np.ndarray:
     """Red, green, blue, opacity of each pixel, (side, side, 4)."""
-    pixels = in_node("""
+    pixels = in_node("mesh.js", "facewidget.js", script="""
         const mesh = new Mesh(Float32Array.from(given.corners), Uint32Array.from(given.faces), Uint8Array.from(given.albedo));
         const pixels = new Uint32Array(given.side ** 2), view = newView();
         """ + view + """
@@ -57,7 +57,7 @@ def test_a_turned_face_shows_its_other_side():
 def test_vertices_reach_the_browser_as_they_are():
     face = FaceWidget(CORNERS, FACES, ALBEDO)
     assert np.frombuffer(face.mesh["faces"], "<u4").reshape(-1, 3).tolist() == FACES.tolist()
-    assert list(face.mesh["albedo"]) == [100] * 4 + [200] * 4
+    assert list(face.mesh["albedo"]) == [60] * 4 + [120] * 4
     face.move(CORNERS.double() + 0.25)
     assert np.frombuffer(face.vertices, "<f4").reshape(-1, 3).tolist() == (CORNERS + 0.25).tolist()
     for wrong, told in ((CORNERS[1:], r"expected finite vertices \(8, 3\), got \(7, 3\)"), (CORNERS * float("nan"), "NaN")):

@@ -1,65 +1,17 @@
 """The five notebooks through papermill at preset smoke, as ./run_all.sh runs them: once, again, and under another name.
-Beside the kit's animators they train one that a user might add, in a file of its own."""
+Beside the kit's animators they train the one that the README adds, in a file of its own."""
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import av
 import pytest
-import soundfile
-import torch
+from chain import ANIMATORS, avlib, command
 
 from avlib.notebooks import made_from
-
-ROOT = Path(__file__).parent.parent
-OWN = '''
-import torch
-from torch import nn
-
-from avlib.animator import Animator, register
-
-
-@register("own")
-class Own(Animator):
-    def __init__(self, vertices, styles, fps, encoder, scale):
-        super().__init__(encoder, vertices, styles, fps)
-        self.scale, self.out = scale, nn.Linear(encoder.width + styles, 3 * vertices)
-
-    def forward(self, speech, lengths, template, style, frames=None):
-        frames = self.frames(lengths) if frames is None else frames
-        heard = self.encoder.contextualise(speech, lengths, frames, self.fps).mean(2)
-        told = torch.cat((heard, style[:, None].expand(-1, heard.shape[1], -1)), -1)
-        return template[:, None] + self.scale * self.out(told).unflatten(-1, (-1, 3))
-'''
-ANIMATORS = ("faceformer", "codetalker", "own")
-
-
-def command(folder: Path, *arguments: str, **variables: str) -> dict:
-    """What starts the chain, for subprocess."""
-    places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data")}
-    with_own = ["--set", f"plugins={folder / 'own.py'}", "--set", f"animators={','.join(ANIMATORS)}"]
-    return dict(args=[sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places | variables, text=True)
-
-
-def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(**command(folder, *arguments), capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Path:
-    """A folder in which the run "one" is finished, with a recording animated."""
-    folder = tmp_path_factory.mktemp("smoke")
-    (folder / "own.py").write_text(OWN)
-    tone = 0.3 * torch.sin(torch.arange(2 * 44100) * 0.03)[:, None].expand(-1, 2)
-    soundfile.write(folder / "own.wav", tone.numpy(), 44100)
-    done = avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
-
 
 def records(folder: Path, run: str) -> dict[str, bytes]:
     found = {p.name: p.read_bytes() for p in sorted((folder / "results" / run / "records").glob("*.json"))}
@@ -74,13 +26,13 @@ def test_the_run_leaves_all_that_it_promises(smoke):
     run = smoke / "results" / "one"
     table = (run / "tables" / "table.md").read_text()
     for row in ("Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance", "CodeTalker",
-                "CodeTalker + AV guidance", "own", "own + AV guidance"):
+                "CodeTalker + AV guidance", "mine", "mine + AV guidance"):
         assert f"| {row} |" in table
     assert "embedded corpus" in table
     rows = json.loads((run / "tables" / "table.json").read_text())["rows"]
     values = {r["method"]: {k: m["values"][0] for k, m in r["metrics"].items()} for r in rows}
     assert values["Ground truth"]["LVE"] == 0 < values["Still face"]["LVE"]
-    for name in ("FaceFormer", "CodeTalker", "own"):
+    for name in ("FaceFormer", "CodeTalker", "mine"):
         assert values[name]["LVE"] != values[f"{name} + AV guidance"]["LVE"]
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 4 and page.count("<img") >= 8 and "Ground truth" in page

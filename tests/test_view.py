@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from avlib import run as runs
 from avlib import tsne, view
@@ -45,6 +46,29 @@ def test_a_clip_in_pieces_is_the_clip(tmp_path):
             return np.stack(frames), np.concatenate([f.to_ndarray() for f in clip.decode(audio=0)], 1)
     (a, b), (c, d) = streams(whole), streams(pieces)
     assert np.array_equal(a, c) and np.array_equal(b, d) and abs(b.shape[1] - 80000) <= 2048
+
+
+@pytest.mark.parametrize("width", [96, 256])
+@pytest.mark.parametrize("name", ["scan", "codetalker-baseline-s0 of a run with a long name"])
+def test_a_name_stands_at_the_upper_edge_and_hides_nothing_below(name, width):
+    video = torch.full((3, 64, width), 40, dtype=torch.uint8)
+    titled = view.titled(video, name)
+    written = (titled != 40).any(0)
+    assert titled.shape == video.shape and (titled >= video).all() and (titled == titled[:1]).all() and (video == 40).all()
+    assert written.any() and not written[40:].any()
+    assert not written[:, 0].any() and not written[:, -1].any(), "cut off"
+
+
+def test_a_moving_picture_lasts_as_long_and_shows_the_same(tmp_path):
+    video = (torch.arange(25) * 8)[:, None, None].expand(-1, 32, 48).to(torch.uint8)
+    shown = []
+    with Image.open(view.write_moving(tmp_path / "a.webp", video, 25)) as picture:
+        for n in range(picture.n_frames):       # the format joins frames that are nearly alike
+            picture.seek(n)
+            picture.load()
+            shown += [np.array(picture.convert("L")).mean()] * round(picture.info["duration"] / 40)
+            assert picture.size == (48, 32)
+    assert len(shown) == 25 and np.abs(np.array(shown) - video[:, 0, 0].numpy()).max() < 12
 
 
 def test_curves_leave_out_what_no_history_has():
@@ -114,9 +138,23 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
     assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"]) and tsne.record(run, corpus, dict.fromkeys(record["maps"])) == record
     assert len({(m["perplexity"], m["seed"]) for m in record["maps"]["reader"]}) == 4
+    assert len(view.maps(record, "els").axes) == 4 and view.maps(record, "none").axes == []
     figure = view.maps(record)
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
     assert tsne.table(record).count("|\n") == 5
+
+
+def test_a_whole_word_is_the_mean_of_its_frames():
+    """Also where a clip says it twice, or the next clip begins with it at the next frame."""
+    spots = [(0, "must", 3), (0, "must", 4), (0, "just", 7), (0, "must", 9), (1, "must", 10), (1, "must", 11), (1, "must", 12)]
+    frames = tsne.WordFrames(np.arange(14.0).reshape(7, 2), [w for _, w, _ in spots], [c for c, *_ in spots], [t for *_, t in spots],
+                             [f"u{c}" for c, *_ in spots])
+    words = tsne.whole(frames)
+    assert words.features.tolist() == [[1, 2], [4, 5], [6, 7], [10, 11]] and words.words == ["must", "just", "must", "must"]
+    assert (words.clips, words.frames, words.utterances) == ([0, 0, 0, 1], [4, 7, 9, 11], ["u0", "u0", "u0", "u1"])
+    both = tsne.both_ways({"reader": frames})
+    assert [len(space.words) for space in both.values()] == [4, 7] and list(both) == ["reader, whole words", "reader, frames"]
+    assert tsne.whole(words).features.tolist() == words.features.tolist()
 
 
 def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, generator):
@@ -136,7 +174,7 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
     expert, reader = (build_reader(ReaderConfig(modalities=m, **sizes)).eval() for m in (("audio", "video"), ("video",)))
     spaces = tsne.on_lips(None, corpus, ["a", "b"], expert, reader)
     assert list(spaces) == ["audio-visual, a", "visual-only, a", "audio-visual, b", "visual-only, b"]
-    assert spaces["visual-only, a"].utterances[::10] == ["u0", "u1", "u3", "u4"] * 2     # styles of a sentence are one utterance
+    assert spaces["visual-only, a"].utterances == ["u0", "u1", "u3", "u4"] * 2           # styles of a sentence are one utterance
     del said[3]
     assert tsne.on_lips(None, corpus, ["a"], expert, reader) == {}
     nothing = {"metrics": {}, "maps": {}, "points": {}}

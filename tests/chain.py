@@ -1,0 +1,23 @@
+"""The chain of notebooks as a command, with the animator that the README adds, in a file of its own."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+OWN = next(snippet for snippet in SNIPPETS if "@register" in snippet)
+ANIMATORS = ("faceformer", "codetalker", "mine")
+
+
+def command(folder: Path, *arguments: str, **variables: str) -> dict:
+    """What starts the chain, for subprocess."""
+    places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data")}
+    with_own = ["--set", f"plugins={folder / 'mine.py'}", "--set", f"animators={','.join(ANIMATORS)}"]
+    return dict(args=[sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places | variables, text=True)
+
+
+def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(**command(folder, *arguments), capture_output=True)
