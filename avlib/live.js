@@ -37,12 +37,14 @@ export default {
 
     async function begin(name, connect) {
       finish();
-      const mine = session = { name, number: ++sessions, context: new AudioContext(), began: null, sent: 0, answered: 0, held: [], asked: false, waiting: [], arrived: [], computed: 0 };
+      const mine = session = { name, number: ++sessions, context: new AudioContext(), began: null, sent: 0, answered: 0,
+        held: [], asked: false, waiting: [], arrived: [], computed: 0 };
       stop.disabled = false;
       try {
         const { context } = mine;
         await Promise.all([context.resume(), context.audioWorklet.addModule(tap)]);
-        const node = new AudioWorkletNode(context, "avlib-tap", { processorOptions: { size: Math.round(model.get("hop") * context.sampleRate), more: Math.round(MORE_S * context.sampleRate) } });
+        const [size, more] = [model.get("hop"), MORE_S].map(seconds => Math.round(seconds * context.sampleRate));
+        const node = new AudioWorkletNode(context, "avlib-tap", { processorOptions: { size, more } });
         node.connect(context.destination);      // it says nothing, but what leads nowhere is not run
         model.send({ kind: "begin", session: mine.number, rate: context.sampleRate });
         node.port.onmessage = ({ data: { samples, until } }) => {
