@@ -4,8 +4,8 @@
     python -m avlib.preference --out study --table
 
 study-<page>.html   all that a participant needs, clips included: two questions a pair, as in the paper; it asks nothing of any server
-key-<page>.json     which clip is which. Whoever answers gets the page alone: it knows clips by codes of chance that only
-                    the run's own records give away, and nothing in it says which codes belong together
+key-<page>.json     which clip is which. Whoever answers gets the page alone: no model is named in it, clips have
+                    codes that nothing but the run's own records gives away, and those of a pair are listed in an order of chance
 answers/            what participants send back, a JSON file each
 
 A participant's number (study-<page>.html?participant=7; by chance unless given) is that of a sheet: in which order the pairs come, and
@@ -35,7 +35,7 @@ from .intervals import paired_interval, swap_test
 from .joint import load_animator, predict
 from .notebooks import Parser
 from .report import method
-from .run import ROOT, Run, commit, open_finished, read_json, write_atomic, write_json
+from .run import Run, commit, open_finished, read_json, write_atomic, write_json
 from .tables import Table
 from .view import faces, write_clip
 
@@ -116,8 +116,8 @@ def page(pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12
         (folder / "answers").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written: {error.strerror}") from None
-    code = [Path(__file__), TEMPLATE, *(ROOT / "avlib" / f"{m}.py" for m in ("view", "render", "raster", "camera"))]
-    secret = digest(*code, corpus.hash, [[s.made_from() for s in pair] for pair in pairs], sentences, seed, side)
+    # not of the code: a page that somebody has answered stays the page
+    secret = digest(corpus.hash, [[s.made_from() for s in pair] for pair in pairs], sentences, seed, side)
     name, draw = digest(secret), Random(secret)
     path, key = folder / f"study-{name}.html", folder / f"key-{name}.json"
     if path.exists() and key.exists():
