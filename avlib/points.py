@@ -98,7 +98,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, record: dict, frames: Frames):
         samples, begins = frames.sound()
         sheet, columns = frames.picture()
-        maps = {name: [{"title": f"perplexity {m['perplexity']:g}, seed {m['seed']}, silhouette of the map {m['silhouette']:.2f}",
+        maps = {name: [{"title": f"perplexity {m['perplexity']:.3g}, seed {m['seed']}, silhouette of the map {m['silhouette']:.2f}",
                         "points": as_bytes(m["points"], "<f4")} for m in record["maps"][name]] for name in frames.behind}
         said = [frames.clips.utterances[i] for i, _ in frames.spots]
         self.frames = frames

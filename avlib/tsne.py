@@ -146,9 +146,15 @@ def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
             "spectrum": replace(where, features=np.stack([spectrum(i, t) for i, t in spots]))}
 
 
+def layouts(wanted: float, points: int) -> list[tuple[float, int]]:
+    """Perplexity and seed of four maps. A perplexity that so few points cannot have is lowered to a third of them."""
+    most = (points - 1) / 3
+    middle = min(wanted, most)
+    return [(middle, 0), (middle, 1), (middle / 2, 0), (min(2 * middle, most), 2)]
+
+
 def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
-    """(N, 2) by t-SNE; a perplexity that N frames cannot have is lowered to a third of them."""
-    perplexity = min(perplexity, (len(frames.words) - 1) / 3)
+    """(N, 2) by t-SNE."""
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
@@ -159,10 +165,8 @@ def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str =
     key = run.key("tsne alignment metrics", run.config.evaluation, corpus.hash, before, list(spaces))
     if done := run.finished(stage, key):
         return done
-    perplexity = run.config.evaluation.tsne_perplexity
     maps = {name: [{"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
-                   for p, seed in ((perplexity, 0), (perplexity, 1), (perplexity / 2, 0), (2 * perplexity, 0))]
-            for name, f in spaces.items()}
+                   for p, seed in layouts(run.config.evaluation.tsne_perplexity, len(f.words))] for name, f in spaces.items()}
     for name, f in spaces.items():
         for m in maps[name]:
             m["silhouette"] = float(silhouette_score(m["points"], f.words))

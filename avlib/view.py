@@ -221,7 +221,7 @@ def maps(record: dict, of: str = "") -> Figure:
             for word, colour in zip(words, ("tab:blue", "tab:orange")):
                 axis.scatter(*np.array(m["points"])[labels == word].T, s=6, alpha=0.75, color=colour, label=word)
             axis.set(xticks=[], yticks=[], xlabel=f"silhouette {m['silhouette']:.2f}")
-            axis.set_title(f"perplexity {m['perplexity']:g}, seed {m['seed']}", fontsize=8)
+            axis.set_title(f"perplexity {m['perplexity']:.3g}, seed {m['seed']}", fontsize=8)
         line[0].set_ylabel(name)
     axes[0][0].legend(frameon=False)
     return figure
