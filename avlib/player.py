@@ -3,6 +3,7 @@ import html
 import io
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import anywidget
 import ipywidgets
@@ -21,7 +22,7 @@ from .gltf import components
 from .joint import GUIDANCE, load_animator, model_name, predict
 from .metrics import BILABIALS, lve_frames
 from .protocols import KIT, protocols
-from .run import Run
+from .run import Run, write_atomic
 from .train import HEADLESS
 
 SCAN = "scan"
@@ -62,6 +63,10 @@ class Stage:
     def __init__(self, run: Run, corpus: Corpus, seeds: list[int]):
         self.run, self.corpus, self.seeds = run, corpus, seeds
         self.said, self.motion = lru_cache(2)(self._said), lru_cache(4)(self._motion)
+
+    def forget(self):
+        self.said.cache_clear()
+        self.motion.cache_clear()
 
     def _said(self, what: Utterance | str, subject: str) -> Said:
         """A test sentence; or a recording, a path, or words that espeak-ng says, with the face of `subject`."""
@@ -130,8 +135,10 @@ class Compare(ipywidgets.VBox):
         self.stage, sentences, styles = stage, corpus.utterances("test"), corpus.subjects["train"]
         self.sentence = ipywidgets.Dropdown(options=[(f"{u.subject}: {u.text}", u) for u in sentences], layout=wide,
                                             tooltip="A sentence of the test split")
-        self.own = ipywidgets.Text(placeholder="or your own: path of a recording, or words to say; then Enter", layout=wide,
+        self.own = ipywidgets.Text(placeholder="or words to say, or the path of a recording; then Enter", layout=wide,
                                    continuous_update=False, tooltip="A sound file of any rate, or words that espeak-ng says")
+        self.upload = ipywidgets.FileUpload(accept="audio/*", description="sound", layout=ipywidgets.Layout(width="7em"),
+                                            tooltip="A recording of your own, kept in the run's folder speech/")
         self.subject = ipywidgets.Dropdown(options=list(corpus.templates), value=corpus.subjects["test"][0],
                                            layout=ipywidgets.Layout(width="6em"), tooltip="Whose face says your own")
         self.sides = [chooser(run.config.animators, styles, stage.seeds, guided) for guided in (False, True)]
@@ -139,10 +146,11 @@ class Compare(ipywidgets.VBox):
         some = corpus.templates[self.subject.value]
         self.player = Player(mesh=mesh_bytes(some, corpus.faces, corpus.albedo))
         row = ipywidgets.Layout(flex_flow="row wrap")
-        super().__init__([ipywidgets.HBox([self.sentence, self.own, self.subject], layout=row),
+        super().__init__([ipywidgets.HBox([self.sentence, self.own, self.upload, self.subject], layout=row),
                           ipywidgets.HBox([ipywidgets.HBox(side, layout=ipywidgets.Layout(flex="1 1 20em")) for side in self.sides],
                                           layout=row), self.message, self.player])
         self.sentence.observe(self._chosen, "value")
+        self.upload.observe(self._uploaded, "value")
         for control in (self.own, self.subject, *self.sides[0], *self.sides[1]):
             control.observe(self.show, "value")
         self.show()
@@ -153,6 +161,21 @@ class Compare(ipywidgets.VBox):
             self.own.value = ""         # which shows it
         else:
             self.show()
+
+    def _uploaded(self, _):
+        """The browser's file becomes one of the run's, whose path is what is said."""
+        if not self.upload.value:
+            return
+        file, = self.upload.value
+        path = self.stage.run.folder / "speech" / Path(file["name"]).name
+        write_atomic(path, lambda p: p.write_bytes(file["content"]))
+        self.stage.forget()             # what else had that name
+        if self.own.value == str(path):
+            self.show()
+        else:
+            self.own.value = str(path)
+        if self.message.value:
+            path.unlink()               # no sound
 
     def show(self, change: dict | None = None):
         own = self.own.value.strip()

@@ -1,5 +1,6 @@
 """The player's faces are the motions, its plots the metrics, and what it cannot show it tells in a line."""
 import io
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +110,23 @@ def test_speech_of_ones_own(stage, place):  # noqa: F811
     assert widget.player.clip["title"] == "Ada: “good morning”"
     widget.sentence.value = stage.corpus.utterances("test")[1]               # a sentence takes its place
     assert widget.own.value == "" and widget.player.clip["title"] == "Kim: “papa”"
+
+
+def test_a_recording_that_the_browser_sends(stage, place):  # noqa: F811
+    widget = Compare(stage)
+    widget.sides[1][1].value = False
+    seconds = []
+    for samples in (8000, 12000):                           # another recording under the same name
+        out = io.BytesIO()
+        soundfile.write(out, np.full(samples, 0.1), 16000, format="WAV")
+        widget.upload.value = ({"name": "../my own.wav", "type": "audio/wav", "size": 1, "content": memoryview(out.getvalue()),
+                                "last_modified": datetime.now(UTC)},)
+        seconds.append(widget.player.clip["seconds"])
+    assert seconds == [0.5, 0.75] and widget.own.value == str(stage.run.folder / "speech" / "my own.wav") and widget.message.value == ""
+    before = widget.player.clip
+    widget.upload.value = ({"name": "notes.txt", "type": "", "size": 1, "content": memoryview(b"no sound"), "last_modified": datetime.now(UTC)},)
+    assert "no audio file" in widget.message.value and widget.player.clip == before
+    assert [p.name for p in (stage.run.folder / "speech").iterdir()] == ["my own.wav"]
 
 
 @pytest.mark.parametrize("own, told", [("nowhere.wav", "nowhere.wav: no such file"), ("notes.txt", "no audio file"), ("short.wav", "25 ms"),
