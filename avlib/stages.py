@@ -64,8 +64,12 @@ def train_missing(run: Run, corpus: Corpus, models: list[str]) -> None:
     wanted = missing(run, models)
     if wanted:
         say(f"trains {', '.join(wanted)}: 03_joint_training has not run for that")
-    jobs = [(train_joint, run, corpus, *parts(model)) for model in wanted]
-    list(side_by_side(jobs, run.device))
+    list(side_by_side([(train, run, corpus, model) for model in wanted], run.device))
+
+
+def train(run: Run, corpus: Corpus, model: str) -> None:
+    """Without what `train_joint` returns, which would have to come here from another process."""
+    train_joint(run, corpus, *parts(model))
 
 
 def parts(model: str) -> tuple[str, str, int]:

@@ -1,4 +1,6 @@
 """A notebook opened by hand says what is there, stops where another has to run first, and trains what nobody has trained."""
+import pickle
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -51,8 +53,9 @@ def test_in_a_notebook_the_reason_stands_alone(run, capsys):
 
 def test_only_what_is_missing_is_trained(run, monkeypatch):
     trained = []
-    monkeypatch.setattr(stages, "side_by_side", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
-    monkeypatch.setattr(stages, "train_joint", lambda r, corpus, *model: trained.append(model))
+    sent = lambda thing: pickle.loads(pickle.dumps(thing))      # as from process to process
+    monkeypatch.setattr(stages, "side_by_side", lambda jobs, device: (sent(sent(job[0])(*sent(job[1:]))) for job in jobs))
+    monkeypatch.setattr(stages, "train_joint", lambda r, corpus, *model: trained.append(model) or (lambda: "a model"))
     run.finish(ALL[1], "key")
     assert stages.models_of(run, [0]) == ALL
     stages.train_missing(run, None, stages.models_of(run, [0, 3])[:6])
