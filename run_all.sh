@@ -10,6 +10,7 @@ usage: ./run_all.sh [command] [options]
 commands
   (none)         the five notebooks, in order, into results/<run>/; run again, it goes on where it stopped
   animate WHAT   a sound, a folder of sounds or a text, by a finished run's model: motion to take away
+  preference     a page on which people compare two models, or the table of what they answered (preference --help)
   setup          the environment alone
   test           the tests, the five notebooks at preset smoke among them
   lab            JupyterLab on the notebooks
@@ -100,24 +101,23 @@ setup() {
 
 command=run
 case "${1:-}" in
-  animate|setup|test|lab) command=$1; shift ;;
+  animate|preference|setup|test|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
   *) fail "unknown command '$1'; see --help" ;;
 esac
 for option in "$@"; do
-  if [ "$option" = --help ] || [ "$option" = -h ]; then usage; exit 0; fi
+  if [ "$command" != preference ] && { [ "$option" = --help ] || [ "$option" = -h ]; }; then usage; exit 0; fi
 done
 
 setup
 export PYTHONUNBUFFERED=1
-# Threads that wait for each other sleep after some microseconds of spinning, not milliseconds: a beam search on two threads takes
-# 2.8 s in place of 2.7 where the cores are free, and 10.5 in place of 43 beside two busy programs.
+# Threads that wait for each other sleep after some microseconds of spinning, not milliseconds (docs/reading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
 case "$command" in
   setup) echo "environment: ready, $("$python" --version)" ;;
   test) exec "$python" -m pytest "$@" ;;
   lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
-  animate) exec "$python" -m avlib animate "$@" ;;
+  animate|preference) exec "$python" -m avlib "$command" "$@" ;;
   run) exec "$python" -m avlib "$@" ;;
 esac

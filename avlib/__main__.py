@@ -1,4 +1,4 @@
-"""`python -m avlib`: the notebooks, or `animate`, with errors of the user's making as one line."""
+"""`python -m avlib`: the notebooks, `animate` or `preference`, with errors of the user's making as one line."""
 import sys
 
 
@@ -6,6 +6,9 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["animate"]:
         from .export import main as animate
         return animate(argv[1:])
+    if argv[:1] == ["preference"]:
+        from .preference import main as preference
+        return preference(argv[1:])
     from .notebooks import main as notebooks
     return notebooks(argv)
 

@@ -56,15 +56,19 @@ class Frames:
         sheet[:count] = self.crops
         return jpeg(sheet.reshape(-1, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)), columns
 
+    def shown(self, space: str, frames: list[int]) -> list[int]:
+        """Those of the frames that the space has dots of: one that shows whole words has few."""
+        there = set(self.behind[space])
+        return [n for n in frames if n in there]
+
     def compared(self, space: str, groups: dict[str, list[int]]) -> dict:
-        """Two groups of frames: of each its size, its words and its mean lips; and how far apart they lie in the space."""
-        about = {}
+        """Two groups of frames that the space shows: of each its size, its words and its mean lips; and how far apart they lie there."""
+        about, row = {}, {n: k for k, n in enumerate(self.behind[space])}
         for name in GROUPS:
-            chosen = groups[name]
+            chosen = self.shown(space, groups[name])
             words = [self.words[n] for n in chosen]
-            about[name] = {"told": f"{len(chosen)} frames" + "".join(f", {words.count(w)} {w}" for w in sorted(set(words))),
+            about[name] = {"told": f"{len(chosen)} dots" + "".join(f", {words.count(w)} {w}" for w in sorted(set(words))),
                            "lips": jpeg(self.crops[chosen].float().mean(0).numpy()) if chosen else b""}
-        row = {n: k for k, n in enumerate(self.behind[space])}
         both = [(row[n], name) for name in GROUPS for n in groups[name] if n in row]
         frames = self.spaces[space]
         try:
@@ -127,7 +131,8 @@ def still(record: dict, frames: Frames) -> Figure:
     space = next(iter(frames.behind))
     figure = Figure(figsize=(9, 4), layout="constrained")
     layout = figure.subplot_mosaic([["map", "A"], ["map", "B"]], width_ratios=[3, 1])
-    points, behind, groups = np.array(record["maps"][space][0]["points"]), np.array(frames.behind[space]), frames.by_word()
+    points, behind = np.array(record["maps"][space][0]["points"]), np.array(frames.behind[space])
+    groups = {name: frames.shown(space, those) for name, those in frames.by_word().items()}
     told = frames.compared(space, groups)
     for name, colour in zip(GROUPS, ("tab:blue", "tab:orange")):
         layout["map"].scatter(*points[np.isin(behind, groups[name])].T, s=8, color=colour, alpha=0.75)

@@ -1,7 +1,7 @@
 """A study of what people prefer: pairs of clips of two models on one page, and the table of what was answered.
 
-    python -m avlib.preference --a demo/faceformer-baseline-s0 --b demo/faceformer-guided-s0 --out study
-    python -m avlib.preference --out study --table
+    ./run_all.sh preference --a demo/faceformer-baseline-s0 --b demo/faceformer-guided-s0 --out study
+    ./run_all.sh preference --out study --table
 
 study-<page>.html   all that a participant needs, clips included: two questions a pair, as in the paper; it asks nothing of any server
 key-<page>.json     which clip is which. Whoever answers gets the page alone: no model is named in it, clips have
@@ -14,7 +14,6 @@ on which side each clip stands. On every sheet each model stands left in half of
 import base64
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -294,8 +293,8 @@ def of_run(run: Run, pair: list[str], sentences: int, side: int = 192) -> Path:
     return page([tuple(Shown(model, run) for model in pair)], run.folder / "preference", min(sentences, most), side=side)
 
 
-def main(arguments: list[str]) -> None:
-    parser = Parser("python -m avlib.preference", description="Makes a page on which people compare two models, or the table of their answers.")
+def main(arguments: list[str]) -> int:
+    parser = Parser("./run_all.sh preference", description="Makes a page on which people compare two models, or the table of their answers.")
     parser.add_argument("--a", metavar="RUN/MODEL", action="append", default=[], help="or NAME=FOLDER of others' predictions; "
                         "repeatable, each with a --b")
     parser.add_argument("--b", metavar="RUN/MODEL", action="append", default=[], help="the model of which the table says how often it was preferred")
@@ -310,15 +309,9 @@ def main(arguments: list[str]) -> None:
             raise ValueError(f"{given.out}: no key-<page>.json here; --a and --b make one, with its page")
         for key in keys:
             print(told(key.with_name(key.name.replace("key-", "study-")).with_suffix(".html"), given.out, f"table-{key.stem[4:]}"))
-        return
+        return 0
     if not given.a or len(given.a) != len(given.b):
         raise ValueError(f"expected as many --a as --b, at least one, got {len(given.a)} and {len(given.b)}")
     path = page([(Shown.named(a), Shown.named(b)) for a, b in zip(given.a, given.b)], given.out, given.sentences, given.seed)
     print(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB)\nkey: {key_of(path)}\nanswers go to {path.parent / 'answers'}")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ValueError as error:
-        sys.exit(f"avlib: {error}")
+    return 0

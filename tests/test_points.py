@@ -12,7 +12,7 @@ from test_facewidget import in_node
 from avlib import points
 from avlib.corpus import Utterance
 from avlib.points import Explorer, Frames
-from avlib.tsne import WordFrames
+from avlib.tsne import WordFrames, whole
 
 # clip -> (word, its frames): two words in the first
 SAID = {0: [("just", range(5, 8)), ("must", range(12, 15))], 2: [("must", range(3, 6))], 3: [("just", range(0, 3))], 5: [("must", range(4, 8))]}
@@ -63,7 +63,7 @@ def test_lips_behind_each_frame(frames):
 def test_groups_are_compared_where_their_features_are(clips):
     widget = Explorer(RECORD, Frames({"features": space(), "mixed": space(-1, 0.0)}, clips))
     assert widget.groups == {"A": [0, 1, 2, 9, 10, 11], "B": [3, 4, 5, 6, 7, 8, 12, 13, 14, 15]}
-    assert widget.told["A"]["told"] == "6 frames, 6 just" and "probe tells 100 % apart" in widget.told["apart"]
+    assert widget.told["A"]["told"] == "6 dots, 6 just" and "probe tells 100 % apart" in widget.told["apart"]
     mean = matplotlib.image.imread(io.BytesIO(widget.told["A"]["lips"]), "jpg")[:, 8:16, 0].mean()
     assert abs(mean - np.mean([10 * i + 5 * t for i, t, word in SPOTS if word == "just"])) < 3
     before = float(widget.told["apart"].split("silhouette ")[1].split()[0])
@@ -72,8 +72,18 @@ def test_groups_are_compared_where_their_features_are(clips):
     backwards = Frames({"backwards": space(-1)}, clips)         # whatever the order of a space's dots
     assert float(backwards.compared("backwards", widget.groups)["apart"].split("silhouette ")[1].split()[0]) == before
     widget.groups = {"A": [0, 3], "B": []}
-    assert widget.told["A"]["told"] == "2 frames, 1 just, 1 must" and widget.told["B"] == {"told": "0 frames", "lips": b""}
+    assert widget.told["A"]["told"] == "2 dots, 1 just, 1 must" and widget.told["B"] == {"told": "0 dots", "lips": b""}
     assert widget.told["apart"].startswith("too few")
+
+
+def test_of_whole_words_a_dot_counts_and_not_its_frames(clips):
+    both = Frames({"frames": space(), "whole words": whole(space())}, clips)
+    about = both.compared("whole words", both.by_word())
+    assert about["A"]["told"] == "2 dots, 2 just" and about["B"]["told"] == "3 dots, 3 must"
+    assert both.compared("frames", both.by_word())["B"]["told"] == "10 dots, 10 must"
+    shown = matplotlib.image.imread(io.BytesIO(about["A"]["lips"]), "jpg")[:, 8:16, 0].mean()
+    middles = [10 * both.spots[n][0] + 5 * both.spots[n][1] for n in both.behind["whole words"] if both.words[n] == "just"]
+    assert abs(shown - np.mean(middles)) < 3
 
 
 def test_what_reaches_the_browser_is_small(frames):
@@ -97,4 +107,4 @@ def test_where_nobody_watches_it_is_a_picture(clips, monkeypatch, tmp_path):
     figure.savefig(tmp_path / "still.png")
     map_, *means = figure.axes
     assert isinstance(figure, Figure) and [len(c.get_offsets()) for c in map_.collections] == [6, 10] and "probe" in map_.get_xlabel()
-    assert [axis.get_title() for axis in means] == ["mean of 6 frames, 6 just", "mean of 10 frames, 10 must"]
+    assert [axis.get_title() for axis in means] == ["mean of 6 dots, 6 just", "mean of 10 dots, 10 must"]

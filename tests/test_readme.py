@@ -29,7 +29,7 @@ BLOCKS = [line for block in re.findall(r"^```bash\n(.*?)^```", README, re.S | re
 INLINE = [f"./run_all.sh {code}" if code.startswith("--set ") else code for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)]
 COMMANDS = list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in BLOCKS + INLINE
                               if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line)))
-KINDS = {"animates": r"\./run_all\.sh animate ", "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
+KINDS = {"animates": r"\./run_all\.sh animate ", "prefers": r"\./run_all\.sh preference ", "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
          "launches": "accelerate ", "asks": r"python -m avlib\.", "tests": r"\S+ python -m pytest", "trains": r"\./run_all\.sh($| --(?!help))"}
 
 
@@ -102,6 +102,15 @@ def test_speech_is_animated(desk, smoke, line):
     assert main([*arguments, *([] if "--out" in arguments else ["--out", "out"])]) == 0
     made = {p.suffix for p in Path("mine" if "--out" in arguments else "out").rglob("*")}
     assert {".npy", ".mp4", ".glb", ".json"} <= made and (".csv" in made) == ("arkit" in line)
+
+
+def test_a_page_for_people_is_made_and_its_table(desk, smoke, capsys):
+    """One after the other, as the README has them; of fewer sentences, as the run has."""
+    (desk / "results").mkdir()
+    (desk / "results" / "demo").symlink_to(smoke / "results" / "one")
+    page, table = (filled(line) for line in of_kind("prefers"))
+    assert main([*page, "--sentences", "2"]) == 0 and len(list(Path("study").glob("study-*.html"))) == 1
+    assert main(table) == 0 and "No answers yet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", of_kind("launches"))
