@@ -8,8 +8,9 @@ from .corpus import Corpus
 from .evaluate import evaluate, in_a_line
 from .joint import GUIDANCE, model_name, train_joint
 from .pretrain import pretrain_reader
+from .protocols import KIT, protocols
 from .report import NAMES, measured_on, method
-from .run import Run, side_by_side
+from .run import Run, read_json, side_by_side
 from .train import bar, say
 
 
@@ -164,3 +165,19 @@ def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Tabl
     first, *others = records
     return {group: table,
             f"{group}_differences": tables.differences({name: (records[name], records[first]) for name in others}, f"{title}; less {first}")}
+
+
+def effects(run: Run) -> tuple[dict[str, dict[str, dict]], dict[str, tuple[float, str]]]:
+    """For `view.effects`: what guidance and each variant changes, as the tables that `report.table` and `told` have written say."""
+    rows = lambda name: read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
+    metrics, firsts = ("LVE", "CER", "VER"), {v.group: v.name for v in reversed(chosen(run.config).values())}
+    found = {"guided, less baseline": {r["method"].split(",")[0]: r["metrics"] for r in rows("differences")}}
+    if "ablation" in run.config.variants:
+        per = {m: rows(f"ablation_{m.lower()}") for m in metrics}
+        found["part left out, less full method"] = {
+            f"{a}, {row['method']}": {m: per[m][n]["animators"][a]["less full"] for m in metrics}
+            for a in per["LVE"][0]["animators"] for n, row in enumerate(per["LVE"]) if row["method"] != "full"}
+    for group in (g for g in run.config.variants if g != "ablation"):
+        found[f"{group}, less “{firsts[group]}”"] = {r["method"]: r["metrics"] for r in rows(f"{group}_differences")}
+    unit = run.record("evaluation-truth")["unit"]
+    return found, {m: protocols()[KIT].scores[m].printed(unit) for m in metrics}

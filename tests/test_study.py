@@ -2,8 +2,8 @@
 import pytest
 import torch
 
+from avlib import report, study, view
 from avlib import run as runs
-from avlib import study
 from avlib.config import load
 from avlib.protocols import protocols
 from avlib.run import Run, write_weights
@@ -97,6 +97,15 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     assert (run.folder / "tables" / "table_faults_differences.tex").exists()
     with pytest.raises(ValueError, match="has not run yet"):
         study.told(run, [0, 2], "embedded corpus")
+    for stage in ("evaluation-truth", "evaluation-still"):
+        record(run, stage, 1.0)
+    report.table(run, [0], "embedded corpus")
+    found, metrics = study.effects(run)
+    table = lambda name: runs.read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
+    assert found["guided, less baseline"]["CodeTalker"] == table("differences")[1]["metrics"] and metrics["LVE"] == (1e-5, "1e-5 m²")
+    assert found["part left out, less full method"]["CodeTalker, without L_rlv"]["CER"] == table("ablation_cer")[2]["animators"]["CodeTalker"]["less full"]
+    assert found["hearing, less “the expert hears drowned speech, or none”"]["none"] == table("hearing_differences")[2]["metrics"]
+    assert len(found) == 2 + 5 and [len(axis.lines) for axis in view.effects(found, metrics).axes] == [1 + 2 * (2 + 10 + len(VARIANTS) - 6 - 5)] * 3
 
 
 def test_a_run_without_variants_says_so(tmp_path, monkeypatch):
