@@ -14,7 +14,7 @@ from .joint import load_animator, predict
 from .metrics import BILABIALS, lip_aperture
 from .render import Renderer
 from .run import Run
-from .view import save
+from .view import nothing, save
 
 OPEN = frozenset("aæɑɐ")                # vowels, and beginnings of diphthongs, that want an open mouth
 SIDE, MARGIN = 160, 0.6                 # pixels; skin around the lips
@@ -79,9 +79,9 @@ def coloured(corpus: Corpus, face: torch.Tensor, error: torch.Tensor, limit: flo
 
 
 def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
-    """A column for each moment: the scan, and each model in the colours of its distance from the scan; an empty picture without any."""
+    """A column for each moment: the scan, and each model in the colours of its distance from the scan."""
     if not moments:
-        return plt.figure(figsize=(3.3, 0.3))
+        return nothing("No moments: no test sentence has such a sound.")
     names, unit = list(moments[0].faces), "mm" if corpus.unit == "m" else f"1e-3 {corpus.unit}"
     errors = [{name: 1000 * (face - m.faces["scan"]).norm(dim=-1) for name, face in m.faces.items()} for m in moments]
     near = corpus.regions["mouth"]

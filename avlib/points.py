@@ -13,27 +13,26 @@ from .facewidget import as_bytes, module
 from .metrics import separation
 from .train import HEADLESS
 from .tsne import Shown, WordFrames
+from .view import nothing
 
 FINEST = 48             # pixels of a shown crop's side, at most
 GROUPS = ("A", "B")
 
 
 class Frames:
-    """The video frames that the dots of all spaces stand for, in the order of clips and time.
+    """The video frames of the words that the dots of all spaces stand for, in the order of clips and time.
 
     spots: (clip, frame) of each; words: what is said there; runs: (first, last) of those of one word; crops: (N, H, W) uint8.
     """
 
     def __init__(self, spaces: dict[str, WordFrames], clips: Clips | Shown):
         self.spaces, self.clips = spaces, clips
-        said = {(i, t): word for s in spaces.values() for i, t, word in zip(s.clips, s.frames, s.words)}
-        self.spots = sorted(said)
-        self.words = [said[spot] for spot in self.spots]
+        said = sorted({(i, *span, word) for s in spaces.values() for i, span, word in zip(s.clips, s.spans, s.words)})
+        self.spots = [(i, t) for i, first, last, _ in said for t in range(first, last + 1)]
+        self.words = [word for _, first, last, word in said for _ in range(first, last + 1)]
         place = {spot: n for n, spot in enumerate(self.spots)}
         self.behind = {name: [place[spot] for spot in zip(s.clips, s.frames)] for name, s in spaces.items()}     # of each dot
-        follows = [n and (i, t - 1) == self.spots[n - 1] and self.words[n] == self.words[n - 1] for n, (i, t) in enumerate(self.spots)]
-        begins = [n for n, same in enumerate(follows) if not same] + [len(self.spots)]
-        self.runs = [(first, after - 1) for first, after in zip(begins, begins[1:])]
+        self.runs = [(place[i, first], place[i, last]) for i, first, last, _ in said]
         videos = {i: clips.video(i) for i in dict.fromkeys(i for i, _ in self.spots)}
         self.crops = torch.stack([videos[i][t] for i, t in self.spots])
         if (side := max(self.crops.shape[1:])) > FINEST:
@@ -123,6 +122,8 @@ def explore(record: dict, spaces: dict[str, WordFrames], clips: Clips | Shown) -
 
     record: of these spaces; clips: those of the frames.
     """
+    if not spaces:
+        return nothing("No maps: too few sentences say the words.")
     frames = Frames(spaces, clips)
     return still(record, frames) if HEADLESS else Explorer(record, frames)
 

@@ -22,12 +22,14 @@ WORDS = ("just", "must")
 
 @dataclass(frozen=True)
 class WordFrames:
-    """Features (N, D) of N video frames within the words; the word, the clip, the frame and the utterance of each."""
+    """Features (N, D) of N video frames within the words; of each the word, the clip, the frame, the utterance, and the first and the last
+    frame of the word."""
     features: np.ndarray
     words: list[str]
     clips: list[int]
     frames: list[int]
     utterances: list[str]
+    spans: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,23 @@ def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) 
     return found
 
 
-def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert) -> dict[str, WordFrames]:
-    """What both readers make of whole words on each model's lips; none where less than two test sentences say each of them."""
+def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert) -> tuple[dict[str, WordFrames], Shown]:
+    """What both readers make of whole words on each model's lips, and all those lips, the model named beside the speaker; none where
+    less than two test sentences say each of the words."""
+    spaces, clips = {}, Shown([], [], [])
     said = [set(WORDS) & set(u.text.split()) for u in corpus.utterances("test")]
     if any(sum(word in here for here in said) < 2 for word in WORDS):
-        return {}
-    spaces = {}
+        return spaces, clips
     for model in models:
-        clips = shown(run, corpus, model)
-        times = word_times(expert, clips)
-        spaces |= {f"{kind}, {model}": whole(word_frames(r, clips, times)) for kind, r in (("audio-visual", expert), ("visual-only", reader))}
-    return spaces
+        first, found = len(clips.utterances), shown(run, corpus, model)
+        times = word_times(expert, found)
+        for kind, r in (("audio-visual", expert), ("visual-only", reader)):
+            words = whole(word_frames(r, found, times))
+            spaces[f"{kind}, {model}"] = replace(words, clips=[first + i for i in words.clips])
+        clips.utterances.extend(replace(u, subject=f"{u.subject}, {model}") for u in found.utterances)
+        clips.videos.extend(found.videos)
+        clips.speeches.extend(found.speeches)
+    return spaces, clips
 
 
 def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
@@ -101,17 +109,18 @@ def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str
 @torch.no_grad()
 def word_frames(reader: Expert, clips: Clips | Shown, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS) -> WordFrames:
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
-    found = WordFrames([], [], [], [], [])
+    found = WordFrames([], [], [], [], [], [])
     for i, spans in times.items():
         features, _ = read_batch(reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer))
         for s in spans:
-            for t in range(clips.utterances[i].frames):
-                if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s:
-                    found.features.append(features[0, t].cpu().numpy())
-                    found.words.append(s.label)
-                    found.clips.append(i)
-                    found.frames.append(t)
-                    found.utterances.append(clips.utterances[i].name)
+            during = [t for t in range(clips.utterances[i].frames) if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s]
+            for t in during:
+                found.features.append(features[0, t].cpu().numpy())
+                found.words.append(s.label)
+                found.clips.append(i)
+                found.frames.append(t)
+                found.utterances.append(clips.utterances[i].name)
+                found.spans.append((during[0], during[-1]))
     if missing := set(words) - set(found.words):
         raise ValueError(f"no clip says {' or '.join(sorted(missing))}: more clips are needed")
     return replace(found, features=np.stack(found.features))
@@ -119,13 +128,12 @@ def word_frames(reader: Expert, clips: Clips | Shown, times: dict[int, list[Segm
 
 def whole(frames: WordFrames) -> WordFrames:
     """Each word that is said as one point: the mean of its frames; known by the middle one."""
-    begins = [i for i in range(len(frames.words)) if i == 0 or (frames.clips[i], frames.words[i], frames.frames[i]) !=
-              (frames.clips[i - 1], frames.words[i - 1], frames.frames[i - 1] + 1)]
-    spans = [range(a, b) for a, b in zip(begins, [*begins[1:], len(frames.words)])]
-    middles = [span[len(span) // 2] for span in spans]
-    of = lambda values: [values[i] for i in middles]
-    return WordFrames(np.stack([frames.features[span].mean(0) for span in spans]), of(frames.words), of(frames.clips), of(frames.frames),
-                      of(frames.utterances))
+    said: dict[tuple, list[int]] = {}
+    for i, word in enumerate(zip(frames.clips, frames.spans)):
+        said.setdefault(word, []).append(i)
+    of = lambda values: [values[rows[len(rows) // 2]] for rows in said.values()]
+    return WordFrames(np.stack([frames.features[rows].mean(0) for rows in said.values()]), of(frames.words), of(frames.clips),
+                      of(frames.frames), of(frames.utterances), of(frames.spans))
 
 
 def both_ways(frames: dict[str, WordFrames]) -> dict[str, WordFrames]:

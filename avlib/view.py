@@ -134,6 +134,14 @@ def save(figure: Figure, path: Path) -> Figure:
     return figure
 
 
+def nothing(told: str) -> Figure:
+    """In place of a picture, what there is not."""
+    figure, axis = plt.subplots(figsize=(5, 0.4))
+    axis.set_axis_off()
+    axis.text(0, 0.5, told, va="center", fontsize=9)
+    return figure
+
+
 def strip(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> Figure:
     """Rows of pictures, name -> (T, H, W), one picture every `every` frames."""
     figure, axes = plt.subplots(len(rows), columns, figsize=(columns, 1.12 * len(rows)), squeeze=False)
@@ -179,10 +187,10 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
 
 
 def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
-    """One panel a field that any history has, one line a history, over epochs; an empty picture where there is none."""
+    """One panel a field that any history has, one line a history, over epochs."""
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
     if not fields:
-        return plt.figure(figsize=(3.3, 0.3))
+        return nothing("No curves: nothing was trained here.")
     figure, axes = plt.subplots(1, len(fields), figsize=(3.3 * len(fields), 2.5), squeeze=False)
     for axis, name in zip(axes[0], fields):
         for label, history in histories.items():
@@ -229,12 +237,11 @@ def effects(groups: dict[str, dict[str, dict]], metrics: dict[str, tuple[float, 
 
 
 def maps(record: dict, of: str = "") -> Figure:
-    """t-SNE maps of `tsne.record`: a row for each space whose name ends with `of`, a column for each perplexity and seed; an empty picture
-    without any."""
+    """t-SNE maps of `tsne.record`: a row for each space whose name ends with `of`, a column for each perplexity and seed."""
     rows = {name: drawn for name, drawn in record["maps"].items() if name.endswith(of)}
     words = sorted({word for points in record["points"].values() for word, *_ in points})
     if not rows:
-        return plt.figure(figsize=(3.3, 0.3))
+        return nothing("No maps: too few sentences say the words.")
     figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,
                                 layout="constrained")
     for line, (name, drawn) in zip(axes, rows.items()):
@@ -250,8 +257,7 @@ def maps(record: dict, of: str = "") -> Figure:
 
 
 def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
-    """Held-out character error rates over epochs: a line for each reader and what it was given; an empty picture where no
-    history has any."""
+    """Held-out character error rates over epochs: a line for each reader and what it was given."""
     figure, axis = plt.subplots(figsize=(4.2, 2.8))
     for (stage, reader), style in zip(readers.items(), LINES):
         fields = {"audio": "cer_audio", "video": "cer_video", " and ".join(sorted(reader.modalities)): "cer"}
@@ -261,7 +267,7 @@ def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figur
                 axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAMS[streams]}")
     if not axis.lines:
         plt.close(figure)
-        return plt.figure(figsize=(3.3, 0.3))
+        return nothing("No rates: no reader was trained here.")
     axis.set(xlabel="epoch", ylabel="character error rate, %", ylim=(0, None))
     axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -22,7 +22,8 @@ SPOTS = [(i, t, word) for i, words in SAID.items() for word, frames in words for
 def space(order=1, apart: float = 5.0) -> WordFrames:
     features = np.random.default_rng(0).normal(0, 1, (len(SPOTS), 4)) + apart * np.array([[word == "must"] for *_, word in SPOTS])
     spots = SPOTS[::order]
-    return WordFrames(features[::order], [w for *_, w in spots], [i for i, *_ in spots], [t for _, t, _ in spots], [f"clip{i}" for i, *_ in spots])
+    return WordFrames(features[::order], [w for *_, w in spots], [i for i, *_ in spots], [t for _, t, _ in spots], [f"clip{i}" for i, *_ in spots],
+                      [next((f[0], f[-1]) for w, f in SAID[i] if t in f) for i, t, _ in spots])
 
 
 @pytest.fixture
@@ -81,6 +82,8 @@ def test_of_whole_words_a_dot_counts_and_not_its_frames(clips):
     about = both.compared("whole words", both.by_word())
     assert about["A"]["told"] == "2 dots, 2 just" and about["B"]["told"] == "3 dots, 3 must"
     assert both.compared("frames", both.by_word())["B"]["told"] == "10 dots, 10 must"
+    alone = Frames({"whole words": whole(space())}, clips)
+    assert alone.runs == both.runs and alone.spots == both.spots and len(alone.behind["whole words"]) == 5      # a word is heard whole
     shown = matplotlib.image.imread(io.BytesIO(about["A"]["lips"]), "jpg")[:, 8:16, 0].mean()
     middles = [10 * both.spots[n][0] + 5 * both.spots[n][1] for n in both.behind["whole words"] if both.words[n] == "just"]
     assert abs(shown - np.mean(middles)) < 3
