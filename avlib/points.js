@@ -22,12 +22,12 @@ function inside([x, y], line) {
   return odd;
 }
 
-// Points (N * 2) as places in a picture, its edges left free.
-function placed(points, width, height, margin = 14) {
+// Points (N * 2) as places in a picture, its edges and the legend above left free.
+function placed(points, width, height, margin = 14, legend = 16) {
   const at = k => points.filter((_, i) => i % 2 === k), range = k => [Math.min(...at(k)), Math.max(...at(k))];
   const [[left, right], [low, high]] = [range(0), range(1)];
   return at(0).map((x, i) => [margin + (width - 2 * margin) * (x - left) / (right - left || 1),
-    height - margin - (height - 2 * margin) * (points[2 * i + 1] - low) / (high - low || 1)]);
+    height - margin - (height - legend - 2 * margin) * (points[2 * i + 1] - low) / (high - low || 1)]);
 }
 
 export default {
