@@ -146,7 +146,9 @@ class Config:
     plugins: tuple = ()             # Python files with animators of your own, which are run
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
-    expert: ReaderConfig = field(default_factory=ReaderConfig)
+    # As it guides (joint.babble_db, joint.drop_audio), it hears drowned speech and none: here it learns to read through that
+    expert: ReaderConfig = field(default_factory=lambda: ReaderConfig(babble_db=(-10.0, 30.0), drop_audio=0.5, drop_video=0.1,
+                                                                      listen_first=0.2))
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=4))
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)

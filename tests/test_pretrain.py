@@ -41,8 +41,8 @@ def loss(progress: float, change: dict, **settings) -> float:
 
 def test_the_first_part_of_the_training_has_speech_alone():
     dark, silent = {"video": torch.zeros(3, 8, 24, 24)}, {"speech": torch.zeros(3, 8 * 640)}
-    assert loss(0.2, {}) == loss(0.2, dark) != loss(0.2, silent)
-    assert loss(0.6, {}) != loss(0.6, dark)
+    assert loss(0.2, {}, listen_first=0.5) == loss(0.2, dark, listen_first=0.5) != loss(0.2, silent, listen_first=0.5)
+    assert loss(0.6, {}, listen_first=0.5) != loss(0.6, dark, listen_first=0.5)
     assert loss(0.6, {}, drop_audio=1.0, drop_video=0.0) == loss(0.6, silent, drop_audio=1.0, drop_video=0.0)
 
 
