@@ -75,12 +75,12 @@ class CodeTalker(AlignedAnimator):
         self.check(template, style, len(speech))
         frames = self.frames(lengths) if frames is None else frames
         heard = self.heard(speech, lengths, frames)
-        return self._vertices(self._rollout(style, self.window)(heard), frames, template)
+        return self.decoded(self.rollout(style, self.window)(heard), frames, template)
 
     def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
         """See `AlignedAnimator.unroll`. In windows, of `STREAMED` frames unless `window` says otherwise, decoded in pieces
         with two seconds on either side: the exact roll-out would keep everything."""
-        rollout = self._rollout(style, self.window or self.STREAMED)
+        rollout = self.rollout(style, self.window or self.STREAMED)
         context, before, waiting = round(2 * self.fps), 0, None
         for piece, more in _until_last(heard):
             codes = rollout(piece)
@@ -88,11 +88,12 @@ class CodeTalker(AlignedAnimator):
             ready = waiting.shape[1] - context * more
             if ready > before:
                 frames = torch.full((len(waiting),), waiting.shape[1], device=waiting.device)
-                yield self._vertices(waiting, frames, template)[:, before:ready]
+                yield self.decoded(waiting, frames, template)[:, before:ready]
                 before, waiting = min(ready, context), waiting[:, max(0, ready - context):]
 
-    def _rollout(self, style: Tensor, window: int) -> Callable[[Tensor], Tensor]:
-        """What is heard (B, T, R, D), in as many pieces as there are, -> the codes of these frames."""
+    def rollout(self, style: Tensor, window: int) -> Callable[[Tensor], Tensor]:
+        """A function: what is heard (B, T, R, D), in as many pieces as there are, -> the codes of these frames.
+        window: frames fed back together; 0: each alone, as published."""
         back = self.folded(self.codec.decoder.vertex_map, style)
         if window:
             return WindowedRollout(self, style, back, window)
@@ -117,7 +118,7 @@ class CodeTalker(AlignedAnimator):
             _, true = self.codec.quantiser(self.codec.encode(((motion - template[:, None]) / self.scale).flatten(-2), frames))
         own = frame_mask(frames, said.shape[1])[..., None, None]
         distance = ((said - true) * own).square().sum() / (own.sum() * said.shape[2] * said.shape[3])
-        return self._vertices(passed, frames, template), distance
+        return self.decoded(passed, frames, template), distance
 
     def learn(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
               ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -127,8 +128,8 @@ class CodeTalker(AlignedAnimator):
         heard, fed = self.heard(speech, lengths, frames), motion
         if self.own:
             with torch.no_grad():
-                codes = self._rollout(style, self.window or 8)(heard)
-                made = self._vertices(codes, frames, template)
+                codes = self.rollout(style, self.window or 8)(heard)
+                made = self.decoded(codes, frames, template)
             fed = torch.where((torch.rand(motion.shape[:2], device=motion.device) < self.own)[..., None, None], made, motion)
         vertices, distance = self._forced(heard, template, style, motion, frames, fed)
         return vertices, {"codes": distance}
@@ -138,7 +139,8 @@ class CodeTalker(AlignedAnimator):
         said = self.code_map(states).unflatten(-1, (self.codec.parts, -1))
         return self.codec.quantiser(said)[0], said
 
-    def _vertices(self, codes: Tensor, frames: Tensor, template: Tensor) -> Tensor:
+    def decoded(self, codes: Tensor, frames: Tensor, template: Tensor) -> Tensor:
+        """Codes (B, T, parts·W) -> vertices (B, T, V, 3) of the template's unit."""
         return self.scale * self.codec.decode(codes, frames).unflatten(-1, (-1, 3)) + template[:, None]
 
     @classmethod

@@ -82,7 +82,7 @@ def _espeak(voice: str) -> Iterator[tuple[ctypes.CDLL, int]]:
                 raise RuntimeError(f"espeak-ng cannot load its data from {data}")
             library.espeak_ng_SetRandSeed(ctypes.c_long(1))
             if library.espeak_SetVoiceByName(voice.encode()):
-                raise ValueError(f"espeak-ng has no voice {voice!r}; en-us, en-gb and fr are some that it has")
+                raise ValueError(f"espeak-ng has no voice {voice!r}; en-us, en (British) and fr are some that it has")
             yield library, rate_hz
         finally:
             library.espeak_Terminate()

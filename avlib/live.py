@@ -176,7 +176,7 @@ class Codes:
 
     def __init__(self, animator: CodeTalker, template: Tensor, style: Tensor, ahead: int, whole: Callable):
         self.animator, self.template, self.whole = animator, template, whole
-        self.rollout = animator._rollout(style, animator.window or animator.STREAMED)
+        self.rollout = animator.rollout(style, animator.window or animator.STREAMED)
         self.context, self.ahead, self.said, self.codes = round(DECODED_S * animator.fps), ahead, 0, None
 
     def __call__(self, features: Tensor, frames: int, wanted: slice) -> Tensor:
@@ -187,7 +187,7 @@ class Codes:
             codes = self.rollout(heard)
             self.codes = codes if self.codes is None else torch.cat((self.codes, codes), 1)
         self.said, count = until - wanted.stop, self.codes.shape[1]
-        made = self.animator._vertices(self.codes, torch.tensor([count], device=features.device), self.template)[0]
+        made = self.animator.decoded(self.codes, torch.tensor([count], device=features.device), self.template)[0]
         self.codes = self.codes[:, -(self.context + self.said):]
         return made[count - self.said - (wanted.stop - wanted.start):count - self.said]
 

@@ -13,7 +13,7 @@ from .facewidget import as_bytes, module
 from .metrics import separation
 from .train import HEADLESS
 from .tsne import Shown, WordFrames
-from .view import nothing
+from .view import maps
 
 FINEST = 48             # pixels of a shown crop's side, at most
 GROUPS = ("A", "B")
@@ -123,7 +123,7 @@ def explore(record: dict, spaces: dict[str, WordFrames], clips: Clips | Shown) -
     record: of these spaces; clips: those of the frames.
     """
     if not spaces:
-        return nothing("No maps: too few sentences say the words.")
+        return maps(record)
     frames = Frames(spaces, clips)
     return still(record, frames) if HEADLESS else Explorer(record, frames)
 

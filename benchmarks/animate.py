@@ -193,7 +193,7 @@ def time_codetalker(encoder: SpeechEncoder, length_s: float, windows: list[int])
     frames = torch.tensor([heard.shape[1]], device=device)
 
     def ours(window: int = 0) -> Tensor:
-        return model._vertices(model._rollout(style, window)(heard), frames, template)
+        return model.decoded(model.rollout(style, window)(heard), frames, template)
 
     plain = lambda: plain_codetalker(model, decoder, heard, template[0], style[0])
     got, want = ours(), plain()

@@ -89,7 +89,7 @@ def test_guidance_reaches_the_decoder_through_the_codes(generator):
 
     states = model.states(model.heard(speech, lengths, frames), x.style, x.template, motion).detach()
     codes = model.codes(states)[0].detach().requires_grad_()
-    (model._vertices(codes, frames, x.template) * weight).sum().backward()
+    (model.decoded(codes, frames, x.template) * weight).sum().backward()
     want = torch.einsum("btc,btd->cd", codes.grad.flatten(-2), states)
     torch.testing.assert_close(asked, want, rtol=1e-4, atol=1e-5)
 
@@ -166,8 +166,8 @@ def test_where_nothing_is_fed_back_windows_are_exact(generator, fps, window, rou
 def test_windows_of_pieces_are_windows_of_the_whole(generator):
     model, x = animator(), inputs(generator, 20000)
     heard = model.heard(*model.encoder.extract(x.samples, x.lengths), None).detach()
-    whole = model._rollout(x.style, 4)(heard)
-    pieces = model._rollout(x.style, 4)
+    whole = model.rollout(x.style, 4)(heard)
+    pieces = model.rollout(x.style, 4)
     torch.testing.assert_close(torch.cat([pieces(heard[:, :16]), pieces(heard[:, 16:20]), pieces(heard[:, 20:])], 1), whole)
 
 
