@@ -114,6 +114,7 @@ class JointConfig:
     epochs: int = 10
     batch: int = 8
     lr: float = 1e-3
+    settle: float = 0.5             # share of the training, its last, over which the learning rates fall to nothing; published: 0
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0
     lambda_av: float = 5e-3
@@ -189,7 +190,7 @@ PRESETS = {
             "width": 1024, "layers": 6, "own": 0.0, "codec_width": 1024, "codec_layers": 6, "codec_hidden": 1536, "parts": 16,
             "code_width": 64, "codes": 256, "prior_epochs": 200, "prior_batch": 1, "prior_lr": 1e-4,
             "prior_halve": 0.1}.items()},
-        "joint.epochs": 100, "joint.batch": 1, "joint.lr": 1e-4, "evaluation.beam": 40, "evaluation.ctc_weight": 0.1,
+        "joint.epochs": 100, "joint.batch": 1, "joint.lr": 1e-4, "joint.settle": 0.0, "evaluation.beam": 40, "evaluation.ctc_weight": 0.1,
     },
 }
 
