@@ -10,6 +10,7 @@ Facts of Auto-AVSR's search that its scores depend on (ESPnet's batched beam sea
 * The search stops early once each of the lengths ended two to four tokens ago has a best score more than 10 below
   the best of all.
 """
+import copy
 import math
 from typing import NamedTuple
 
@@ -78,14 +79,17 @@ class DecoderLayer(nn.Module):
         return cross.split(cross.key(features)), cross.split(cross.value(features))
 
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None = None,
-                seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+                seen: Tensor | None = None, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x: (B, L, D); mask: (B, 1, 1, T), True at the memory's own frames; past: keys and values (B, N, 2 D) of tokens
-        before; seen: (B, 1, L, N + L), which of those and these attend to which. Returns the state and all keys and
-        values (B, N + L, 2 D)."""
+        before, those of x are written into its slots (B, L); seen: (B, 1, L, N), which x attends to which. Returns the
+        state, and all keys and values."""
         own, cross = self.self_attention, self.cross_attention
         normed = self.self_norm(x)
         new = torch.cat((own.key(normed), own.value(normed)), -1)
-        kept = new if past is None else torch.cat((past, new), 1)
+        kept = new
+        if past is not None:
+            past[torch.arange(len(past), device=past.device)[:, None], slots] = new
+            kept = past
         key, value = kept.chunk(2, -1)
         x = x + self.drop(own.attend(own.split(own.query(normed)), own.split(key), own.split(value), seen, seen is None))
         x = x + self.drop(cross.attend(cross.split(cross.query(self.cross_norm(x))), *memory, mask))
@@ -110,21 +114,48 @@ class Decoder(nn.Module):
         return [layer.memory(features) for layer in self.layers]
 
     def forward(self, tokens: Tensor, memory: list[tuple[Tensor, Tensor]], mask: Tensor, place: int = 0,
-                pasts: list[Tensor] | None = None, seen: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+                pasts: list[Tensor] | None = None, seen: Tensor | None = None, slots: Tensor | None = None
+                ) -> tuple[Tensor, list[Tensor]]:
         """tokens: (B, L); memory, of features (B, T, D); mask: (B, T), True at an utterance's own frames.
 
         The tokens follow each other from the start on, or where `seen` is given are alternatives for one place: token l
-        of item b comes after those of the N kept tokens where seen (B, L, N + L) is True, and sees itself. pasts: of the
-        kept tokens, as returned. Returns logits (B, L, vocabulary) and pasts of all N + L tokens.
+        of item b comes after those of the N kept tokens where seen (B, L, N) is True, and sees itself. pasts: of the kept
+        tokens, as returned, with room at slots (B, L) for these, which are written there. Returns logits (B, L, vocabulary)
+        and pasts.
         """
         places = torch.arange(place, place + (tokens.shape[1] if seen is None else 1), device=tokens.device)
         x = self.embed(tokens) * self.width ** 0.5
         x = self.drop(x + sinusoids(places, self.width).to(x))
         seen, kept = None if seen is None else seen[:, None], []
         for n, layer in enumerate(self.layers):
-            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None, seen)
+            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None, seen, slots)
             kept.append(past)
         return self.out(self.norm(x)), kept
+
+
+class Packed(nn.Module):
+    """A linear map whose weights lie as oneDNN reads them, for inference alone: with AVX-512 on a processor not of Intel's, three
+    times as quick for the rows of a beam. The operators are those that PyTorch's own compiler calls."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach()), linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def packed(decoder: Decoder) -> Decoder:
+    """The decoder with its maps packed, where it computes in single precision on a processor for which there is oneDNN."""
+    weight = decoder.out.weight
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return decoder
+    made = copy.deepcopy(decoder, {id(p): p for p in decoder.parameters()})
+    for module in list(made.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Packed(child))
+    return made
 
 
 class PrefixScorer:
@@ -199,7 +230,8 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
     end, device = vocabulary - 1, features.device
     considered = min(int(1.5 * beam), vocabulary) if ctc_weight < 1 else vocabulary
     mask = torch.arange(frames, device=device) < lengths[:, None]
-    memory, prefixes, pasts = decoder.memory(features), PrefixScorer(log_probs, lengths), None
+    decoder = packed(decoder)
+    memory, prefixes, pasts, slots = decoder.memory(features), PrefixScorer(log_probs, lengths), None, None
     items = torch.arange(batch, device=device)  # still searched, as rows of the results below
     best = torch.full((batch,), -math.inf, dtype=torch.double, device=device)
     best_tokens = torch.full((batch, frames + 1), end, device=device)
@@ -208,7 +240,7 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
     seen = torch.ones_like(tokens, dtype=torch.bool)
     running = prefixes.score
     for step in range(frames):
-        logits, pasts = decoder(tokens[..., -1], memory, mask, step, pasts, seen)
+        logits, pasts = decoder(tokens[..., -1], memory, mask, step, pasts, seen, slots)
         every = logits.log_softmax(-1)
         decoded, options = every.topk(considered)
         twice = (options == end).any(-1)
@@ -241,15 +273,16 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
         if not going.all():
             items, lengths, mask, running, tokens, seen = (x[going] for x in (items, lengths, mask, running, tokens, seen))
             memory = [(key[going], value[going]) for key, value in memory]
+            pasts = [past[going] for past in pasts]
             prefixes.select(going)
             if not len(items):
                 break
-        # A token is kept once for all hypotheses that begin alike up to it, for as long as one of them goes on
+        # A token is kept once for all hypotheses that begin alike up to it; when none of them goes on, another takes its slot
         seen = seen & (running > -math.inf)[..., None]
-        living = seen.any(1)
-        kept = living.byte().argsort(dim=1, descending=True, stable=True)[:, :living.sum(1).max()]
-        pasts = [past[going.nonzero(), kept] for past in pasts]
-        seen = seen.gather(2, kept[:, None].expand(-1, seen.shape[1], -1))
-        itself = torch.eye(seen.shape[1], dtype=torch.bool, device=device).expand(len(items), -1, -1)
-        seen = torch.cat((seen, itself), -1)
+        free, wanted = ~seen.any(1), seen.shape[1]
+        if free.sum(1).min() < wanted:
+            pasts = [F.pad(past, (0, 0, 0, wanted)) for past in pasts]
+            seen, free = F.pad(seen, (0, wanted)), F.pad(free, (0, wanted), value=True)
+        slots = free.byte().argsort(dim=1, descending=True, stable=True)[:, :wanted]
+        seen = seen.scatter(2, slots[..., None], True)
     return [Hypothesis([t for t in row if t != end], score) for row, score in zip(best_tokens.tolist(), best.tolist())]

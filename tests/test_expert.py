@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avlib.beam import BLANK, Decoder, PrefixScorer, beam_search
+from avlib.beam import BLANK, Decoder, PrefixScorer, beam_search, packed
 from avlib.expert import Expert, greedy_ctc
 from avlib.frontend import TimeConv
 
@@ -142,11 +142,12 @@ def test_cached_decoder_equals_full_forward(generator):
     """Two sequences side by side, each token with its own predecessors alone."""
     decoder, mask = build("video").decoder, torch.arange(7) < LENGTHS[:, None]
     features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 2, 6), generator=generator)
-    memory, pasts = decoder.memory(features), None
+    memory, pasts, slots = decoder.memory(features), None, None
     full = torch.stack([decoder(tokens[:, w], memory, mask)[0] for w in range(2)], 1)
     for i in range(6):
         seen = torch.eye(2, dtype=torch.bool).repeat(1, i + 1).expand(3, -1, -1)
-        step, pasts = decoder(tokens[..., i], memory, mask, i, pasts, seen)
+        step, pasts = decoder(tokens[..., i], memory, mask, i, pasts, seen, slots)
+        pasts, slots = [F.pad(past, (0, 0, 0, 2)) for past in pasts], torch.tensor([2 * i + 2, 2 * i + 3]).expand(3, -1)
         torch.testing.assert_close(step, full[:, :, i], rtol=1e-4, atol=1e-5)
 
 
@@ -273,6 +274,18 @@ def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, voc
             assert ctc_weight == 0 or BLANK not in want.tokens
 
 
+@torch.no_grad()
+def test_packed_maps_are_those_that_they_pack(generator):
+    decoder = build("video").decoder
+    features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 5), generator=generator)
+    mask = torch.arange(7) < LENGTHS[:, None]
+    quick = packed(decoder)
+    assert not any(isinstance(m, torch.nn.Linear) for m in quick.modules()) and quick.embed.weight is decoder.embed.weight
+    want = decoder(tokens, decoder.memory(features), mask)[0]
+    torch.testing.assert_close(quick(tokens, quick.memory(features), mask)[0], want, rtol=1e-4, atol=1e-5)
+    assert packed(decoder.double()) is decoder
+
+
 def test_the_search_does_nothing_in_vain(monkeypatch, generator):
     """It ends when nothing can win any more, and keeps no token that no hypothesis is made of."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
@@ -283,7 +296,9 @@ def test_the_search_does_nothing_in_vain(monkeypatch, generator):
     expert.decoder.register_forward_pre_hook(lambda decoder, given: calls.append(given))
     found, = beam_search(expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1)
     assert found.tokens == script and len(calls) == len(script) + 1
-    for step, (tokens, _, _, place, _, seen) in enumerate(calls):
-        ended = (tokens == 29) & (step > 0)
-        assert place == step and seen.any(1).all() and torch.equal(seen.sum(-1), torch.where(ended, 1, step + 1))
+    living = 0
+    for step, (tokens, _, _, place, _, seen, _) in enumerate(calls):
+        ended, living = (tokens == 29) & (step > 0), max(living, int(seen.any(1).sum()))
+        assert place == step and torch.equal(seen.sum(-1), torch.where(ended, 1, step + 1))
+        assert seen.shape[-1] <= living + tokens.shape[1]
     assert sum((tokens == 29).sum() for tokens, *_ in calls) > 1  # beside the start
