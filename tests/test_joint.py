@@ -7,7 +7,7 @@ from avlib.camera import camera_for
 from avlib.config import JointConfig
 from avlib.expert import Expert
 from avlib.faceformer import FaceFormer
-from avlib.joint import Example, JointTask, along, principal_motions
+from avlib.joint import Example, JointTask, along, principal_motions, settling
 from avlib.lips import LipVideo
 from avlib.losses import vertex_losses
 
@@ -172,3 +172,11 @@ def test_the_baseline_needs_no_expert():
     task, batch = build(JointConfig(), guided=False)
     terms = step(task, batch)
     assert "av" not in terms and float(terms["share_mse"] + terms["share_rlv"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_learning_rates_stay_and_then_fall_to_nothing():
+    factor = settling(0.25)
+    assert [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1] and factor(0.875) == pytest.approx(0.5) and factor(1.0) == pytest.approx(0)
+    falling = [factor(0.75 + 0.01 * n) for n in range(26)]
+    assert falling == sorted(falling, reverse=True) and len(set(falling)) == 26
+    assert settling(0.0)(1.0) == 1
