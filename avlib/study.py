@@ -147,7 +147,11 @@ def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]
 
 
 def scored(trial: Trial) -> dict:
-    return trial.run.record(f"evaluation-{trial.model}")
+    """ValueError for a model that has no scores of its own yet: those of the run's model of that name are not a variant's."""
+    stage = f"evaluation-{trial.model}"
+    if trial.run.home(stage) != trial.run.folder:
+        raise ValueError(f"{trial.run.folder}: {trial.model} has not been trained and scored yet; run notebook 04 again")
+    return trial.run.record(stage)
 
 
 def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Table]:

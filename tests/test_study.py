@@ -54,6 +54,14 @@ def test_a_variant_takes_what_is_made_alike_and_writes_to_its_own_folder(run):
     assert run.record("expert")["who"] == "run" and run.weights("expert") != own
 
 
+def test_scores_of_the_run_are_not_taken_for_those_of_a_variant_that_has_none(run):
+    whole, without = (trials(run, name, [0])[0] for name in ("full", "no-rlv"))
+    run.finish(f"evaluation-{whole.model}", "k", who="run")
+    assert study.scored(whole)["who"] == "run"
+    with pytest.raises(ValueError, match="no-rlv: faceformer-guided-s0 has not been trained and scored yet"):
+        study.scored(without)
+
+
 def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before(run, monkeypatch):
     did, judges = [], []
     monkeypatch.setattr(study, "side_by_side", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
