@@ -187,6 +187,8 @@ class JointTask(nn.Module):
 def settling(share: float) -> Callable[[float], float]:
     """Learning-rate factor over training progress: 1, and over the last `share` of the training a cosine down to 0. Where it does
     not fall, what is left of an animator is the accident of its last steps, on which its vertex error differs by a tenth."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"joint.settle: expected a share of the training, 0 to 1, got {share}")
     fall = warmup_cosine(0.0)
     return lambda progress: fall(max(0.0, (progress - 1 + share) / share)) if share else 1.0
 

@@ -283,6 +283,8 @@ def test_packed_maps_are_those_that_they_pack(generator):
     assert not any(isinstance(m, torch.nn.Linear) for m in quick.modules()) and quick.embed.weight is decoder.embed.weight
     want = decoder(tokens, decoder.memory(features), mask)[0]
     torch.testing.assert_close(quick(tokens, quick.memory(features), mask)[0], want, rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert packed(decoder) is decoder
     assert packed(decoder.double()) is decoder
 
 

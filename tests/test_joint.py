@@ -180,3 +180,5 @@ def test_learning_rates_stay_and_then_fall_to_nothing():
     falling = [factor(0.75 + 0.01 * n) for n in range(26)]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) == 26
     assert settling(0.0)(1.0) == 1
+    with pytest.raises(ValueError, match="joint.settle: expected a share of the training, 0 to 1, got 1.5"):
+        settling(1.5)
