@@ -37,6 +37,7 @@ VARIANTS = {
     "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
     "rlv-alone": _ablation("L_rlv alone", {}, "baseline"),
     "mse-alone": _ablation("baseline", {"joint.lambda_rlv": 0.0}, "baseline"),
+    "weight-0": Variant("weight", "λ_av = 0", {}, "baseline"),
     **{f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w}) for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)},
     "learns-truth": Variant("expert", "the expert learns from true lips"),
     "learns-prediction": Variant("expert", "from predicted lips", {"joint.expert_learns_from": "prediction"}),
@@ -156,7 +157,7 @@ def scored(trial: Trial) -> dict:
 
 def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Table]:
     """Of a group of variants a table of their scores, with guidance's share of the gradient on the vertices and the expert's loss on
-    held-out lips in the last epoch; and one of what each changes beside the group's first."""
+    held-out lips in the last epoch, where there is an expert; and one of what each changes beside the group's first."""
     found = {v.name: trials(run, name, [seed])[0] for name, v in chosen(run.config).items() if v.group == group}
     title = f"{group}, {NAMES.get(run.config.animators[0], run.config.animators[0])}, {measured_on(run, [seed], corpus)}"
     records = {name: [scored(t)] for name, t in found.items()}
@@ -164,8 +165,8 @@ def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Tabl
     table.heads += ["share of the gradient", "L_av, held out"]
     for row, data, t in zip(table.rows, table.data, found.values()):
         last = t.run.record(t.model)["history"][-1]
-        row += [f"{last['share_av']:.2f}", f"{last['held_out_av']:.1f}"]
-        data |= {"share_av": last["share_av"], "held_out_av": last["held_out_av"]}
+        data |= {"share_av": last.get("share_av", 0.0), "held_out_av": last.get("held_out_av")}
+        row += [f"{data['share_av']:.2f}", "–" if data["held_out_av"] is None else f"{data['held_out_av']:.1f}"]
     first, *others = records
     return {group: table,
             f"{group}_differences": tables.differences({name: (records[name], records[first]) for name in others}, f"{title}; less {first}")}

@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples, silhouette_score
 
 from .alignment import align_clips
 from .corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Corpus, Utterance
 from .espeak import Segment
 from .evaluate import predictions
 from .expert import Expert
+from .intervals import paired_interval
 from .joint import examples
 from .lips import lip_video, pad
 from .metrics import separation
@@ -85,11 +86,17 @@ def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader:
 
 def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
     """When the words are said, clip by clip: the corpus's own times, and where a clip has none those that the expert finds
-    by forced alignment: once, for all readers, so that they are asked about the same frames."""
+    by forced alignment: once, for all readers, so that they are asked about the same frames. A word that opens its sentence is
+    left out, if both words are said elsewhere: the silence before it, which only some readers hear, would tell its place, and
+    one word opens more sentences than the other."""
     saying = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
     aligned = align_clips(expert, clips, [i for i in saying if not clips.utterances[i].words])
-    times = {i: [s for s in aligned.get(i, clips.utterances[i].words) if s.label in words] for i in saying}
-    return {i: spans for i, spans in times.items() if spans}
+    said = {i: aligned.get(i, clips.utterances[i].words) for i in saying}
+    inside = {i: spans[1:] for i, spans in said.items()}
+    clips_with = lambda times, word: sum(any(s.label == word for s in spans) for spans in times.values())
+    times = inside if all(clips_with(inside, word) >= 2 for word in words) else said
+    found = {i: [s for s in spans if s.label in words] for i, spans in times.items()}
+    return {i: spans for i, spans in found.items() if spans}
 
 
 def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str:
@@ -97,6 +104,8 @@ def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str
     known = {i: words for i in times if (words := clips.utterances[i].words)}
     line = (f"Words of {len(times)} held-out clips: in {len(known)} the corpus tells when they are said, in "
             f"{len(times) - len(known)} the audio-visual expert does, by forced alignment.")
+    opening = sum(u.text.split()[0] in WORDS and i not in times for i, u in enumerate(clips.utterances) if u.text)
+    line += f" In {opening} more a word opens the sentence; they are left out, as silence before it would tell its place." if opening else ""
     off = [abs(a - b) for i, found in align_clips(expert, clips, list(known)).items()
            if [w.label for w in found] == [w.label for w in known[i]]
            for f, k in zip(found, known[i]) for a, b in ((f.start_s, k.start_s), (f.end_s, k.end_s))]
@@ -166,11 +175,26 @@ def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
+def heard_less_seen(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]]:
+    """Of each audio-visual space the "difference" of its silhouette and that of the same points seen only, with "low" and "high" of a
+    95 % bootstrap interval: utterances drawn anew, the clouds that their words are compared with kept."""
+    found = {}
+    for name, heard in spaces.items():
+        if seen := spaces.get(name.replace("audio-visual", "visual-only")) if name.startswith("audio-visual") else None:
+            own = [sorted(set(heard.utterances)).index(u) for u in heard.utterances]
+            totals = [torch.zeros(max(own) + 1, 2, dtype=torch.float64) for _ in range(2)]
+            for total, space in zip(totals, (heard, seen)):
+                each = torch.from_numpy(silhouette_samples(space.features, space.words)).double()
+                total.index_add_(0, torch.tensor(own), torch.stack((each, torch.ones_like(each)), -1))
+            found[name] = dict(zip(("difference", "low", "high"), paired_interval(*totals, torch.Generator().manual_seed(0))))
+    return found
+
+
 def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str = "tsne", models: list[str] = ()) -> dict:
     """Stage "tsne", or another: how far apart the words lie in each space, and in each of its maps; and where every point lies, which
     word it is of, and which frame of which utterance. models: whose lips are read."""
     before = [run.finished_key(s) for s in ("expert", "reader", *models)]
-    key = run.key("tsne alignment metrics", run.config.evaluation, corpus.hash, before, list(spaces))
+    key = run.key("tsne alignment intervals metrics", run.config.evaluation, corpus.hash, before, list(spaces))
     if done := run.finished(stage, key):
         return done
     maps = {name: [{"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
@@ -180,15 +204,17 @@ def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str =
             m["silhouette"] = float(silhouette_score(m["points"], f.words))
     points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
     return run.finish(stage, key, metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-                      corpus=corpus.hash, frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
+                      heard_less_seen=heard_less_seen(spaces), corpus=corpus.hash, frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
 
 
 def table(record: dict) -> str:
-    """Markdown: how far apart the words lie in each space, and from map to map."""
+    """Markdown: how far apart the words lie in each space, by how much further for who also hears, and from map to map."""
     if not record["metrics"]:
         return f"Too few test sentences say {' and '.join(WORDS)}: at least two have to say each.\n"
-    lines = ["| points | silhouette | linear probe | silhouettes of the maps |", "|---" * 4 + "|"]
+    lines = ["| points | silhouette | more than visual-only | linear probe | silhouettes of the maps |", "|---" * 5 + "|"]
     for name, scores in record["metrics"].items():
+        more = record["heard_less_seen"].get(name)
+        more = "{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(**more).replace("-", "−") if more else ""
         drawn = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])
-        lines.append(f"| {name} | {scores['silhouette']:.3f} | {100 * scores['probe']:.0f} % | {drawn} |")
+        lines.append(f"| {name} | {scores['silhouette']:.3f} | {more} | {100 * scores['probe']:.0f} % | {drawn} |")
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from avlib import tsne, view
 from avlib.config import ReaderConfig, load
 from avlib.corpus import Utterance
 from avlib.espeak import Segment
+from avlib.metrics import separation
 from avlib.pretrain import build_reader
 from avlib.probes import SOUNDS
 from avlib.run import Run
@@ -213,3 +214,27 @@ def test_words_without_times_are_aligned_once_for_all_readers(generator):
     assert [t for t, i in zip(seen.frames, seen.clips) if i == 1] == list(range(round(must.start_s * 25), round(must.end_s * 25)))
     with pytest.raises(ValueError, match="no clip says must"):
         tsne.word_frames(reader, clips, {0: times[0]})
+
+
+def test_words_that_open_a_sentence_are_left_out_where_both_are_said_elsewhere():
+    """*Just* opens sentences, *must* does not: silence before it tells place, not word."""
+    texts = ["just go", "we just go", "we must just go", "you must go", "just so", "now go"]
+    spoken = [tuple(Segment(word, n / 5, (n + 1) / 5) for n, word in enumerate(t.split())) for t in texts]
+    clips = SimpleNamespace(utterances=[Utterance(f"c{i}", "v", "", t, 30, words) for i, (t, words) in enumerate(zip(texts, spoken))])
+    times = tsne.word_times(None, clips)
+    assert times == {1: [spoken[1][1]], 2: [spoken[2][1], spoken[2][2]], 3: [spoken[3][1]]}
+    few = SimpleNamespace(utterances=clips.utterances[:3])         # must in one sentence alone
+    assert tsne.word_times(None, few) == {0: [spoken[0][0]], 1: [spoken[1][1]], 2: [spoken[2][1], spoken[2][2]]}
+
+
+def test_who_hears_is_ahead_by_the_difference_of_the_silhouettes(generator):
+    draw = np.random.default_rng(0)
+    words, said_in = ["just"] * 20 + ["must"] * 20, [f"u{i // 2}" for i in range(40)]
+    space = lambda apart: tsne.WordFrames(draw.normal(0, 1, (40, 3)) + apart * np.repeat([[0], [1]], 20, 0), words, [0] * 40, [0] * 40, said_in,
+                                          [(0, 0)] * 40)
+    far, near = space(6), space(2)
+    more = tsne.heard_less_seen({"audio-visual, x": far, "visual-only, x": near, "audio-visual, y": near, "visual-only, y": near, "pixels": far})
+    assert more.keys() == {"audio-visual, x", "audio-visual, y"} and more["audio-visual, y"] == dict.fromkeys(("difference", "low", "high"), 0.0)
+    silhouette = lambda f: separation(f.features, f.words, f.utterances)["silhouette"]
+    assert more["audio-visual, x"]["difference"] == pytest.approx(silhouette(far) - silhouette(near))
+    assert 0 < more["audio-visual, x"]["low"] < more["audio-visual, x"]["difference"] < more["audio-visual, x"]["high"]

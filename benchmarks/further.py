@@ -1,0 +1,76 @@
+"""Do the comparisons of a study hold for other people and other sentences than its tables'?
+
+    python benchmarks/further.py [--run study] [--seeds 0,1,2] [--sentences 40]
+
+The two validation subjects say sentences that are in no part of the corpus, and all models of a finished run, of its sweeps too, are
+scored on them: guided less baseline, and each variant of a sweep less its first. What choices are made by, where a preset's own
+validation sentences are too few; the test split is for reports. Scores stay in variants/further of what was scored. Runs on the embedded
+face.
+"""
+import argparse
+import shutil
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+
+from avlib import embedded, scans, tables
+from avlib.config import digest
+from avlib.corpus import Corpus
+from avlib.evaluate import evaluate
+from avlib.joint import GUIDANCE, model_name
+from avlib.report import NAMES
+from avlib.run import DATA, Run, commit, open_finished, read_json, side_by_side, write_json
+from avlib.sentences import sentences
+from avlib.study import VARIANTS, chosen, trials
+from avlib.train import bar, seeded
+
+SEED = 777
+
+
+def further(corpus: Corpus, run: Run, count: int) -> Corpus:
+    """The corpus with other validation sentences, and no others; its faces, camera and 2D part are the same."""
+    folder = DATA / f"further-{run.key(embedded.MODULES, corpus.hash, count)}"
+    if not (folder / "corpus.json").exists():
+        maker = embedded.Maker(replace(run.config.corpus, recordings=""), folder)
+        texts = sentences(count, seeded(SEED), {t for part in maker.texts.values() for t in part})
+        people = [k for k, _ in zip(cycle(embedded.SUBJECTS["validation"]), texts)]
+        made = [maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text) for i, (k, text) in enumerate(zip(people, texts))]
+        shutil.copy(corpus.folder / "mesh.npz", folder)
+        write_json(folder / "corpus.json", read_json(corpus.folder / "corpus.json") | {
+            "hash": digest(corpus.hash, *(folder / "vertices_npy" / f"{u.name}.npy" for u in made)),
+            "utterances": [u.as_dict() for u in made]})
+    return Corpus(folder)
+
+
+def scored(run: Run, corpus: Corpus, model: str) -> tuple[tuple[Path, str], dict]:
+    """What was scored, and its record."""
+    return (run.folder, model), evaluate(Run("further", run.config, run), corpus, model, "validation")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default="study")
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--sentences", type=int, default=40)
+    args = parser.parse_args()
+    run = open_finished(args.run, "cpu")
+    if run.config.corpus.name != "embedded":
+        raise SystemExit(f"run {args.run}: expected one on the embedded corpus, got {run.config.corpus.name}")
+    corpus = further(scans.prepare(run), run, args.sentences)
+    trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
+    sweeps = {name: [(t.run, t.model) for t in trials(run, name, args.seeds)] for name, v in chosen(run.config).items() if v.sweep}
+    jobs = {(r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models}
+    found = dict(bar(side_by_side(list(jobs.values())), "models", len(jobs)))
+    records = lambda models: [found[r.folder, m] for r, m in models]
+    title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
+    pairs = {NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "baseline"])) for a in run.config.animators}
+    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less baseline").markdown())
+    for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):
+        rows = {VARIANTS[name].name: records(models) for name, models in sweeps.items() if VARIANTS[name].group == group}
+        first, *others = rows
+        print(tables.methods(rows, f"{title}, {group}").markdown())
+        print(tables.differences({name: (rows[name], rows[first]) for name in others}, f"{title}, {group}, less {first}").markdown())
+
+
+if __name__ == "__main__":
+    main()
