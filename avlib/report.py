@@ -75,12 +75,38 @@ def published() -> str:
 
 
 FIRST = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")      # tables shown open; others unfold
-CHAPTERS = {"1": "The corpus", "2": "The readers", "3": "Joint training", "4": "Evaluation", "5": "“Just” and “must”"}
+CHAPTERS = {"4": "Evaluation", "5": "“Just” and “must”", "3": "Joint training", "2": "The readers", "1": "The corpus"}
+# What is shown in them, in that order: files that begin so, often with a model's name behind, and their captions.
+SHOWN = {
+    "4_effects": "What guidance and each variant change, with 95 % intervals: blue less of an error, orange more, grey where the interval holds zero",
+    "4_scan_baseline_guided": "A test sentence: the scan, and each animator without and with guidance",
+    "4_lips": "Its lips, as the reader sees them",
+    "4_tracks": "How far its lips are open; in the shaded p, b and m they should meet",
+    "4_moments_": "The p, b, m and open vowels at which guidance changes most; colours are distances from the scan",
+    "5_tsne_words": "Whole words of held-out clips, in four t-SNE maps of each reader's features",
+    "5_tsne_lips": "Whole words on the scans' lips and on an animator's",
+    "5_tsne_frames": "Single frames of the words of held-out clips",
+    "3_scan_beside_": "A held-out sentence: the scan and the prediction",
+    "3_tracks_": "How far its lips are open",
+    "3_losses_": "Losses of the training steps, and on what is held out",
+    "3_shares_": "Each weighted term's share of the gradient on the vertices",
+    "2_learning": "Losses of the readers on training clips, in nats",
+    "2_rates": "Character error rate on held-out clips, by greedy CTC",
+    "2_noise": "Characters read right, with babble in the speech",
+    "2_visemes": "Which visemes are taken for which",
+    "2_codes": "CodeTalker's codes: error of the reconstruction, in units of the corpus's motion, and loss of the codes",
+    "1_scan": "A sentence of a training subject",
+    "1_strip": "The same, and the crop that a reader sees of it, five pictures a second",
+    "1_tracks": "Its speech, phonemes and lips",
+    "1_people": "The subjects at rest",
+    "1_lips": "A held-out clip of the 2D part",
+    "1_clips": "Four of them, every fifth picture",
+}
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scikit-learn")
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto;font-size:.9rem}
-td,th{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ccc;white-space:nowrap}
-figure{margin:2rem 0}img,video{max-width:100%}figcaption{color:#555}summary{cursor:pointer}
+td,th{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #ccc;white-space:nowrap}th{white-space:normal;vertical-align:bottom}p,figure,pre{max-width:60rem}
+figure{margin:2rem 0}img,video{max-width:100%}figcaption{color:#555}summary{cursor:pointer;padding:.25rem 0}
 pre{overflow-x:auto;background:#f6f6f6;padding:1rem}"""
 
 
@@ -93,11 +119,12 @@ def page(run: Run) -> Path:
         parts["first" if path.stem in FIRST else "more"].append(
             table if path.stem in FIRST else f"<details><summary>{title}</summary>{table}</details>")
     shown = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
-    for path in sorted(shown, key=lambda p: p.name):        # their names begin with the notebook's number
+    for path in sorted(shown, key=lambda p: (_placed(p)[0], p.name)):       # their names begin with the notebook's number
+        caption = html.escape(_placed(path)[1])
         shape = (f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>" if path.suffix == ".mp4" else
-                 f"<img alt='{_caption(path)}' src='{_data(path, 'image/png')}'>")
-        parts[path.name[0]].append(f"<figure>{shape}<figcaption>{_caption(path)}</figcaption></figure>")
-    chapters = "".join(f"<h2>{title}</h2>{''.join(parts[number])}" for number, title in reversed(CHAPTERS.items()) if parts[number])
+                 f"<img alt='{caption}' src='{_data(path, 'image/png')}'>")
+        parts[path.name[0]].append(f"<figure>{shape}<figcaption>{caption}</figcaption></figure>")
+    chapters = "".join(f"<h2>{title}</h2>{''.join(parts[number])}" for number, title in CHAPTERS.items() if parts[number])
     settings = html.escape((run.folder / "config.json").read_text())
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"Python {platform.python_version()}, {versions}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {run.device}"
@@ -119,5 +146,10 @@ def _data(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _caption(path: Path) -> str:
-    return html.escape(path.stem.replace("_", " "))
+def _placed(path: Path) -> tuple[int, str]:
+    """Where a picture or clip stands on the page, and its caption; what nobody knows stands last, under its name."""
+    for place, (name, caption) in enumerate(SHOWN.items()):
+        if path.stem.startswith(name):
+            model = path.stem.removeprefix(name)
+            return place, caption + (f" ({model})" if model else "")
+    return len(SHOWN), path.stem.replace("_", " ")

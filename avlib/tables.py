@@ -166,21 +166,22 @@ def differences(pairs: dict[str, tuple[Records, Records]], title: str, columns: 
 
 def ablation(rows: dict[str, dict[str, Records]], title: str, metric: str = "LVE", protocol: str = KIT, against: str = "full") -> Table:
     """Table 3 of the paper: {row: {animator: records}}, rows called as in `PUBLISHED_ABLATION`; of every animator its number, what
-    that is more than in the row `against`, with interval and test, and the published one."""
-    score, animators = protocols()[protocol].scores[metric], list(dict.fromkeys(a for row in rows.values() for a in row))
+    that is more than in the row `against`, with interval and test, and the published one: of LVE alone is it known."""
+    score, known = protocols()[protocol].scores[metric], metric == "LVE"
+    animators = list(dict.fromkeys(a for row in rows.values() for a in row))
     first = next(iter(next(iter(rows.values())).values()))[0]
     scale, unit = score.printed(first["unit"])
     heads, cells, data = ["Method"], {name: [name] for name in rows}, {name: {} for name in rows}
     for animator in animators:
-        heads += [f"{animator} {metric} ({unit})", f"less {against}", f"{animator}, quoted (BIWI LVE, 1e-4)"]
+        heads += [f"{animator} {metric} ({unit})", f"less {against}"] + [f"{animator}, quoted (BIWI LVE, 1e-4)"] * known
         for name, row in rows.items():
             values = _values(row.get(animator, []), score)
             apart = difference(row[animator], rows[against][animator], score) if values and name != against else None
-            quoted = PUBLISHED_ABLATION.get(name, {}).get(animator)
-            cells[name] += [_cell(values, scale), _difference_cell(apart, scale), str(quoted or "–")]
-            data[name][animator] = {"values": values, f"less {against}": apart, "quoted": quoted}
-    notes = [f"Less {against}: in brackets the 95 % bootstrap interval over utterances, p of a paired permutation test over them",
-             f"Quoted: {QUOTED}"]
+            quoted = {"quoted": PUBLISHED_ABLATION.get(name, {}).get(animator)} if known else {}
+            cells[name] += [_cell(values, scale), _difference_cell(apart, scale), *(str(q or "–") for q in quoted.values())]
+            data[name][animator] = {"values": values, f"less {against}": apart, **quoted}
+    notes = [f"Less {against}: in brackets the 95 % bootstrap interval over utterances, p of a paired permutation test over them"]
+    notes += [f"Quoted: {QUOTED}"] * known
     return Table(title, heads, list(cells.values()), _source(first, [score], protocol), notes,
                  [{"method": name, "animators": found} for name, found in data.items()])
 

@@ -1,6 +1,8 @@
 """Tables say what the records say, and the page holds all it shows."""
 import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -70,11 +72,21 @@ def test_a_seed_that_was_not_evaluated_is_named(run):
 def test_the_page_holds_its_pictures_and_escapes_names(run):
     report.table(run, [0], "embedded corpus")
     (run.folder / "figures").mkdir()
-    (run.folder / "figures" / "1_faces.png").write_bytes(b"\x89PNG")
+    for name in ("1_faces", "4_lips", "4_effects", "4_moments_codetalker-guided-s0"):
+        (run.folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
     text = report.page(run).read_text()
+    captions = re.findall("<figcaption>(.*?)</figcaption>", text)
+    assert [c.split(",")[0] for c in captions] == ["What guidance and each variant change", "Its lips", "The p", "1 faces"]
+    assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f"alt='{captions[2]}'" in text
     assert "data:image/png;base64,iVBORw==" in text and "http" not in text
     assert "a &lt;b&gt;" in text and "a <b>" not in text
     assert "<td" in text and "40.000" in text and "The corpus" in text and "Joint training" not in text
+
+
+def test_all_that_the_notebooks_save_has_a_caption():
+    saved = [name for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
+             for name in re.findall(r'([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)', path.read_text())]
+    assert len(saved) > 15 and [n for n in saved if report._placed(Path(n))[0] == len(report.SHOWN)] == []
 
 
 def test_long_tables_unfold_and_the_first_are_open(run):

@@ -102,6 +102,7 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     rows = runs.read_json(run.folder / "tables" / "table_hearing.json")["rows"]
     assert [r["method"] for r in rows] == [v.name for v in VARIANTS.values() if v.group == "hearing"]
     assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("hears-clean") + 0.5]
+    assert ["quoted" in (run.folder / "tables" / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")] == [True, False, False]
     assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text        # the baseline: what a weight is worth beside none
     assert (run.folder / "tables" / "table_faults_differences.tex").exists()
     with pytest.raises(ValueError, match="has not run yet"):
