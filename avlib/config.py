@@ -170,7 +170,7 @@ PRESETS = {
     },
     # The paper's experiment in miniature, within half an hour on two cores.
     "demo": {},
-    # The evidence, in some hours on two cores: twice the speech and scans, and what each part of the method is worth.
+    # The evidence, in two to three hours on two cores: twice the speech and scans, and what each part of the method is worth.
     "study": {
         "corpus.clips_2d": 1700, "corpus.validation_clips_2d": 120, "corpus.sentences_train": 24,
         "corpus.sentences_validation": 4, "corpus.sentences_test": 30, "evaluation.styles": 4,
