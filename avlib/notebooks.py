@@ -12,7 +12,7 @@ from pathlib import Path
 from . import dryrun, foreign
 from .animator import find
 from .config import PRESETS, as_dict, digest, load
-from .run import ROOT, Run, open_run, read_json, write_json
+from .run import ROOT, Run, alone, open_run, read_json, write_json
 from .scans import check, prepare
 from .study import chosen
 
@@ -156,8 +156,7 @@ def execute_beside(run: Run, jobs: list[tuple]) -> None:
 
 def main(argv: list[str]) -> int:
     args = arguments(argv)
-    seeds, overrides = args.seeds, args.overrides
-    config = load(args.preset, device=args.device, **overrides)
+    config = load(args.preset, device=args.device, **args.overrides)
     if args.dry_run:
         dryrun.main(config)
         return 0
@@ -172,19 +171,27 @@ def main(argv: list[str]) -> int:
     os.environ["AVLIB_HEADLESS"] = "1"
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")    # when stopped
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
+    run = open_run(args.run or name, args.preset, args.device, args.overrides)
+    with alone(run):
+        chain(run, args, predictions)
+    return 0
+
+
+def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
+    """The notebooks of a run, its report, and the user's own speech."""
     from . import report, study
     from .joint import GUIDANCE, model_name
 
-    name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
-    run = open_run(args.run or name, args.preset, args.device, overrides)
-    common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": overrides}
+    seeds = args.seeds
+    common = {"run": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)
     joint = [("03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
               f"03_joint_training-{model_name(animator, guidance, seed)}")
              for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
     execute_beside(run, [job for job in joint if not finished(run, *job)])
-    if config.variants:
+    if run.config.variants:
         study.run_all(run, prepare(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
@@ -193,4 +200,3 @@ def main(argv: list[str]) -> int:
         from .animation import animate_file
         for clip in animate_file(run, args.speech, seeds[0]):
             print(f"clip: {clip}", flush=True)
-    return 0

@@ -1,4 +1,5 @@
 """A run on disk: one folder that knows its configuration, and stages that are done once and describe themselves."""
+import fcntl
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -172,6 +174,18 @@ class Run:
     def weights(self, stage: str) -> Path:
         """Of a finished stage."""
         return self.home(stage) / "weights" / f"{stage}.safetensors"
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Within it nobody else is: two at once would train everything twice, each waiting for the other's cores. ValueError if somebody
+    is; a kill leaves nothing that would say so."""
+    with (run.folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run.folder}: another run_all.sh is at work there; wait for it, or choose another --run name") from None
+        yield
 
 
 def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), workers: int | None = None) -> Iterator[None]:

@@ -1,5 +1,8 @@
-import torch
+import subprocess
+import sys
+
 import pytest
+import torch
 from torch import nn
 
 from avlib import run as runs
@@ -23,6 +26,22 @@ def test_a_folder_belongs_to_one_configuration(results):
         Run("a", load("smoke", **{"joint.epochs": 7}))
     with pytest.raises(ValueError, match="folder name"):
         Run("../a", load("smoke"))
+
+
+def test_two_are_not_at_work_on_a_run_at_once_and_a_killed_one_is_none(results):
+    run = Run("a", load("smoke"))
+    with runs.alone(run), runs.alone(Run("b", load("smoke"))):
+        with pytest.raises(ValueError, match="a: another run_all.sh is at work there; wait for it, or choose another --run name"):
+            runs.alone(run).__enter__()
+    killed = subprocess.Popen([sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+                               "print(flush=True); time.sleep(99)", run.folder / ".lock"], stdout=subprocess.PIPE)
+    killed.stdout.readline()
+    with pytest.raises(ValueError, match="another"):
+        runs.alone(run).__enter__()
+    killed.kill()
+    killed.wait()
+    with runs.alone(run):
+        pass
 
 
 def test_a_stage_is_finished_for_its_own_inputs_and_files_alone(results):
