@@ -87,14 +87,14 @@ def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader:
 def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
     """When the words are said, clip by clip: the corpus's own times, and where a clip has none those that the expert finds
     by forced alignment: once, for all readers, so that they are asked about the same frames. A word that opens its sentence is
-    left out, if both words are said elsewhere: the silence before it, which only some readers hear, would tell its place, and
-    one word opens more sentences than the other."""
+    left out, if two sentences at least say each of the words elsewhere: the silence before it, which only some readers hear,
+    would tell its place, and one word opens more sentences than the other."""
     saying = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
     aligned = align_clips(expert, clips, [i for i in saying if not clips.utterances[i].words])
     said = {i: aligned.get(i, clips.utterances[i].words) for i in saying}
     inside = {i: spans[1:] for i, spans in said.items()}
-    clips_with = lambda times, word: sum(any(s.label == word for s in spans) for spans in times.values())
-    times = inside if all(clips_with(inside, word) >= 2 for word in words) else said
+    sentences = lambda word: {clips.utterances[i].name for i, spans in inside.items() if any(s.label == word for s in spans)}
+    times = inside if all(len(sentences(word)) >= 2 for word in words) else said
     found = {i: [s for s in spans if s.label in words] for i, spans in times.items()}
     return {i: spans for i, spans in found.items() if spans}
 

@@ -223,8 +223,8 @@ def test_words_that_open_a_sentence_are_left_out_where_both_are_said_elsewhere()
     clips = SimpleNamespace(utterances=[Utterance(f"c{i}", "v", "", t, 30, words) for i, (t, words) in enumerate(zip(texts, spoken))])
     times = tsne.word_times(None, clips)
     assert times == {1: [spoken[1][1]], 2: [spoken[2][1], spoken[2][2]], 3: [spoken[3][1]]}
-    few = SimpleNamespace(utterances=clips.utterances[:3])         # must in one sentence alone
-    assert tsne.word_times(None, few) == {0: [spoken[0][0]], 1: [spoken[1][1]], 2: [spoken[2][1], spoken[2][2]]}
+    few = SimpleNamespace(utterances=clips.utterances[:3] + clips.utterances[2:3])      # must in one sentence alone, in two styles
+    assert tsne.word_times(None, few) == {0: [spoken[0][0]], 1: [spoken[1][1]], 2: [spoken[2][1], spoken[2][2]], 3: [spoken[2][1], spoken[2][2]]}
 
 
 def test_who_hears_is_ahead_by_the_difference_of_the_silhouettes(generator):
