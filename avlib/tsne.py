@@ -181,11 +181,11 @@ def heard_less_seen(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]
     found = {}
     for name, heard in spaces.items():
         if seen := spaces.get(name.replace("audio-visual", "visual-only")) if name.startswith("audio-visual") else None:
-            own = [sorted(set(heard.utterances)).index(u) for u in heard.utterances]
-            totals = [torch.zeros(max(own) + 1, 2, dtype=torch.float64) for _ in range(2)]
-            for total, space in zip(totals, (heard, seen)):
+            number = {u: n for n, u in enumerate(dict.fromkeys(heard.utterances))}
+            own, totals = torch.tensor([number[u] for u in heard.utterances]), []
+            for space in (heard, seen):
                 each = torch.from_numpy(silhouette_samples(space.features, space.words)).double()
-                total.index_add_(0, torch.tensor(own), torch.stack((each, torch.ones_like(each)), -1))
+                totals.append(torch.zeros(len(number), 2).double().index_add_(0, own, torch.stack((each, torch.ones_like(each)), -1)))
             found[name] = dict(zip(("difference", "low", "high"), paired_interval(*totals, torch.Generator().manual_seed(0))))
     return found
 
@@ -204,7 +204,8 @@ def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str =
             m["silhouette"] = float(silhouette_score(m["points"], f.words))
     points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
     return run.finish(stage, key, metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-                      heard_less_seen=heard_less_seen(spaces), corpus=corpus.hash, frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
+                      heard_less_seen=heard_less_seen(spaces), corpus=corpus.hash,
+                      frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
 
 
 def table(record: dict) -> str:
