@@ -179,13 +179,16 @@ class Run:
 @contextmanager
 def alone(run: Run) -> Iterator[None]:
     """Within it nobody else is: two at once would train everything twice, each waiting for the other's cores. ValueError if somebody
-    is; a kill leaves nothing that would say so."""
-    with (run.folder / ".lock").open("w") as lock:
+    is. The folder itself is locked, not a file in it: neither an end nor a kill leaves anything."""
+    folder = os.open(run.folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{run.folder}: another run_all.sh is at work there; wait for it, or choose another --run name") from None
         yield
+    finally:
+        os.close(folder)
 
 
 def side_by_side(jobs: list[tuple], device: torch.device = torch.device("cpu"), workers: int | None = None) -> Iterator[None]:

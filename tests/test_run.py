@@ -30,11 +30,12 @@ def test_a_folder_belongs_to_one_configuration(results):
 
 def test_two_are_not_at_work_on_a_run_at_once_and_a_killed_one_is_none(results):
     run = Run("a", load("smoke"))
+    before = sorted(run.folder.iterdir())
     with runs.alone(run), runs.alone(Run("b", load("smoke"))):
         with pytest.raises(ValueError, match="a: another run_all.sh is at work there; wait for it, or choose another --run name"):
             runs.alone(run).__enter__()
-    killed = subprocess.Popen([sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
-                               "print(flush=True); time.sleep(99)", run.folder / ".lock"], stdout=subprocess.PIPE)
+    killed = subprocess.Popen([sys.executable, "-c", "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
+                               "print(flush=True); time.sleep(99)", run.folder], stdout=subprocess.PIPE)
     killed.stdout.readline()
     with pytest.raises(ValueError, match="another"):
         runs.alone(run).__enter__()
@@ -42,6 +43,7 @@ def test_two_are_not_at_work_on_a_run_at_once_and_a_killed_one_is_none(results):
     killed.wait()
     with runs.alone(run):
         pass
+    assert sorted(run.folder.iterdir()) == before           # nothing stays that a user would wonder about
 
 
 def test_a_stage_is_finished_for_its_own_inputs_and_files_alone(results):
