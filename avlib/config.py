@@ -221,7 +221,12 @@ def _set(config, key: str, value, whole: str = ""):
     old = getattr(config, head)
     if dataclasses.is_dataclass(old) != bool(rest):
         raise ValueError(f"override {whole or key!r}: {head} is a {'group of settings' if not rest else 'single value'}")
-    new = _set(old, rest, value, whole or key) if rest else _typed(whole or key, value, old)
+    if rest:
+        new = _set(old, rest, value, whole or key)
+    elif value in ("", [], ()) and getattr(type(config)(), head) == ():
+        new = ()            # `--set variants=`: none again of what there is none of by default
+    else:
+        new = _typed(whole or key, value, old)
     return dataclasses.replace(config, **{head: new})
 
 
@@ -234,7 +239,9 @@ def _typed(key: str, value, old):
             value = json.loads(value)
         except json.JSONDecodeError:
             raise wrong from None
-    if isinstance(old, tuple) and isinstance(value, list | tuple) and len(value) > 0:
+    if isinstance(old, tuple) and isinstance(value, list | tuple):
+        if not value or "" in value:
+            raise wrong
         return tuple(_typed(key, v, old[0] if old else "") for v in value)
     if isinstance(old, float) and type(value) in (int, float):
         return float(value)

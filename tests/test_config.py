@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -45,6 +47,13 @@ def test_wrong_settings_are_named(preset, overrides, told):
     with pytest.raises(ValueError, match=told) as error:
         load(preset, **overrides)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("none", ["", [], ()])
+def test_a_list_that_may_be_empty_can_be_emptied_again(none):
+    assert load("study", variants=none, **{"joint.as_released": none}) == replace(load("study"), variants=())
+    with pytest.raises(ValueError, match="animators"):
+        load("study", animators=none)
 
 
 def test_digest_sees_every_part(tmp_path):
