@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import av
 import pytest
-from chain import ANIMATORS, avlib, command
+from chain import ANIMATORS, ROOT, avlib, command
 
 from avlib.notebooks import made_from
 
@@ -113,6 +114,19 @@ def test_damaged_caches_are_named(smoke):
     finally:
         shard.write_bytes(whole)
         record.write_bytes(kept)
+
+
+def test_a_finished_run_is_compared_on_sentences_that_its_corpus_has_not(smoke):
+    arguments = [sys.executable, ROOT / "benchmarks" / "further.py", "--run", "one", "--seeds", "0", "--sentences", "2"]
+    done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all(f"| {name} |" in done.stdout for name in ("FaceFormer", "CodeTalker", "mine"))
+    made, of = (json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded"))
+    texts, known = ({u["text"] for u in corpus["utterances"]} for corpus in (made, of))
+    assert len(texts) == 2 and not texts & known
+    assert {u["subject"] for u in made["utterances"]} == {u["subject"] for u in of["utterances"] if u["split"] == "validation"}
+    scored = json.loads((smoke / "results/one/variants/further/records/evaluation-mine-guided-s0.json").read_text())
+    assert scored["corpus"] == made["hash"] != of["hash"]
 
 
 @pytest.mark.parametrize("setting", ["corpus.recordings", "expert.pretrained", "plugins"])
