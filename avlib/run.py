@@ -106,8 +106,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(known[name], int(os.environ.get("LOCAL_RANK", 0)) if known[name] == "cuda" else None)
 
 
+PASSING = ("device", "variants")         # where a run is computed, and what is tried beside it, are no part of what it is
+
+
 class Run:
-    """`results/<name>/`, opened with the configuration it was made with; another one is an error.
+    """`results/<name>/`, opened with the configuration it was made with; another one is an error, but for what is `PASSING`.
 
     folder: records/ (JSON), weights/ (safetensors), tables/, figures/, clips/, notebooks/. A variant of a run, in a folder of
     its own inside that run's, takes from it what is made from the same inputs.
@@ -121,12 +124,11 @@ class Run:
         self.device = pick_device(config.device)
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
-        if path.exists():
-            made_with = {k: v for k, v in as_dict(restored(read_json(path))).items() if k != "device"}     # settings of today, all of them
-            if changed := _differences(made_with, settings):
-                raise ValueError(f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
-                                 "name or delete the folder")
-        else:
+        made_with = as_dict(restored(read_json(path))) if path.exists() else settings      # settings of today, all of them
+        if changed := [d for d in _differences(made_with, settings) if d.split(":")[0] not in PASSING]:
+            raise ValueError(f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
+                             "name or delete the folder")
+        if not path.exists() or made_with["variants"] != config.variants:
             write_json(path, settings)
 
     def key(self, modules: str, *inputs) -> str:

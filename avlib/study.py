@@ -115,11 +115,20 @@ def judged(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) ->
     return evaluate(run, corpus, model_name(animator, guidance, seed), judge=model_name(animator, "guided", seed))
 
 
+def unscored(run: Run, seeds: list[int]) -> list[str]:
+    """Which models of the run's variants have no scores yet, as "no-rlv/faceformer-guided-s0"."""
+    wanted = [t for name in chosen(run.config) for t in trials(run, name, seeds)]
+    return [f"{t.run.name}/{t.model}" for t in wanted if not is_scored(t)]
+
+
 def told(run: Run, seeds: list[int], corpus: str) -> str:
-    """Writes the tables of the run's variants into its tables/; returns their Markdown."""
+    """Writes the tables of the run's variants into its tables/; returns their Markdown, or what is still to be trained."""
     groups = list(dict.fromkeys(v.group for v in chosen(run.config).values()))
     if not groups:
         return "Nothing was tried beside the method in this run; preset study, or `--set variants=ablation,weight`, does.\n"
+    if lacking := unscored(run, seeds):
+        return (f"{len(lacking)} models of this run's variants are not trained and scored yet, {lacking[0]} among them: "
+                f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}` does that.\n")
     made: dict[str, tables.Table] = {}
     if "ablation" in groups:
         title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
@@ -147,12 +156,16 @@ def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]
     return rows
 
 
+def is_scored(trial: Trial) -> bool:
+    """Scores of the run's model of that name are not a variant's."""
+    return (trial.run.folder / "records" / f"evaluation-{trial.model}.json").exists()
+
+
 def scored(trial: Trial) -> dict:
-    """ValueError for a model that has no scores of its own yet: those of the run's model of that name are not a variant's."""
-    stage = f"evaluation-{trial.model}"
-    if trial.run.home(stage) != trial.run.folder:
-        raise ValueError(f"{trial.run.folder}: {trial.model} has not been trained and scored yet; run notebook 04 again")
-    return trial.run.record(stage)
+    """ValueError for a model that has no scores of its own yet."""
+    if not is_scored(trial):
+        raise ValueError(f"{trial.run.folder}: {trial.model} has not been trained and scored yet; run_all.sh does, with the run's variants")
+    return trial.run.record(f"evaluation-{trial.model}")
 
 
 def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Table]:
@@ -172,17 +185,19 @@ def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Tabl
             f"{group}_differences": tables.differences({name: (records[name], records[first]) for name in others}, f"{title}; less {first}")}
 
 
-def effects(run: Run) -> tuple[dict[str, dict[str, dict]], dict[str, tuple[float, str]]]:
-    """For `view.effects`: what guidance and each variant changes, as the tables that `report.table` and `told` have written say."""
+def effects(run: Run, seeds: list[int]) -> tuple[dict[str, dict[str, dict]], dict[str, tuple[float, str]]]:
+    """For `view.effects`: what guidance and each variant, if all are scored, changes, as the tables that `report.table` and `told`
+    have written say."""
     rows = lambda name: read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
     metrics, firsts = ("LVE", "CER", "VER"), {v.group: v.name for v in reversed(chosen(run.config).values())}
     found = {"guided, less baseline": {r["method"].split(",")[0]: r["metrics"] for r in rows("differences")}}
-    if "ablation" in run.config.variants:
+    variants = () if unscored(run, seeds) else run.config.variants
+    if "ablation" in variants:
         per = {m: rows(f"ablation_{m.lower()}") for m in metrics}
         found["part left out, less full method"] = {
             f"{a}, {row['method']}": {m: per[m][n]["animators"][a]["less full"] for m in metrics}
             for a in per["LVE"][0]["animators"] for n, row in enumerate(per["LVE"]) if row["method"] != "full"}
-    for group in (g for g in run.config.variants if g != "ablation"):
+    for group in (g for g in variants if g != "ablation"):
         found[f"{group}, less “{firsts[group]}”"] = {r["method"]: r["metrics"] for r in rows(f"{group}_differences")}
     unit = run.record("evaluation-truth")["unit"]
     return found, {m: protocols()[KIT].scores[m].printed(unit) for m in metrics}

@@ -7,7 +7,7 @@ from torch import nn
 
 from avlib import run as runs
 from avlib.config import load
-from avlib.run import Run, load_weights, read_json, read_weights, write_atomic, write_weights
+from avlib.run import Run, load_weights, open_finished, read_json, read_weights, write_atomic, write_weights
 
 
 @pytest.fixture
@@ -22,8 +22,11 @@ def test_a_folder_belongs_to_one_configuration(results):
     made = runs.read_json(results / "a" / "config.json")
     runs.write_json(results / "a" / "config.json", {k: v for k, v in made.items() if k != "variants"})
     Run("a", load("smoke"))                         # made before there was such a setting: it has the default
+    Run("a", load("smoke", variants="weight"))      # nor what is tried beside it: a variant is asked for later as well
+    assert open_finished("a").config.variants == ("weight",)
     with pytest.raises(ValueError, match="joint.epochs: 2 there, 7 asked for"):
-        Run("a", load("smoke", **{"joint.epochs": 7}))
+        Run("a", load("smoke", variants="push", **{"joint.epochs": 7}))
+    assert open_finished("a").config.variants == ("weight",)
     with pytest.raises(ValueError, match="folder name"):
         Run("../a", load("smoke"))
 

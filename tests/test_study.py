@@ -105,17 +105,28 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     assert ["quoted" in (run.folder / "tables" / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")] == [True, False, False]
     assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text        # the baseline: what a weight is worth beside none
     assert (run.folder / "tables" / "table_faults_differences.tex").exists()
-    with pytest.raises(ValueError, match="has not run yet"):
-        study.told(run, [0, 2], "embedded corpus")
     for stage in ("evaluation-truth", "evaluation-still"):
         record(run, stage, 1.0)
     report.table(run, [0], "embedded corpus")
-    found, metrics = study.effects(run)
+    found, metrics = study.effects(run, [0, 1])
     table = lambda name: runs.read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
     assert found["guided, less baseline"]["CodeTalker"] == table("differences")[1]["metrics"] and metrics["LVE"] == (1e-5, "1e-5 m²")
     assert found["part left out, less full method"]["CodeTalker, without L_rlv"]["CER"] == table("ablation_cer")[2]["animators"]["CodeTalker"]["less full"]
     assert found["hearing, less “the expert hears drowned speech, or none”"]["none"] == table("hearing_differences")[2]["metrics"]
     assert len(found) == 2 + 5 and [len(axis.lines) for axis in view.effects(found, metrics).axes] == [1 + 2 * (2 + 10 + len(VARIANTS) - 6 - 5)] * 3
+
+
+def test_variants_that_are_not_trained_yet_are_told_and_the_method_is_shown_without_them(run):
+    for model in ("truth", "still", *(t.model for name in ("full", "rlv-alone") for t in trials(run, name, [0]))):
+        record(run, f"evaluation-{model}", 1.0)
+    wanted = {(t.run.name, t.model) for name in VARIANTS for t in trials(run, name, [0]) if t.run is not run}
+    missing = study.unscored(run, [0])
+    assert {tuple(m.split("/")) for m in missing} == wanted
+    text = study.told(run, [0], "embedded corpus")
+    assert text.startswith(f"{len(missing)} models") and "`./run_all.sh --preset smoke --run s --seeds 0`" in text
+    assert not (run.folder / "tables").exists()
+    report.table(run, [0], "embedded corpus")
+    assert study.effects(run, [0])[0].keys() == {"guided, less baseline"}
 
 
 def test_a_run_without_variants_says_so(tmp_path, monkeypatch):
