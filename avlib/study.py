@@ -11,7 +11,7 @@ from .pretrain import pretrain_reader
 from .protocols import KIT, protocols
 from .report import NAMES, measured_on, method
 from .run import Run, read_json, side_by_side
-from .train import bar, say
+from .train import say
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,10 @@ def trials(run: Run, name: str, seeds: list[int]) -> list[Trial]:
     return [Trial(there, a, variant.guidance, s) for a in animators for s in seeds]
 
 
-def train_and_score(trial: Trial, corpus: Corpus) -> dict:
+def train_and_score(trial: Trial, corpus: Corpus) -> str:
+    """What came of it, in a line."""
     train_joint(trial.run, corpus, trial.animator, trial.guidance, trial.seed)
-    return evaluate(trial.run, corpus, trial.model)
+    return f"{trial.run.name}  {in_a_line(evaluate(trial.run, corpus, trial.model))}"
 
 
 def run_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
@@ -103,8 +104,8 @@ def run_all(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     experts = {t.run.folder: t.run for t in wanted.values() if t.run.config.expert != run.config.expert}
     list(side_by_side([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
     jobs = [(train_and_score, t, corpus) for t in wanted.values()]
-    for record in bar(side_by_side(jobs, run.device), "variants", len(jobs)):
-        say(in_a_line(record))
+    for n, came in enumerate(side_by_side(jobs, run.device), 1):
+        say(f"variants {n}/{len(jobs)}: {came}")
     if "ablation" in run.config.variants:
         jobs = [(judged, run, corpus, a, g, seeds[0]) for a in run.config.animators for g in GUIDANCE]
         list(side_by_side(jobs, run.device))

@@ -62,7 +62,7 @@ def test_scores_of_the_run_are_not_taken_for_those_of_a_variant_that_has_none(ru
         study.scored(without)
 
 
-def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before(run, monkeypatch):
+def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before(run, monkeypatch, capsys):
     did, judges = [], []
     monkeypatch.setattr(study, "side_by_side", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
     monkeypatch.setattr(study, "pretrain_reader", lambda r, corpus, stage: did.append((r.folder.name, stage)))
@@ -72,6 +72,7 @@ def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before
     study.run_all(run, None, [0, 1])
     assert did[:2] == [("no-prior", "expert"), ("no-speech", "expert")]
     trained = did[2:]
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
     assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
     assert sum(folder == "no-prior" for folder, *_ in trained) == 4 and sum(folder == "all-faults" for folder, *_ in trained) == 1
