@@ -129,7 +129,8 @@ def told(run: Run, seeds: list[int], corpus: str) -> str:
         return "Nothing was tried beside the method in this run; preset study, or `--set variants=ablation,weight`, does.\n"
     if lacking := unscored(run, seeds):
         return (f"{len(lacking)} models of this run's variants are not trained and scored yet, {lacking[0]} among them: "
-                f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}` does that.\n")
+                f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}`, "
+                "with the settings that the run was given, does that.\n")
     made: dict[str, tables.Table] = {}
     if "ablation" in groups:
         title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
