@@ -1,13 +1,45 @@
-"""Speech-driven 3D facial animation guided by an audio-visual lip-reading expert. The notebooks call these modules."""
+"""Speech-driven 3D facial animation guided by an audio-visual lip-reading expert (Interspeech 2024).
+
+    import avlib
+
+    run = avlib.open_run("demo", preset="demo")     # results/demo/, with its settings
+    corpus = avlib.prepare_corpus(run)              # speech, 3D motion, transcripts; lip video for the readers
+    avlib.pretrain(run, corpus)                     # speech encoder, expert, evaluation reader, motion VQ-VAE
+    animator, record = avlib.train_joint(run, corpus, "faceformer", "guided", seed=0)
+    avlib.evaluate_models(run, corpus, seeds=[0])   # LVE, CER, VER of every model of the run
+    avlib.animate("Hello there", run="demo").save("out", formats="glb,mp4")
+
+The rooms, in the order in which data flows; a room imports only from rooms before it: `core`, `speech`, `render`,
+`metrics`, `corpus`, `animators`, `lipreading`, `training`, `evaluation`, `export`, `widgets`, `cli`. docs/architecture.md
+shows the way of a batch through them.
+"""
 import os
 
-# Batches differ in length from step to step, and oneDNN compiles a kernel for each length of each convolution. Its own
-# cache of 1024 forgets them before they come again: training then spends half its time compiling.
+from .core.lazy import lazy_exports
+
+__version__ = "0.2.0"
+
+# Batches differ in length from step to step, and oneDNN compiles a kernel for each length of each convolution. Its default
+# cache of 1024 kernels evicts them before they are needed again: training then spends half its time compiling.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
-
-def animate(speech, **options):
-    """A sound file, a text or samples at 16 kHz as an `avlib.animation.Animation`, by a finished run's trained model:
-    `avlib.animate("Hello there", run="demo", subject="Kim").save("out", formats="glb,mp4")`. See `avlib.animation.animate`."""
-    from .animation import animate      # here, for the models take seconds to import
-    return animate(speech, **options)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {
+    "open_run": ".core.opening:open_run",
+    "prepare_corpus": ".corpus.prepare:prepare_corpus",
+    "pretrain": ".training.pretraining:pretrain",
+    "train_joint": ".training.joint:train_joint",
+    "evaluate_models": ".evaluation.evaluate:evaluate_models",
+    "animate": ".export.animate:animate",
+    "load_animator": ".training.joint:load_animator",
+    "load_reader": ".training.readers:load_reader",
+    "load_pretrained": ".training.published:load_pretrained",
+    "predict": ".training.joint:predict",
+    "Animator": ".animators.animator:Animator",
+    "register": ".animators.animator:register",
+    "Renderer": ".render.renderer:Renderer",
+    "metrics": ".metrics",
+    "plots": ".plots",
+    "evaluation": ".evaluation",
+    "tsne": ".evaluation.tsne",
+    "widgets": ".widgets",
+})

@@ -1,15 +1,15 @@
-"""`python -m avlib`: the notebooks, `animate` or `preference`, with errors of the user's making as one line."""
+"""`python -m avlib`: the notebooks, `animate` or `preference`. A user's mistake is reported in one line."""
 import sys
 
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["animate"]:
-        from .export import main as animate
+        from .cli.animate import main as animate
         return animate(argv[1:])
     if argv[:1] == ["preference"]:
-        from .preference import main as preference
+        from .cli.preference import main as preference
         return preference(argv[1:])
-    from .notebooks import main as notebooks
+    from .cli.notebooks import main as notebooks
     return notebooks(argv)
 
 
@@ -19,4 +19,4 @@ if __name__ == "__main__":
     except ValueError as error:
         sys.exit(f"avlib: {error}")
     except KeyboardInterrupt:
-        sys.exit("avlib: interrupted; the same command goes on where it stopped")
+        sys.exit("avlib: interrupted; run the same command again to resume")

@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
-from avlib import joint, scans
-from avlib.aligned import AlignedAnimator
-from avlib.animator import frame_mask
-from avlib.audio import SPEECH_HZ, SpeechEncoder, normalise
-from avlib.codec import MotionCodec
-from avlib.codetalker import CodeTalker
-from avlib.decoder import causal_bias
-from avlib.faceformer import FaceFormer
-from avlib.run import commit, open_finished
-from avlib.train import to
+from avlib.animators.aligned import AlignedAnimator
+from avlib.animators.attention_bias import causal_bias
+from avlib.animators.codetalker import CodeTalker
+from avlib.animators.faceformer import FaceFormer
+from avlib.animators.motion_vqvae import MotionVQVAE
+from avlib.core.opening import open_run
+from avlib.core.rates import SPEECH_HZ
+from avlib.core.run import commit
+from avlib.core.tensors import frame_mask, to
+from avlib.corpus import prepare
+from avlib.speech.sound import normalise
+from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training import joint, joint_batches, joint_task
 
 VOCASET = dict(vertices=5023, styles=8, fps=30)
 BIWI = dict(vertices=23370, styles=6, fps=25)
@@ -211,7 +214,7 @@ def time_codetalker(encoder: SpeechEncoder, length_s: float, windows: list[int])
 
 def codetalker(encoder: SpeechEncoder) -> CodeTalker:
     torch.manual_seed(0)
-    codec = MotionCodec(VOCASET["vertices"])
+    codec = MotionVQVAE(VOCASET["vertices"])
     nn.init.normal_(codec.quantiser.codes)
     model = CodeTalker(**VOCASET, codec=codec, encoder=encoder)
     nn.init.normal_(model.code_map.weight, std=0.03)
@@ -221,24 +224,24 @@ def codetalker(encoder: SpeechEncoder) -> CodeTalker:
 @torch.no_grad()
 def trained(name: str):
     """What windows, and speech encoded in pieces, change of a run's trained animators; and an hour of speech."""
-    run = open_finished(name, str(device))
-    corpus = scans.prepare(run)
+    run = open_run(name, device=str(device))
+    corpus = prepare.prepare_corpus(run)
     styles = corpus.subjects["train"]
     print(f"Run {name}: deviation as root of the mean squared distance of vertices, over that of the motion itself")
     for animator in run.config.animators:
         model, _ = joint.load_animator(run, corpus, joint.model_name(animator, "guided", 0))
-        items = joint.examples(corpus, corpus.utterances("validation"), model.encoder)
-        batch = to(joint.collate(items, styles), device)
+        items = joint_batches.examples(corpus, corpus.utterances("validation"), model.encoder)
+        batch = to(joint_batches.collate(items, styles), device)
         batch["style"] = torch.eye(len(styles), device=device)[torch.arange(len(items)) % len(styles)]
         own = frame_mask(batch["frames"])[..., None, None]
         moved = batch["template"][:, None]
         away = lambda a, b, keep=1: float(((a - b) * keep).square().sum().sqrt())
         if isinstance(model, CodeTalker):
-            exact = joint.rollout(model, batch)
+            exact = joint_task.rollout(model, batch)
             size = away(exact, moved, own)
             for window, rounds in ((1, 1), (4, 2), (8, 1), (8, 2), (8, 3), (15, 2)):
                 model.window, model.rounds = window, rounds
-                deviation = away(joint.rollout(model, batch), exact, own) / size
+                deviation = away(joint_task.rollout(model, batch), exact, own) / size
                 print(f"  {animator}, windows of {window}, {rounds} rounds: {deviation:.4f}")
             model.window, model.rounds = 8, 2
         speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[:60 * SPEECH_HZ]

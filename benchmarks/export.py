@@ -15,13 +15,15 @@ from types import SimpleNamespace
 
 import torch
 
-from avlib import export
-from avlib.animation import Animation, hear
-from avlib.articulation import articulate
-from avlib.audio import SPEECH_HZ
-from avlib.espeak import speak
-from avlib.rig import Rig
-from avlib.run import commit
+from avlib.cli import animate
+from avlib.core.rates import SPEECH_HZ
+from avlib.core.run import commit
+from avlib.corpus.embedded.articulation import articulate
+from avlib.corpus.embedded.rig import Rig
+from avlib.export import animation as animation_module
+from avlib.export.animation import Animation
+from avlib.export.speaker import hear
+from avlib.speech.espeak import speak
 
 FPS, SECONDS = 30, 10
 TEXT = ("Maybe Bob put my map on the farm. I saw a father walk by. We must buy five big apples for papa, and show them to mom "
@@ -51,16 +53,16 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    animation, formats = spoken(), [name for name in export.FORMATS if args.face or name != "arkit"]
+    animation, formats = spoken(), [name for name in animation_module.FORMATS if args.face or name != "arkit"]
     print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, load {os.getloadavg()[0]:.1f} "
           f"before; {tuple(animation.vertices.shape)} at {FPS} a second\n  {'':<44}{'clock':>9}{'worked':>11}")
-    shapes = timed("ARKit's shapes, once for a face", lambda: export.arkit.shapes(args.face, animation.speaker.corpus, "Kim")
+    shapes = timed("ARKit's shapes, once for a face", lambda: animation_module.arkit.shapes(args.face, animation.speaker.corpus, "Kim")
                    ) if args.face else None
     with tempfile.TemporaryDirectory() as folder:
-        about = {name: timed(name, lambda: export.save(animation, Path(folder) / name, [name], shapes)[name]) for name in formats}
-        timed("all of them", lambda: export.save(animation, Path(folder) / "all", formats, shapes))
+        about = {name: timed(name, lambda: animation_module.save(animation, Path(folder) / name, [name], shapes)[name]) for name in formats}
+        timed("all of them", lambda: animation_module.save(animation, Path(folder) / "all", formats, shapes))
     for name in {"glb", "arkit"} & about.keys():
-        print(export.said(name, about[name]))
+        print(animate.said(name, about[name]))
 
 
 if __name__ == "__main__":

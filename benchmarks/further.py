@@ -13,27 +13,33 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-from avlib import embedded, scans, tables
-from avlib.config import digest
-from avlib.corpus import Corpus
-from avlib.evaluate import evaluate
-from avlib.joint import GUIDANCE, model_name
-from avlib.report import NAMES
-from avlib.run import DATA, Run, commit, open_finished, read_json, side_by_side, write_json
-from avlib.sentences import sentences
-from avlib.study import VARIANTS, chosen, trials
-from avlib.train import bar, seeded
+from avlib.core.config import digest
+from avlib.core.files import read_json, write_json
+from avlib.core.opening import open_run
+from avlib.core.parallel import run_parallel
+from avlib.core.progress import bar
+from avlib.core.run import DATA, Run, commit
+from avlib.core.tensors import seeded
+from avlib.corpus import prepare
+from avlib.corpus.corpus import Corpus
+from avlib.corpus.embedded import maker as maker_module
+from avlib.corpus.embedded.sentences import sentences
+from avlib.evaluation import tables
+from avlib.evaluation.evaluate import evaluate
+from avlib.evaluation.report import NAMES
+from avlib.evaluation.variants import VARIANTS, chosen_variants, trials
+from avlib.training.joint import GUIDANCE, model_name
 
 SEED = 777
 
 
 def further(corpus: Corpus, run: Run, count: int) -> Corpus:
     """The corpus with other validation sentences, and no others; its faces, camera and 2D part are the same."""
-    folder = DATA / f"further-{run.key(embedded.MODULES, corpus.hash, count)}"
+    folder = DATA / f"further-{run.key(maker_module.make_embedded, corpus.hash, count)}"
     if not (folder / "corpus.json").exists():
-        maker = embedded.Maker(replace(run.config.corpus, recordings=""), folder)
+        maker = maker_module.Maker(replace(run.config.corpus, recordings=""), folder)
         texts = sentences(count, seeded(SEED), {t for part in maker.texts.values() for t in part})
-        people = [k for k, _ in zip(cycle(embedded.SUBJECTS["validation"]), texts)]
+        people = [k for k, _ in zip(cycle(maker_module.SUBJECTS["validation"]), texts)]
         made = [maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text) for i, (k, text) in enumerate(zip(people, texts))]
         shutil.copy(corpus.folder / "mesh.npz", folder)
         write_json(folder / "corpus.json", read_json(corpus.folder / "corpus.json") | {
@@ -53,14 +59,14 @@ def main():
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--sentences", type=int, default=40)
     args = parser.parse_args()
-    run = open_finished(args.run, "cpu")
+    run = open_run(args.run, device="cpu")
     if run.config.corpus.name != "embedded":
         raise SystemExit(f"run {args.run}: expected one on the embedded corpus, got {run.config.corpus.name}")
-    corpus = further(scans.prepare(run), run, args.sentences)
+    corpus = further(prepare.prepare_corpus(run), run, args.sentences)
     trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
-    sweeps = {name: [(t.run, t.model) for t in trials(run, name, args.seeds)] for name, v in chosen(run.config).items() if v.sweep}
+    sweeps = {name: [(t.run, t.model) for t in trials(run, name, args.seeds)] for name, v in chosen_variants(run.config).items() if v.sweep}
     jobs = {(r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models}
-    found = dict(bar(side_by_side(list(jobs.values())), "models", len(jobs)))
+    found = dict(bar(run_parallel(list(jobs.values())), "models", len(jobs)))
     records = lambda models: [found[r.folder, m] for r, m in models]
     title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
     pairs = {NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "baseline"])) for a in run.config.animators}

@@ -14,10 +14,12 @@ from statistics import median
 
 import torch
 
-from avlib import joint, live
-from avlib.animation import Speaker, hear
-from avlib.corpus import SPEECH_HZ
-from avlib.run import commit, open_finished
+from avlib.core.opening import open_run
+from avlib.core.rates import SPEECH_HZ
+from avlib.core.run import commit
+from avlib.export import live
+from avlib.export.speaker import Speaker, hear
+from avlib.training import joint
 
 SETTINGS = [(2.0, 0.2, 0.2), (2.0, 0.4, 0.2), (live.WINDOW_S, live.LOOKAHEAD_S, live.HOP_S), (4.0, 0.4, 0.2), (4.0, 0.3, 0.1), (10.0, 1.0, 0.2),
             (60.0, 30.0, 0.2)]
@@ -57,9 +59,9 @@ def main():
     parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    run = open_finished(args.run)
+    run = open_run(args.run)
     print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, load {os.getloadavg()[0]:.1f} before")
-    for _, guided in joint.pairs(run, 0):
+    for _, guided in joint.model_pairs(run, 0):
         speaker = Speaker(run, guided)
         sounds = [speaker.corpus.speech(u) for u in speaker.corpus.utterances("test")[::4]]
         whole = [torch.cat(list(speaker(hear(sound)))) for sound in sounds]

@@ -14,7 +14,7 @@ const SETUP = `
 import io
 import numpy as np, soundfile
 from scipy.spatial import ConvexHull
-from avlib.facewidget import as_bytes, mesh_bytes
+from avlib.widgets.mesh_widget import as_bytes, mesh_bytes
 from avlib.player import Player
 import torch
 V, K, S = ${vertices}, ${components}, ${seconds}

@@ -15,9 +15,12 @@ import torch.nn.functional as F
 from animate import row, seconds
 from torch import Tensor
 
-from avlib.beam import BLANK, RULED_OUT, Decoder, Hypothesis, beam_search, sinusoids
-from avlib.expert import Expert, greedy_ctc
-from avlib.run import commit
+from avlib.core.run import commit
+from avlib.lipreading.attention_decoder import Decoder, sinusoids
+from avlib.lipreading.beam_search import Hypothesis, beam_search
+from avlib.lipreading.ctc_prefix import RULED_OUT
+from avlib.lipreading.expert import Expert, greedy_ctc
+from avlib.speech.text import BLANK
 
 VOCABULARY, BEAM, CTC = 5049, 40, 0.1
 SECONDS, TOKENS = 4, 27

@@ -12,12 +12,13 @@ import torch
 from torch.nn.functional import conv1d, pad
 from torchaudio.functional import resample
 
-from avlib.corpus import SPEECH_HZ
-from avlib.espeak import speak
-from avlib.recorded import WORST, align
-from avlib.run import commit
-from avlib.sentences import sentences
-from avlib.train import seeded
+from avlib.core.rates import SPEECH_HZ
+from avlib.core.run import commit
+from avlib.core.tensors import seeded
+from avlib.corpus.embedded.recordings import WORST
+from avlib.corpus.embedded.sentences import sentences
+from avlib.speech.espeak import speak
+from avlib.speech.phoneme_alignment import align
 
 VOICES = ("m1", "m2", "m4", "m5", "m7", "m8", "f1", "f3", "f4", "f5")
 LEAD_S = 1.0

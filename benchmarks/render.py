@@ -15,16 +15,19 @@ import time
 
 import torch
 
-from avlib import joint, scans
-from avlib.audio import SpeechEncoder
-from avlib.camera import Camera
-from avlib.config import load
-from avlib.dryrun import Noise, head
-from avlib.expert import Expert
-from avlib.faceformer import FaceFormer
-from avlib.lips import Babble, LipVideo
-from avlib.render import Renderer
-from avlib.run import commit, open_finished
+from avlib.animators.faceformer import FaceFormer
+from avlib.core.opening import open_run
+from avlib.core.presets import load
+from avlib.core.run import commit
+from avlib.corpus import prepare
+from avlib.lipreading.augmentation import Babble
+from avlib.lipreading.expert import Expert
+from avlib.render.camera import Camera
+from avlib.render.lip_video import LipVideo
+from avlib.render.renderer import Renderer
+from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training import joint, joint_batches, joint_task
+from avlib.training.dry_run import Noise, head
 
 MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}      # vertices, faces
 WHOLE, CROP = 224, (64, 160)
@@ -107,7 +110,7 @@ def table(device: str, threads: int):
               f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D")
 
 
-def published_step(device: str) -> tuple[joint.JointTask, dict]:
+def published_step(device: str) -> tuple[joint_task.JointTask, dict]:
     """FaceFormer on wav2vec2-base, guided by the audio-visual expert, both as large as published, on a face of FLAME's size; and
     one utterance of 4 s."""
     config, motion_frames, frames = load("paper"), 120, 100
@@ -115,7 +118,7 @@ def published_step(device: str) -> tuple[joint.JointTask, dict]:
     lips = LipVideo(faces, torch.full((len(vertices),), 180 / 255), torch.arange(len(vertices)), Camera(1.0, WHOLE, CROP, CROP),
                     30, antialias=True)
     expert = Expert(5049, dropout=0.1)
-    task = joint.JointTask(FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})), expert, lips, torch.arange(250), 0.01,
+    task = joint_task.JointTask(FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})), expert, lips, torch.arange(250), 0.01,
                            config.joint, config.expert.ctc, Babble(Noise()), torch.device(device))
     draw, count = torch.Generator().manual_seed(0), torch.tensor
     batch = {"features": torch.randn(1, 199, 512, generator=draw), "feature_lengths": count([199]),
@@ -126,15 +129,15 @@ def published_step(device: str) -> tuple[joint.JointTask, dict]:
     return task.to(device), batch
 
 
-def run_step(name: str, device: str) -> tuple[joint.JointTask, dict]:
+def run_step(name: str, device: str) -> tuple[joint_task.JointTask, dict]:
     """A guided step of the run's first animator."""
-    run = open_finished(name, device)
-    corpus, config = scans.prepare(run), run.config
+    run = open_run(name, device=device)
+    corpus, config = prepare.prepare_corpus(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
-    return task, joint.collate(train[:config.joint.batch], corpus.subjects["train"])
+    return task, joint_batches.collate(train[:config.joint.batch], corpus.subjects["train"])
 
 
-def share(what: str, task: joint.JointTask, batch: dict, threads: int):
+def share(what: str, task: joint_task.JointTask, batch: dict, threads: int):
     """The whole step, and its lip renderer alone."""
     torch.set_num_threads(threads)
     task.train()

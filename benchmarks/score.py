@@ -13,10 +13,11 @@ import time
 
 import torch
 
-from avlib import protocols
-from avlib.corpora import read_facts, scan_facts
-from avlib.espeak import Segment
-from avlib.run import commit, side_by_side
+from avlib.core.parallel import run_parallel
+from avlib.core.run import commit
+from avlib.corpus.specification import read_facts, scan_facts
+from avlib.metrics import protocols
+from avlib.speech.segment import Segment
 
 FRAMES, FPS, UPPER_FACE = 120, 30, 900
 PHONEMES = [Segment(label, i * 0.1, (i + 1) * 0.1) for i, label in enumerate("hələʊmaɪbɪgmæppəl" * 2)]
@@ -51,7 +52,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     jobs = [(share, args.sequences // args.workers, seed) for seed in range(args.workers)]
-    done = list(side_by_side(jobs, torch.device("cpu"), args.workers))
+    done = list(run_parallel(jobs, torch.device("cpu"), args.workers))
     rows, processor = sum((d[0] for d in done), []), sum(d[2] for d in done)
     seconds, memory_mb = max(d[1] for d in done), max(d[3] for d in done)
     began = time.perf_counter()

@@ -23,15 +23,20 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from avlib import talking
-from avlib.camera import camera_for
-from avlib.corpus import SAMPLES_PER_FRAME, VIDEO_FPS, Clips, Utterance
-from avlib.lips import pad
-from avlib.mouths import MEAN_FACE, SIDE, MediaPipe
-from avlib.render import Renderer
-from avlib.rig import Rig
-from avlib.run import commit, read_json, side_by_side
-from avlib.view import write_clip
+from avlib.core.files import read_json
+from avlib.core.parallel import run_parallel
+from avlib.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
+from avlib.core.run import commit
+from avlib.core.tensors import pad
+from avlib.corpus.clips import Clips
+from avlib.corpus.embedded.rig import Rig
+from avlib.corpus.utterance import Utterance
+from avlib.corpus.video import sources as sources_module
+from avlib.corpus.video import video_corpus
+from avlib.corpus.video.mouth_crops import MEAN_FACE, SIDE, MediaPipe
+from avlib.render.camera import camera_for
+from avlib.render.clips import write_clip
+from avlib.render.renderer import Renderer
 
 PICTURE, FILM_S, BATCH = 224, 4, 8
 A_PROCESS = 4           # shards for each of two processes
@@ -77,8 +82,8 @@ def speed(sources: list, detector, workers: int) -> tuple[float, float]:
     """Frames a second, and milliseconds of processor time a frame."""
     with tempfile.TemporaryDirectory() as out:
         out, shards = Path(out), 2 * A_PROCESS
-        jobs = [(talking.shard, out / f"{n}.safetensors", "", sources[n::shards], detector) for n in range(shards)]
-        spans = list(side_by_side([(work, jobs[k::workers], out, workers) for k in range(workers)]))
+        jobs = [(video_corpus.shard, out / f"{n}.safetensors", "", sources[n::shards], detector) for n in range(shards)]
+        spans = list(run_parallel([(work, jobs[k::workers], out, workers) for k in range(workers)]))
         abouts = [read_json(path) for path in out.glob("*.json")]
     assert not any(about["aside"] for about in abouts), abouts
     began, ended, busy = zip(*spans)
@@ -88,7 +93,7 @@ def speed(sources: list, detector, workers: int) -> tuple[float, float]:
 
 def preparation(folder: Path, videos: int, landmarks: str, rounds: int) -> None:
     raw_corpus(folder, videos)
-    sources = talking.find(folder)[1]
+    sources = sources_module.find(folder)[1]
     print(f"preparation: {videos} films of {FILM_S} s, {PICTURE} x {PICTURE} pixels")
     for name, detector in {"a finder that costs nothing": still, "MediaPipe": partial(MediaPipe, landmarks)}.items():
         try:
@@ -110,7 +115,7 @@ def memory() -> dict[str, float]:
 
 
 def streaming(folder: Path, gigabytes: float) -> None:
-    frames, clips = FILM_S * VIDEO_FPS, talking.CLIPS_A_SHARD
+    frames, clips = FILM_S * VIDEO_FPS, video_corpus.CLIPS_A_SHARD
     video = torch.randint(256, (clips * frames, SIDE, SIDE), dtype=torch.uint8)
     speech = torch.randint(-9999, 9999, (clips * frames * SAMPLES_PER_FRAME,), dtype=torch.int16)
     about = {"utterances": json.dumps([Utterance(str(n), "train", "", "we must go", frames).as_dict() for n in range(clips)])}

@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import chain
 import pytest
 import sentencepiece
 import soundfile
 import torch
+
+from tests import chain
 
 # sizes of animators and of their speech encoder in tests
 V, STYLES, WIDTH = 7, 3, 16

@@ -4,11 +4,11 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-import python2
 import soundfile
 
-from avlib.corpora import Facts, read_facts, scan_facts
-from avlib.meshes import area
+from avlib.corpus.scans.meshes import area
+from avlib.corpus.specification import Facts, read_facts, scan_facts
+from tests import python2
 
 TEXTS = ["you must go now", "it is just me", "we were away a year ago", "don't buy five big maps"]
 RATE = 22000

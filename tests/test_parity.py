@@ -5,16 +5,16 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from conftest import assert_close_to_record, load_record, parity_records
 
-from avlib.camera import Camera
-from avlib.codec import MotionCodec
-from avlib.codetalker import CodeTalker
-from avlib.expert import Expert
-from avlib.faceformer import FaceFormer
-from avlib.metrics import cer, ver
-from avlib.render import Lights, Renderer
-from avlib.text import visemes
+from avlib.animators.codetalker import CodeTalker
+from avlib.animators.faceformer import FaceFormer
+from avlib.animators.motion_vqvae import MotionVQVAE
+from avlib.lipreading.expert import Expert
+from avlib.metrics.error_rates import cer, ver
+from avlib.render.camera import Camera
+from avlib.render.renderer import Lights, Renderer
+from avlib.speech.visemes import visemes
+from tests.conftest import assert_close_to_record, load_record, parity_records
 
 FPS = {"vocaset": 30, "BIWI": 25}
 
@@ -48,7 +48,7 @@ def test_codetalker_matches_record(path):
     record = load_record(path)
     config, inputs, outputs = record["config"], record["inputs"], record["outputs"]
     inside = {n.removeprefix("autoencoder."): w for n, w in record["weights"].items() if n.startswith("autoencoder.")}
-    codec = MotionCodec.load_published(inside, config["num_attention_heads"], path.name).eval()
+    codec = MotionVQVAE.load_published(inside, config["num_attention_heads"], path.name).eval()
     motion, template, style = inputs["vertices"], inputs["template"], inputs["one_hot"]
     frames = torch.full((len(motion),), motion.shape[1])
     made, loss, indices = codec(motion - template[:, None], frames)

@@ -1,0 +1,41 @@
+"""All training of a run, without notebooks, for many GPUs or hosts; the notebooks then find it done.
+
+    accelerate launch --num_processes 8 -m avlib.cli.train --preset paper --run paper
+    ./run_all.sh --preset paper --run paper
+
+On processors alone: torchrun --nproc_per_node 2 -m -- avlib.cli.train --preset smoke --run two
+Batch sizes of the configuration are the whole batch's: processes share it. The readers' steps are those that one process would
+take, but for dropout; the animators' are not compared, and which utterances of a batch the expert reads while it guides differs.
+"""
+import sys
+
+from accelerate import PartialState
+
+from ..core.device import pick_device
+from ..core.opening import open_run
+from ..core.presets import load
+from ..corpus.prepare import prepare_corpus
+from ..training.joint import GUIDANCE, train_joint
+from ..training.pretraining import pretrain
+from .arguments import arguments
+
+
+def main(argv: list[str]) -> None:
+    args = arguments(argv)
+    device = pick_device(load(args.preset, device=args.device, **args.overrides).device)
+    processes = PartialState(cpu=device.type == "cpu")
+    with processes.main_process_first():
+        run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)
+        corpus = prepare_corpus(run)
+    pretrain(run, corpus)
+    for seed in args.seeds:
+        for animator in run.config.animators:
+            for guidance in GUIDANCE:
+                train_joint(run, corpus, animator, guidance, seed)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"avlib: {error}")

@@ -1,0 +1,58 @@
+"""Vertices at any rate to 25 fps video of the lips, differentiable."""
+import torch
+from torch import nn
+
+from ..core.rates import VIDEO_FPS
+from ..core.tensors import frame_mask
+from .camera import Camera
+from .renderer import Renderer
+
+
+def video_frames(frames: torch.Tensor, fps: float) -> torch.Tensor:
+    """How many 25 fps video frames fit into `frames` motion frames at `fps`; both end within one video frame."""
+    return (frames * VIDEO_FPS / fps + 1e-6).floor().long()
+
+
+def resample_motion(motion: torch.Tensor, fps: float, frames: int) -> torch.Tensor:
+    """Motion at the 25 fps of video: frame j is the motion at j/25 s, linear between its neighbours.
+
+    motion (B, T, V, 3) at `fps` -> (B, frames, V, 3). Frames past the last motion frame repeat it.
+    """
+    at = torch.arange(frames, device=motion.device) * (fps / VIDEO_FPS)
+    at = at.clamp_max(motion.shape[1] - 1)
+    before = at.floor().long()
+    after = (before + 1).clamp_max(motion.shape[1] - 1)
+    weight = (at - before).to(motion.dtype)[:, None, None]
+    return torch.lerp(motion[:, before], motion[:, after], weight)
+
+
+def submesh(faces: torch.Tensor, keep: torch.Tensor, vertices: int) -> torch.Tensor:
+    """The faces (F, 3) of a mesh of so many vertices that lie wholly among the vertices `keep`, as indices into it."""
+    place = torch.full((vertices,), -1)
+    place[keep] = torch.arange(len(keep))
+    inside = place[faces]
+    return inside[(inside >= 0).all(1)]
+
+
+class LipVideo(nn.Module):
+    """Vertices at any rate -> 25 fps lip crops in [0, 1], differentiable. Only the mouth's part of the mesh is touched.
+
+    faces (F, 3); albedo (V,); mouth: indices of all vertices that the crop may show.
+    """
+
+    def __init__(self, faces: torch.Tensor, albedo: torch.Tensor, mouth: torch.Tensor, camera: Camera, fps: float,
+                 antialias: bool = False):
+        super().__init__()
+        self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth], antialias=antialias)
+        self.register_buffer("mouth", mouth, persistent=False)
+        self.fps = fps
+
+    def forward(self, vertices: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """vertices (B, T, V, 3), frames (B,) valid ones -> video (B, T', H, W), black where padded; its lengths (B,)."""
+        lengths = video_frames(frames, self.fps)
+        motion = resample_motion(vertices[:, :, self.mouth], self.fps, int(lengths.max()))
+        valid = frame_mask(lengths)
+        images = self.renderer(motion[valid])
+        video = images.new_zeros(*valid.shape, *images.shape[1:])
+        video[valid] = images
+        return video, lengths

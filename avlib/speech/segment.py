@@ -1,0 +1,11 @@
+"""A stretch of time with a label."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phoneme or a word from `start_s` up to `end_s`, seconds."""
+
+    label: str
+    start_s: float
+    end_s: float

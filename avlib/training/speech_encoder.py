@@ -1,0 +1,101 @@
+"""Training of the speech encoder by CTC."""
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..core.config import SpeechConfig
+from ..core.distributed import mean_over
+from ..core.files import load_weights
+from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
+from ..core.run import Run
+from ..core.tensors import to
+from ..corpus.corpus import Corpus
+from ..lipreading.augmentation import Draws
+from ..lipreading.expert import greedy_ctc
+from ..metrics.error_rates import corpus_rate
+from ..speech.sound import normalise
+from ..speech.wav2vec2 import SpeechEncoder
+from .clip_batches import PHONEMES, TOKENIZER, collate, phoneme_loss
+from .loop import finish_fit, fit
+from .schedules import bucket_batches, warmup_cosine
+
+
+class SpeechTask(nn.Module):
+    """wav2vec 2.0 with a character head, trained by CTC on speech, as the published 960h checkpoint was."""
+
+    def __init__(self, encoder: SpeechEncoder, device: torch.device):
+        super().__init__()
+        self.encoder, self.device = encoder, device
+        self.letters, self.phonemes = nn.Linear(encoder.width, TOKENIZER.size), nn.Linear(encoder.width, len(PHONEMES))
+
+    def encode(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, N, D), 50 a second, and their counts (B,)."""
+        samples = batch["lengths"] * SAMPLES_PER_FRAME
+        features, counts = self.encoder.extract(normalise(batch["speech"], samples), samples)
+        return self.encoder.contextualise(features, counts, counts, FEATURES_PER_SECOND)[:, :, 0], counts
+
+    def log_probs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, counts = self.encode(batch)
+        return self.letters(hidden).log_softmax(-1), counts
+
+    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
+        hidden, counts = self.encode(to(batch, self.device))
+        ctc = F.ctc_loss(self.letters(hidden).log_softmax(-1).transpose(0, 1), batch["tokens"], counts,
+                         batch["token_lengths"], reduction="sum", zero_infinity=True)
+        ctc = mean_over(ctc, batch["token_lengths"].sum())
+        phoneme = phoneme_loss(self.phonemes(hidden), batch["phonemes_50"].to(self.device))
+        return {"loss": ctc + phoneme, "ctc": ctc, "phoneme": phoneme}
+
+
+def named_files(setting: str, *patterns: str) -> list[Path]:
+    """The file that a setting names, or those in the folder that it names that match: what they hold is part of a stage's key. None
+    for a name on the Hugging Face hub."""
+    path = Path(setting)
+    return [path] if path.is_file() else sorted(f for pattern in patterns if setting for f in path.glob(pattern))
+
+
+def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False) -> SpeechEncoder:
+    if config.pretrained:
+        return SpeechEncoder.from_pretrained(config.pretrained)
+    sizes = dict(hidden_size=config.width, num_hidden_layers=config.layers, num_attention_heads=config.heads,
+                 intermediate_size=3 * config.width, conv_dim=(config.conv_width,) * 7, num_conv_pos_embeddings=32,
+                 num_conv_pos_embedding_groups=8, layerdrop=0.0, apply_spec_augment=False, hidden_dropout=0.0,
+                 attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0)
+    return SpeechEncoder(sizes, train_convolutions)
+
+
+def pretrain_speech(run: Run, corpus: Corpus) -> None:
+    """Stage "speech": the speech encoder, trained on the 2D part's speech."""
+    config = run.config.speech
+    key = run.key(pretrain_speech, config, run.config.seed, corpus.hash,
+                  *named_files(config.pretrained, "config.json", "*.safetensors", "*.bin"))
+    if run.finished("speech", key):
+        return
+    if config.pretrained:
+        run.finish("speech", key, pretrained=config.pretrained)
+    else:
+        torch.manual_seed(run.config.seed)
+        clips, held_out = corpus.clips("train"), corpus.clips("validation")
+        task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
+        lengths = clips.frames
+
+        def validate() -> dict:
+            log_probs, counts = task.log_probs(to(collate(held_out, range(len(held_out)), video=False), run.device))
+            texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(log_probs, counts)]
+            return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
+
+        history = fit(run, "speech", key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
+                      lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
+                      partial(collate, clips, video=False), run.config.seed, warmup_cosine(0.1), validate)
+        finish_fit(run, "speech", key, {"speech": task.encoder}, history, corpus=corpus.hash)
+
+
+def load_speech(run: Run) -> SpeechEncoder:
+    """The trained encoder of a run, or the published one that its configuration names."""
+    encoder = build_speech_encoder(run.config.speech)
+    if not run.config.speech.pretrained:
+        load_weights(nn.ModuleDict({"speech": encoder}), run.weights("speech"))
+    return encoder.to(run.device)

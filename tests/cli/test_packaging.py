@@ -1,0 +1,52 @@
+"""What is declared, pinned and mirrored says the same; notebooks hold calls and prose, and no outputs."""
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def declared() -> dict[str, Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"]["test"]]
+    return {r.name.lower(): r for r in found}
+
+
+def test_every_declared_package_is_pinned_to_a_version_that_fits():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==\S+", line) for line in lines)
+    pins = {line.split("==")[0].lower(): line.split("==")[1] for line in lines}
+    for name, requirement in declared().items():
+        assert requirement.specifier.contains(pins[name]), f"{name}: pinned {pins[name]}, declared {requirement.specifier}"
+
+
+def test_environment_mirrors_the_declaration():
+    text = (ROOT / "environment.yml").read_text()
+    listed = re.findall(r"^ {6}- ([^-\s]\S*)$", text, re.M)
+    conda = dict(re.findall(r"^ {2}- ([a-z0-9]+)(?:=(\S+))?$", text, re.M))
+    assert conda.pop("python") == "3.12" and conda.pop("pip") == "" and conda.pop("pytorch3d") == ""
+    names = {"pytorch": "torch"}
+    listed += [f"{names.get(name, name)}=={version}.*" for name, version in conda.items()]
+    mirrored = {r.name.lower(): r for r in map(Requirement, listed)}
+    assert {n: r.specifier for n, r in mirrored.items()} == {n: r.specifier for n, r in declared().items()}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_hold_calls_and_prose(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [c for c in cells if c["cell_type"] == "code"]
+    assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1
+    for cell in code:
+        lines = "".join(cell["source"]).splitlines()
+        assert not cell["outputs"] and cell["execution_count"] is None and len(lines) <= 15
+        assert not any(re.match(r"\s*(def|class|while|for|if|try)\b|[!%]|.*sys\.path", line) for line in lines)
+    assert cells[0]["cell_type"] == "markdown"
+
+
+def test_five_notebooks():
+    assert [p.stem[:2] for p in NOTEBOOKS] == ["01", "02", "03", "04", "05"]

@@ -1,0 +1,194 @@
+"""Every command and every snippet of the README is run: what takes minutes or licensed data as far as the notebooks, which
+test_notebooks.py runs at preset smoke. Names of files that a reader has are those of files made here."""
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from accelerate.commands.launch import launch_command_parser
+
+from avlib.__main__ import main
+from avlib.animators import animator
+from avlib.cli import animate, notebooks, train
+from avlib.core import run as runs
+from avlib.corpus.embedded import facekit
+from avlib.evaluation import report, variants
+from tests import owners
+from tests.animators.test_codetalker import checkpoints
+from tests.chain import README, ROOT, SNIPPETS
+from tests.corpus.test_facekit import write_checkout
+from tests.training.test_pretraining import published_weights
+
+BLOCKS = [line for block in re.findall(r"^```bash\n(.*?)^```", README, re.S | re.M) for line in block.splitlines()]
+INLINE = [f"./run_all.sh {code}" if code.startswith("--set ") else code for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)]
+COMMANDS = list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in BLOCKS + INLINE
+                              if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line)))
+KINDS = {"animates": r"\./run_all\.sh animate ", "prefers": r"\./run_all\.sh preference ", "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
+         "launches": "accelerate ", "asks": r"python -m avlib\.", "tests": r"\S+ python -m pytest", "trains": r"\./run_all\.sh($| --(?!help))"}
+
+
+def of_kind(kind: str) -> list[str]:
+    return [line for line in COMMANDS if re.match(KINDS[kind], line)]
+
+
+def test_every_command_is_run_by_a_test():
+    assert len(COMMANDS) > 20 and [line for line in COMMANDS if not any(line in of_kind(kind) for kind in KINDS)] == []
+    assert all(of_kind(kind) for kind in KINDS)
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """A folder with the files that the README's reader has, in which commands are given."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_recording.wav", "recordings/x.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        soundfile.write(name, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy(), 16000)
+    Path("recordings/x.txt").write_text("just a word")
+    Path("mine.py").write_text(next(s for s in SNIPPETS if "@register" in s))
+    Path("result/npy").mkdir(parents=True)
+    owners.write_prepared(tmp_path / "VOCASET")
+    shutil.copy(ROOT / "avlib" / "corpus" / "facts" / "vocaset.json", "mine.json")
+    for module in (runs, animate):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(facekit, "PARTS", write_checkout(tmp_path / "ICT-FaceKit"))
+    monkeypatch.setattr(animator, "ANIMATORS", dict(animator.ANIMATORS))
+    return tmp_path
+
+
+def filled(line: str) -> list[str]:
+    """A command's arguments, with this folder's files for those that only a reader has."""
+    folder = "recordings" if "recordings=" in line else "ICT-FaceKit"
+    for there, here in (("/data/VOCASET", "VOCASET"), ("/data/mine", "VOCASET"), ("/their/result/npy", "result/npy"), ("FOLDER", folder)):
+        line = line.replace(there, here)
+    return shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize("line", of_kind("trains"))
+def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line):
+    ran = []
+    monkeypatch.setattr(notebooks, "execute", lambda run, name, parameters, *more: ran.append((name, notebooks.made_from(name, parameters))))
+    monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
+    monkeypatch.setattr(notebooks, "prepare_corpus", lambda run: None)
+    monkeypatch.setattr(variants, "run_variants", lambda run, corpus, seeds: ran.append(("study", seeds)))
+    monkeypatch.setattr(report, "page", lambda run: run.folder / "report.html")
+    monkeypatch.setattr("avlib.export.animate.animate_file", lambda run, path, seed: ran.append(("speech", path)) or [])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    arguments = filled(line)
+    assert main(arguments) == 0
+    done = [name for name, _ in ran]
+    if "--dry-run" in arguments:
+        assert done == ["dry run"] and not (desk / "results").exists()
+        return
+    seeds = 3 if "0,1,2" in line or "study" in line else 1
+    models = 2 * seeds * (1 if "animators=faceformer" in arguments else 2)
+    assert [name for name in done if name[0] == "0"] == sorted(["01_data_prep", "02_expert_pretraining", "04_evaluation",
+                                                               "05_tsne_analysis"] + models * ["03_joint_training"])
+    assert ("study" in done) == ("study" in line and "variants=" not in line) and ("speech" in done) == ("--speech" in line)
+    if "--run" in arguments:
+        assert (desk / "results" / arguments[arguments.index("--run") + 1]).is_dir()
+
+
+@pytest.mark.parametrize("line", of_kind("animates"))
+def test_speech_is_animated(desk, smoke, line):
+    (desk / "results").mkdir()
+    (desk / "results" / "demo").symlink_to(smoke / "results" / "one")
+    arguments = filled(line)
+    assert main([*arguments, *([] if "--out" in arguments else ["--out", "out"])]) == 0
+    made = {p.suffix for p in Path("mine" if "--out" in arguments else "out").rglob("*")}
+    assert {".npy", ".mp4", ".glb", ".json"} <= made and (".csv" in made) == ("arkit" in line)
+
+
+def test_a_page_for_people_is_made_and_its_table(desk, smoke, capsys):
+    """One after the other, as the README has them; of fewer sentences, as the run has."""
+    (desk / "results").mkdir()
+    (desk / "results" / "demo").symlink_to(smoke / "results" / "one")
+    page, table = (filled(line) for line in of_kind("prefers"))
+    assert main([*page, "--sentences", "2"]) == 0 and len(list(Path("study").glob("study-*.html"))) == 1
+    assert main(table) == 0 and "No answers yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", of_kind("launches"))
+def test_many_processes_are_understood(desk, monkeypatch, line):
+    told = launch_command_parser().parse_args(shlex.split(line)[2:])
+    trained = []
+    monkeypatch.setattr(train, "prepare_corpus", lambda run: None)
+    monkeypatch.setattr(train, "pretrain", lambda run, corpus: trained.append(run.config.preset))
+    monkeypatch.setattr(train, "train_joint", lambda run, corpus, *model: trained.append(model))
+    assert told.module and told.training_script == "avlib.cli.train"
+    train.main(told.training_script_args)
+    assert trained[0] == "paper" and len(trained) == 5
+
+
+@pytest.mark.parametrize("line", of_kind("asks"))
+def test_modules_of_their_own_say_how_they_are_called(line):
+    words = shlex.split(line)[1:]
+    done = subprocess.run([sys.executable, *words[:2], "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and [w for w in words if w.startswith("--") and w not in done.stdout] == []
+
+
+@pytest.mark.parametrize("line", of_kind("tests"))
+def test_tests_are_found(line):
+    variable, python, *arguments = shlex.split(line.replace("<folder>", str(ROOT / "tests" / "fixtures" / "parity")))
+    name, value = variable.split("=")
+    done = subprocess.run([sys.executable, *arguments, "--collect-only", "-q"], cwd=ROOT, env=os.environ | {name: value},
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "test_faceformer_matches_record" in done.stdout
+
+
+@pytest.mark.parametrize("line", of_kind("starts"))
+def test_the_script_starts_what_it_is_asked_for(line):
+    command, environment = shlex.split(line), os.environ | {"AVLIB_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    if command[1] != "lab":
+        more = ["--collect-only", "-q", "tests/test_readme.py"] if command[1] == "test" else []
+        done = subprocess.run([*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True)
+        told = {"test": "test_readme.py::", "setup": "environment: ready", "--help": "usage: ./run_all.sh"}[command[1]]
+        assert done.returncode == 0 and told in done.stdout
+        return
+    server = subprocess.Popen([*command, "--no-browser", "--port=18765", "--ServerApp.port_retries=0", "--IdentityProvider.token=t",
+                               "--allow-root"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True)
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                with urllib.request.urlopen("http://127.0.0.1:18765/api/contents?token=t", timeout=5) as answer:
+                    assert b"01_data_prep.ipynb" in answer.read()
+                    return
+            except OSError:
+                assert server.poll() is None
+        raise AssertionError("JupyterLab did not answer within a minute")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if "@register" not in s], ids=lambda s: s.strip().splitlines()[-1][:40])
+def test_a_snippet_runs(tmp_path, smoke, snippet):
+    """Where a finished run is asked for, the one of preset smoke; published checkpoints in their layouts, but small."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "demo").symlink_to(smoke / "results" / "one")
+    if "published" in snippet:
+        write_published(tmp_path)
+    places = {"AVLIB_RESULTS": str(tmp_path / "results"), "AVLIB_DATA": str(smoke / "data"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, env=os.environ | places, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if "save(" in snippet:
+        assert {p.suffix for p in (tmp_path / "mine").iterdir()} >= {".glb", ".mp4"}
+
+
+def write_published(folder: Path) -> None:
+    torch.save(checkpoints("faceformer")[0], folder / "vocaset.pth")
+    weights, _ = checkpoints("codetalker")
+    first = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
+    torch.save({"state_dict": {f"module.{n}": w for n, w in first.items()}}, folder / "stage1.pth.tar")
+    torch.save({"state_dict": {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}}, folder / "stage2.pth.tar")
+    torch.save(published_weights("both", 5049), folder / "avsr_trlrwlrs2lrs3vox2avsp_base.pth")

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avlib.animators.codetalker import CodeTalker
+from avlib.core.config import Config, FaceFormerConfig, as_dict, digest
+from avlib.core.presets import PRESETS, load
+from avlib.lipreading.frontend import AudioFrontEnd
+from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training.readers import build_reader
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_load_and_override(preset):
+    config = load(preset, **{"joint.epochs": "3", "joint.lambda_av": 1, "expert.babble_db": [0, 5], "animators": "a,b"})
+    assert config.joint.epochs == 3 and config.preset == preset
+    assert config.joint.lambda_av == 1.0 and isinstance(config.joint.lambda_av, float)
+    assert config.expert.babble_db == (0.0, 5.0) and config.animators == ("a", "b")
+
+
+def test_preset_paper_has_the_published_sizes(monkeypatch):
+    """Shapes that published checkpoints have, at the vertex count of VOCASET."""
+    monkeypatch.setattr(AudioFrontEnd, "listen", lambda self: None)     # starting values, which nothing here has
+    config, encoder = load("paper"), SpeechEncoder()
+    with torch.device("meta"):
+        codec = CodeTalker.prior(5023, config.codetalker)
+        talker = CodeTalker.build(config.codetalker, codec, vertices=5023, styles=8, fps=30, encoder=encoder, scale=1.0)
+        expert = build_reader(config.expert)
+    shapes = {n: tuple(p.shape) for n, p in talker.named_parameters()}
+    assert shapes["code_map.weight"] == (1024, 1024) and shapes["codec.quantiser.codes"] == (256, 64)
+    assert shapes["codec.decoder.vertex_map.weight"] == (15069, 1024)
+    assert shapes["codec.encoder.context.blocks.5.feed.expand.weight"] == (1536, 1024)
+    assert len(talker.decoder.layers) == len(codec.decoder.context.blocks) == 6 and talker.scheduled_sampling == 0.0
+    # the published audio-visual expert has 444 million with the 5,049 units of its vocabulary; the letters are fewer
+    weights = sum(p.numel() for p in expert.parameters())
+    units = 5049 - expert.vocabulary
+    assert round((weights + units * (768 + 768 + 1 + 768 + 1)) / 1e6) == 444
+    assert config.faceformer == FaceFormerConfig(width=64, heads=4, layers=1)
+
+
+@pytest.mark.parametrize("preset, overrides, told", [
+    ("dem", {}, "dem"), ("smoke", {"joint.epoch": 1}, "joint.epoch"), ("smoke", {"joint": 1}, "joint"),
+    ("smoke", {"seed.x": 1}, "seed"), ("smoke", {"joint.epochs": "many"}, "joint.epochs"),
+    ("smoke", {"joint.epochs": 1.5}, "joint.epochs"), ("smoke", {"joint.epochs": True}, "joint.epochs"),
+    ("smoke", {"expert.babble_db": []}, "babble_db"), ("smoke", {"preset": "demo"}, "preset")])
+def test_wrong_settings_are_named(preset, overrides, told):
+    with pytest.raises(ValueError, match=told) as error:
+        load(preset, **overrides)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("none", ["", [], ()])
+def test_a_list_that_may_be_empty_can_be_emptied_again(none):
+    assert load("study", variants=none, **{"joint.as_released": none}) == replace(load("study"), variants=())
+    with pytest.raises(ValueError, match="animators"):
+        load("study", animators=none)
+
+
+def test_digest_sees_every_part(tmp_path):
+    a = tmp_path / "a"
+    a.write_text("x")
+    digests = {digest(Config()), digest(load("smoke")), digest(Config(seed=1)), digest("a", "b"), digest("ab"), digest(a)}
+    a.write_text("y")
+    assert len(digests | {digest(a)}) == 7
+    assert digest(Config()) == digest(as_dict(Config()))

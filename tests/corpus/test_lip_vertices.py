@@ -1,0 +1,103 @@
+"""Lips found by geometry: on the embedded rig, whose lips are known, on a scanned face where there is one, and for a whole corpus of
+a topology that nobody has marked."""
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from avlib.core.config import CorpusConfig
+from avlib.corpus.corpus import Corpus
+from avlib.corpus.embedded.rig import Rig
+from avlib.corpus.lip_vertices import Surface, find_lips
+from avlib.corpus.pictures import lip_video
+from avlib.corpus.scans import conversion
+from avlib.corpus.scans.meshes import read_mesh
+from avlib.corpus.specification import read_facts, scan_facts
+
+FACEKIT = Path(os.environ.get("AVLIB_FACEKIT_DIR", "none"))
+RIG = Rig()
+
+
+@pytest.mark.parametrize("person", [0, 5, 9])
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+def test_the_lips_of_the_rig_are_found(person, size):
+    """Whoever it is and whatever the unit: nearly all of the lips, little beside them, and where they meet in the middle."""
+    template = RIG.identity(person).template.double().numpy()
+    found = find_lips(size * template, RIG.faces.numpy())
+    known = RIG.regions["lip"].numpy()
+    assert len(np.intersect1d(found["lip"], known)) > 0.85 * len(known)
+    beside = np.linalg.norm(template[found["lip"], None] - template[known], axis=-1).min(1)
+    assert beside.max() < 0.012 and np.median(beside) == 0
+    for side in ("upper", "lower"):
+        where = template[found[f"{side}_lip_middle"][0]] - template[int(RIG.regions[f"{side}_lip_middle"][0])]
+        assert np.linalg.norm(where) < 0.002
+    opened = RIG.identity(person).shapes[RIG.shape_names.index("jaw_open")].norm(dim=-1)
+    assert opened[found["lower_lip_middle"][0]] > 5 * opened[found["upper_lip_middle"][0]]
+
+
+@pytest.mark.skipif(not FACEKIT.is_dir(), reason="no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
+@pytest.mark.parametrize("name", ["generic_neutral_mesh", "identity002"])
+def test_the_lips_of_a_scanned_face_are_found(name):
+    """Around all twenty of its landmarks of the mouth, and around none of the nose and the chin."""
+    vertices, faces = read_mesh(FACEKIT / "FaceXModel" / f"{name}.obj")
+    landmarks = np.array(json.loads((FACEKIT / "FaceXModel" / "vertex_indices.json").read_text())["idx_to_landmark_verts"])
+    found = find_lips(vertices, faces)
+    away = np.linalg.norm(vertices[landmarks, None] - vertices[found["lip"]], axis=-1).min(1)       # centimetres
+    assert away[48:].max() < 0.3 and np.median(away[48:]) == 0 and away[[7, 8, 9, *range(31, 36)]].min() > 1
+    for side, landmark in (("upper", 62), ("lower", 66)):
+        assert np.linalg.norm(vertices[found[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
+
+
+def test_a_face_without_a_mouth_is_told():
+    across = np.linspace(-1, 1, 30)
+    x, y = (a.ravel() for a in np.meshgrid(across, across))
+    first = (np.arange(29)[:, None] * 30 + np.arange(29)).ravel()
+    faces = np.concatenate([np.stack((first, first + 1, first + 30), 1), np.stack((first + 1, first + 31, first + 30), 1)])
+    with pytest.raises(ValueError, match="no mouth below the nose"):
+        find_lips(np.stack((x, y, -x ** 2 - (y - 0.3) ** 2), 1), faces)
+
+
+def test_walking_goes_around_what_is_closed():
+    """On a square of unit edges: along them, not across, and around a closed corner."""
+    square = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
+    surface = Surface(square, np.array([(0, 1, 2), (0, 2, 3)]))
+    far, _ = surface.walk([1])
+    assert far.tolist() == [1, 0, 1, 2] and surface.walk([1], within=1.5)[0].tolist() == [1, 0, 1, np.inf]
+    assert surface.path(1, 3, frozenset([0])) == [3, 2, 1]
+
+
+def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypatch):
+    """Neither lips, nor a camera, nor where to get it from: the lips are found, and the crop holds them."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    people = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
+    facts = {"name": "mine", "made_by": "scans", "unit": "m", "vertices": len(RIG.identity(0).template), "fps": 25,
+             "sentence": "s{:02d}", "sentences": 2, "transcripts": "{subject}.txt",
+             "splits": {split: {"subjects": [who], "sentences": [1, 2]} for split, who in zip(("train", "validation", "test"), people)}}
+    (tmp_path / "mine.json").write_text(json.dumps(facts))
+    data = tmp_path / "data"
+    for part in ("vertices_npy", "wav"):
+        (data / part).mkdir(parents=True)
+    opening = torch.zeros(20, len(RIG.shape_names))
+    opening[:, RIG.shape_names.index("jaw_open")] = torch.linspace(0, 0.5, 20)
+    for who, person in people.items():
+        for n in (1, 2):
+            np.save(data / "vertices_npy" / f"{who}_s{n:02d}.npy", RIG.motion(person, opening).flatten(1).numpy())
+            soundfile.write(data / "wav" / f"{who}_s{n:02d}.wav", np.zeros(12800), 16000)
+        (data / f"{who}.txt").write_text("Open your mouth.\nOpen it wide.\n")
+    (data / "templates.pkl").write_bytes(pickle.dumps({w: p.template.numpy() for w, p in people.items()}))
+    faces = "\n".join(f"f {a + 1} {b + 1} {c + 1}" for a, b, c in RIG.faces.tolist())
+    points = "\n".join(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in people["Ada"].template.tolist())
+    (data / "face.obj").write_text(f"{points}\n{faces}\n")
+    conversion.convert(data, scan_facts(read_facts(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made")
+    corpus = Corpus(tmp_path / "made")
+    assert {s: len(corpus.utterances(s)) for s in corpus.subjects} == {"train": 2, "validation": 2, "test": 2}
+    u = corpus.utterances("train")[0]
+    video, _ = lip_video(corpus)(corpus.motion(u)[None], torch.tensor([20]))
+    assert video.shape == (1, 20, 48, 48) and (video[0, -1] - video[0, 0]).abs().mean() > 0.02
+    assert len(np.intersect1d(corpus.regions["lip"], RIG.regions["lip"])) > 0.9 * len(RIG.regions["lip"])
+    assert {"mouth", "upper_lip_middle", "lower_lip_middle"} <= corpus.regions.keys()

@@ -1,0 +1,147 @@
+"""Pickles of others: what they hold is read, in Python 2's bytes and in ours; what they would run is not."""
+import codecs
+import collections
+import contextlib
+import copyreg
+import os
+import pickle
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from avlib.corpus.scans.pickles import KNOWN, load_pickle
+from tests import python2
+
+AUDIO = np.arange(-300, 300, dtype="<i2")
+CONTENT = {"subject": {"sentence01": {"audio": AUDIO, "sample_rate": 22000}, "none": None}, 7: [1.5, -3, 2**20, True, (1, 2)],
+           "square": np.arange(12.0).reshape(3, 4)}
+
+
+def same(a, b) -> bool:
+    if isinstance(b, np.ndarray):
+        return isinstance(a, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(b, dict):
+        return type(a) is dict and a.keys() == b.keys() and all(same(a[k], b[k]) for k in b)
+    if isinstance(b, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+def as_python2(thing):
+    """Strings as Python 2's own, which are bytes."""
+    if isinstance(thing, dict):
+        return {as_python2(k): as_python2(v) for k, v in thing.items()}
+    return thing.encode("latin1") if isinstance(thing, str) else thing
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_gives_back_what_was_written(tmp_path, protocol):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(CONTENT, protocol))
+    assert same(load_pickle(tmp_path / "a.pkl"), CONTENT)
+
+
+def test_python_2_gives_back_what_it_wrote(tmp_path):
+    """Strings of every byte, arrays of both orders and byte orders, and numbers of NumPy's own."""
+    letters = bytes(range(256)).decode("latin1") * 2
+    content = CONTENT | {letters: letters, "fortran": np.asfortranarray(CONTENT["square"]), "big": AUDIO.astype(">i2"), "unicode": "é",
+                         "number": np.float32(0.5), "count": np.int64(9)}
+    (tmp_path / "a.pkl").write_bytes(python2.dumps(as_python2(content) | {"unicode": "é"}))
+    assert same(load_pickle(tmp_path / "a.pkl"), content | {"number": 0.5, "count": 9})
+
+
+def test_an_ordered_dict_is_read_as_a_dict(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(collections.OrderedDict(b=1, a=2), 2))
+    assert same(load_pickle(tmp_path / "a.pkl"), {"b": 1, "a": 2})
+
+
+class Call:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def told_state(thing, value) -> bytes:
+    """A pickle of `thing`, whose state is then set."""
+    return pickle.dumps(thing, 2)[:-1] + pickle.dumps(value, 2)[2:-1] + b"b."
+
+
+WRITE = "open('ran', 'w').close()"
+# what is asked for -> a pickle that leaves a file behind where pickle.load is fool enough to read it
+RUN = {
+    "posix.system": pickle.dumps(Call(os.system, "touch ran")),
+    "os.system": b"cos\nsystem\n(S'touch ran'\ntR.",
+    "os.mkdir": b"(S'ran'\nios\nmkdir\n.",
+    "shutil.os.system": b"\x80\x04\x8c\x06shutil\x8c\x09os.system\x93\x8c\x09touch ran\x85R.",
+    "subprocess.call": pickle.dumps(Call(subprocess.call, ["touch", "ran"])),
+    "builtins.eval": pickle.dumps(Call(eval, WRITE)),
+    "__builtin__.eval": pickle.dumps(Call(eval, WRITE), 2),
+    "builtins.exec": pickle.dumps({"subject": [Call(exec, WRITE)]}),
+    "builtins.getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S'touch ran'\ntR.",
+}
+ARRAY, NUMBERS = b"cnumpy.core.multiarray\n_reconstruct\n", pickle.dumps(AUDIO, 2)
+# what the error says -> a pickle that runs nothing, and is not what it seems
+ODD = {
+    "asks for copyreg._reconstructor": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
+    "asks for numpy.load": b"cnumpy\nload\n(S'own.npy'\ntR.",
+    "another class than numpy.ndarray": b"\x80\x02" + ARRAY + b"cnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
+    "array of type 'O8'": pickle.dumps(np.array([Call(os.system, "touch ran")], object), 2),
+    "array of type 'U4'": pickle.dumps(np.array(["text"]), 2),
+    "array of type 'V8'": pickle.dumps(np.zeros(2, [("a", "f4"), ("b", "f4")]), 2),
+    "array of objects": b"\x80\x02" + ARRAY + b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x00\x85cnumpy\ndtype\nU\x02f4\x85R\x89]tb.",
+    "1200 bytes for an array of shape (601,)": NUMBERS.replace(b"MX\x02", b"MY\x02"),
+    "calls numpy.ndarray": b"cnumpy\nndarray\n(I2147483647\ntR.",
+    "encodes text as 'rot13'": pickle.dumps(Call(codecs.encode, "abc", "rot13"), 2),
+    "sets the state of a dict": told_state(collections.OrderedDict(), {"x": 1}),
+    "__setstate__() missing": b"\x80\x02ccollections\nOrderedDict\n(N}U\x05itemsK\x01stb.",       # of the class itself
+    "contains itself": b"\x80\x02]q\x00h\x00a.",
+    "holds a set": pickle.dumps({"a": {1}}, 4),
+    "persistent": b"\x80\x02U\x01aQ.",
+    "truncated": NUMBERS[:-40],
+    "Ran out of input": b"",
+}
+
+
+def refused(path, told: str) -> None:
+    """Neither a file nor an attribute is left behind, and the error is one line that says what was asked for."""
+    before = {known: dict(vars(known)) for known in KNOWN.values()}, sorted(path.parent.iterdir())
+    with pytest.raises(ValueError, match=f"{path}: not loaded: .*{re.escape(told)}") as error:
+        load_pickle(path)
+    assert "\n" not in str(error.value)
+    assert before == ({known: dict(vars(known)) for known in KNOWN.values()}, sorted(path.parent.iterdir()))
+
+
+@pytest.mark.parametrize("told", RUN)
+def test_nothing_that_a_pickle_would_run_is_run(tmp_path, monkeypatch, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.pkl").write_bytes(RUN[told])
+    refused(tmp_path / "bad.pkl", f"it asks for {told};")
+    with contextlib.suppress(Exception):
+        pickle.loads(RUN[told])
+    assert (tmp_path / "ran").exists()          # or this test would show nothing
+
+
+@pytest.mark.parametrize("told", ODD)
+def test_what_is_no_plain_data_is_refused(tmp_path, told):
+    (tmp_path / "bad.pkl").write_bytes(ODD[told])
+    refused(tmp_path / "bad.pkl", told)
+
+
+def test_references_to_one_container_stay_one(tmp_path):
+    """Lists of lists of lists, each twice, would else fill the memory."""
+    nested = []
+    for _ in range(60):
+        nested = [nested, nested]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(nested))
+    read = load_pickle(tmp_path / "a.pkl")
+    assert read[0] is read[1] and read[0][1][0] is read[1][0][1]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.pkl: no such file"):
+        load_pickle(tmp_path / "none.pkl")

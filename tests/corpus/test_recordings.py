@@ -1,0 +1,206 @@
+"""A user's own recordings: phonemes found where they are said, texts that do not fit told, and the face that says them."""
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torchaudio.functional import resample
+
+from avlib.core import run as runs
+from avlib.core.config import CorpusConfig
+from avlib.core.presets import load
+from avlib.core.rates import SPEECH_HZ
+from avlib.core.run import Run
+from avlib.corpus import prepare as prepare_module
+from avlib.corpus.embedded import maker, recordings
+from avlib.metrics.lips import lip_aperture
+from avlib.speech import phoneme_alignment
+from avlib.speech.espeak import Speech, speak
+
+TEXT = "many people came up but nobody bumped the map"
+BEFORE_S, PAUSE_S, AFTER_S = 0.9, 0.5, 1.2
+SIZES = {f"corpus.{name}": 1 for name in ("clips_2d", "validation_clips_2d", "sentences_train", "sentences_validation", "sentences_test")}
+
+
+def said(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.ndarray, float]:
+    """Speech in a voice and at a pace that the aligner does not use itself, the same with silence before, after and between two
+    words, in some noise, and when that pause begins."""
+    speech = speak(TEXT, variant=variant, words_per_minute=words_per_minute, pitch=35)
+    cut = next(w.start_s for w in speech.words if w.label == "but")
+    at, seconds = round(cut * speech.rate_hz), lambda s: np.zeros(round(s * speech.rate_hz))
+    samples = np.concatenate([seconds(BEFORE_S), speech.samples[:at], seconds(PAUSE_S), speech.samples[at:], seconds(AFTER_S)])
+    return speech, samples + 2e-4 * np.random.default_rng(0).standard_normal(len(samples)), cut
+
+
+def shifted(time_s: float, cut: float) -> float:
+    return time_s + BEFORE_S + PAUSE_S * (time_s >= cut - 1e-6)
+
+
+def write(folder: Path, name: str = "one", text: str = "Many people came up, but nobody bumped the map!", suffix: str = "wav") -> Path:
+    """A stereo recording at 22,050 Hz, and its transcript as people write."""
+    speech, samples, _ = said()
+    folder.mkdir(exist_ok=True)
+    soundfile.write(folder / f"{name}.{suffix}", 0.4 * np.stack([samples, samples / 2], 1), speech.rate_hz)
+    (folder / f"{name}.txt").write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("variant, pace", [("m7", 125), ("f4", 190), ("m1", 155)])
+def test_phonemes_and_words_are_found_where_they_are_said(variant, pace):
+    """Pauses at either end and between words are none of their time."""
+    speech, samples, cut = said(variant, pace)
+    words, phonemes, cost = phoneme_alignment.align(resample(torch.from_numpy(samples).float(), speech.rate_hz, SPEECH_HZ), TEXT)
+    truth, found = ([p for p in ps if p.label] for ps in (speech.phonemes, phonemes))
+    assert [p.label for p in found] == [p.label for p in truth] and [w.label for w in words] == TEXT.split() and cost < recordings.WORST
+    late = np.array([f.start_s - shifted(p.start_s, cut) for f, p in zip(found, truth)])
+    assert np.median(np.abs(late)) < 0.015 and np.percentile(np.abs(late), 90) < 0.05
+    before, after = words[TEXT.split().index("but") - 1], words[TEXT.split().index("but")]
+    assert before.end_s < BEFORE_S + cut + 0.06 and after.start_s > BEFORE_S + cut + PAUSE_S - 0.06
+    edges = [(p.start_s, p.end_s) for p in phonemes]
+    assert edges[0][0] == 0 and edges[-1][1] == pytest.approx(len(samples) / speech.rate_hz, abs=0.01)
+    assert all(a < b for a, b in edges) and all(a[1] == b[0] for a, b in zip(edges, edges[1:]))
+
+
+def test_the_cheapest_path_is_the_cheapest_of_all():
+    """Against every path there is, on few states."""
+    draw = np.random.default_rng(3)
+    for _ in range(20):
+        costs, waiting = draw.random((5, 5)), draw.random(5)
+
+        def ways(path, total):
+            if len(path) == len(costs):
+                yield from [(total, path)] if path[-1] >= 3 else []
+                return
+            for step, extra in ((0, waiting[path[-1]]), (1, 0), (2, phoneme_alignment.HASTE)):
+                if (state := path[-1] + step) < 5:
+                    yield from ways([*path, state], total + extra + costs[len(path), state])
+        best = min(way for first in (0, 1) for way in ways([first], costs[0, first]))
+        assert phoneme_alignment.cheapest(costs, waiting).tolist() == best[1]
+
+
+def damaged(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def sounding(samples: np.ndarray):
+    return lambda folder: soundfile.write(folder / "one.wav", samples, SPEECH_HZ)
+
+
+NOISE = 0.1 * np.random.default_rng(1).standard_normal(3 * SPEECH_HZ)
+FAULTS = {
+    "no transcript": (lambda f: (f / "one.txt").unlink(), r"one: expected a recording .* and its transcript \(.txt\), got one.wav$"),
+    "no sound": (lambda f: (f / "one.wav").unlink(), r"one: expected a recording .*, got one.txt$"),
+    "two sounds": (damaged("one.flac", b""), r"one: expected a recording .*, got one.flac, one.txt, one.wav"),
+    "no audio": (damaged("one.wav", b"no"), r"one.wav: 2 bytes that are no audio file"),
+    "empty transcript": (damaged("one.txt", b" .\n"), r"one.txt: no words in it"),
+    "digits": (damaged("one.txt", b"take 5"), r"one.txt: no token for '5' in 'take 5'"),
+    "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: no text in UTF-8"),
+    "silence": (sounding(np.zeros(SPEECH_HZ)), r"one.wav: nothing is said: its level is -100 dB"),
+    "noise": (sounding(NOISE), r"one.txt: not what is said in one.wav, .*: they differ by \d.\d+, expected at most"),
+    "another text": (damaged("one.txt", b"she was far away from her sister's hall"), r"one.txt: not what is said in one.wav"),
+    "too short": (sounding(NOISE[:SPEECH_HZ // 2]), r"0.5 s are too short for its 9 words"),
+    "too long": (sounding(np.tile(NOISE, 5)), r"one.wav: 15.0 s, expected at most 12 s: cut it"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_with_a_recording_is_told_in_one_line(tmp_path, fault):
+    damage, told = FAULTS[fault]
+    damage(write(tmp_path))
+    with pytest.raises(ValueError, match=told) as error:
+        recordings.listen(recordings.pairs(str(tmp_path))["one"])
+    assert "\n" not in str(error.value)
+
+
+def test_any_sound_file_beside_its_text_is_a_recording(tmp_path):
+    write(tmp_path, "two", suffix="flac")
+    (tmp_path / "notes.md").write_text("of others")
+    assert list(recordings.pairs(str(tmp_path))) == ["two"] and recordings.pairs("") == {}
+    text, speech, *_ = recordings.listen(recordings.pairs(str(tmp_path))["two"])
+    assert text == TEXT and len(speech) / SPEECH_HZ == pytest.approx(BEFORE_S + PAUSE_S + AFTER_S + len(said()[0].samples) / 22050, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Prepares the smallest embedded corpus with more settings; and a folder of a good recording and one without a text."""
+    folder = tmp_path_factory.mktemp("own")
+    own = write(folder / "own")
+    soundfile.write(own / "none.wav", NOISE, SPEECH_HZ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        patch.setattr(runs, "RESULTS", folder / "results")
+        patch.setattr(maker, "DATA", folder / "data")
+
+        def prepare(name, **settings):
+            settings = {f"corpus.{k}": v for k, v in settings.items()} | SIZES | {"corpus.crop": 32, "corpus.strength": "[1.0,1.0]"}
+            return prepare_module.prepare_corpus(Run(name, load("smoke", **settings)))
+        yield prepare, own
+
+
+def test_own_recordings_join_the_training_sentences_alone(prepared):
+    """In both parts; all else stays as it is, the corpus without them and its hash too."""
+    prepare, own = prepared
+    plain, corpus = prepare("plain"), prepare("own", recordings=str(own))
+    assert prepare("plain").hash == plain.hash != corpus.hash and plain.recordings == {}
+    for split in corpus.subjects:
+        names = [u.name for u in corpus.utterances(split)]
+        assert set(names) - {u.name for u in plain.utterances(split)} == ({corpus.example().name} if split == "train" else set())
+        assert all(torch.equal(corpus.motion(u), plain.motion(u)) for u in plain.utterances(split))
+    assert corpus.example().subject in corpus.subjects["train"] and corpus.example().text == TEXT
+    assert corpus.clips("validation").utterances == plain.clips("validation").utterances
+    clips = corpus.clips("train")
+    assert [u.text for u in clips.utterances if u not in plain.clips("train").utterances] == [TEXT]
+    i = [u.text for u in clips.utterances].index(TEXT)
+    assert clips.video(i).shape == (clips.utterances[i].frames, 32, 32) and corpus.speech(corpus.example()).abs().max() > 0.05
+    assert (clips.speech(i) - corpus.speech(corpus.example())).abs().max() < 1e-3
+    told = corpus.describe()
+    assert "Own recordings, among the training sentences of both parts: 1." in told and "Set aside: 1." in told
+    assert re.search(r"\* `none`: .*none: expected a recording .* got none.wav", told)
+
+
+def test_lips_close_where_the_recording_says_p_b_and_m(prepared):
+    prepare, own = prepared
+    corpus, (speech, _, cut) = prepare("own", recordings=str(own)), said()
+    gap = 1000 * lip_aperture(corpus.motion(corpus.example()), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")))
+    middle = lambda p: float(gap[round((shifted(p.start_s, cut) + shifted(p.end_s - 1e-3, cut)) / 2 * corpus.fps)])
+    closed = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("p", "b", "m")]
+    opened = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("æ", "ɑː", "eɪ")]
+    assert len(closed) >= 10 and max(closed) < 1.5 and len(opened) == 3 and min(opened) > 4
+
+
+def test_a_recording_that_cannot_be_used_stops_a_strict_run(prepared):
+    prepare, own = prepared
+    with pytest.raises(ValueError, match="^none: .*none: expected a recording"):
+        prepare("strict", recordings=str(own), strict=True)
+
+
+def test_a_changed_or_renamed_transcript_makes_another_corpus(prepared, tmp_path, monkeypatch):
+    """And the same files in another folder make the same."""
+    prepare, _ = prepared
+    plain, run = prepare("plain"), Run("keys", load("smoke"))
+    own, made = write(tmp_path / "changing"), []
+    monkeypatch.setattr(maker, "Maker", lambda config, folder, face: SimpleNamespace(make=lambda: made.append(folder)))
+    monkeypatch.setattr(maker, "Corpus", lambda folder: None)
+    make = lambda folder: maker.make_configured(run, CorpusConfig(recordings=str(folder)), None, plain.clips_folder)
+    make(own)
+    make(shutil.copytree(own, tmp_path / "copy"))
+    assert made[0] == made[1] and len(list((made[0] / "2d").iterdir())) == len(list(plain.clips_folder.iterdir()))
+    (own / "one.txt").write_text(TEXT.replace("many", "any"))
+    make(own)
+    for path in sorted(own.iterdir()):
+        path.rename(path.with_stem("other"))
+    make(own)
+    assert len(set(made)) == 3
+
+
+@pytest.mark.parametrize("settings, told", [
+    ({"recordings": "/nowhere"}, "corpus.recordings: expected a folder .*'/nowhere'"),
+    ({"recordings": str(Path(__file__).parent.parent / "fixtures")}, "corpus.recordings: expected a folder with recordings"),
+    ({"recordings": ".", "name": "vocaset", "data": "."}, "corpus.recordings: .* embedded or facekit; vocaset is scanned")])
+def test_a_folder_without_recordings_and_a_corpus_that_says_none_are_told_at_once(settings, told):
+    with pytest.raises(ValueError, match=told):
+        prepare_module.check_corpus(CorpusConfig(**settings))

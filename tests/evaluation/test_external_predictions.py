@@ -1,0 +1,140 @@
+"""Predictions that others wrote: found by name, looked over, and scored like the kit's own."""
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from avlib.cli import notebooks
+from avlib.core import run as runs
+from avlib.core.config import CorpusConfig
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.corpus.corpus import Corpus
+from avlib.corpus.scans import conversion
+from avlib.evaluation import evaluate, external_predictions
+from avlib.metrics.error_rates import error_counts
+from tests import owners
+
+STYLES = owners.VOCASET.splits["train"].subjects[:2]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    """Two test sequences of VOCASET's, and what training and validation need."""
+    folder, splits = tmp_path_factory.mktemp("corpus"), owners.VOCASET.splits
+    test = splits["test"].subjects[0]
+    sequences = {STYLES[0]: [1], splits["validation"].subjects[0]: [21], test: [21, 22]}
+    owners.write_prepared(folder / "data", owners.vocaset(sequences, seconds=0.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        conversion.convert(folder / "data", owners.VOCASET, CorpusConfig(), folder / "made")
+    return Corpus(folder / "made")
+
+
+@pytest.fixture
+def folder(corpus, tmp_path):
+    """Predictions of two methods: one style as the scans, the other with every lip 1 mm too far down; flat, and a frame short."""
+    for u in corpus.utterances("test"):
+        truth = corpus.motion(u).numpy()
+        low = truth.copy()
+        low[:, corpus.regions["lip"], 1] -= 1e-3
+        for style, motion in zip(STYLES, (truth, low[:-1])):
+            np.save(tmp_path / f"{u.name}_condition_{style}.npy", motion.reshape(len(motion), -1))
+    np.save(tmp_path / "another_sentence01_condition_F2.npy", np.zeros(3))
+    return tmp_path
+
+
+def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    run = Run("one", load("smoke"))
+    run.finish("reader", "key")
+    seen = []
+
+    def read_batch(reader, batch, streams):
+        seen.append((reader, streams, batch["video"].shape))
+        return batch["video"], batch["lengths"]
+
+    examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
+    for name, stub in (("examples", examples), ("load_reader", lambda run, name: name), ("load_speech", lambda *_: None),
+                       ("load_guide", lambda run, corpus, model: f"guide of {model}"), ("read_batch", read_batch),
+                       ("decode", lambda reader, features, *_: ["you must"] * len(features))):
+        monkeypatch.setattr(evaluate, name, stub)
+    record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
+    assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [(STYLES[1], 1e-6)] * 2
+    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
+    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
+    assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and record["metrics"]["FDD"]["value"] is None
+    edits = [error_counts(r["text"], "you must") for r in record["rows"]]
+    assert record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits)) and len(seen) == 2
+    assert [who for who, *_ in seen] == ["reader"] * 2 and all(streams == ("video",) for _, streams, _ in seen)
+    run.finish("faceformer-guided-s0", "key")
+    judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, judge="faceformer-guided-s0")
+    assert judged["stage"] == "judged-theirs" and seen[-1][0] == "guide of faceformer-guided-s0" and len(seen) == 4
+    path = next(folder.glob(f"*{STYLES[0]}.npy"))
+    np.save(path, np.load(path) + np.float32(1e-3))
+    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != record["metrics"]["LVE"]
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda p: p.unlink(), "missing; expected a prediction of each of 2 test sequences"),
+    (lambda p: p.write_bytes(b"no"), "not a whole array"),
+    (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, the scan has 15 at 30 a second; at most 2 may differ"),
+    (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, the scan has 15"),
+    (lambda p: np.save(p, np.load(p)[:, :-3]), r"shape \(15, 15066\), expected \(frames, 15069\)"),
+    (lambda p: np.save(p, np.load(p) * np.nan), "NaN"),
+    (lambda p: np.save(p, np.load(p) * 1000), r" m from the template of FaceTalk_170809_00138_TA on average, .*another unit")])
+def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
+    u = corpus.utterances("test")[0]
+    path = folder / f"{u.name}_condition_{STYLES[0]}.npy"
+    change(path)
+    if not path.exists():
+        (folder / f"{u.name}_condition_{STYLES[1]}.npy").unlink()
+    with pytest.raises(ValueError, match=f"{u.name}_condition_.*npy: .*{told}"):
+        files = external_predictions.find(folder, corpus.utterances("test"))
+        external_predictions.read(files[STYLES[0]][u.name], corpus, u)
+
+
+def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
+    """By name and to the bit, of a model's every style; no model is needed for the scans themselves."""
+    monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
+    monkeypatch.setattr(evaluate, "examples", lambda corpus, utterances, _: [
+        SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances])
+    evaluate.export(None, corpus, evaluate.TRUTH, tmp_path)
+    files = external_predictions.find(tmp_path, corpus.utterances("test"))
+    assert list(files) == ["-"]
+    for u in corpus.utterances("test"):
+        assert torch.equal(external_predictions.read(files["-"][u.name], corpus, u), corpus.motion(u))
+
+
+def test_predictions_may_have_axes_of_their_own(corpus, folder):
+    u = corpus.utterances("test")[0]
+    truth = corpus.motion(u)
+    for shape in ((1, 15, 15069), (15, 5023, 3)):
+        np.save(folder / "odd.npy", truth.numpy().reshape(shape))
+        assert torch.equal(external_predictions.read(folder / "odd.npy", corpus, u), truth)
+
+
+def test_a_method_is_called_as_told_or_as_its_folder(tmp_path):
+    (tmp_path / "npy").mkdir()
+    assert external_predictions.named(str(tmp_path / "npy")) == ("npy", tmp_path / "npy")
+    assert external_predictions.named(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", tmp_path)
+    for wrong, told in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
+        with pytest.raises(ValueError, match=told):
+            external_predictions.named(wrong)
+
+
+def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
+    """Its notebook is not taken for finished once a file has changed, come or gone, and is when none has."""
+    path = external_predictions.write(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
+    parameters = {"run_name": "a", "preset": "smoke", "device": "cpu", "overrides": {}, "seeds": [0], "predictions": [f"theirs={path.parent}"]}
+    made_from = lambda: notebooks.made_from("04_evaluation", parameters)
+    keys = [made_from()]
+    (tmp_path / "beside.npy").write_bytes(b"")
+    assert made_from() == keys[0]
+    for change in (lambda: os.utime(path, (1, 1)), lambda: path.write_bytes(b"other"), lambda: path.with_name("new.npy").write_bytes(b""),
+                   path.unlink):
+        change()
+        keys.append(made_from())
+    assert len(set(keys)) == 5

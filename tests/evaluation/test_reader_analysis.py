@@ -1,0 +1,171 @@
+"""Probes say what a reader read: each stream by itself, the same noise for all, every viseme counted once."""
+from types import SimpleNamespace
+
+import jiwer
+import pytest
+import torch
+
+from avlib.core import run as runs
+from avlib.core.config import ReaderConfig
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.core.tensors import pad
+from avlib.corpus.utterance import Utterance
+from avlib.evaluation import reader_analysis
+from avlib.evaluation.reader_analysis import SOUNDS, mixed, read_in_noise, transcripts, viseme_counts
+from avlib.lipreading.augmentation import Babble, hear, see
+from avlib.metrics.error_rates import corpus_rate
+from avlib.speech.visemes import phoneme_to_viseme, visemes
+from avlib.training.readers import build_reader
+
+FRAMES, TEXTS = (14, 9, 12), ["you must go", "just me", "we were away"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """So small models wait for each other on more, where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def clips() -> SimpleNamespace:
+    draw = torch.Generator().manual_seed(0)
+    speech = [torch.randn(n * 640, generator=draw) * (0.2 + k) for k, n in enumerate(FRAMES)]
+    video = [(255 * torch.rand(n, 24, 24, generator=draw)).byte() for n in FRAMES]
+
+    class Clips(SimpleNamespace):
+        __len__ = lambda self: len(FRAMES)
+    return Clips(utterances=[Utterance(f"c{i}", "v", "", text, n) for i, (text, n) in enumerate(zip(TEXTS, FRAMES))],
+                 frames=torch.tensor(FRAMES), speech=lambda i: speech[i], video=lambda i: video[i])
+
+
+def reader(*modalities: str):
+    torch.manual_seed(1)
+    return build_reader(ReaderConfig(modalities=modalities, width=16, heads=2, feedforward=16, layers=1, decoder_layers=1,
+                                     fusion=32, frontend_width=2, audio_frontend_width=2)).eval()
+
+
+@pytest.fixture
+def features(monkeypatch):
+    """Probes give what they would decode, a clip's features (T, D), in place of its text; at three levels."""
+    monkeypatch.setattr(reader_analysis, "LEVELS_DB", (None, 10, -10))
+    monkeypatch.setattr(reader_analysis, "decode", lambda expert, x, lengths, *_: [f[:n] for f, n in zip(x, lengths.tolist())])
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.allclose(x, y, atol=1e-4) for x, y in zip(a, b, strict=True))
+
+
+def test_each_sound_is_behind_its_viseme_and_none_is_forgotten():
+    table = phoneme_to_viseme()
+    assert all(table[sound] == viseme for viseme, sounds in SOUNDS.items() for sound in sounds.split())
+    assert set("".join(table.values())) == SOUNDS.keys()
+
+
+def test_visemes_are_counted_by_hand():
+    place = {viseme: i for i, viseme in enumerate([*SOUNDS, None])}
+
+    def found(said, read):
+        counts = viseme_counts([said], [read])
+        return {(a, b): counts[place[a]][place[b]] for a in place for b in place if counts[place[a]][place[b]]}
+    assert found("pat", "bat") == {("p", "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert found("pat", "fat") == {("p", "f"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert found("pat", "at") == {("p", None): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert found("at", "pat") == {(None, "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert found("map", "") == {("p", None): 2, ("a", None): 1}
+
+
+def test_counts_add_up_to_what_was_said_and_read():
+    said, read = TEXTS, ["you must know now", "", "we wear a way"]
+    counts = torch.tensor(viseme_counts(said, read))
+    flat = lambda texts: [visemes(t).replace(" ", "") for t in texts]
+    for viseme, row, column in zip(SOUNDS, counts, counts.T):
+        assert row.sum() == "".join(flat(said)).count(viseme) and column.sum() == "".join(flat(read)).count(viseme)
+    edits = jiwer.process_characters(flat(said), flat(read))
+    assert counts.sum() - counts.diagonal().sum() == edits.substitutions + edits.deletions + edits.insertions > 0
+    assert viseme_counts(said, said) == torch.tensor(viseme_counts(said, said)).diagonal().diag().tolist()
+
+
+def test_noise_has_its_level_over_the_clip_alone(generator):
+    speech = [torch.randn(n, generator=generator) for n in (900, 400)]
+    noise = [torch.randn(1, n, generator=generator) for n in (900, 400)]
+    assert torch.equal(mixed(pad(speech), noise, None), pad(speech))
+    added = mixed(pad(speech), noise, -5) - pad(speech)
+    assert not added[1, 400:].any()
+    for s, a in zip(speech, added):
+        assert float(10 * (s.square().mean() / a[:len(s)].square().mean()).log10()) == pytest.approx(-5, abs=1e-3)
+
+
+@torch.no_grad()
+def test_streams_are_read_as_the_expert_reads_them(clips, features):
+    expert, lengths = reader("audio", "video"), clips.frames
+    read = read_in_noise(expert, clips, [0, 1, 2], Babble(clips), 0)
+    assert {streams: len(levels) for streams, levels in read.items()} == {"audio and video": 3, "audio": 3, "video": 1}
+    yes, no = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    video = see(pad([clips.video(i) for i in range(3)]).float() / 255)
+    audio = hear(pad([clips.speech(i) for i in range(3)]), lengths)
+    for streams, present in {"audio and video": None, "audio": {"video": no, "audio": yes},
+                             "video": {"video": yes, "audio": no}}.items():
+        encoded = expert.encode(video, audio, lengths, present=present)
+        assert same(read[streams][0], [f[:n] for f, n in zip(encoded, FRAMES)])
+    assert not same(read["audio"][0], read["video"][0]) and not same(read["audio"][0], read["audio and video"][0])
+    for heard in ("audio", "audio and video"):
+        assert not same(read[heard][0], read[heard][1]) and not same(read[heard][1], read[heard][2])
+
+
+def test_noise_depends_on_the_clip_and_the_seed_alone(clips, features):
+    expert, babble = reader("audio", "video"), Babble(clips)
+    read = read_in_noise(expert, clips, [0, 1, 2], babble, 0)
+    alone = read_in_noise(expert, clips, [2, 0], babble, 0, budget=1)
+    assert all(same(few, [all_[2], all_[0]]) for s in read for few, all_ in zip(alone[s], read[s], strict=True))
+    other = read_in_noise(expert, clips, [0, 1, 2], babble, 1)
+    assert same(other["video"][0], read["video"][0]) and same(other["audio"][0], read["audio"][0])
+    assert not same(other["audio"][-1], read["audio"][-1])
+
+
+@pytest.mark.parametrize("modality, levels", [("video", 1), ("audio", 3)])
+def test_readers_of_one_stream_are_read_too(clips, features, modality, levels):
+    read = read_in_noise(reader(modality), clips, [0, 1, 2], Babble(clips), 0)
+    assert list(read) == [modality] and [[len(f) for f in level] for level in read[modality]] == [list(FRAMES)] * levels
+
+
+def test_stages_are_done_once(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(reader_analysis, "MOST_CLIPS", 2)
+    monkeypatch.setattr(reader_analysis, "LEVELS_DB", (None, 0))
+    run, corpus = Run("a", load("smoke")), SimpleNamespace(hash="none", clips=lambda split: clips)
+    run.finish("expert", "e")
+    run.finish("reader", "r")
+    run.finish("readers", "rs", read={"expert": TEXTS, "reader": ["you", "just", "were"]})
+    expert = reader("audio", "video")
+    record = reader_analysis.in_noise(run, corpus, {"expert": expert})
+    assert record["levels_db"][0] is None and record["clips"] == 2
+    read = read_in_noise(expert, clips, [0, 2], Babble(clips), run.config.seed)
+    assert record["accuracy"]["expert"]["audio"] == [100 * (1 - corpus_rate([TEXTS[0], TEXTS[2]], t)) for t in read["audio"]]
+    monkeypatch.setattr(reader_analysis, "read_in_noise", None)
+    assert reader_analysis.in_noise(run, corpus, {"expert": None}) == run.record("noise")
+    counted = reader_analysis.confusions(run, corpus, ["reader", "expert"])
+    assert counted["counts"]["expert"] == viseme_counts(TEXTS, TEXTS) != counted["counts"]["reader"]
+    with monkeypatch.context() as patch:
+        patch.setattr(reader_analysis, "viseme_counts", None)
+        assert reader_analysis.confusions(run, corpus, ["reader", "expert"]) == run.record("visemes")
+    run.finish("readers", "read anew", read={"reader": TEXTS, "expert": TEXTS})
+    assert reader_analysis.confusions(run, corpus, ["reader", "expert"])["counts"]["reader"] == counted["counts"]["expert"]
+
+
+def test_transcripts_grow_row_by_row():
+    expert = {"said": "you must go", "history": [{"read": f"try {e}"} for e in range(40)]}
+    reader = {"said": "you must go", "history": [{"read": "o"}, {"read": "you o"}]}
+    lines = transcripts({"expert": expert, "reader": reader}, most=5).splitlines()
+    assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| said | you must go | you must go |"
+    assert lines[3] == "| 1 | try 0 | o |" and lines[-1] == "| 40 | try 39 |  |" and len(lines) == 3 + 5
+    assert len(transcripts({"reader": reader}).splitlines()) == 3 + 2
+    published = {"pretrained": "base.pth", "history": []}
+    assert "not trained here" in transcripts({"expert": published, "reader": published})
+    assert transcripts({"expert": published, "reader": reader}).splitlines()[2:] == [
+        "| said |  | you must go |", "| 1 |  | o |", "| 2 |  | you o |"]
+    assert "not trained here" in transcripts({"reader": {"history": [{"loss": 1.0}]}})
+    assert transcripts({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith("| said | go |\n| 1 |  |")

@@ -1,0 +1,268 @@
+"""`animate`: what is asked for is written and says what it is; what cannot be is told in one line, and nothing is left behind."""
+import csv
+import json
+import os
+import runpy
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+import avlib
+from avlib.__main__ import main
+from avlib.cli import animate as animate_module
+from avlib.core import opening
+from avlib.core import run as runs
+from avlib.core.files import write_json, write_weights
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.corpus.embedded import facekit
+from avlib.corpus.embedded.rig import Rig
+from avlib.corpus.obj import read_obj
+from avlib.export import animation, arkit
+from avlib.export import speaker as speaker_module
+from avlib.render.camera import crop_camera
+from avlib.training.joint import build_animator
+from avlib.training.speech_encoder import build_speech_encoder
+from tests.corpus.test_facekit import write_checkout
+from tests.export.test_gltf import played
+
+MODEL, FPS = "faceformer-baseline-s0", 25
+
+
+def write_corpus(folder: Path, rig: Rig) -> Path:
+    people = [rig.identity(k).template for k in range(3)]
+    folder.mkdir(parents=True)
+    np.savez(folder / "mesh.npz", faces=rig.faces.numpy(), templates=torch.stack(people).numpy(),
+             albedo=rig.identity(0).albedo.numpy())
+    write_json(folder / "corpus.json", {
+        "name": "embedded", "hash": "0", "fps": FPS, "unit": "m", "motion_scale": 1e-3, "soft_silhouettes": True,
+        "subjects": {"train": ["Ada", "Ben"], "validation": [], "test": ["Kim"]}, "utterances": [],
+        "camera": asdict(crop_camera(people[0][rig.regions["lip"]])), "regions": {k: v.tolist() for k, v in rig.regions.items()}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a finished run "tiny", whose animator has weights of chance, a checkout of ICT-FaceKit, and sounds."""
+    folder = tmp_path_factory.mktemp("export")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runs, animate_module):
+            patch.setattr(module, "RESULTS", folder / "results")
+        patch.setattr(facekit, "PARTS", write_checkout(folder / "checkout"))
+        run = Run("tiny", load("smoke", **{"animators": "faceformer", "faceformer.width": 16, "speech.conv_width": 8, "device": "cpu"}))
+        run.finish("corpus", "0", folder=str(write_corpus(folder / "data", Rig())))
+        torch.manual_seed(0)
+        weights = nn.ModuleDict({"speech": build_speech_encoder(run.config.speech)}).state_dict()
+        run.finish("speech", "0", [write_weights(run.weights("speech"), weights, {})])
+        animator = build_animator(run, speaker_module.corpus_of(run), "faceformer")
+        nn.init.normal_(animator.vertex_map.weight, std=0.3)
+        weights = nn.ModuleDict({"animator": animator}).state_dict()
+        run.finish(MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="baseline")
+        (folder / "sounds").mkdir()
+        draw = np.random.default_rng(0)
+        soundfile.write(folder / "sounds" / "one.wav", 0.1 * draw.standard_normal((11025, 2)), 22050)
+        soundfile.write(folder / "sounds" / "two.flac", 0.1 * draw.standard_normal(9600), 48000)
+        (folder / "sounds" / "notes.txt").write_text("no sound")
+        yield folder
+
+
+def animate(*arguments) -> int:
+    return main(["animate", *map(str, arguments), "--run", "tiny", "--model", MODEL])
+
+
+@pytest.fixture(scope="module")
+def exported(place) -> tuple[Path, dict]:
+    """Every format of one sound, and what the .json beside them says."""
+    out = place / "out"
+    animate(place / "sounds" / "one.wav", "--formats", ",".join(animation.FORMATS), "--face", place / "checkout", "--out", out,
+            "--style", "Ada=1,Ben=3")
+    return out / f"one-{MODEL}", json.loads((out / f"one-{MODEL}.json").read_text())
+
+
+def test_it_says_what_it_is(exported):
+    stem, about = exported
+    want = {"fps": FPS, "unit": "m", "frames": 12, "subject": "Kim", "style": {"Ada": 1, "Ben": 3}, "run": "tiny", "model": MODEL,
+            "corpus": "embedded", "commit": runs.commit()}
+    assert {k: about[k] for k in want} == want and about.keys() - want.keys() == set(animation.FORMATS)
+    named = {about[k][name] for k in animation.FORMATS for name in ("file", "template") if name in about[k]}
+    there = {path.name for path in stem.parent.iterdir()}
+    assert there == named | {f"{stem.name}.json", f"{stem.name}-arkit.json"}
+
+
+def test_vertices_and_their_faces(exported, place):
+    stem, about = exported
+    vertices = np.load(f"{stem}.npy")
+    assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig()._mean), 3]
+    again = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style={"Ada": 1, "Ben": 3}, device="cpu")
+    np.testing.assert_allclose(vertices, again.vertices.numpy(), atol=1e-6)
+    other = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style="Ada", device="cpu")
+    assert np.abs(vertices - other.vertices.numpy()).max() > 1e-5
+    rest = read_obj(stem.parent / about["npy"]["template"])
+    np.testing.assert_array_equal(rest.triangles(), Rig().faces.numpy())
+    np.testing.assert_allclose(rest.vertices, Rig().identity(2).template.numpy(), atol=1e-7)
+    assert np.abs(vertices - rest.vertices).max() > 1e-4
+
+
+def test_a_clip_with_sound(exported):
+    with av.open(f"{exported[0]}.mp4") as clip:
+        assert clip.streams.video[0].frames == 12 and clip.streams.video[0].average_rate == FPS
+        assert clip.streams.audio[0].rate == 16000
+
+
+def test_the_glb_plays_the_same_motion(exported):
+    stem, about = exported
+    times, vertices, _, faces = played(Path(f"{stem}.glb"))
+    away = 1000 * np.linalg.norm(vertices - np.load(f"{stem}.npy"), axis=-1)
+    np.testing.assert_array_equal(faces, Rig().faces.numpy())
+    assert times[-1] == pytest.approx(11 / FPS) and about["glb"]["unit"] == "mm"
+    assert about["glb"]["rms"] == pytest.approx(np.sqrt((away ** 2).mean()), rel=0.05) and about["glb"]["rms"] <= 0.02
+
+
+def test_weights_of_arkits_shapes(exported, place):
+    stem, about = exported
+    held = json.loads(Path(f"{stem}-arkit.json").read_text())
+    header, *rows = csv.reader(Path(f"{stem}-arkit.csv").open())
+    assert header == ["Timecode", *arkit.NAMES] and held["names"] == list(arkit.NAMES) and held["fps"] == FPS
+    np.testing.assert_array_equal(np.array(rows)[:, 1:].astype(float), held["frames"])
+    assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
+    assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["carried"]
+    assert rows[1][0] == "00:00:00:01.000"
+    speaker = speaker_module.Speaker(opening.open_run("tiny", device="cpu"), MODEL)
+    shapes = animation.shapes_for(speaker, ["arkit"], place / "checkout")
+    weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
+    np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
+    assert held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3) and np.ptp(weights, axis=0).max() > 0.05
+
+
+def test_timecode():
+    assert animation.timecode(30 * 3725 + 7, 30) == "01:02:05:07.000"
+    assert animation.timecode(60, 29.97) == "00:00:02:00.060"
+
+
+def test_a_file_for_each_frame(exported):
+    stem, _ = exported
+    files = sorted(Path(f"{stem}-obj").iterdir())
+    assert [path.name for path in files] == [f"{t:04d}.obj" for t in range(12)]
+    last = read_obj(files[-1])
+    np.testing.assert_allclose(last.vertices, np.load(f"{stem}.npy")[-1], atol=1e-7)
+    np.testing.assert_array_equal(last.triangles(), Rig().faces.numpy())
+
+
+def test_a_folder_and_a_text(place, tmp_path, capsys):
+    animate(place / "sounds", "--formats", "npy", "--out", tmp_path)
+    assert {f"{name}-{MODEL}.npy" for name in ("one", "two")} == {path.name for path in tmp_path.glob("*.npy")}
+    animate("Hello, you!", "--formats", "npy,npy", "--out", tmp_path, "--subject", "Ada")
+    about = json.loads((tmp_path / f"hello-you-{MODEL}.json").read_text())
+    assert about["text"] == "Hello, you!" and about["subject"] == "Ada"
+    spoken, rate = soundfile.read(tmp_path / about["sound"])
+    assert rate == 16000 and about["frames"] == len(np.load(tmp_path / about["npy"]["file"])) == int(len(spoken) / rate * FPS)
+    assert capsys.readouterr().out.count(" frames of ") == 3
+
+
+def test_from_python(place, tmp_path):
+    made = avlib.animate(0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), run="tiny", model=MODEL, device="cpu")
+    assert made.vertices.shape == (12, len(Rig()._mean), 3)
+    about = made.save(tmp_path, "mine", "npy,arkit", place / "checkout")
+    assert about["arkit"]["file"] == "mine-arkit.csv" and (tmp_path / "mine.json").exists()
+
+
+def test_importing_the_package_imports_no_models():
+    code = "import avlib, sys; print('torch' in sys.modules, callable(avlib.animate))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.ROOT)
+    assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["{sounds}/one.wav", "--formats", "npy,fbx"], "formats: expected some of npy, mp4, glb, arkit, obj, got 'fbx'"),
+    (["{sounds}/one.wav", "--subject", "Zoe"], "subject: expected one of Ada, Ben, Kim, got 'Zoe'"),
+    (["{sounds}/one.wav", "--style", "Zoe"], "style: expected one of Ada, Ben, got 'Zoe'"),
+    (["{sounds}/one.wav", "--style", "Ada=much"], "style: expected a name, or weights as"),
+    (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
+    (["{sounds}/one.wav", "--run", "none"], "none: no such run; ./run_all.sh makes one"),
+    (["{sounds}/one.wav", "--formats", "arkit"], "arkit: this face lacks ARKit's shapes; .*--face"),
+    (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
+    (["{sounds}/one.wav", "--colour"], "--colour"),
+    (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is no folder"),
+    (["{sounds}/notes.txt"], "notes.txt: 8 bytes that are no audio file"),
+    (["{sounds}/none.wav"], "none.wav: no such file"), (["none.wav"], "none.wav: no such file"),
+    (["{checkout}"], "checkout: no sounds in this folder"), ([""], "text: nothing to say in ''"), (["..."], "text: nothing to say in"),
+])
+def test_what_cannot_be_is_told_and_nothing_is_left(place, tmp_path, arguments, told):
+    filled = [a.format(sounds=place / "sounds", checkout=place / "checkout") for a in arguments]
+    own = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
+    before = sorted(place.rglob("*"))
+    with pytest.raises(ValueError, match=told) as raised:
+        main(["animate", "--run", "tiny", "--model", MODEL, *filled, *own])
+    assert "\n" not in str(raised.value) and sorted(place.rglob("*")) == before and not list(tmp_path.iterdir())
+
+
+def test_two_sounds_of_one_name_are_told(place, tmp_path):
+    for ending in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{ending}", np.zeros(9600), 16000)
+    with pytest.raises(ValueError, match="a.flac and a.wav: their files would have the same names"):
+        animate_module.sources(str(tmp_path))
+
+
+def test_one_broken_sound_stops_a_folder_before_it_begins(place, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds" / "a.wav", np.zeros(9600), 16000)
+    (tmp_path / "sounds" / "b.wav").write_bytes(b"no sound at all")
+    with pytest.raises(ValueError, match="b.wav: 15 bytes that are no audio file"):
+        animate(tmp_path / "sounds", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_refuses_is_told_and_leaves_no_part(place, tmp_path, monkeypatch):
+    """In the middle of a sequence: what was there before stays whole."""
+    written = Path.write_text
+
+    def full(path, text, *rest):
+        if path.name == "0005.obj":
+            raise OSError(28, "No space left on device", str(path))
+        return written(path, text, *rest)
+
+    folder = tmp_path / f"one-{MODEL}-obj"
+    animate(place / "sounds" / "one.wav", "--formats", "obj", "--out", tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ValueError, match="0005.obj: cannot be written: No space left on device"):
+        animate(place / "sounds" / "one.wav", "--formats", "obj", "--out", tmp_path, "--subject", "Ada")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, f"one-{MODEL}.json"}
+
+
+def test_a_shorter_sequence_takes_the_place_of_a_longer_one(place, tmp_path):
+    for samples in (16000, 9600):
+        made = avlib.animate(0.1 * torch.ones(samples).cumsum(0).sin(), run="tiny", model=MODEL, device="cpu")
+        made.save(tmp_path, "x", "obj")
+    assert len(list((tmp_path / "x-obj").iterdir())) == len(made.vertices) == 15
+
+
+def test_errors_on_the_command_line_are_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["avlib", "animate", "none.wav"])
+    monkeypatch.delitem(sys.modules, "avlib.__main__")
+    with pytest.raises(SystemExit, match="^avlib: none.wav: no such file$"):
+        runpy.run_module("avlib", run_name="__main__")
+
+
+@pytest.mark.parametrize("words, file", [("Hello there.", False), ("Hello", False), ("voice.wav", True), ("a/b", True),
+                                         ("Is it 3.5?", False), ("x" * 5000, False)])
+def test_what_names_a_file(words, file):
+    assert speaker_module.names_a_file(words) is file
+
+
+def test_help_names_every_option():
+    """run_all.sh answers --help itself, without Python."""
+    told = subprocess.run(["./run_all.sh", "animate", "--help"], capture_output=True, text=True, cwd=runs.ROOT,
+                          env=os.environ | {"AVLIB_PYTHON": "/bin/false"})
+    assert told.returncode == 0
+    for word in ("animate WHAT", "--model", "--subject", "--style", "--formats", "--face", "--out", *animation.FORMATS):
+        assert word in told.stdout

@@ -1,0 +1,371 @@
+"""Properties of the renderer: who is seen, what it looks like, and where the gradient goes."""
+import importlib.util
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, normalize
+
+from avlib.render.camera import Camera, camera_for, crop_camera
+from avlib.render.renderer import Lights, Renderer
+from avlib.render.silhouettes import face_neighbours
+
+CAMERA = Camera(scale=1.0, image_size=32)
+NEAR = replace(CAMERA, perspective=True, distance=2.5, centre=(0.1, -0.2))
+BACKENDS = ["avlib", pytest.param("pytorch3d", marks=pytest.mark.skipif(
+    importlib.util.find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"))]
+
+
+def dome(side: int = 9, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """A smooth open surface that fills the whole image, z = 0.3 - 0.2 x² - 0.1 y² + 0.05 x y: (V, 3), (F, 3)."""
+    x, y = torch.meshgrid(torch.linspace(-1.3, 1.27, side, dtype=dtype), torch.linspace(1.31, -1.25, side, dtype=dtype),
+                          indexing="xy")
+    vertices = torch.stack([x, y, 0.3 - 0.2 * x ** 2 - 0.1 * y ** 2 + 0.05 * x * y], -1).view(-1, 3)
+    corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
+    return vertices, torch.cat([torch.stack([corner, corner + side, corner + 1], 1),
+                                torch.stack([corner + 1, corner + side, corner + side + 1], 1)])
+
+
+def triangles(count: int, generator, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Triangles that share no vertex, of all sizes and directions, some beyond the image's border."""
+    size = torch.rand(count, 1, 1, generator=generator, dtype=dtype) ** 2
+    vertices = (torch.rand(count, 1, 3, generator=generator, dtype=dtype) * 2.4 - 1.2
+                + size * torch.randn(count, 3, 3, generator=generator, dtype=dtype))
+    return vertices.view(-1, 3), torch.arange(3 * count).view(-1, 3)
+
+
+def pixel_by_pixel(vertices, faces, camera, lights=Lights(), albedo=180 / 255):
+    """Reference: for every pixel centre, every face: (h, w) image and visible face, without any acceleration."""
+    corners = vertices[faces]  # (F, 3, 3)
+    cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = normalize(torch.zeros_like(vertices).index_add(0, faces.flatten(), cross.repeat_interleave(3, 0)), dim=-1)
+    directions = normalize(torch.tensor(lights.directions, dtype=vertices.dtype), dim=-1)
+    image, seen = torch.zeros(camera.size, dtype=vertices.dtype), torch.full(camera.size, -1)
+    for i in range(camera.size[0]):
+        for j in range(camera.size[1]):
+            x = ((j + camera.columns[0] + 0.5) * 2 / camera.image_size - 1) / camera.scale + camera.centre[0]
+            y = (1 - (i + camera.rows[0] + 0.5) * 2 / camera.image_size) / camera.scale + camera.centre[1]
+            # the face's point, corners · weights with weights that add up to one, lies on the pixel's ray: eye + t · way
+            eye = torch.tensor([*camera.centre, camera.distance / camera.scale], dtype=vertices.dtype)
+            way = torch.tensor([x, y, 0], dtype=vertices.dtype) - eye
+            if not camera.perspective:
+                eye[:2], way = torch.tensor([x, y]), torch.tensor([0, 0, -1.0], dtype=vertices.dtype)
+            system = torch.cat([corners.mT, -way.expand(len(faces), 3)[..., None]], 2)
+            system = torch.cat([system, torch.tensor([[[1, 1, 1, 0]]]).expand(len(faces), 1, 4)], 1)
+            *weights, far = torch.linalg.solve(system, torch.cat([eye, torch.ones(1)]).to(system)).unbind(1)
+            weights = torch.stack(weights, 1)
+            inside = (weights >= 0).all(1)
+            if inside.any():
+                face = torch.where(inside, far, torch.inf).argmin()
+                normal = weights[face] @ normals[faces[face]]
+                image[i, j] = albedo * lights.intensity * (directions @ normal).clamp_min(0).mean()
+                seen[i, j] = face
+    return image.clamp(0, 1), seen
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("camera", [CAMERA, replace(CAMERA, centre=(0.2, 0.1), rows=(3, 30), columns=(-2, 20)), NEAR])
+def test_equals_reference_on_random_triangles(generator, camera, backend):
+    vertices, faces = triangles(60, generator)
+    image, seen = pixel_by_pixel(vertices, faces, camera)
+    renderer = Renderer(faces, camera, backend=backend)
+    assert (seen >= 0).float().mean() > 0.5 and (seen < 0).any()
+    assert (renderer.rasterise(vertices[None]).face[0] == seen).float().mean() > 0.998
+    assert ((renderer(vertices) - image).abs() < 1e-4).float().mean() > 0.998
+
+
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+def test_gradient_matches_finite_differences(generator, camera):
+    """At every pixel of a surface that fills the image, so that no silhouette moves; float64."""
+    vertices, faces = dome()
+    renderer = Renderer(faces, camera)
+    weight = torch.randn(32, 32, generator=generator, dtype=torch.float64)
+    vertices.requires_grad_()
+    (gradient,) = torch.autograd.grad((renderer(vertices) * weight).sum(), vertices)
+    assert gradient.abs().max() > 0.1
+    for _ in range(5):
+        step = 1e-7 * torch.randn(vertices.shape, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            change = ((renderer(vertices + step) - renderer(vertices - step)) * weight).sum() / 2
+        assert (gradient * step).sum() == pytest.approx(change.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_agree(generator, camera, antialias, backend):
+    """Pictures and gradients of a mesh that folds over itself, some of its vertices without a position."""
+    vertices, faces = dome(side=14)
+    vertices = vertices + 0.2 * torch.randn(3, *vertices.shape, generator=generator, dtype=torch.float64)
+    vertices[1, 20] = torch.nan
+    weight = torch.randn(3, 32, 32, generator=generator, dtype=torch.float64)
+    images, gradients = [], []
+    for name in ("avlib", backend):
+        moving = vertices.clone().requires_grad_()
+        image = Renderer(faces, camera, antialias=antialias, backend=name)(moving)
+        (image * weight).sum().backward()
+        images.append(image.detach())
+        gradients.append(moving.grad)
+    assert (images[0] > 0).float().mean() > 0.3
+    assert ((images[0] - images[1]).abs() < 1e-4).float().mean() > 0.995
+    assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
+
+
+def test_perspective_shows_what_is_nearer_larger_and_leaves_its_plane_as_it_is():
+    flat, faces = dome()
+    flat[:, 2] = 0
+    near = replace(CAMERA, perspective=True, distance=3.0)
+    torch.testing.assert_close(Renderer(faces, near)(0.7 * flat), Renderer(faces, CAMERA)(0.7 * flat), atol=1e-6, rtol=0)
+    k = near.pixels_per_unit
+    points = torch.tensor([[0.2, 0.1, 0.0], [0.2, 0.1, 1.5], [0.2, 0.1, 3.5]], dtype=torch.float64)
+    column, row, distance = near.to_pixels(k * points.T)
+    assert (column[:2] - 15.5).tolist() == pytest.approx([3.2, 6.4]) and (15.5 - row[:2]).tolist() == pytest.approx([1.6, 3.2])
+    assert column[2].isnan() and (distance / k).tolist() == pytest.approx([3.0, 1.5, -0.5])
+
+
+def test_nothing_behind_the_camera_is_seen():
+    vertices, faces = dome()
+    behind = vertices + torch.tensor([0.0, 0, 5])
+    both = torch.cat([vertices, behind]).requires_grad_()
+    renderer = Renderer(torch.cat([faces, faces + len(vertices)]), NEAR)
+    torch.testing.assert_close(renderer(both).detach(), Renderer(faces, NEAR)(vertices))
+    renderer(both).sum().backward()
+    assert both.grad.isfinite().all() and (both.grad[len(vertices):] == 0).all()
+
+
+def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
+    vertices, faces = dome()
+    albedo = torch.rand(2, len(vertices), generator=generator, dtype=torch.float64, requires_grad=True)
+    directions = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    both = Renderer(faces, CAMERA)(vertices.expand(2, -1, -1), albedo, directions)
+    alone = [Renderer(faces, CAMERA, Lights(tuple(map(tuple, d.tolist()))), a)(vertices)
+             for a, d in zip(albedo.detach(), directions)]
+    torch.testing.assert_close(both.detach(), torch.stack(alone))
+    vertices, faces = dome(side=4)
+    small = Renderer(faces, Camera(1.0, 5))
+    for shape in ((4, 3), (1, 4, 3)):           # of lights that all meshes share, and of each mesh's own
+        assert torch.autograd.gradcheck(
+            lambda *given: small(*given), (vertices[None].requires_grad_(), albedo[0, :16].detach().requires_grad_(),
+                                           directions[0].view(shape).requires_grad_()), atol=1e-4)
+
+
+def test_batch_equals_each_and_keeps_axes(generator):
+    vertices, faces = dome(dtype=torch.float32)
+    moved = vertices + 0.05 * torch.randn(3, 4, len(vertices), 3, generator=generator)
+    renderer = Renderer(faces, CAMERA)
+    images = renderer(moved)
+    assert images.shape == (3, 4, 32, 32)
+    torch.testing.assert_close(images, torch.stack([torch.stack([renderer(v) for v in row]) for row in moved]))
+    assert renderer(moved[:0]).shape == (0, 4, 32, 32)
+
+
+def test_chunks_do_not_show(generator, monkeypatch):
+    vertices, faces = triangles(80, generator)
+    moved = vertices + 0.1 * torch.randn(7, 1, 3, generator=generator, dtype=torch.float64)
+    whole = Renderer(faces, CAMERA)(moved)
+    monkeypatch.setattr("avlib.render.renderer.CHUNK_ELEMENTS", 3 * (len(faces) + 4 * 32 * 32))
+    monkeypatch.setattr("avlib.render.rasterizer.CANDIDATES", 64)
+    torch.testing.assert_close(Renderer(faces, CAMERA)(moved), whole)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+def test_crop_is_the_crop_of_the_whole(generator, camera, backend):
+    vertices, faces = triangles(200, generator)
+    whole = Renderer(faces, camera, backend=backend)(vertices)
+    crop = Renderer(faces, replace(camera, rows=(5, 19), columns=(11, 30)), backend=backend)(vertices)
+    near = 1e-7 if backend == "avlib" else 1e-5         # PyTorch3D counts in float32
+    torch.testing.assert_close(crop, whole[5:19, 11:30], atol=near, rtol=near)
+
+
+def test_crop_beyond_the_image_continues_it(generator):
+    vertices, faces = triangles(50, generator)
+    beyond = Renderer(faces, Camera(1.0, 32, rows=(-8, 32), columns=(0, 40)))(vertices)
+    torch.testing.assert_close(beyond[8:, :32], Renderer(faces, CAMERA)(vertices))
+
+
+def test_image_does_not_depend_on_face_order(generator):
+    vertices, faces = triangles(100, generator)
+    shuffled = faces[torch.randperm(len(faces), generator=generator)].roll(1, dims=1)
+    torch.testing.assert_close(Renderer(shuffled, CAMERA)(vertices), Renderer(faces, CAMERA)(vertices))
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_nearer_face_wins(front):
+    vertices = torch.tensor([[-3.0, -3, 0], [3, -3, 0], [0, 4, 0]]).repeat(2, 1)
+    vertices[3 * front:3 * front + 3, 2] = 0.01
+    faces = torch.arange(6).view(2, 3)
+    assert (Renderer(faces, CAMERA).rasterise(vertices[None]).face == front).all()
+
+
+def test_x_goes_right_and_y_up():
+    vertices = torch.tensor([[0.1, 0.2, 0], [0.9, 0.2, 0], [0.1, 0.9, 0]])
+    rows, columns = Renderer(torch.tensor([[0, 1, 2]]), CAMERA)(vertices).nonzero().T
+    assert rows.max() < 16 and columns.min() >= 16
+
+
+def test_facing_plane_has_lambert_brightness():
+    vertices = torch.tensor([[-3.0, -3, 0], [3, -3, 0], [0, 4, 0]])
+    lights = Lights(((0, 0, 2.0), (0, 1, 1)), intensity=1.2)
+    image = Renderer(torch.tensor([[0, 1, 2]]), CAMERA, lights, 0.5)(vertices)
+    torch.testing.assert_close(image, torch.full((32, 32), 0.5 * 1.2 * (1 + math.sqrt(0.5)) / 2))
+    assert (Renderer(torch.tensor([[0, 2, 1]]), CAMERA, lights, 0.5)(vertices) == 0).all()  # unlit, though drawn
+    assert Renderer(torch.tensor([[0, 1, 2]]), CAMERA, Lights(intensity=9.0))(vertices).max() == 1
+
+
+def test_hidden_vertices_get_gradient_through_normals_alone():
+    """Vertices of visible faces and their neighbours get a gradient, nothing else does."""
+    vertices, faces = dome()
+    far = vertices - torch.tensor([0.0, 0, 2])
+    both, both_faces = torch.cat([vertices, far]).requires_grad_(), torch.cat([faces, faces + len(vertices)])
+    renderer = Renderer(both_faces, Camera(1.0, 32, (8, 14), (9, 16)))
+    renderer(both).square().sum().backward()
+    seen = both_faces[renderer.rasterise(both.detach()[None]).face.unique()].unique()
+    touching = both_faces[torch.isin(both_faces, seen).any(1)].unique()
+    assert len(seen) < len(touching) < len(vertices)
+    assert torch.equal((both.grad != 0).any(1).nonzero().squeeze(1), touching)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("antialias", [False, True])
+def test_bad_faces_neither_crash_nor_spread(antialias, backend):
+    vertices, faces = dome()
+    V = len(vertices)
+    bad = torch.tensor([[math.nan, 0, 0.5], [0.1, math.inf, 0.5], [0.2, 0.3, math.nan], [0, 0, 0.9], [0.5, 0.5, 0.9],
+                        [50, 50, 1], [51, 50, 1], [50, 51, 1]], dtype=torch.float64)
+    worse = torch.cat([vertices, bad]).requires_grad_()
+    line, point, off_screen = [V + 3, V + 4, V + 3], [V + 3] * 3, [V + 5, V + 6, V + 7]
+    spoiled = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
+    worse_faces = torch.cat([faces, torch.tensor([line, point, off_screen, *spoiled])])
+    clean = vertices.clone().requires_grad_()
+    expected = Renderer(faces, CAMERA, antialias=antialias, backend=backend)(clean)
+    image = Renderer(worse_faces, CAMERA, antialias=antialias, backend=backend)(torch.stack([worse, worse]))
+    torch.testing.assert_close(image, expected.expand(2, -1, -1))
+    expected.square().sum().backward()
+    image[0].square().sum().backward()
+    torch.testing.assert_close(worse.grad[:V], clean.grad)
+    assert (worse.grad[V:V + 3] == 0).all()
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_nothing_in_view_is_black_with_zero_gradient(antialias):
+    vertices, faces = dome()
+    vertices = (vertices + 100).requires_grad_()
+    image = Renderer(faces, CAMERA, antialias=antialias)(vertices)
+    image.sum().backward()
+    assert (image == 0).all() and (vertices.grad == 0).all()
+
+
+def test_cameras_frame_what_they_are_given(generator):
+    vertices, faces = dome()
+    lips = vertices + torch.tensor([30.0, -20, 5])
+    whole = Renderer(faces, camera_for(lips, size=40, margin=0.1))(lips)
+    assert whole.shape == (40, 40)
+    rows, columns = whole.nonzero().T
+    assert rows.min() in (3, 4) and columns.min() in (3, 4) and rows.max() in (35, 36) and columns.max() in (35, 36)
+    crop = crop_camera(lips.expand(5, -1, -1) + torch.randn(5, 1, 3, generator=generator), size=24)
+    assert crop.size == (24, 24)
+    with pytest.raises(ValueError, match="finite"):
+        camera_for(lips * math.nan)
+
+
+def test_supersampling_averages_a_finer_image(generator):
+    vertices, faces = triangles(100, generator)
+    fine = Renderer(faces, CAMERA.finer(3))(vertices)
+    torch.testing.assert_close(Renderer(faces, CAMERA, supersampling=3)(vertices), avg_pool2d(fine[None], 3)[0])
+
+
+def ring(turn: float = 0.1234) -> tuple[torch.Tensor, torch.Tensor]:
+    """A flat ring in front of a wall that fills the right half: inner and outer silhouettes, many faces a pixel."""
+    radius, angle = torch.meshgrid(torch.linspace(0.15, 0.55, 10, dtype=torch.float64),
+                                   torch.arange(60, dtype=torch.float64) * math.tau / 60 + turn, indexing="ij")
+    vertices = torch.stack([radius * angle.cos() + 0.013, radius * angle.sin() + 0.007, radius * 0], -1).view(-1, 3)
+    wall = torch.tensor([[0.03, -3, -3], [3, -3, -4.5], [3, 3, -4.5], [0.03, 3, -3]], dtype=torch.float64)
+    i, j = (x.flatten() for x in torch.meshgrid(torch.arange(9), torch.arange(60), indexing="ij"))
+    a, b = i * 60 + j, i * 60 + (j + 1) % 60
+    return torch.cat([vertices, wall]), torch.cat([torch.stack([a, a + 60, b], 1), torch.stack([b, a + 60, b + 60], 1),
+                                                   torch.tensor([[600, 601, 602], [602, 603, 600]])])
+
+
+@pytest.mark.parametrize("motion", ["right", "up", "open"])
+def test_antialiasing_gives_moving_silhouettes_a_gradient(motion):
+    """That of the picture itself, near that of a supersampled one; hard coverage gives none."""
+    vertices, faces = ring()
+    step = torch.zeros_like(vertices)
+    step[:600] = {"right": vertices.new_tensor([1, 0, 0]), "up": vertices.new_tensor([0, 1, 0]), "open": vertices[:600]
+                  }[motion]
+    x = torch.linspace(-1, 1, 32, dtype=torch.float64)
+    weight = (1 + x) ** 2 + (2 - x[:, None]) ** 2
+
+    def change(renderer: Renderer, size: float) -> float:
+        ahead, behind = renderer(vertices + size * step), renderer(vertices - size * step)
+        return ((ahead - behind) * weight).sum().item() / (2 * size)
+
+    def along(renderer: Renderer) -> float:
+        moving = vertices.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((renderer(moving) * weight).sum(), moving)
+        return (gradient * step).sum().item()
+
+    smooth = Renderer(faces, CAMERA, antialias=True)
+    truth = change(Renderer(faces, CAMERA, supersampling=16), 0.01)
+    assert along(smooth) == pytest.approx(change(smooth, 1e-7), rel=1e-5)
+    assert along(smooth) == pytest.approx(truth, rel=0.1)
+    assert abs(along(Renderer(faces, CAMERA))) < 1e-3 * abs(truth)
+
+
+def test_antialiased_image_is_nearer_to_the_supersampled_one():
+    vertices, faces = ring()
+    truth = Renderer(faces, CAMERA, supersampling=16)(vertices)
+    hard, smooth = ((Renderer(faces, CAMERA, antialias=on)(vertices) - truth).abs().mean() for on in (False, True))
+    assert smooth < 0.2 * hard
+
+
+def test_antialiasing_leaves_surfaces_alone():
+    vertices, faces = dome()
+    assert torch.equal(Renderer(faces, CAMERA, antialias=True)(vertices), Renderer(faces, CAMERA)(vertices))
+
+
+def test_face_neighbours_share_the_edge():
+    faces = torch.tensor([[0, 1, 2], [2, 1, 3], [3, 1, 4]])
+    assert face_neighbours(faces).tolist() == [[1, -1, -1], [2, -1, 0], [-1, -1, 1]]
+
+
+def test_bad_input_raises_one_clear_error():
+    vertices, faces = dome()
+    renderer = Renderer(faces, CAMERA)
+    with pytest.raises(ValueError, match=r"\(F, 3\).*\(0, 3\)"):
+        Renderer(faces[:0], CAMERA)
+    with pytest.raises(ValueError, match="V >= 81.*80"):
+        renderer(vertices[:80])
+    with pytest.raises(ValueError, match="float32 or float64"):
+        renderer(vertices.half())
+    with pytest.raises(ValueError, match="albedo must be"):
+        renderer(vertices, torch.ones(80))
+    with pytest.raises(ValueError, match="directions must be"):
+        renderer(vertices, directions=torch.ones(2, 5, 3))
+    with pytest.raises(ValueError, match="faces on cpu, vertices on meta"):
+        renderer(vertices.to("meta"))
+    with pytest.raises(ValueError, match="first < last"):
+        Camera(1.0, rows=(9, 9))
+    with pytest.raises(ValueError, match="distance must be positive, got 1.0, 224, 0"):
+        Camera(1.0, distance=0)
+    with pytest.raises(ValueError, match="avlib or pytorch3d, got 'opengl'"):
+        Renderer(faces, CAMERA, backend="opengl")
+
+
+@pytest.mark.parametrize("camera", [CAMERA, NEAR])
+def test_a_crop_off_the_mesh_is_an_error(camera):
+    camera = replace(camera, rows=(4, 20), columns=(8, 22))
+    inside = torch.tensor([[0.0, 0.3, 0.0], [0.1, 0.2, 0.1]])
+    camera.check_holds(inside, "lips")
+    with pytest.raises(ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image.* crop, whose rows are 4 to 19$"):
+        camera.check_holds(inside - torch.tensor([0, 1.0, 0]), "lips of Ann")
+    with pytest.raises(ValueError, match="columns are"):
+        camera.check_holds(inside + torch.tensor([0.8, 0, 0]), "lips")
+
+
+def test_a_backend_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="PyTorch3D is not installed"):
+        Renderer(dome()[1], CAMERA, backend="pytorch3d")

@@ -1,0 +1,124 @@
+"""Speech is the same whenever and wherever it is made, and its times are those of the audio."""
+import hashlib
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+from avlib.speech.espeak import VARIANTS, phonemize, speak
+
+TEXT = "please buy five big maps, she must wash seven shells"
+
+
+def fingerprint(text=TEXT, **options) -> str:
+    spoken = speak(text, **options)
+    return hashlib.sha256(spoken.samples.tobytes() + repr((spoken.phonemes, spoken.words)).encode()).hexdigest()
+
+
+def level(spoken, segment) -> float:
+    """Root mean square of the middle half of a segment."""
+    quarter = (segment.end_s - segment.start_s) / 4
+    low, high = (round(t * spoken.rate_hz) for t in (segment.start_s + quarter, segment.end_s - quarter))
+    return float(np.sqrt(np.mean(np.square(spoken.samples[low:high]))))
+
+
+def high_share(spoken, segment) -> float:
+    """Share of a segment's energy above 2.5 kHz."""
+    low, high = (round(t * spoken.rate_hz) for t in (segment.start_s, segment.end_s))
+    power = np.abs(np.fft.rfft(spoken.samples[low:high])) ** 2
+    return float(power[np.fft.rfftfreq(high - low, 1 / spoken.rate_hz) > 2500].sum() / power.sum())
+
+
+@pytest.mark.parametrize("variant", ["", "m1", "f3", "whisper", "klatt6"])
+def test_same_samples_and_times_whatever_was_spoken_before(variant):
+    first = fingerprint(variant=variant)
+    speak("hello there", variant="f5", words_per_minute=300, pitch=90)
+    phonemize("and this")
+    assert fingerprint(variant=variant) == first
+
+
+def test_same_in_another_process_and_from_many_threads():
+    variants = ["f3", "m2", "m7", ""]
+    here = {v: fingerprint(variant=v) for v in variants}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert {v: pool.apply(fingerprint, kwds={"variant": v}) for v in reversed(variants)} == here
+    found = {}
+    threads = [threading.Thread(target=lambda v=v: found.update({v: fingerprint(variant=v)})) for v in variants]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == here
+
+
+def test_phonemes_follow_one_another_over_the_whole_audio():
+    spoken = speak(TEXT)
+    assert spoken.rate_hz == 22050 and spoken.samples.dtype == np.float32 and 0.1 < np.abs(spoken.samples).max() <= 1
+    assert spoken.phonemes[0].start_s == 0 and spoken.phonemes[-1].end_s == len(spoken.samples) / spoken.rate_hz
+    for before, after in zip(spoken.phonemes, spoken.phonemes[1:]):
+        assert before.start_s < before.end_s == after.start_s
+        assert before.label or after.label
+
+
+def test_vowels_are_loud_pauses_silent_and_sibilants_high():
+    spoken = speak(TEXT)
+    vowels = [s for s in spoken.phonemes if s.label.strip("ˈˌː") in ("i", "aɪ", "ɪ", "æ", "ʌ", "ɑ", "ɛ")]
+    pauses = [s for s in spoken.phonemes if not s.label]
+    sibilants = [s for s in spoken.phonemes if s.label in ("s", "ʃ")]
+    assert len(vowels) >= 8 and len(sibilants) >= 4 and pauses
+    assert min(level(spoken, s) for s in vowels) > 0.05
+    assert max(level(spoken, s) for s in pauses) < 0.001
+    assert min(high_share(spoken, s) for s in sibilants) > 0.5
+    assert max(high_share(spoken, s) for s in vowels) < 0.3
+
+
+def test_a_stop_begins_with_its_closure():
+    spoken = speak("a happy papa")
+    for stop in (s for s in spoken.phonemes if s.label == "p"):
+        start, end = (round(t * spoken.rate_hz) for t in (stop.start_s, stop.end_s))
+        closed = round(0.02 * spoken.rate_hz)
+        assert np.abs(spoken.samples[start:start + closed]).max() < 0.003 < np.abs(spoken.samples[start:end]).max()
+
+
+def test_words_are_those_of_the_text_and_made_of_whole_phonemes():
+    text = 'Anna\'s "big" dog looked in the box, and from the top of the wall; we have been there.'
+    spoken = speak(text)
+    assert [w.label for w in spoken.words] == ["anna's", "big", "dog", "looked", "in", "the", "box", "and", "from", "the",
+                                              "top", "of", "the", "wall", "we", "have", "been", "there"]
+    starts, ends = ({getattr(s, name) for s in spoken.phonemes if s.label} for name in ("start_s", "end_s"))
+    for before, after in zip(spoken.words, spoken.words[1:]):
+        assert before.end_s <= after.start_s
+    assert all(w.start_s < w.end_s and w.start_s in starts and w.end_s in ends for w in spoken.words)
+    inside = [[s.label for s in spoken.phonemes if w.start_s <= s.start_s < w.end_s] for w in spoken.words]
+    assert inside[4:6] == [["ɪ", "n"], ["ð", "ə"]] and inside[8:10] == [["f", "ɹ", "ʌ", "m"], ["ð", "ə"]]
+
+
+def test_rate_pitch_and_voice_change_the_speech():
+    slow, fast = (speak(TEXT, words_per_minute=w).phonemes[-1].end_s for w in (120, 240))
+    assert slow > 1.5 * fast
+    assert len({fingerprint(pitch=p, variant=v) for p in (30, 70) for v in ("", "m1", "f1")}) == 6
+    assert {"m1", "m8", "f1", "f5"} <= set(VARIANTS)
+
+
+def test_minutes_of_text():
+    text = "the dark robot fetched a map and it was big. " * 60
+    spoken = speak(text)
+    assert spoken.phonemes[-1].end_s > 120
+    assert [w.label for w in spoken.words] == text.replace(".", "").split()
+
+
+def test_phonemize_separates_words_and_phonemes():
+    assert phonemize("she just must") == "ʃ_iː dʒ_ʌ_s_t m_ʌ_s_t"
+    assert phonemize("go, now") == "ɡ_oʊ n_aʊ"
+    assert phonemize("") == ""
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"text": ""}, "nothing to say"), ({"text": " ... "}, "nothing to say"), ({"text": "a\0b"}, "NUL"),
+    ({"voice": "tlh-x"}, "no voice 'tlh-x"), ({"variant": "f99"}, "no voice variant 'f99'"),
+    ({"words_per_minute": 10}, "words_per_minute is 10"), ({"pitch": 101}, "pitch is 101")])
+def test_bad_input_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        speak(**{"text": "hello", **options})
+    assert speak("hello").words[0].label == "hello"

@@ -1,0 +1,72 @@
+"""Tokens come back as the text they came from; viseme strings merge what lips cannot tell apart."""
+import pytest
+
+from avlib.speech.text import SentencePieceTokenizer, Tokenizer, normalise_text
+from avlib.speech.visemes import visemes
+from tests.conftest import write_units
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pieces")
+    write_units(folder)
+    return folder
+
+
+def test_characters_round_trip_and_leave_blank_and_end_free():
+    tokenizer = Tokenizer()
+    assert tokenizer.size == 30
+    ids = tokenizer.encode("don't go")
+    assert min(ids) >= 1 and max(ids) <= tokenizer.size - 2
+    assert tokenizer.decode([0, *ids, tokenizer.size - 1]) == "don't go"
+    assert tokenizer.encode(" 'az") == [1, 2, 3, 28]
+
+
+def test_unknown_characters_and_ids_are_named():
+    with pytest.raises(ValueError, match="no token for '!', 'é'"):
+        Tokenizer().encode("é!")
+    with pytest.raises(ValueError, match=r"\[30\]: outside 0 to 29"):
+        Tokenizer().decode([3, 30])
+
+
+def test_pieces_take_their_ids_from_the_list(pieces):
+    tokenizer = SentencePieceTokenizer(pieces / "unigram5000.model", pieces / "unigram5000_units.txt")
+    names = (pieces / "unigram5000_units.txt").read_text().split()[::2]
+    assert tokenizer.size == len(names) + 2
+    ids = tokenizer.encode("you must go now")
+    assert "".join(names[i - 1] for i in ids) == "▁YOU▁MUST▁GO▁NOW"
+    assert tokenizer.decode([*ids, tokenizer.size - 1]) == "you must go now"
+    with pytest.raises(ValueError, match="no token for"):
+        tokenizer.encode("you 7")
+
+
+def test_a_list_that_skips_an_id_is_an_error(pieces, tmp_path):
+    (tmp_path / "units.txt").write_text("<unk> 1\nA 3\n")
+    with pytest.raises(ValueError, match="units.txt: expected lines"):
+        SentencePieceTokenizer(pieces / "unigram5000.model", tmp_path / "units.txt")
+    with pytest.raises(ValueError, match="nowhere.model: no such file"):
+        SentencePieceTokenizer(tmp_path / "nowhere.model", pieces / "unigram5000_units.txt")
+    with pytest.raises(ValueError, match="units.txt: no SentencePiece model"):
+        SentencePieceTokenizer(tmp_path / "units.txt", pieces / "unigram5000_units.txt")
+
+
+def test_normalised_text_has_only_letters_apostrophes_and_single_spaces():
+    assert normalise_text("  Don’t — STOP, naïve\twell-known façade! ") == "don't stop naive well known facade"
+    assert normalise_text("Take 7") == "take 7"  # a digit is not lost in silence: encode names it
+    once = normalise_text("«It's» (me)...")
+    assert once == "it's me" == normalise_text(once)
+
+
+def test_lips_cannot_tell_pairs_apart_that_sound_different():
+    assert visemes("pat") == visemes("bat") == visemes("mat") == " pat "
+    assert visemes("fan") == visemes("van")
+    assert visemes("just") != visemes("must")
+
+
+def test_viseme_strings_do_not_depend_on_punctuation_case_or_space():
+    assert visemes("Go,  now!\n(You must.)") == visemes("go now you must")
+    assert visemes("go now").split() == ["ko", "ta"]
+
+
+def test_no_words_no_visemes():
+    assert visemes("") == visemes(" ... ") == ""

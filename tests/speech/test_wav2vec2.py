@@ -1,0 +1,223 @@
+"""Speech files and the speech encoder."""
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+from transformers import Wav2Vec2Model
+
+from avlib.speech import wav2vec2
+from avlib.speech.sound import SpeechFile, normalise, read_speech, write_speech
+from avlib.speech.wav2vec2 import SpeechEncoder, between, even_positions, features_per_frame
+from tests.conftest import TINY
+
+
+def tiny(**fields) -> SpeechEncoder:
+    torch.manual_seed(0)
+    return SpeechEncoder(TINY | {"num_hidden_layers": 2} | fields).eval()
+
+
+def speech(generator, *lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch with noise in its padding too, which nothing may see."""
+    return torch.randn(len(lengths), max(lengths), generator=generator), torch.tensor(lengths)
+
+
+def tone(rate_hz: int, seconds: float = 0.5, hz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * math.pi * hz * np.arange(round(seconds * rate_hz)) / rate_hz)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44099, 48000])
+def test_read_speech_resamples_any_rate(tmp_path, rate_hz):
+    soundfile.write(tmp_path / "a.wav", tone(rate_hz), rate_hz)
+    samples = read_speech(tmp_path / "a.wav")
+    assert samples.dtype == torch.float32 and abs(len(samples) - 8000) <= 1
+    n = min(len(samples), 8000)
+    want = torch.from_numpy(tone(16000)).float()
+    torch.testing.assert_close(samples[200:n - 200], want[200:n - 200], atol=5e-3, rtol=0)
+
+
+def test_stereo_is_averaged_and_flac_is_read(tmp_path):
+    left = tone(16000)
+    soundfile.write(tmp_path / "a.flac", np.stack([left, 0 * left], 1), 16000)
+    torch.testing.assert_close(read_speech(tmp_path / "a.flac"), torch.from_numpy(left / 2).float(), atol=1e-4, rtol=0)
+
+
+def test_write_then_read(tmp_path):
+    samples = torch.from_numpy(tone(16000)).float()
+    write_speech(tmp_path / "a.wav", samples)
+    torch.testing.assert_close(read_speech(tmp_path / "a.wav"), samples, atol=1e-4, rtol=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_bad_files_are_named_with_the_reason(tmp_path):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no sound in here")
+    (tmp_path / "folder.wav").mkdir()
+    soundfile.write(tmp_path / "short.wav", tone(16000)[:300], 16000)
+    soundfile.write(tmp_path / "nan.wav", np.where(np.arange(8000) == 7, np.nan, 0.1), 16000, subtype="FLOAT")
+    reasons = {"absent": "no such file", "folder": "no such file", "empty": "0 bytes", "text": "no audio file",
+               "short": "18.8 ms", "nan": "1 of 8000 samples are not finite"}
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError, match=rf"{name}\.wav: .*{reason}") as error:
+            read_speech(tmp_path / f"{name}.wav")
+        assert "\n" not in str(error.value)
+
+
+def test_normalise_sees_no_padding(generator):
+    samples, lengths = speech(generator, 900, 500)
+    normal = normalise(3 * samples + 2, lengths)
+    torch.testing.assert_close(normal[1, :500], normalise(3 * samples[1:, :500] + 2, lengths[1:])[0])
+    torch.testing.assert_close(normal[1, :500].mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(normal[1, :500].var(correction=0), torch.tensor(1.0))
+    assert (normal[1, 500:] == 0).all()
+    assert normalise(torch.ones(1, 500), torch.tensor([500])).isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [400, 719, 720, 16000, 16079, 16080])
+def test_lengths_are_what_extract_gives(generator, samples):
+    features, lengths = tiny().extract(*speech(generator, samples))
+    assert features.shape[1] == lengths[0] == (samples - 400) // 320 + 1
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("fps", [25, 30])
+def test_padding_does_not_change_features(generator, norm, fps):
+    encoder = tiny(feat_extract_norm=norm, do_stable_layer_norm=norm == "layer")
+    samples, lengths = speech(generator, 9000, 16000, 7000)
+    counts = encoder.lengths(lengths)
+    frames = encoder.frames(counts, fps)
+    batch = encoder(samples, lengths, frames, fps)
+    assert batch.shape == (3, frames.max(), features_per_frame(fps), encoder.width)
+    for i, (n, t) in enumerate(zip(lengths, frames)):
+        alone = encoder(samples[i:i + 1, :n], lengths[i:i + 1], frames[i:i + 1], fps)[0]
+        torch.testing.assert_close(batch[i, :t], alone, atol=1e-5, rtol=1e-5)
+        assert (batch[i, t:] == 0).all()
+
+
+def test_all_features_are_those_of_hugging_face(generator):
+    encoder = tiny()
+    samples, lengths = speech(generator, 16000)
+    counts = encoder.lengths(lengths)
+    ours = encoder(samples, lengths, counts, fps=50)[:, :, 0]
+    torch.testing.assert_close(ours, encoder.model(samples).last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_pairs_are_the_features_in_order(generator):
+    encoder = tiny()
+    features, counts = encoder.extract(*speech(generator, 16080))  # 50 features
+    pairs = encoder.contextualise(features, counts, counts // 2, fps=25)
+    torch.testing.assert_close(pairs.flatten(1, 2), encoder.contextualise(features, counts, counts, fps=50)[:, :, 0])
+
+
+def test_interpolation_is_linear_with_ends_on_ends(generator):
+    features = torch.randn(3, 50, 4, generator=generator)
+    lengths, targets = torch.tensor([50, 33, 1]), torch.tensor([30, 41, 3])
+    got = between(features, *even_positions(lengths, targets))
+    for i in range(3):
+        own = features[i:i + 1, :lengths[i]].mT
+        want = F.interpolate(own, int(targets[i]), mode="linear", align_corners=True).mT[0]
+        torch.testing.assert_close(got[i, :targets[i]], want, atol=1e-5, rtol=0)
+
+
+def test_frames_last_as_long_as_the_speech():
+    encoder = tiny()
+    lengths = torch.tensor([99, 100, 205])
+    assert encoder.frames(lengths, 25).tolist() == [49, 50, 102]
+    assert encoder.frames(lengths, 30).tolist() == [59, 60, 122]  # 205 / 50 * 30 as a double is just below 123
+
+
+def test_motion_may_outlast_speech_by_little_alone(generator):
+    encoder = tiny()
+    features, counts = encoder.extract(*speech(generator, 16000))  # a second: 49 features
+    assert encoder.contextualise(features, counts, torch.tensor([25]), fps=25).shape[1] == 25
+    with pytest.raises(ValueError, match="40 frames at 25 fps and only 49 speech features, expected 80"):
+        encoder.contextualise(features, counts, torch.tensor([40]), fps=25)
+
+
+def test_frozen_convolutions_carry_no_gradient(generator):
+    batch = speech(generator, 4000)
+    assert not tiny().train().extract(*batch)[0].requires_grad
+    encoder = SpeechEncoder(TINY, train_convolutions=True).train()
+    encoder.extract(*batch)[0].sum().backward()
+    assert encoder.model.feature_extractor.conv_layers[0].conv.weight.grad.abs().sum() > 0
+    encoder.freeze()
+    assert not encoder.extract(*batch)[0].requires_grad
+
+
+def test_spans_are_masked_in_training_alone(generator):
+    encoder = tiny(apply_spec_augment=True, mask_time_prob=0.2, mask_time_length=5)
+    hidden = torch.randn(4, 2000, 16, generator=generator)
+    assert encoder._mask_spans(hidden) is hidden
+    masked = (encoder.train()._mask_spans(hidden) == encoder.model.masked_spec_embed).all(-1)
+    assert 0.14 < masked.float().mean() < 0.22
+    starts = (masked[:, 1:] & ~masked[:, :-1]).sum()
+    assert masked.sum() >= 4.9 * (starts - 4)  # whole spans, but for those that the end cuts
+
+
+def test_too_little_speech_is_refused(generator):
+    encoder = tiny()
+    samples, _ = speech(generator, 4000, 4000)
+    with pytest.raises(ValueError, match="item 1 of the batch has 399 samples of speech, expected at least 400"):
+        encoder.extract(samples, torch.tensor([4000, 399]))
+    with pytest.raises(ValueError, match="lengths reach 5000 samples, the batch holds 4000"):
+        encoder.extract(samples, torch.tensor([5000, 4000]))
+    features, counts = encoder.extract(samples, torch.tensor([4000, 400]))
+    with pytest.raises(ValueError, match="item 1 of the batch has 1 speech features and 0 frames at 30 fps"):
+        encoder.contextualise(features, counts, encoder.frames(counts, 30), 30)
+
+
+def test_pretrained_folder(tmp_path, generator):
+    encoder = tiny()
+    encoder.model.save_pretrained(tmp_path / "whole")
+    batch = speech(generator, 8000)
+    loaded = SpeechEncoder.from_pretrained(tmp_path / "whole").eval()
+    for a, b in zip(encoder.extract(*batch), loaded.extract(*batch)):
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
+    with pytest.raises(ValueError, match="absent: no wav2vec 2.0 .* put config.json and model.safetensors"):
+        SpeechEncoder.from_pretrained(tmp_path / "absent")
+    partial = {k: v for k, v in encoder.model.state_dict().items() if "layers.1" not in k}
+    encoder.model.save_pretrained(tmp_path / "partial", state_dict=partial)
+    with pytest.raises(ValueError, match="partial: .* weights of wav2vec 2.0 are missing"):
+        SpeechEncoder.from_pretrained(tmp_path / "partial")
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 44056])
+def test_a_file_read_in_parts_is_the_file_read_whole(tmp_path, generator, rate):
+    soundfile.write(tmp_path / "a.wav", 0.2 * torch.randn(int(1.7 * rate), 2, generator=generator).numpy(), rate, "FLOAT")
+    file = SpeechFile(tmp_path / "a.wav")
+    whole = file[:]
+    assert len(file) == len(whole) and abs(len(whole) / 16000 - 1.7) < 1e-3
+    for begin, end in ((0, 500), (501, 777), (9999, 10000), (len(whole) - 300, len(whole)), (20000, len(whole) + 99)):
+        torch.testing.assert_close(file[begin:end], whole[begin:end], atol=1e-5, rtol=0)
+    level = SpeechFile(tmp_path / "a.wav", normalised=True)[:]
+    torch.testing.assert_close(level, normalise(whole[None], torch.tensor([len(whole)]))[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_speech_in_pieces_is_speech_in_one(monkeypatch, generator, fps, norm):
+    """With all of the utterance on either side, a piece hears what one pass hears."""
+    encoder = tiny(feat_extract_norm=norm)
+    samples, lengths = speech(generator, 40000)
+    frames = encoder.frames(encoder.lengths(lengths), fps)
+    whole = encoder(samples, lengths, frames, fps)
+    for piece, context in ((100.0, 0.0), (0.4, 100.0)):
+        monkeypatch.setattr(wav2vec2, "PIECE_S", piece)
+        monkeypatch.setattr(wav2vec2, "CONTEXT_S", context)
+        pieces = list(encoder.stream(samples[0], int(frames), fps))
+        assert len(pieces) == (1 if piece > 10 else -(-int(frames) // round(piece * fps)))
+        torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_positional_convolution_is_transformers_own(generator):
+    encoder = SpeechEncoder(TINY | {"num_hidden_layers": 1})
+    convolution = encoder.model.encoder.pos_conv_embed.conv
+    own = Wav2Vec2Model(encoder.model.config).encoder.pos_conv_embed.conv
+    own.load_state_dict(convolution.state_dict())
+    x, results = torch.randn(2, encoder.width, 9, generator=generator).requires_grad_(), []
+    for module in (convolution, own):
+        y = module(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

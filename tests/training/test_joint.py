@@ -1,0 +1,186 @@
+"""The guidance reaches the vertices, and the animator, with the gradient that finite differences find."""
+import pytest
+import torch
+
+from avlib.animators.faceformer import FaceFormer
+from avlib.core.config import JointConfig
+from avlib.lipreading.expert import Expert
+from avlib.render.camera import camera_for
+from avlib.render.lip_video import LipVideo
+from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training.joint_batches import Example
+from avlib.training.joint_task import JointTask, along, principal_motions
+from avlib.training.losses import vertex_losses
+from avlib.training.schedules import settling
+
+ENCODER = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+               num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, layerdrop=0.0, apply_spec_augment=False,
+               hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0)
+
+
+def sheet(side: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
+    """A wavy sheet that fills the crop, so that no silhouette is in sight: vertices (V, 3), faces (F, 3)."""
+    y, x = torch.meshgrid(torch.linspace(-0.1, 0.1, side), torch.linspace(-0.1, 0.1, side), indexing="ij")
+    z = 0.01 * (40 * x).sin() * (30 * y).cos()
+    corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
+    faces = torch.cat([torch.stack([corner, corner + 1, corner + side], 1),
+                       torch.stack([corner + 1, corner + side + 1, corner + side], 1)])
+    return torch.stack([x, y, z], -1).flatten(0, 1), faces
+
+
+def build(config: JointConfig, guided: bool = True, modalities=("audio", "video")) -> tuple[JointTask, dict]:
+    torch.manual_seed(0)
+    template, faces = sheet()
+    camera = camera_for(template * 0.6, 24, margin=0.0)
+    lips = LipVideo(faces, torch.full((len(template),), 0.7), torch.arange(len(template)), camera, fps=30)
+    animator = FaceFormer(len(template), 2, width=8, heads=2, encoder=SpeechEncoder(ENCODER), dropout=0.0)
+    torch.nn.init.normal_(animator.vertex_map.weight, std=1e-4)
+    expert = Expert(9, modalities=modalities, width=16, heads=2, feedforward=32, layers=1, kernel=5, decoder_layers=1,
+                    fusion=32, frontend_width=4, dropout=0.0) if guided else None
+    draw = torch.Generator().manual_seed(1)
+    task = JointTask(animator, expert, lips, torch.arange(50, 90), 1e-3, config, 0.1,
+                     lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]), torch.device("cpu"))
+    frames = torch.tensor([12, 6])
+    batch = {"features": torch.randn(2, 20, 8, generator=draw), "feature_lengths": torch.tensor([19, 9]),
+             "motion": template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw), "frames": frames,
+             "template": template.expand(2, -1, -1), "style": torch.eye(2), "speech": torch.randn(2, 6400, generator=draw),
+             "video": torch.rand(2, 10, 24, 24, generator=draw), "video_lengths": torch.tensor([10, 5]),
+             "tokens": torch.tensor([[1, 3, 5], [2, 4, 0]]), "token_lengths": torch.tensor([3, 2])}
+    return task, batch
+
+
+def step(task, batch):
+    task.train()
+    terms = task(batch, [torch.Generator().manual_seed(5 + n) for n in range(2)], progress=0.5)
+    task.zero_grad()
+    terms["loss"].backward()
+    return terms
+
+
+@pytest.mark.parametrize("modalities", [("audio", "video"), ("video",)])
+def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modalities):
+    task, batch = build(JointConfig(), modalities=modalities)
+    task, batch = task.double().eval(), {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
+
+    def loss(vertices):
+        return task.reading(task.lips(vertices, batch["frames"])[0], batch["speech"], torch.tensor([True, False]), batch)
+
+    vertices = batch["motion"].clone().requires_grad_()
+    gradient = torch.autograd.grad(loss(vertices), vertices)[0]
+    assert gradient.norm() > 0 and not gradient[1, 6:].any()        # nothing flows into padding
+    draw, step = torch.Generator().manual_seed(2), 1e-7
+    for _ in range(4):
+        way = torch.randn(vertices.shape, generator=draw, dtype=torch.float64)
+        with torch.no_grad():
+            numeric = (loss(vertices + step * way) - loss(vertices - step * way)) / (2 * step)
+        assert float((gradient * way).sum()) == pytest.approx(float(numeric), rel=1e-3)
+
+
+def test_one_step_carries_the_weighted_gradient_into_the_animator():
+    task, batch = build(JointConfig(lambda_mse=2.0, lambda_rlv=0.5, lambda_av=0.0, expert_learns_from="frozen"))
+    terms = step(task, batch)
+    got = [p.grad.clone() for p in task.animator.parameters() if p.grad is not None]
+    prediction = task.animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
+    valid = torch.arange(12) < batch["frames"][:, None]
+    plain = vertex_losses(prediction, batch["motion"], valid, task.lip, 1e-3)
+    task.zero_grad()
+    whole = 2 * plain["mse"] + 0.5 * plain["rlv"]
+    whole.backward()
+    want = [p.grad for p in task.animator.parameters() if p.grad is not None]
+    assert float(terms["loss"].detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
+    whole = torch.cat([w.flatten() for w in want])
+    assert (torch.cat([g.flatten() for g in got]) - whole).norm() < 1e-4 * whole.norm()
+
+
+def test_guidance_pushes_only_along_the_given_motions():
+    draw = torch.Generator().manual_seed(3)
+    motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))     # 4 of 60 directions
+    vertices = torch.randn(2, 5, 20, 3, generator=draw, requires_grad=True)
+    weight = torch.randn(2, 5, 20, 3, generator=draw)
+    seen = along(vertices, motions)
+    assert torch.equal(seen, vertices)
+    gradient, = torch.autograd.grad((seen * weight).sum(), vertices)
+    inside = torch.einsum("btvc,kvc->btk", weight, motions)
+    torch.testing.assert_close(gradient, torch.einsum("btk,kvc->btvc", inside, motions))
+
+
+def test_principal_motions_span_what_the_scans_do():
+    draw = torch.Generator().manual_seed(4)
+    ways = torch.randn(3, 20, 3, generator=draw)
+    items = [Example(None, None, None, 1.0 + torch.einsum("tk,kvc->tvc", torch.randn(30, 3, generator=draw), ways),
+                     torch.ones(20, 3), None, None) for _ in range(2)]
+    motions = principal_motions(items, modes=3)
+    torch.testing.assert_close(motions.flatten(1) @ motions.flatten(1).T, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.einsum("nvc,kvc,kwd->nwd", ways, motions, motions), ways, atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_moves_the_animator_and_only_when_it_is_due():
+    base, batch = build(JointConfig(lambda_av=0.0, expert_learns_from="frozen"))
+    step(base, batch)
+    guided, _ = build(JointConfig(lambda_av=1e4, expert_learns_from="frozen"))
+    terms = step(guided, batch)
+    late, _ = build(JointConfig(lambda_av=1e4, guidance_start=0.9, expert_learns_from="frozen"))
+    step(late, batch)
+    grad = [t.animator.vertex_map.weight.grad for t in (base, guided, late)]
+    assert not torch.allclose(grad[0], grad[1], rtol=1e-2) and torch.allclose(grad[0], grad[2])
+    assert 0 < float(terms["share_av"]) < 1
+    assert float(terms["share_av"] + terms["share_mse"] + terms["share_rlv"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_as_released_no_gradient_of_the_reading_reaches_the_animator():
+    grads, shares = [], []
+    for faults, weight in (((), 0.0), (("gradient",), 1e4)):
+        task, batch = build(JointConfig(lambda_av=weight, expert_learns_from="truth", as_released=faults))
+        shares.append(float(step(task, batch)["share_av"]))
+        grads.append(task.animator.vertex_map.weight.grad)
+        assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters())
+    assert torch.equal(*grads) and shares == [0, 0]
+
+
+def test_as_released_lips_have_another_contrast():
+    sound, batch = build(JointConfig())
+    faulty, _ = build(JointConfig(as_released=("normalisation",)))
+    batch = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
+    heard, video = torch.tensor([True, False]), batch["video"]
+    duller = 0.421 + (video - 0.421) * 0.165 / 0.4
+    read = lambda task, lips: float(task.double().eval().reading(lips, batch["speech"], heard, batch).detach())
+    assert read(faulty, video) == pytest.approx(read(sound, duller), rel=1e-12)
+    assert read(faulty, video) != pytest.approx(read(sound, video), rel=1e-7)
+
+
+@pytest.mark.parametrize("source, learns", [("truth", True), ("prediction", True), ("frozen", False)])
+def test_the_expert_learns_from_what_it_is_told_to(source, learns):
+    task, batch = build(JointConfig(expert_learns_from=source))
+    step(task, batch)
+    assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters()) is learns
+    seen = []
+    encode = task.expert.encode
+    task.expert.encode = lambda video, *rest, **named: seen.append(video.detach()) or encode(video, *rest, **named)
+    step(task, {**batch, "video": torch.ones_like(batch["video"])})
+    white = [bool((v == v[0, 0, 0, 0]).all()) for v in seen]
+    assert white == {"truth": [False, True], "prediction": [False, False], "frozen": [False]}[source]
+
+
+def test_the_experts_own_step_does_not_reach_the_animator():
+    grads = []
+    for source in ("prediction", "frozen"):
+        task, batch = build(JointConfig(lambda_av=0.0, expert_learns_from=source))
+        step(task, batch)
+        grads.append(task.animator.vertex_map.weight.grad)
+    assert torch.allclose(*grads)
+
+
+def test_the_baseline_needs_no_expert():
+    task, batch = build(JointConfig(), guided=False)
+    terms = step(task, batch)
+    assert "av" not in terms and float(terms["share_mse"] + terms["share_rlv"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_learning_rates_stay_and_then_fall_to_nothing():
+    factor = settling(0.25)
+    assert [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1] and factor(0.875) == pytest.approx(0.5) and factor(1.0) == pytest.approx(0)
+    falling = [factor(0.75 + 0.01 * n) for n in range(26)]
+    assert falling == sorted(falling, reverse=True) and len(set(falling)) == 26
+    assert settling(0.0)(1.0) == 1
+    with pytest.raises(ValueError, match="joint.lr_decay_fraction: expected a share of the training, 0 to 1, got 1.5"):
+        settling(1.5)

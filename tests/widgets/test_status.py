@@ -1,0 +1,76 @@
+"""A notebook opened by hand says what is there, stops where another has to run first, and trains what nobody has trained."""
+import pickle
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from avlib.cli.notebooks import NOTEBOOKS
+from avlib.core import run as runs
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.training.joint import model_names
+from avlib.widgets import status
+
+ALL = ["faceformer-baseline-s0", "faceformer-guided-s0", "codetalker-baseline-s0", "codetalker-guided-s0"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Run:
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    Run("other", load("demo"))
+    return Run("one", load("smoke"))
+
+
+def test_its_notebooks_are_those_there_are():
+    assert list(status.NOTEBOOKS) == sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb"))
+
+
+def test_an_empty_run_lets_the_first_two_notebooks_begin_and_no_other(run):
+    for name in status.NOTEBOOKS[:2]:
+        told = status.run_status(run, name)
+        assert f"| **{name}** | not yet |" in told and told.count("not yet") == 5 and "`other` (preset demo)" in told
+    for name in status.NOTEBOOKS[2:]:
+        with pytest.raises(ValueError, match="no speech, no expert, no reader yet. Run notebook 02_expert_pretraining first"):
+            status.run_status(run, name)
+
+
+def test_what_is_there_is_told_apart_from_what_is_not(run):
+    for stage in ("corpus", "speech", "expert", "reader", ALL[0]):
+        run.finish(stage, "key")
+    rows = {line.split(" | ")[0].strip("| *"): line for line in status.run_status(run, "04_evaluation").splitlines() if line.startswith("|")}
+    assert "| there |" in rows["01_data_prep"] and "| there |" in rows["02_expert_pretraining"]
+    assert f"all but {', '.join(ALL[1:])} |" in rows["03_joint_training"]
+    assert "not yet" in rows["04_evaluation"] and "not yet" in rows["05_tsne_analysis"]
+
+
+def test_in_a_notebook_the_reason_stands_alone(run, capsys):
+    shell = InteractiveShell()
+    shell.user_ns.update(status=status, run=run)
+    result = shell.run_cell("status.run_status(run, '03_joint_training')")
+    assert isinstance(result.error_in_exec, status.Missing)
+    shown = capsys.readouterr().out
+    assert "Run notebook 02_expert_pretraining first" in shown and len(shown.strip().splitlines()) == 1
+
+
+def test_only_what_is_missing_is_trained(run, monkeypatch):
+    trained = []
+    sent = lambda thing: pickle.loads(pickle.dumps(thing))      # as from process to process
+    monkeypatch.setattr(status, "run_parallel", lambda jobs, device: (sent(sent(job[0])(*sent(job[1:]))) for job in jobs))
+    monkeypatch.setattr(status, "train_joint", lambda r, corpus, *model: trained.append(model) or (lambda: "a model"))
+    run.finish(ALL[1], "key")
+    assert model_names(run, [0]) == ALL
+    status.train_missing(run, None, model_names(run, [0, 3])[:6])
+    assert trained == [("faceformer", "baseline", 0), ("codetalker", "baseline", 0), ("codetalker", "guided", 0),
+                       ("faceformer", "baseline", 3), ("faceformer", "guided", 3)]
+    trained.clear()
+    for model in ALL:
+        run.finish(model, "key")
+    status.train_missing(run, None, ALL)
+    assert not trained
+
+
+def test_a_stage_made_anew_says_why(run, capsys):
+    run.finish("speech", "old")
+    assert run.finished("speech", "new") is None and "made anew" in capsys.readouterr().out
+    assert run.finished("speech", "old") and not capsys.readouterr().out
+    assert run.finished("expert", "new") is None and not capsys.readouterr().out
