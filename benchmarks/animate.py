@@ -24,7 +24,7 @@ from avlib.animators.motion_vqvae import MotionVQVAE
 from avlib.core.opening import open_run
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
-from avlib.core.tensors import frame_mask, to
+from avlib.core.tensors import frame_mask, to_device
 from avlib.corpus import prepare
 from avlib.speech.sound import normalise
 from avlib.speech.wav2vec2 import SpeechEncoder
@@ -230,8 +230,8 @@ def trained(name: str):
     print(f"Run {name}: deviation as root of the mean squared distance of vertices, over that of the motion itself")
     for animator in run.config.animators:
         model, _ = joint.load_animator(run, corpus, joint.model_name(animator, "guided", 0))
-        items = joint_batches.examples(corpus, corpus.utterances("validation"), model.encoder)
-        batch = to(joint_batches.collate(items, styles), device)
+        items = joint_batches.make_examples(corpus, corpus.utterances("validation"), model.encoder)
+        batch = to_device(joint_batches.collate(items, styles), device)
         batch["style"] = torch.eye(len(styles), device=device)[torch.arange(len(items)) % len(styles)]
         own = frame_mask(batch["frames"])[..., None, None]
         moved = batch["template"][:, None]

@@ -22,7 +22,7 @@ from avlib.corpus.embedded.articulation import articulate
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import animation as animation_module
 from avlib.export.animation import Animation
-from avlib.export.speaker import hear
+from avlib.export.speaker import load_sound
 from avlib.speech.espeak import speak
 
 FPS, SECONDS = 30, 10
@@ -32,12 +32,12 @@ TEXT = ("Maybe Bob put my map on the farm. I saw a father walk by. We must buy f
 
 def spoken() -> Animation:
     rig, speech = Rig(), speak(TEXT)
-    identity, sound = rig.identity(10), hear(TEXT)
+    identity, sound = rig.identity(10), load_sound(TEXT)
     motion = rig.motion(identity, articulate(speech.phonemes, SECONDS, FPS))
     corpus = SimpleNamespace(name="embedded", fps=FPS, unit="m", faces=rig.faces, albedo=identity.albedo, regions=rig.regions,
                              templates={"Kim": identity.template}, subjects={"train": ["Kim"]})
     speaker = SimpleNamespace(corpus=corpus, template=identity.template, subject="Kim", style="", model="", run=SimpleNamespace(name=""))
-    return Animation(motion, hear(sound.samples[:SECONDS * SPEECH_HZ]), speaker)
+    return Animation(motion, load_sound(sound.samples[:SECONDS * SPEECH_HZ]), speaker)
 
 
 def timed(name: str, call):

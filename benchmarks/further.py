@@ -3,7 +3,7 @@
     python benchmarks/further.py [--run study] [--seeds 0,1,2] [--sentences 40]
 
 The two validation subjects say sentences that are in no part of the corpus, and all models of a finished run, of its sweeps too, are
-scored on them: guided less baseline, and each variant of a sweep less its first. What choices are made by, where a preset's own
+scored on them: guided less unguided, and each variant of a sweep less its first. What choices are made by, where a preset's own
 validation sentences are too few; the test split is for reports. Scores stay in variants/further of what was scored. Runs on the embedded
 face.
 """
@@ -17,9 +17,9 @@ from avlib.core.config import digest
 from avlib.core.files import read_json, write_json
 from avlib.core.opening import open_run
 from avlib.core.parallel import run_parallel
-from avlib.core.progress import bar
+from avlib.core.progress import progress_bar
 from avlib.core.run import DATA, Run, commit
-from avlib.core.tensors import seeded
+from avlib.core.tensors import seeded_generator
 from avlib.corpus import prepare
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded import maker as maker_module
@@ -38,7 +38,7 @@ def further(corpus: Corpus, run: Run, count: int) -> Corpus:
     folder = DATA / f"further-{run.key(maker_module.make_embedded, corpus.hash, count)}"
     if not (folder / "corpus.json").exists():
         maker = maker_module.Maker(replace(run.config.corpus, recordings=""), folder)
-        texts = sentences(count, seeded(SEED), {t for part in maker.texts.values() for t in part})
+        texts = sentences(count, seeded_generator(SEED), {t for part in maker.texts.values() for t in part})
         people = [k for k, _ in zip(cycle(maker_module.SUBJECTS["validation"]), texts)]
         made = [maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text) for i, (k, text) in enumerate(zip(people, texts))]
         shutil.copy(corpus.folder / "mesh.npz", folder)
@@ -66,11 +66,11 @@ def main():
     trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
     sweeps = {name: [(t.run, t.model) for t in trials(run, name, args.seeds)] for name, v in chosen_variants(run.config).items() if v.sweep}
     jobs = {(r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models}
-    found = dict(bar(run_parallel(list(jobs.values())), "models", len(jobs)))
+    found = dict(progress_bar(run_parallel(list(jobs.values())), "models", len(jobs)))
     records = lambda models: [found[r.folder, m] for r, m in models]
     title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
-    pairs = {NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "baseline"])) for a in run.config.animators}
-    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less baseline").markdown())
+    pairs = {NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators}
+    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less unguided").markdown())
     for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):
         rows = {VARIANTS[name].name: records(models) for name, models in sweeps.items() if VARIANTS[name].group == group}
         first, *others = rows

@@ -18,7 +18,7 @@ from avlib.core.opening import open_run
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
 from avlib.export import live
-from avlib.export.speaker import Speaker, hear
+from avlib.export.speaker import Speaker, load_sound
 from avlib.training import joint
 
 SETTINGS = [(2.0, 0.2, 0.2), (2.0, 0.4, 0.2), (live.WINDOW_S, live.LOOKAHEAD_S, live.HOP_S), (4.0, 0.4, 0.2), (4.0, 0.3, 0.1), (10.0, 1.0, 0.2),
@@ -64,7 +64,7 @@ def main():
     for _, guided in joint.model_pairs(run, 0):
         speaker = Speaker(run, guided)
         sounds = [speaker.corpus.speech(u) for u in speaker.corpus.utterances("test")[::4]]
-        whole = [torch.cat(list(speaker(hear(sound)))) for sound in sounds]
+        whole = [torch.cat(list(speaker(load_sound(sound)))) for sound in sounds]
         rest = torch.cat([(w - speaker.template)[:, speaker.corpus.regions["lip"]].norm(dim=-1).flatten() for w in whole]).mean()
         print(f"\n{guided}: lips {1000 * float(rest):.2f} thousandths of a {speaker.corpus.unit} from rest\n")
         print("| window, s | lookahead, s | hop, s | off | a hop, ms | at most, ms | processor, s a second | clock, s a second | latency, s |")

@@ -14,7 +14,7 @@ from torchaudio.functional import resample
 
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
-from avlib.core.tensors import seeded
+from avlib.core.tensors import seeded_generator
 from avlib.corpus.embedded.recordings import WORST
 from avlib.corpus.embedded.sentences import sentences
 from avlib.speech.espeak import speak
@@ -48,7 +48,7 @@ WAYS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--sentences", type=int, default=40)
-    draw, began, heard_s = seeded(0), time.process_time(), 0.0
+    draw, began, heard_s = seeded_generator(0), time.process_time(), 0.0
     texts = sentences(parser.parse_args().sentences, draw, set())
     print(f"{len(texts)} sentences, {platform.processor() or platform.machine()}, torch {torch.__version__}, commit {commit()}\n")
     print("| | median, ms | 90th percentile, ms | cost, least to most | set aside | set aside with another text |\n" + "|---" * 6 + "|")

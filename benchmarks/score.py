@@ -15,7 +15,7 @@ import torch
 
 from avlib.core.parallel import run_parallel
 from avlib.core.run import commit
-from avlib.corpus.specification import read_facts, scan_facts
+from avlib.corpus.specification import read_specification, scan_specification
 from avlib.metrics import protocols
 from avlib.speech.segment import Segment
 
@@ -34,13 +34,13 @@ def stream(count: int, vertices: int, generator: torch.Generator):
 
 def share(count: int, seed: int) -> tuple[list[dict], float, float, float]:
     """Rows of so many sequences, the seconds that scoring them took, those of the processor, and the process's memory in MB."""
-    facts = scan_facts(read_facts("vocaset"))
+    facts = scan_specification(read_specification("vocaset"))
     regions = {name: torch.tensor(index) for name, index in facts.regions.items()}
     regions["upper_face"] = torch.randperm(facts.vertices, generator=torch.Generator().manual_seed(1))[:UPPER_FACE].sort().values
     rows, seconds, processor = [], 0.0, 0.0
     for i, sequence in enumerate(stream(count, facts.vertices, torch.Generator().manual_seed(seed))):
         began, busy = time.perf_counter(), time.process_time()
-        scores = protocols.score(protocols.Compared(*sequence, regions, FPS, PHONEMES))
+        scores = protocols.score(protocols.Comparison(*sequence, regions, FPS, PHONEMES))
         seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - busy
         rows.append({"utterance": f"{seed}_{i}", "subject": str(i % 10), "style": "-", "loudness": float(i % 7), "scores": scores})
     return rows, seconds, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

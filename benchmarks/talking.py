@@ -93,7 +93,7 @@ def speed(sources: list, detector, workers: int) -> tuple[float, float]:
 
 def preparation(folder: Path, videos: int, landmarks: str, rounds: int) -> None:
     raw_corpus(folder, videos)
-    sources = sources_module.find(folder)[1]
+    sources = sources_module.find_sources(folder)[1]
     print(f"preparation: {videos} films of {FILM_S} s, {PICTURE} x {PICTURE} pixels")
     for name, detector in {"a finder that costs nothing": still, "MediaPipe": partial(MediaPipe, landmarks)}.items():
         try:

@@ -7,15 +7,15 @@ import numpy as np
 import soundfile
 
 from avlib.corpus.scans.meshes import area
-from avlib.corpus.specification import Facts, read_facts, scan_facts
+from avlib.corpus.specification import CorpusSpec, read_specification, scan_specification
 from tests import python2
 
 TEXTS = ["you must go now", "it is just me", "we were away a year ago", "don't buy five big maps"]
 RATE = 22000
-VOCASET, BIWI = (scan_facts(read_facts(name)) for name in ("vocaset", "biwi"))
+VOCASET, BIWI = (scan_specification(read_specification(name)) for name in ("vocaset", "biwi"))
 
 
-def head(facts: Facts, columns: int, mouth_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Template (V, 3), faces (F, 3), and how far each vertex drops when the mouth opens (V,): rings around the mouth, the lips' own
     vertices innermost."""
     lip = facts.regions["lip"]
@@ -48,7 +48,7 @@ def head(facts: Facts, columns: int, mouth_y: float) -> tuple[np.ndarray, np.nda
 class Owner:
     """Makes the sequences of a corpus: `motion` and `speech` of one open and sound at the same times."""
 
-    def __init__(self, facts: Facts, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float):
+    def __init__(self, facts: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float):
         self.facts, self.sequences, self.seconds = facts, sequences, seconds
         points, self.faces, self.drop = head(facts, columns, mouth_y)
         self.templates = {s: points * (1 + 0.02 * k, 1 - 0.01 * k, 1) for k, s in enumerate(sequences)}

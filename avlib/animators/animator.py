@@ -39,7 +39,7 @@ def register(name: str) -> Callable[[type], type]:
     return add
 
 
-def settings(config: Config, name: str) -> AnimatorConfig | None:
+def animator_settings(config: Config, name: str) -> AnimatorConfig | None:
     """The animator's own group of a configuration, or None."""
     group = getattr(config, name, None)
     return group if isinstance(group, AnimatorConfig) else None

@@ -9,7 +9,7 @@ from ..core.opening import open_run
 from ..core.run import RESULTS
 from ..export import arkit
 from ..export.animation import Animation, chosen, save, shapes_for, writable
-from ..export.speaker import MODEL, Sound, Speaker, hear, names_a_file
+from ..export.speaker import MODEL, Sound, Speaker, load_sound, looks_like_file
 from .arguments import Parser
 
 DEFAULT = "npy,mp4,glb"
@@ -17,7 +17,7 @@ DEFAULT = "npy,mp4,glb"
 
 def sources(what: str) -> dict[str, str | Path]:
     """Name -> sound file or text. what: a file, a folder of sounds, or a text."""
-    if not what or not names_a_file(what):
+    if not what or not looks_like_file(what):
         words = re.sub(r"\W+", "-", what.lower()).strip("-")
         return {words[:40].strip("-"): what}
     if not Path(what).is_dir():
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
     formats, found, style = chosen(args.formats), sources(args.what), style_of(args.style)
     out = args.out or RESULTS / args.run / "speech"
     writable(out)
-    sounds: dict[str, Sound] = {name: hear(source) for name, source in found.items()}      # all, before the first is animated
+    sounds: dict[str, Sound] = {name: load_sound(source) for name, source in found.items()}      # all, before the first is animated
     speaker = Speaker(open_run(args.run, device=args.device), args.model, args.subject, style)
     shapes = shapes_for(speaker, formats, args.face)
     for name, sound in sounds.items():

@@ -125,7 +125,7 @@ def main(argv: list[str]) -> int:
         dry_run.main(config)
         return 0
     facts = check_corpus(config.corpus)
-    predictions = [f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named, args.predictions)]
+    predictions = [f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named_folder, args.predictions)]
     for animator in config.animators:
         find_animator(animator, config.plugins)
     chosen_variants(config)
@@ -160,7 +160,7 @@ def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
         study.run_variants(run, prepare_corpus(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
-    print(f"report: {report.page(run)}", flush=True)
+    print(f"report: {report.write_report(run)}", flush=True)
     if args.speech:
         from ..export.animate import animate_file
         for clip in animate_file(run, args.speech, seeds[0]):

@@ -1,7 +1,7 @@
 """`avlib preference`: the preference study's page and table, from the command line."""
 from pathlib import Path
 
-from ..widgets.preference_study import Shown, key_of, page, told
+from ..widgets.preference_study import Shown, key_of, page, preference_table
 from .arguments import Parser
 
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         if not keys:
             raise ValueError(f"{given.out}: no key-<page>.json here; --a and --b make one, with its page")
         for key in keys:
-            print(told(key.with_name(key.name.replace("key-", "study-")).with_suffix(".html"), given.out, f"table-{key.stem[4:]}"))
+            print(preference_table(key.with_name(key.name.replace("key-", "study-")).with_suffix(".html"), given.out, f"table-{key.stem[4:]}"))
         return 0
     if not given.a or len(given.a) != len(given.b):
         raise ValueError(f"expected as many --a as --b, at least one, got {len(given.a)} and {len(given.b)}")

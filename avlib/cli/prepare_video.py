@@ -4,11 +4,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ..core.progress import say
+from ..core.progress import log
 from ..core.rates import VIDEO_FPS
 from ..corpus.clips import grouped_by_reason
 from ..corpus.video.mouth_crops import MediaPipe
-from ..corpus.video.video_corpus import learn_units, prepare
+from ..corpus.video.video_corpus import learn_units, prepare_clips
 from ..speech.text import SentencePieceTokenizer, Tokenizer
 
 
@@ -25,13 +25,13 @@ def main(arguments: list[str]) -> None:
     if given.units and given.train_units is not None:
         raise ValueError("--units and --train-units: expected one of them")
     tokenizer = SentencePieceTokenizer.of_folder(given.units) if given.units else Tokenizer()
-    summary = prepare(given.data, given.out, partial(MediaPipe, given.landmarks), [tokenizer], given.scheduler, given.processes)
+    summary = prepare_clips(given.data, given.out, partial(MediaPipe, given.landmarks), [tokenizer], given.scheduler, given.processes)
     for split, count in summary["splits"].items():
-        say(f"{split}: {count['clips']} clips, {count['frames'] / VIDEO_FPS / 3600:.2f} h, {count['aside']} set aside")
+        log(f"{split}: {count['clips']} clips, {count['frames'] / VIDEO_FPS / 3600:.2f} h, {count['aside']} set aside")
     for reason, names in grouped_by_reason(summary["aside"]).items():
-        say(f"  {len(names)} x {reason}")
+        log(f"  {len(names)} x {reason}")
     if given.train_units is not None:
-        say(f"units: {learn_units(Path(given.out), given.train_units)}")
+        log(f"units: {learn_units(Path(given.out), given.train_units)}")
 
 
 if __name__ == "__main__":

@@ -14,29 +14,29 @@ from torch.distributed.nn.functional import all_reduce
 _counted = True
 
 
-def shared() -> bool:
+def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def number() -> int:
+def process_count() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if shared() else 1
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def mean_over(total: Tensor, count: Tensor | int) -> Tensor:
     """total / count, such that the mean over all processes is the sum of their totals over the sum of their counts; 0 where
     there is nothing to count."""
-    if shared():
+    if is_distributed():
         count = _counted * torch.as_tensor(count, device=total.device).to(total.dtype, copy=True)
         dist.all_reduce(count)
-        return _counted * total * number() / count.clamp_min(1)
+        return _counted * total * process_count() / count.clamp_min(1)
     return total / (count.clamp_min(1) if torch.is_tensor(count) else max(1, count))
 
 
-def anywhere(which: Tensor) -> bool:
+def any_process(which: Tensor) -> bool:
     """Whether any of a boolean tensor is true, in any process."""
     some = which.any()
-    if shared():
+    if is_distributed():
         some = some.float()
         dist.all_reduce(some)
     return bool(some)
@@ -63,7 +63,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same"""
-        if not (self.training and shared()):
+        if not (self.training and is_distributed()):
             return super().forward(x)
         wide, others = x if x.dtype == torch.float64 else x.float(), [0, *range(2, x.ndim)]
         across = lambda values: values[(None, slice(None)) + (None,) * (x.ndim - 2)]
@@ -81,7 +81,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return (centred * across(scale) + across(self.bias)).to(x.dtype)
 
 
-def share_statistics(module: nn.Module) -> None:
+def share_batch_statistics(module: nn.Module) -> None:
     """Every batch norm of a module becomes a shared one, weights and names as they were."""
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):

@@ -7,10 +7,10 @@ from tqdm.auto import tqdm
 HEADLESS = "AVLIB_HEADLESS" in os.environ or os.environ.get("RANK", "0") != "0"
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, flush=True)
 
 
-def bar(things, text: str, total: int | None = None):
+def progress_bar(things, text: str, total: int | None = None):
     """A progress bar with the time left where somebody watches; nothing where a log is written."""
     return tqdm(things, desc=text, total=total, leave=False, disable=HEADLESS)

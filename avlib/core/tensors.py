@@ -21,10 +21,10 @@ def pad(items: list[torch.Tensor]) -> torch.Tensor:
     return nn.utils.rnn.pad_sequence(items, batch_first=True)
 
 
-def to(batch: dict, device: torch.device) -> dict:
+def to_device(batch: dict, device: torch.device) -> dict:
     return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
 
 
-def seeded(*numbers: int) -> torch.Generator:
+def seeded_generator(*numbers: int) -> torch.Generator:
     """A generator that depends on the numbers alone, so that any step can be made again without the ones before."""
     return torch.Generator().manual_seed(int(digest(list(numbers)), 16))

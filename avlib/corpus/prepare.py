@@ -8,7 +8,7 @@ from .corpus import Corpus
 from .embedded import maker, recordings
 from .scans.conversion import complain, convert, sizes
 from .scans.layouts import listing
-from .specification import read_facts, scan_facts
+from .specification import read_specification, scan_specification
 from .video import video_corpus
 
 
@@ -20,14 +20,14 @@ def prepare_corpus(run: Run) -> Corpus:
 
 def check_corpus(config: CorpusConfig) -> dict:
     """The facts of the corpus. ValueError for one that nobody knows, or whose scans are not where they should be."""
-    facts = read_facts(config.name)
+    facts = read_specification(config.name)
     if facts["made_by"] not in MAKERS:
         raise ValueError(f"{facts['path']}: made_by is {facts['made_by']!r}, expected one of {', '.join(MAKERS)}")
     if facts["made_by"] == "scans":
-        scan_facts(facts)
+        scan_specification(facts)
     if config.recordings and facts["made_by"] == "scans":
         raise ValueError(f"corpus.recordings: expected a corpus that is made to say them, embedded or facekit; {facts['name']} is scanned")
-    if config.recordings and not (Path(config.recordings).is_dir() and recordings.pairs(config.recordings)):
+    if config.recordings and not (Path(config.recordings).is_dir() and recordings.find_recordings(config.recordings)):
         raise ValueError(f"corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got {config.recordings!r}")
     if facts["made_by"] != "embedded":
         data_folder(config, facts)
@@ -50,7 +50,7 @@ def converted_scans(run: Run, facts: dict) -> Corpus:
     """Scans in a folder, converted unless they are; the 2D part, which they lack, is the embedded corpus's or the one that
     corpus.video_corpus names."""
     config = run.config.corpus
-    data, facts = data_folder(config, facts), scan_facts(facts)
+    data, facts = data_folder(config, facts), scan_specification(facts)
     key = run.key(convert, asdict(facts), config.crop, config.soft_silhouettes, sizes(config), listing(data, facts))
     folder = DATA / f"{facts.name}-{key}"
     if not (folder / "corpus.json").exists():

@@ -10,7 +10,7 @@ SPLITS = ("train", "validation", "test")        # every corpus has these
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSpec:
     """Which sequences are a corpus's training, validation or test part."""
     subjects: list[str]
     sentences: list[int]        # the first and the last
@@ -22,7 +22,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Facts:
+class CorpusSpec:
     """A corpus of any topology. Sequences are called <subject>_<sentence>, with the sentence's number filled in.
 
     extent: between which lengths the largest side of a template lies, which tells millimetres from metres.
@@ -42,7 +42,7 @@ class Facts:
     sentence: str
     sentences: int
     transcripts: str
-    splits: dict[str, Split]
+    splits: dict[str, SplitSpec]
     extent: list[float] = (0.0, float("inf"))
     scan_fps: float = 0
     face_regions: str = ""
@@ -62,7 +62,7 @@ class Facts:
         return list(dict.fromkeys(s for split in self.splits.values() for s in split.subjects))
 
 
-def read_facts(name: str) -> dict:
+def read_specification(name: str) -> dict:
     """The facts of a corpus that the package knows, or those in a file of one's own (.json)."""
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
     known = sorted(p.stem for p in FOLDER.glob("*.json") if "made_by" in read_json(p))
@@ -74,13 +74,13 @@ def read_facts(name: str) -> dict:
     return facts | {"path": str(path)}
 
 
-def scan_facts(facts: dict) -> Facts:
+def scan_specification(facts: dict) -> CorpusSpec:
     """The facts of a corpus of scans, looked over. ValueError names the file and what is wrong in it."""
     path, facts = facts["path"], {k: v for k, v in facts.items() if k != "path"}
     try:
-        splits = {name: Split(**split) for name, split in facts.get("splits", {}).items()}
+        splits = {name: SplitSpec(**split) for name, split in facts.get("splits", {}).items()}
         camera = Camera(**facts["camera"]) if "camera" in facts else None
-        made = Facts(**facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))})
+        made = CorpusSpec(**facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))})
         if made.face_regions:
             regions = read_json(FOLDER / "face_regions.json").get(made.face_regions, {})
             made.regions.update({k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions})
@@ -93,7 +93,7 @@ def scan_facts(facts: dict) -> Facts:
     return made
 
 
-def _faults(facts: Facts):
+def _faults(facts: CorpusSpec):
     if missing := [s for s in SPLITS if s not in facts.splits]:
         yield f"split {missing[0]} is missing"
     if not facts.fps > 0 or abs(facts.scan_fps / facts.fps - facts.step) > 1e-6 or facts.step < 1:
@@ -116,4 +116,4 @@ def _faults(facts: Facts):
             if key in taken:
                 yield f"{key[0]} {facts.sentence.format(key[1])} is in {taken[key]} and in {name}"
             taken[key] = name
-FAR = 0.1                               # of a template's largest side: further from it no speech moves a face, on average
+MAX_MEAN_DISPLACEMENT = 0.1                               # of a template's largest side: further from it no speech moves a face, on average

@@ -6,16 +6,16 @@ import torch
 
 from ..core.config import as_dict
 from ..core.parallel import run_parallel
-from ..core.progress import bar, say
+from ..core.progress import log, progress_bar
 from ..core.rates import SAMPLES_PER_FRAME
 from ..core.run import Run
-from ..core.tensors import pad, to
+from ..core.tensors import pad, to_device
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
-from ..metrics.protocols import KIT, Compared, masks, protocols, score, summary, value
+from ..metrics.protocols import KIT, Comparison, masks, protocols, score, summary, value
 from ..metrics.synchrony import speech_intensity
 from ..training.joint import GUIDANCE, load_animator, load_guide, model_name
-from ..training.joint_batches import Example, collate, examples
+from ..training.joint_batches import Example, collate, make_examples
 from ..training.joint_task import rollout
 from ..training.readers import load_reader
 from ..training.reading import decode, read_batch
@@ -31,9 +31,9 @@ def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], fold
     """(style, items, vertices (T, V, 3) of each item) for truth and still once, for a trained model once for each style, for a
     folder of predictions once for each style that is there, with its items."""
     if folder:
-        for style, paths in external_predictions.find(folder, [e.utterance for e in items]).items():
+        for style, paths in external_predictions.find_predictions(folder, [e.utterance for e in items]).items():
             some = [e for e in items if e.utterance.name in paths]
-            yield style, some, [external_predictions.read(paths[e.utterance.name], corpus, e.utterance) for e in some]
+            yield style, some, [external_predictions.read_prediction(paths[e.utterance.name], corpus, e.utterance) for e in some]
     elif model == TRUTH:
         yield "-", items, [e.motion for e in items]
     elif model == STILL:
@@ -42,7 +42,7 @@ def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], fold
         animator, _ = load_animator(run, corpus, model)
         subjects = corpus.subjects["train"]
         for k, style in enumerate(subjects[:run.config.evaluation.styles]):
-            batch = to(collate(items, subjects), run.device)
+            batch = to_device(collate(items, subjects), run.device)
             batch["style"] = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
             moved = rollout(animator, batch)
             yield style, items, [m[:n].cpu() for m, n in zip(moved, batch["frames"])]
@@ -61,7 +61,7 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: 
     if done := run.finished(stage, key):
         return done
     reader, lips = load_guide(run, corpus, judge) if judge else load_reader(run, "reader"), lip_video(corpus)
-    items = examples(corpus, corpus.utterances(split), load_speech(run))
+    items = make_examples(corpus, corpus.utterances(split), load_speech(run))
     loud = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in items}
     rows = []
     for style, shown, motions in predictions(run, corpus, model, items, folder):
@@ -72,7 +72,7 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: 
         texts = decode(reader, features, lengths, config.beam, config.ctc_weight)
         for e, motion, text in zip(shown, motions, texts):
             u = e.utterance
-            compared = Compared(motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text)
+            compared = Comparison(motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text)
             rows.append({"utterance": u.name, "subject": u.subject, "style": style, "text": u.text, "read": text,
                          "frames": len(compared.truth), "loudness": loud[u.name], "scores": score(compared)})
             rows[-1]["lve"] = value(rows[-1:], protocols()[KIT].scores["LVE"])
@@ -80,28 +80,28 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: 
                       masks=masks(corpus.regions), config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
 
 
-def export(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
+def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
     """A model's predictions under every style, in files as FaceFormer and CodeTalker write them."""
-    items = examples(corpus, corpus.utterances(split), load_speech(run))
+    items = make_examples(corpus, corpus.utterances(split), load_speech(run))
     for style, shown, motions in predictions(run, corpus, model, items):
         for e, motion in zip(shown, motions):
-            external_predictions.write(folder, e.utterance.name, style, motion)
+            external_predictions.write_prediction(folder, e.utterance.name, style, motion)
 
 
 def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], others: Sequence[str] = ()) -> None:
-    """Truth, the still face and every animator of the run, baseline and guided, of every seed; and others' predictions, given
+    """Truth, the still face and every animator of the run, unguided and guided, of every seed; and others' predictions, given
     as NAME=FOLDER."""
     models = [*(model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE), TRUTH, STILL]
-    folders = dict(map(external_predictions.named, others))
+    folders = dict(map(external_predictions.named_folder, others))
     if taken := folders.keys() & set(models):
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
     jobs = [(evaluate, run, corpus, model) for model in models]
     jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
-    for record in bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
-        say(in_a_line(record))
+    for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
+        log(summary_line(record))
 
 
-def in_a_line(record: dict) -> str:
+def summary_line(record: dict) -> str:
     """A model's first metrics."""
     shown = (f"{k} {record['metrics'][k]['value']:.4g} {record['metrics'][k]['unit']}" for k in ("LVE", "CER", "VER"))
     return f"{record['model']}  " + "  ".join(shown)

@@ -8,14 +8,14 @@ import torch
 
 from ..core.files import write_atomic
 from ..corpus.corpus import Corpus
-from ..corpus.specification import FAR
+from ..corpus.specification import MAX_MEAN_DISPLACEMENT
 from ..corpus.utterance import Utterance
 from ..metrics.vertices import LENGTH_TOLERANCE
 
 CONDITION = "_condition_"
 
 
-def named(given: str) -> tuple[str, Path]:
+def named_folder(given: str) -> tuple[str, Path]:
     """The name of a method and the folder of its predictions, from "NAME=FOLDER" or a folder, which is then its own name."""
     name, _, folder = given.rpartition("=")
     name = name or Path(folder).name
@@ -26,7 +26,7 @@ def named(given: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def find(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]]:
+def find_predictions(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]]:
     """style -> utterance -> file. Files of other utterances are left alone; ValueError for an utterance without any."""
     styles, names = {}, {u.name for u in utterances}
     for path in sorted(folder.glob(f"*{CONDITION}*.npy")):
@@ -39,13 +39,13 @@ def find(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]
     return styles
 
 
-def write(folder: Path, utterance: str, style: str, motion: torch.Tensor) -> Path:
+def write_prediction(folder: Path, utterance: str, style: str, motion: torch.Tensor) -> Path:
     """Vertices (T, V, 3) in a file of their own, (T, V * 3)."""
     path = folder / f"{utterance}{CONDITION}{style}.npy"
     return write_atomic(path, lambda p: np.save(p, motion.flatten(1).float().numpy()))
 
 
-def read(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:
+def read_prediction(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:
     """(T, V, 3), at most two frames longer or shorter than the scan. ValueError names the file and what is wrong with it."""
     try:
         flat = np.load(path, "r", allow_pickle=False)
@@ -61,7 +61,7 @@ def read(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:
         raise ValueError(f"{path}: holds NaN or infinite values")
     rest = corpus.templates[utterance.subject].numpy()
     away, side = float(np.linalg.norm(motion - rest, axis=-1).mean()), float(np.ptp(rest, axis=0).max())
-    if away > FAR * side:
+    if away > MAX_MEAN_DISPLACEMENT * side:
         raise ValueError(f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side "
                          f"is {side:.3g}: another unit or subject?")
     return torch.from_numpy(motion)

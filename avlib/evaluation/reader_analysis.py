@@ -7,10 +7,10 @@ import torch
 
 from ..core.rates import SAMPLES_PER_FRAME
 from ..core.run import Run
-from ..core.tensors import pad, seeded
+from ..core.tensors import pad, seeded_generator
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Babble, add_babble, hear, see
+from ..lipreading.augmentation import Babble, add_babble, crop_and_normalise, normalise_speech
 from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
 from ..speech.visemes import visemes
@@ -43,7 +43,7 @@ SOUNDS = {"p": "p b m", "f": "f v", "T": "θ ð", "t": "t d n l", "s": "s z", "S
           "i": "i ɪ j", "e": "eɪ", "E": "ɛ ʌ ɜː", "a": "æ ɑ aɪ aʊ", "@": "ə", "O": "ɔ", "o": "oʊ", "u": "u ʊ w"}
 
 
-def transcripts(records: dict[str, dict], most: int = 12) -> str:
+def transcripts_by_epoch(records: dict[str, dict], most: int = 12) -> str:
     """What each reader made of one held-out clip after each epoch, or some of them; Markdown. records: of their stages."""
     if not any("read" in row for record in records.values() for row in record["history"]):
         return "No transcripts from the training: the readers were not trained here."
@@ -77,11 +77,11 @@ def read_in_noise(reader: Expert, clips: Clips, indices: list[int], babble: Babb
     for places in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen, rows, audio = [indices[k] for k in places], {}, None
         batch = collate(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
-        lengths, video = batch["lengths"].to(device), see(batch["video"]).to(device) if "video" in names else None
-        noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded(seed, i)]) for i in chosen]
+        lengths, video = batch["lengths"].to(device), crop_and_normalise(batch["video"]).to(device) if "video" in names else None
+        noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded_generator(seed, i)]) for i in chosen]
         for k, level in enumerate(levels):
             if "audio" in names:
-                audio = hear(mixed(batch["speech"], noise, level).to(device), lengths)
+                audio = normalise_speech(mixed(batch["speech"], noise, level).to(device), lengths)
             for name in names if k == 0 else ("audio",):        # what is seen stays the same
                 only = {m: torch.full_like(lengths, m == name, dtype=torch.bool) for m in names}
                 encoded, valid = reader.encode_streams(video, audio, lengths, present=only)
@@ -94,9 +94,9 @@ def read_in_noise(reader: Expert, clips: Clips, indices: list[int], babble: Babb
     return texts
 
 
-def in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> dict:
+def readers_in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> dict:
     """Stage "noise": 100 - CER of held-out clips with babble of training clips in them, reader -> streams -> level."""
-    key = run.key(in_noise, run.config.seed, corpus.hash, [run.finished_key(s) for s in readers])
+    key = run.key(readers_in_noise, run.config.seed, corpus.hash, [run.finished_key(s) for s in readers])
     if done := run.finished("noise", key):
         return done
     clips, babble = corpus.clips("validation"), Babble(corpus.clips("train"))
@@ -124,9 +124,9 @@ def viseme_counts(said: list[str], read: list[str]) -> list[list[int]]:
     return counts
 
 
-def confusions(run: Run, corpus: Corpus, stages: list[str]) -> dict:
+def viseme_confusions(run: Run, corpus: Corpus, stages: list[str]) -> dict:
     """Stage "visemes": `viseme_counts` of what each reader read from the held-out clips by beam search."""
-    key = run.key(confusions, corpus.hash, run.finished_key("readers"), stages)
+    key = run.key(viseme_confusions, corpus.hash, run.finished_key("readers"), stages)
     if done := run.finished("visemes", key):
         return done
     said, read = [u.text for u in corpus.clips("validation").utterances], run.record("readers")["read"]

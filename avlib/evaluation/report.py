@@ -26,7 +26,7 @@ def records(run: Run, seeds: list[int], others: Sequence[str] = ()) -> dict[str,
     for animator in run.config.animators:
         for guidance in GUIDANCE:
             models[method(animator, guidance)] = [model_name(animator, guidance, s) for s in seeds]
-    models |= {name: [name] for name, _ in map(external_predictions.named, others)}
+    models |= {name: [name] for name, _ in map(external_predictions.named_folder, others)}
     return {name: [run.record(f"evaluation-{m}") for m in those] for name, those in models.items()}
 
 
@@ -39,27 +39,27 @@ def measured_on(run: Run, seeds: list[int], corpus: str) -> str:
     return f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
+def results_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes the methods' table and that of what guidance changes into the run's tables/; returns their Markdown. The published
     figures of the run's own corpus, if there are any, stand beside."""
     found, folder, where = records(run, seeds, others), run.folder / "tables", measured_on(run, seeds, corpus)
     corpus_name = found["Ground truth"][0]["corpus_name"]
     published = [p for p in next(iter(PUBLISHED.values())) if p.split()[0].lower() == corpus_name]
-    pairs = {f"{NAMES.get(a, a)}, guided less baseline": (found[method(a, "guided")], found[method(a, "baseline")])
+    pairs = {f"{NAMES.get(a, a)}, guided less unguided": (found[method(a, "guided")], found[method(a, "unguided")])
              for a in run.config.animators}
     return "\n".join([tables.methods(found, f"Measured {where}", published=published).write(folder, "table", corpus=corpus, seeds=seeds),
                       tables.differences(pairs, f"What guidance changes {where}")
                       .write(folder, "table_differences", corpus=corpus, seeds=seeds)])
 
 
-def protocols(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
+def protocols_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes the same predictions' numbers under every protocol into the run's tables/; returns the Markdown."""
     title = f"The same predictions under every protocol, {measured_on(run, seeds, corpus)}"
     table = tables.all_protocols(records(run, seeds, others), title)
     return table.write(run.folder / "tables", "table_protocols", corpus=corpus, seeds=seeds)
 
 
-def transcripts(run: Run, models: list[str], count: int = 6) -> str:
+def transcripts_table(run: Run, models: list[str], count: int = 6) -> str:
     """What the reader read from the same sentences, under the first style, of each model; Markdown."""
     read = [run.record(f"evaluation-{m}")["rows"][:count] for m in models]
     lines = ["| said | " + " | ".join(models) + " |", "|---" * (1 + len(models)) + "|"]
@@ -67,7 +67,7 @@ def transcripts(run: Run, models: list[str], count: int = 6) -> str:
     return "\n".join(lines) + "\n"
 
 
-def published() -> str:
+def published_table() -> str:
     """The published rows as Markdown, to be shown apart from measured ones."""
     names = list(next(iter(PUBLISHED.values())))
     return "\n".join([f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the rows above):",
@@ -80,7 +80,7 @@ CHAPTERS = {"4": "Evaluation", "5": "“Just” and “must”", "3": "Joint tra
 # What is shown in them, in that order: files that begin so, often with a model's name behind, and their captions.
 SHOWN = {
     "4_effects": "What guidance and each variant change, with 95 % intervals: blue less of an error, orange more, grey where the interval holds zero",
-    "4_scan_baseline_guided": "A test sentence: the scan, and each animator without and with guidance",
+    "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
     "4_lips": "Its lips, as the reader sees them",
     "4_tracks": "How far its lips are open; in the shaded p, b and m they should meet",
     "4_moments_": "The p, b, m and open vowels at which guidance changes most; colours are distances from the scan",
@@ -111,7 +111,7 @@ figure{margin:2rem 0}img,video{max-width:100%}figcaption{color:#555}summary{curs
 pre{overflow-x:auto;background:#f6f6f6;padding:1rem}"""
 
 
-def page(run: Run) -> Path:
+def write_report(run: Run) -> Path:
     """report.html: tables, figures, clips and settings of the run, all inside the one file."""
     parts = {"first": [], "more": [], **{number: [] for number in CHAPTERS}}
     for path in sorted((run.folder / "tables").glob("*.md"), key=lambda p: (FIRST.index(p.stem) if p.stem in FIRST else 9, p.stem)):

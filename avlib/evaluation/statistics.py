@@ -35,7 +35,7 @@ def paired_interval(a: Totals, b: Totals, generator: torch.Generator, level: flo
     return float(_mean(a.sum(0)) - _mean(b.sum(0))), float(low), float(high)
 
 
-def swap_test(a: Totals, b: Totals, generator: torch.Generator, swaps: int = 9999) -> float:
+def permutation_test(a: Totals, b: Totals, generator: torch.Generator, swaps: int = 9999) -> float:
     """Two-sided p of the difference of the means if it did not matter which of the two models an utterance is from: the share of
     random swaps, utterance by utterance, that set the means as far apart, the observed one counted in. Fisher 1935."""
     a, b = _both(a, b)

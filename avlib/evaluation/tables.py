@@ -15,7 +15,7 @@ import torch
 
 from ..core.files import write_atomic, write_json
 from ..metrics.protocols import KIT, SPEECH, Score, paired_totals, protocols, value
-from .statistics import paired_interval, swap_test
+from .statistics import paired_interval, permutation_test
 
 Records = list[dict]
 # As a secondary source quotes the paper, whose own tables were not seen.
@@ -139,7 +139,7 @@ def difference(ones: Records, others: Records, score: Score, seed: int = 0) -> d
     if len(a) < 2:
         return None
     found, low, high = paired_interval(a, b, torch.Generator().manual_seed(seed))
-    return {"difference": found, "low": low, "high": high, "p": swap_test(a, b, torch.Generator().manual_seed(seed)),
+    return {"difference": found, "low": low, "high": high, "p": permutation_test(a, b, torch.Generator().manual_seed(seed)),
             "utterances": len(a)}
 
 

@@ -17,7 +17,7 @@ from ..lipreading.expert import Expert
 from ..metrics.feature_separation import separation
 from ..speech.segment import Segment
 from ..training.clip_batches import collate
-from ..training.joint_batches import examples
+from ..training.joint_batches import make_examples
 from ..training.reading import read_batch
 from ..training.speech_encoder import load_speech
 from .evaluate import predictions
@@ -61,7 +61,7 @@ class Shown:
 def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> Shown:
     """The test sentences that say one of the words, on a model's lips under every style, or on the scans'."""
     found, lips = Shown([], [], []), lip_video(corpus)
-    items = examples(corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run))
+    items = make_examples(corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run))
     for _, spoken, motions in predictions(run, corpus, model, items) if items else ():
         video, lengths = lips(pad(motions), torch.tensor([len(m) for m in motions]))
         for e, pictures, frames in zip(spoken, (video * 255).round().byte(), lengths.tolist()):
@@ -181,7 +181,7 @@ def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
-def heard_less_seen(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]]:
+def separation_gain(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]]:
     """Of each audio-visual space the "difference" of its silhouette and that of the same points seen only, with "low" and "high" of a
     95 % bootstrap interval: utterances drawn anew, the clouds that their words are compared with kept."""
     found = {}
@@ -210,7 +210,7 @@ def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str =
             m["silhouette"] = float(silhouette_score(m["points"], f.words))
     points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
     return run.finish(stage, key, metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-                      heard_less_seen=heard_less_seen(spaces), corpus=corpus.hash,
+                      heard_less_seen=separation_gain(spaces), corpus=corpus.hash,
                       frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
 
 

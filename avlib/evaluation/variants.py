@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from ..core.config import Config, changed
 from ..core.files import read_json
 from ..core.parallel import run_parallel
-from ..core.progress import say
+from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..metrics.protocols import KIT, protocols
 from ..training.joint import GUIDANCE, model_name, train_joint
 from ..training.readers import pretrain_reader
 from . import tables
-from .evaluate import evaluate, in_a_line
+from .evaluate import evaluate, summary_line
 from .report import NAMES, measured_on, method
 
 
@@ -37,9 +37,9 @@ VARIANTS = {
     "no-prior": _ablation("without 2D prior", {"expert.epochs": 0}),
     "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
     "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
-    "rlv-alone": _ablation("L_rlv alone", {}, "baseline"),
-    "mse-alone": _ablation("baseline", {"joint.lambda_rlv": 0.0}, "baseline"),
-    "weight-0": Variant("weight", "λ_av = 0", {}, "baseline"),
+    "rlv-alone": _ablation("L_rlv alone", {}, "unguided"),
+    "mse-alone": _ablation("baseline", {"joint.lambda_rlv": 0.0}, "unguided"),
+    "weight-0": Variant("weight", "λ_av = 0", {}, "unguided"),
     **{f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w}) for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)},
     "learns-truth": Variant("expert", "the expert learns from true lips"),
     "learns-prediction": Variant("expert", "from predicted lips", {"joint.expert_learns_from": "prediction"}),
@@ -97,7 +97,7 @@ def trials(run: Run, name: str, seeds: list[int]) -> list[Trial]:
 def train_and_score(trial: Trial, corpus: Corpus) -> str:
     """What came of it, in a line."""
     train_joint(trial.run, corpus, trial.animator, trial.guidance, trial.seed)
-    return f"{trial.run.name}  {in_a_line(evaluate(trial.run, corpus, trial.model))}"
+    return f"{trial.run.name}  {summary_line(evaluate(trial.run, corpus, trial.model))}"
 
 
 def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
@@ -107,13 +107,13 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
     jobs = [(train_and_score, t, corpus) for t in wanted.values()]
     for n, came in enumerate(run_parallel(jobs, run.device), 1):
-        say(f"variants {n}/{len(jobs)}: {came}")
+        log(f"variants {n}/{len(jobs)}: {came}")
     if "ablation" in run.config.variants:
-        jobs = [(judged, run, corpus, a, g, seeds[0]) for a in run.config.animators for g in GUIDANCE]
+        jobs = [(score_with_guide, run, corpus, a, g, seeds[0]) for a in run.config.animators for g in GUIDANCE]
         list(run_parallel(jobs, run.device))
 
 
-def judged(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> dict:
+def score_with_guide(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> dict:
     """A model's scores if the expert that guided read its lips: what an animator that learned to please it would gain."""
     return evaluate(run, corpus, model_name(animator, guidance, seed), judge=model_name(animator, "guided", seed))
 
@@ -137,13 +137,13 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
     if "ablation" in groups:
         title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
         made = {f"ablation_{metric.lower()}": tables.ablation(ablations(run, seeds), title, metric) for metric in ("LVE", "CER", "VER")}
-        made["judges"] = judgement(run, seeds[0], corpus)
+        made["judges"] = judges_table(run, seeds[0], corpus)
     for group in (g for g in groups if g != "ablation"):
         made |= sweep(run, group, seeds[0], corpus)
     return "\n".join(t.write(run.folder / "tables", f"table_{name}", corpus=corpus, seeds=seeds) for name, t in made.items())
 
 
-def judgement(run: Run, seed: int, corpus: str) -> tables.Table:
+def judges_table(run: Run, seed: int, corpus: str) -> tables.Table:
     """Scores by the reader, which has no part in any training, beside those by the expert that guided."""
     stages = {f"{method(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}" for a in run.config.animators for g in GUIDANCE
               for who, stage in (("the reader", "evaluation"), ("its guide", "judged"))}
@@ -194,7 +194,7 @@ def effects(run: Run, seeds: list[int]) -> tuple[dict[str, dict[str, dict]], dic
     have written say."""
     rows = lambda name: read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
     metrics, firsts = ("LVE", "CER", "VER"), {v.group: v.name for v in reversed(chosen_variants(run.config).values())}
-    found = {"guided, less baseline": {r["method"].split(",")[0]: r["metrics"] for r in rows("differences")}}
+    found = {"guided less unguided": {r["method"].split(",")[0]: r["metrics"] for r in rows("differences")}}
     variants = () if unscored(run, seeds) else run.config.variants
     if "ablation" in variants:
         per = {m: rows(f"ablation_{m.lower()}") for m in metrics}

@@ -23,7 +23,7 @@ from ..core.run import commit
 from ..corpus.embedded.facekit import URL
 from ..corpus.obj import face_lines, vertex_lines
 from ..corpus.pictures import faces
-from ..corpus.specification import read_facts
+from ..corpus.specification import read_specification
 from ..render.clips import write_clip
 from ..speech.sound import write_speech
 from . import arkit
@@ -132,7 +132,7 @@ def shapes_for(speaker: Speaker, formats: list[str], folder: Path | str | None =
     if "arkit" not in formats:
         return None
     config = speaker.run.config.corpus
-    if not folder and read_facts(config.name)["made_by"] == "facekit":
+    if not folder and read_specification(config.name)["made_by"] == "facekit":
         folder = config.data
     if not folder:
         raise ValueError(f"arkit: this face lacks ARKit's shapes; with a checkout of {URL} (--face) they are carried over to it")

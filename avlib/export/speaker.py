@@ -19,7 +19,7 @@ from ..training.joint import GUIDANCE, load_animator
 MODEL = "faceformer-guided-s0"
 
 
-def mixture(styles: list[str], wanted: str | dict[str, float]) -> torch.Tensor:
+def style_mixture(styles: list[str], wanted: str | dict[str, float]) -> torch.Tensor:
     """A style (styles,): that of one training subject, or of several with weights, which are made to add up to one."""
     weights = {wanted: 1.0} if isinstance(wanted, str) else wanted
     for name in weights:
@@ -43,24 +43,24 @@ class Sound:
         return len(self.samples) / SPEECH_HZ
 
 
-def hear(speech: str | Path | torch.Tensor) -> Sound:
+def load_sound(speech: str | Path | torch.Tensor) -> Sound:
     """A sound file of any rate and length, a text, which espeak-ng then says, or samples (S,) at 16 kHz. ValueError for a file
     that is no sound, and for a text without anything to say."""
     if torch.is_tensor(speech):
         return Sound(speech, normalise(speech[None], torch.tensor([len(speech)]))[0])
-    if isinstance(speech, Path) or names_a_file(speech):
+    if isinstance(speech, Path) or looks_like_file(speech):
         return Sound(SpeechFile(speech), SpeechFile(speech, normalised=True))
     spoken = speak(speech)
     samples = torchaudio.functional.resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
-    return Sound(samples, hear(samples).normalised, speech)
+    return Sound(samples, load_sound(samples).normalised, speech)
 
 
-def names_a_file(words: str) -> bool:
+def looks_like_file(words: str) -> bool:
     """Whether it is there, or is a single word with a slash or an ending, as no text is."""
     return bool(words) and (os.path.exists(words) or re.fullmatch(r"\S*/\S*|\S+\.\w+", words) is not None)
 
 
-def trained(run: Run) -> list[str]:
+def trained_models(run: Run) -> list[str]:
     """The models of a run that are finished."""
     return [path.stem for animator in run.config.animators for guidance in GUIDANCE
             for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))]
@@ -74,7 +74,7 @@ class Speaker:
     """
 
     def __init__(self, run: Run, model: str = MODEL, subject: str | None = None, style: str | dict[str, float] | None = None):
-        if model not in (there := trained(run)):
+        if model not in (there := trained_models(run)):
             raise ValueError(f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, "
                              f"got {model!r}")
         self.run, self.model, self.corpus = run, model, corpus_of(run)
@@ -82,7 +82,7 @@ class Speaker:
         self.subject, self.style = subject or self.corpus.subjects["test"][0], style or styles[0]
         if self.subject not in self.corpus.templates:
             raise ValueError(f"subject: expected one of {', '.join(self.corpus.templates)}, got {subject!r}")
-        self.mixed = mixture(styles, self.style).to(run.device)
+        self.mixed = style_mixture(styles, self.style).to(run.device)
         self.template = self.corpus.templates[self.subject]
         self.animator, self.record = load_animator(run, self.corpus, model)
 

@@ -13,10 +13,10 @@ SEEN = 88 / 96                  # side of what a reader sees over side of the st
 
 
 # Augmentations draw from a generator of each clip's own: what a clip looks and sounds like depends on no other of its batch.
-Draws = Sequence[torch.Generator]
+Generators = Sequence[torch.Generator]
 
 
-def see(video: torch.Tensor, draws: Draws | None = None, deviation: float = STD) -> torch.Tensor:
+def crop_and_normalise(video: torch.Tensor, draws: Generators | None = None, deviation: float = STD) -> torch.Tensor:
     """Stored crops (B, T, H, W) in [0, 1] -> what the reader is given: the centre, or with draws a random part of each
     clip, every second one mirrored; normalised, by the standard deviation that its training had."""
     side = round(video.shape[-1] * SEEN)
@@ -34,7 +34,7 @@ def see(video: torch.Tensor, draws: Draws | None = None, deviation: float = STD)
     return (part - MEAN) / deviation
 
 
-def hear(speech: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def normalise_speech(speech: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Speech (B, S), normalised as the reader hears it; lengths (B,) in video frames."""
     return normalise(speech, lengths * SAMPLES_PER_FRAME)
 
@@ -46,7 +46,7 @@ def add_babble(speech: torch.Tensor, babble: torch.Tensor, snr_db: torch.Tensor)
     return speech + gain * babble
 
 
-def mask_time(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float, draws: Draws) -> torch.Tensor:
+def mask_time_spans(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float, draws: Generators) -> torch.Tensor:
     """Adaptive time masking after Ma et al. 2022: one stretch of up to `longest_s` seconds for each second of clip is
     replaced by the clip's mean. x (B, T, ...) with `rate` steps a second, lengths (B,) in steps."""
     if longest_s <= 0:
@@ -69,7 +69,7 @@ class Babble:
     def __init__(self, clips: Clips, voices: int = 4):
         self.clips, self.voices = clips, voices
 
-    def __call__(self, samples: int, draws: Draws) -> torch.Tensor:
+    def __call__(self, samples: int, draws: Generators) -> torch.Tensor:
         """(draws, samples)"""
         noise = torch.zeros(len(draws), samples)
         for row, draw in zip(noise, draws):
@@ -79,11 +79,11 @@ class Babble:
         return noise
 
 
-def noisy(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float],
-          draws: Draws) -> torch.Tensor:
+def noisy_speech(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float],
+          draws: Generators) -> torch.Tensor:
     """Speech as a reader hears it in training, with babble at a random level.
 
     speech (B, S) raw, lengths (B,) in video frames -> normalised (B, S)."""
     level = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.stack([torch.rand((), generator=draw) for draw in draws])
     noise = babble(speech.shape[1], draws).to(speech.device)
-    return hear(add_babble(speech, noise, level.to(speech.device)), lengths)
+    return normalise_speech(add_babble(speech, noise, level.to(speech.device)), lengths)

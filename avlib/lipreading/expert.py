@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.distributed import anywhere, mean_over, uncounted
+from ..core.distributed import any_process, mean_over, uncounted
 from ..core.files import fill_weights
 from ..core.rates import SAMPLES_PER_FRAME
 from ..core.tensors import at_least_float32, frame_mask
@@ -124,7 +124,7 @@ class Expert(nn.Module):
         rows = {}
         for name, encoder in self.encoders.items():
             here = (present or {}).get(name)
-            used = here is None or anywhere(here)
+            used = here is None or any_process(here)
             if here is None or here.all():
                 rows[name] = encoder(streams[name], valid, keys)
                 continue

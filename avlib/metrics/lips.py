@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import torch
 
 from ..speech.segment import Segment
-from .vertices import Indices, Sequences, pairs
+from .vertices import Indices, Sequences, paired_sequences
 
 BILABIALS = frozenset("pbm")
 
@@ -22,7 +22,7 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def aperture_correlation(prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices) -> float:
     """`correlation` over time of predicted and true lip aperture, mean over sequences; nan if lips stand still."""
-    apertures = [[lip_aperture(x, upper, lower) for x in pair] for pair in pairs(prediction, truth)]
+    apertures = [[lip_aperture(x, upper, lower) for x in pair] for pair in paired_sequences(prediction, truth)]
     return sum(correlation(*a) for a in apertures) / len(apertures)
 
 
@@ -44,7 +44,7 @@ def bilabial_closure(prediction: Sequences, truth: Sequences, upper: Indices, lo
     phonemes: those of the sequence, or a list with those of each. Errors: ValueError without any bilabial.
     """
     spoken = [phonemes] if torch.is_tensor(truth) else phonemes
-    both = pairs(prediction, truth)
+    both = paired_sequences(prediction, truth)
     if len(spoken) != len(both):
         raise ValueError(f"phonemes of {len(spoken)} utterances for {len(both)} sequences")
     excess = torch.cat([bilabial_gaps(p, upper, lower, s, fps) - bilabial_gaps(t, upper, lower, s, fps)

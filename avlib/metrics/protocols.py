@@ -17,7 +17,7 @@ from ..speech.visemes import visemes
 from .error_rates import error_counts
 from .lips import bilabial_gaps, correlation, lip_aperture
 from .synchrony import intensity_correlation, lip_intensity, misalignment
-from .vertices import dynamics, pairs, squared_lengths
+from .vertices import dynamics, paired_sequences, squared_lengths
 
 PATH = Path(__file__).with_name("protocols.json")
 KIT = "avlib"           # the protocol of the kit's own tables
@@ -99,7 +99,7 @@ def measures() -> list[Measure]:
     return list(dict.fromkeys(s.measure for p in protocols().values() for s in p.scores.values()))
 
 
-class Compared:
+class Comparison:
     """One prediction beside its scan, and what was said beside what was read from it; what measures share is computed once.
 
     prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit; regions: vertices by name.
@@ -107,7 +107,7 @@ class Compared:
 
     def __init__(self, prediction: torch.Tensor, truth: torch.Tensor, template: torch.Tensor, regions: dict[str, torch.Tensor],
                  fps: float, phonemes: Sequence[Segment] = (), said: str = "", read: str = ""):
-        [(self.prediction, self.truth)] = pairs(prediction, truth)
+        [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
         self.template, self.regions, self.fps, self.phonemes, self.said, self.read = template, regions, fps, phonemes, said, read
         self._displacements = {}
 
@@ -142,39 +142,39 @@ class Compared:
         return lip_aperture(self.prediction, *lips), lip_aperture(self.truth, *lips)
 
 
-def _largest(c: Compared, m: Measure) -> tuple[float, int]:
+def _largest(c: Comparison, m: Measure) -> tuple[float, int]:
     errors = c.distances(m).amax(-1)
     return float(errors.sum()), len(errors)
 
 
-def _mean(c: Compared, m: Measure) -> tuple[float, int]:
+def _mean(c: Comparison, m: Measure) -> tuple[float, int]:
     errors = c.distances(m).mean(-1)
     return float(errors.sum()), len(errors)
 
 
-def _dynamics(c: Compared, m: Measure) -> tuple[float, int]:
+def _dynamics(c: Comparison, m: Measure) -> tuple[float, int]:
     true, predicted = (dynamics(x, m.of) for x in c.displacements(m.regions[0]))
     return float(true - predicted), 1
 
 
-def _misalignment(c: Compared, m: Measure) -> tuple[float, int]:
+def _misalignment(c: Comparison, m: Measure) -> tuple[float, int]:
     return _if_any(misalignment(*c.apertures, c.fps))
 
 
-def _aperture(c: Compared, m: Measure) -> tuple[float, int]:
+def _aperture(c: Comparison, m: Measure) -> tuple[float, int]:
     return _if_any(correlation(*c.apertures))
 
 
-def _closure(c: Compared, m: Measure) -> tuple[float, int]:
+def _closure(c: Comparison, m: Measure) -> tuple[float, int]:
     predicted, true = (bilabial_gaps(x, *(c.regions[r] for r in m.regions), c.phonemes, c.fps) for x in (c.prediction, c.truth))
     return float((predicted - true).sum()), len(true)
 
 
-def _intensity(c: Compared, m: Measure) -> tuple[float, int]:
+def _intensity(c: Comparison, m: Measure) -> tuple[float, int]:
     return lip_intensity(c.prediction, c.regions[m.regions[0]]), 1
 
 
-def _edits(c: Compared, m: Measure) -> tuple[float, int]:
+def _edits(c: Comparison, m: Measure) -> tuple[float, int]:
     said, read = (visemes(c.said), visemes(c.read)) if m.of == "visemes" else (c.said, c.read)
     edits, length = error_counts(said, read, words=m.of == "words")
     return 100.0 * edits, max(1, length)        # of an empty reference, every character read is an error
@@ -193,7 +193,7 @@ PER_SEQUENCE = {"pooled": lambda total, count: (total, count), "sequences": lamb
 SPEECH = "against speech"
 
 
-def score(compared: Compared) -> dict[str, list]:
+def score(compared: Comparison) -> dict[str, list]:
     """Sum and count of every measure whose vertices the corpus knows, by key: what a row keeps."""
     return {m.key: list(KINDS[m.kind](compared, m)) for m in measures() if all(r in compared.regions for r in m.regions)}
 

@@ -14,7 +14,7 @@ Indices = int | Sequence[int] | torch.Tensor
 LENGTH_TOLERANCE = 2  # frames
 
 
-def pairs(prediction: Sequences, truth: Sequences) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def paired_sequences(prediction: Sequences, truth: Sequences) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Sequences side by side, cut to a common length."""
     predictions, truths = ([x] if torch.is_tensor(x) else list(x) for x in (prediction, truth))
     if len(predictions) != len(truths) or not truths:
@@ -39,7 +39,7 @@ def squared_lengths(vectors: torch.Tensor) -> torch.Tensor:
 
 def lve_frames(prediction: Sequences, truth: Sequences, lip: Indices) -> torch.Tensor:
     """Largest squared distance over the lip vertices of each frame, (frames,), in the unit of vertices squared."""
-    squared = [squared_lengths(p[:, lip] - t[:, lip]).amax(-1) for p, t in pairs(prediction, truth)]
+    squared = [squared_lengths(p[:, lip] - t[:, lip]).amax(-1) for p, t in paired_sequences(prediction, truth)]
     return torch.cat(squared)
 
 
@@ -56,7 +56,7 @@ def lip_distance(prediction: Sequences, truth: Sequences, lip: Indices) -> float
 
 def mean_vertex_error(prediction: Sequences, truth: Sequences) -> float:
     """Distance between predicted and true vertices, averaged over vertices and frames, in the unit of vertices."""
-    return float(torch.cat([squared_lengths(p - t).sqrt().mean(-1) for p, t in pairs(prediction, truth)]).mean())
+    return float(torch.cat([squared_lengths(p - t).sqrt().mean(-1) for p, t in paired_sequences(prediction, truth)]).mean())
 
 
 # What a vertex does over time, (T, V), whose standard deviation FDD compares; from displacements (T, V, 3).
@@ -77,7 +77,7 @@ def dynamics(displacements: torch.Tensor, of: str = "squared displacement") -> t
 
 def _dynamics_deviations(prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str) -> torch.Tensor:
     """True less predicted dynamics of the upper face, (sequences,)."""
-    both = pairs(prediction, truth)
+    both = paired_sequences(prediction, truth)
     templates = [template] * len(both) if torch.is_tensor(template) else template
     if len(templates) != len(both):
         raise ValueError(f"{len(templates)} templates for {len(both)} sequences")

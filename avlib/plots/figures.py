@@ -12,7 +12,7 @@ def save(figure: Figure, path: Path) -> Figure:
     return figure
 
 
-def nothing(told: str) -> Figure:
+def placeholder(told: str) -> Figure:
     """In place of a picture, what there is not."""
     figure, axis = plt.subplots(figsize=(5, 0.4))
     axis.set_axis_off()

@@ -1,4 +1,4 @@
-"""Where lips close and open: the frames at which baseline and guided model differ most, as pictures."""
+"""Where lips close and open: the frames at which unguided and guided model differ most, as pictures."""
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.cm import ScalarMappable
@@ -11,7 +11,7 @@ from ..corpus.utterance import Utterance
 from ..evaluation.qualitative_frames import QUANTILE, Moment, picked
 from ..render.camera import camera_for
 from ..render.renderer import Renderer
-from .figures import nothing, save
+from .figures import placeholder, save
 
 SIDE, MARGIN = 160, 0.6                 # pixels; skin around the lips
 COLOURS = "YlOrRd"                      # no error is nearly white: the face's own shading
@@ -30,7 +30,7 @@ def coloured(corpus: Corpus, face: torch.Tensor, error: torch.Tensor, limit: flo
 def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
     """A column for each moment: the scan, and each model in the colours of its distance from the scan."""
     if not moments:
-        return nothing("No moments: no test sentence has such a sound.")
+        return placeholder("No moments: no test sentence has such a sound.")
     names, unit = list(moments[0].faces), "mm" if corpus.unit == "m" else f"1e-3 {corpus.unit}"
     errors = [{name: 1000 * (face - m.faces["scan"]).norm(dim=-1) for name, face in m.faces.items()} for m in moments]
     near = corpus.regions["mouth"]
@@ -53,8 +53,8 @@ def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
     return drawn
 
 
-def figures(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
-    """Draws a figure for each pair of models, baseline and guided, and saves it in the run."""
+def qualitative_frames(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
+    """Draws a figure for each pair of models, unguided and guided, and saves it in the run."""
     for pair in pairs:
         save(figure(corpus, picked(run, corpus, pair)), run.folder / "figures" / f"4_moments_{pair[-1]}.png")
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.reader_analysis import SOUNDS, STREAMS
 from ..lipreading.expert import Expert
-from .figures import nothing
+from .figures import placeholder
 
 COLOURS = dict(zip(STREAMS, ("tab:blue", "tab:orange", "tab:green")))       # of what a reader is given
 LINES = ("-", "--", ":")                                                    # of readers, one after the other
@@ -22,7 +22,7 @@ def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figur
                 axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAMS[streams]}")
     if not axis.lines:
         plt.close(figure)
-        return nothing("No rates: no reader was trained here.")
+        return placeholder("No rates: no reader was trained here.")
     axis.set(xlabel="epoch", ylabel="character error rate, %", ylim=(0, None))
     axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -3,7 +3,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .figures import nothing
+from .figures import placeholder
 
 
 def effects(groups: dict[str, dict[str, dict]], metrics: dict[str, tuple[float, str]]) -> Figure:
@@ -33,7 +33,7 @@ def maps(record: dict, of: str = "") -> Figure:
     rows = {name: drawn for name, drawn in record["maps"].items() if name.endswith(of)}
     words = sorted({word for points in record["points"].values() for word, *_ in points})
     if not rows:
-        return nothing("No maps: too few sentences say the words.")
+        return placeholder("No maps: too few sentences say the words.")
     figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,
                                 layout="constrained")
     for line, (name, drawn) in zip(axes, rows.items()):

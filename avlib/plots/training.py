@@ -2,14 +2,14 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from .figures import nothing
+from .figures import placeholder
 
 
 def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
     """One panel a field that any history has, one line a history, over epochs."""
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
     if not fields:
-        return nothing("No curves: nothing was trained here.")
+        return placeholder("No curves: nothing was trained here.")
     figure, axes = plt.subplots(1, len(fields), figsize=(3.3 * len(fields), 2.5), squeeze=False)
     for axis, name in zip(axes[0], fields):
         for label, history in histories.items():

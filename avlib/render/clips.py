@@ -30,7 +30,7 @@ def titled(video: torch.Tensor, name: str) -> torch.Tensor:
     return torch.cat([torch.maximum(video[:, :height], title), video[:, height:]], 1)
 
 
-def write_moving(path: Path, video: torch.Tensor, fps: float) -> Path:
+def write_webp(path: Path, video: torch.Tensor, fps: float) -> Path:
     """A silent moving picture that pages and mails show at once, an animated WebP. video: (T, H, W) uint8."""
     first, *others = (Image.fromarray(frame.numpy()) for frame in video)
     return write_atomic(path, lambda p: first.save(p, "WEBP", save_all=True, append_images=others, duration=1000 / fps, loop=0,

@@ -16,24 +16,24 @@ from multiprocessing import get_context
 import torch
 from torch import nn
 
-from ..animators.animator import settings
+from ..animators.animator import animator_settings
 from ..animators.registry import find_animator
 from ..core.config import Config
 from ..core.device import pick_device
 from ..core.parallel import begin_worker
-from ..core.progress import say
+from ..core.progress import log
 from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import DATA
 from ..corpus.embedded.maker import SUBJECTS, Maker
 from ..corpus.scans.conversion import crop_of
-from ..corpus.specification import read_facts, scan_facts
+from ..corpus.specification import read_specification, scan_specification
 from ..lipreading.augmentation import Babble
 from ..render.camera import Camera
 from ..render.lip_video import LipVideo, video_frames
 from ..speech.wav2vec2 import SpeechEncoder
 from .clip_batches import IGNORED, PHONEMES
 from .joint_task import JointTask
-from .motion_vqvae import PriorTask
+from .motion_vqvae import MotionVQVAETask
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
 
@@ -62,13 +62,13 @@ class Sizes:
 
 def sizes(config: Config) -> Sizes:
     """Of the corpus that the configuration names, without its data: facts tell how large it is."""
-    facts, c = read_facts(config.corpus.name), config.corpus
+    facts, c = read_specification(config.corpus.name), config.corpus
     clips = c.clips_2d, SENTENCE_S
     if facts["made_by"] == "embedded":
         maker, people = Maker(replace(c, clips_2d=1, validation_clips_2d=1), DATA / "none"), len(SUBJECTS["train"])
         return Sizes(maker.people[0].template, maker.rig.faces, maker.rig.regions["lip"], maker.mouth, maker.camera, c.fps,
                      people, people * c.sentences_train, SENTENCE_S, *clips)
-    facts = scan_facts(facts)
+    facts = scan_specification(facts)
     camera, train = crop_of(facts.camera or Camera(1.0, 2 * c.crop), c.crop), facts.splits["train"]
     (mesh,), faces = head(facts.vertices, 2 * facts.vertices, 1)
     mesh = mesh / (facts.camera or camera).scale        # it fills the picture, as faces do
@@ -165,17 +165,17 @@ def try_reader(config: Config, sizes: Sizes, device: torch.device, name: str) ->
 
 
 def try_prior(config: Config, sizes: Sizes, device: torch.device, animator: str) -> tuple[nn.Module, dict, float, int]:
-    c = settings(config, animator)
+    c = animator_settings(config, animator)
     prior = find_animator(animator, config.plugins).prior(len(sizes.mesh), c)
     frames = round(sizes.scan_s * sizes.fps)
     batch = {"displacement": torch.randn(c.vqvae_batch, frames, 3 * len(sizes.mesh), generator=torch.Generator().manual_seed(0)),
              "frames": torch.full((c.vqvae_batch,), frames)}
-    return PriorTask(prior, device), batch, 1.0, c.vqvae_epochs * -(-sizes.scans // c.vqvae_batch)
+    return MotionVQVAETask(prior, device), batch, 1.0, c.vqvae_epochs * -(-sizes.scans // c.vqvae_batch)
 
 
 def try_joint(config: Config, sizes: Sizes, device: torch.device, animator: str, guided: bool
               ) -> tuple[nn.Module, dict, float, int]:
-    c, own = config.joint, settings(config, animator)
+    c, own = config.joint, animator_settings(config, animator)
     kind = find_animator(animator, config.plugins)
     model = kind.build(own, kind.prior(len(sizes.mesh), own), vertices=len(sizes.mesh), styles=sizes.styles, fps=sizes.fps,
                        encoder=untrained_encoder(config), scale=0.01)
@@ -196,11 +196,11 @@ def attempts(config: Config) -> Iterator[tuple]:
             yield name, try_reader, name
     for animator in config.animators:
         with torch.device("meta"):          # nothing is allocated just to know
-            has_prior = find_animator(animator, config.plugins).prior(1000, settings(config, animator)) is not None
+            has_prior = find_animator(animator, config.plugins).prior(1000, animator_settings(config, animator)) is not None
         if has_prior:
             yield f"{animator}-prior", try_prior, animator
         for guided in (False, True):
-            yield f"{animator}-{'guided' if guided else 'baseline'}", try_joint, animator, guided
+            yield f"{animator}-{'guided' if guided else 'unguided'}", try_joint, animator, guided
 
 
 def measure(stage: str, attempt, config: Config, sizes: Sizes, *more) -> Row:
@@ -248,6 +248,6 @@ def table(rows: list[Row]) -> str:
 def main(config: Config) -> None:
     rows, shapes = [], sizes(config)
     for row in dry_run(config, shapes):
-        say(f"{row.stage}: {row.step_s:.2f} s a step")
+        log(f"{row.stage}: {row.step_s:.2f} s a step")
         rows.append(row)
-    say(table(rows))
+    log(table(rows))

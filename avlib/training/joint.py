@@ -4,12 +4,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..animators.animator import Animator, settings
+from ..animators.animator import Animator, animator_settings
 from ..animators.registry import find_animator
 from ..core.files import load_weights
 from ..core.rates import VIDEO_FPS
 from ..core.run import Run
-from ..core.tensors import to
+from ..core.tensors import to_device
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
 from ..corpus.utterance import Utterance
@@ -17,15 +17,15 @@ from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
 from .clip_batches import TOKENIZER
-from .joint_batches import Example, collate, examples
+from .joint_batches import Example, collate, make_examples
 from .joint_task import JointTask, principal_motions, rollout
 from .loop import finish_fit, fit
-from .motion_vqvae import load_prior, prior_stages
+from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
 from .readers import load_reader
-from .schedules import settling, shuffled_batches
+from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 
-GUIDANCE = ("baseline", "guided")
+GUIDANCE = ("unguided", "guided")
 # Faults of the released code: no gradient passes the renderer; each frame of 30 a second is taken for one of 25, beside which
 # the speech ends early; lips are normalised by another standard deviation than the expert was trained with.
 RELEASED = ("gradient", "rate", "normalisation")
@@ -36,19 +36,19 @@ def model_name(animator: str, guidance: str, seed: int) -> str:
 
 
 def model_pairs(run: Run, seed: int) -> list[list[str]]:
-    """The baseline and the guided model of one seed, of each of the run's animators."""
+    """The unguided and the guided model of one seed, of each of the run's animators."""
     return [[model_name(animator, g, seed) for g in GUIDANCE] for animator in run.config.animators]
 
 
 def model_names(run: Run, seeds: list[int]) -> list[str]:
-    """The run's models of all seeds, each baseline before its guided partner."""
+    """The run's models of all seeds, each unguided before its guided partner."""
     return [model for seed in seeds for pair in model_pairs(run, seed) for model in pair]
 
 
 def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
     """An untrained animator on the run's trained speech encoder and, where it has one, its trained prior."""
     return find_animator(name, run.config.plugins).build(
-        settings(run.config, name), load_prior(run, corpus, name), vertices=corpus.vertices,
+        animator_settings(run.config, name), load_motion_vqvae(run, corpus, name), vertices=corpus.vertices,
         styles=len(corpus.subjects["train"]), fps=corpus.fps, encoder=load_speech(run), scale=corpus.motion_scale)
 
 
@@ -62,8 +62,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
     if unknown := set(config.as_released) - set(RELEASED):
         raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
     stage = model_name(animator, guidance, seed)
-    stages = ["speech"] + ["expert"] * guided + prior_stages(run, corpus, animator)
-    key = run.key(train_joint, config, settings(run.config, animator), animator, guidance, seed, corpus.hash,
+    stages = ["speech"] + ["expert"] * guided + motion_vqvae_stages(run, corpus, animator)
+    key = run.key(train_joint, config, animator_settings(run.config, animator), animator, guidance, seed, corpus.hash,
                   [run.finished_key(s) for s in stages], *map(Path, run.config.plugins))
     if not run.finished(stage, key):
         torch.manual_seed(seed)
@@ -75,7 +75,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
         history = fit(run, stage, key, task, groups, config.epochs,
                       lambda g: shuffled_batches(len(train), config.batch, g),
                       lambda indices: collate([train[i] for i in indices], styles), seed,
-                      schedule=settling(config.lr_decay_fraction), validate=lambda: held_out_terms(task, collate(held_out, styles)))
+                      schedule=constant_then_cosine(config.lr_decay_fraction), validate=lambda: held_out_terms(task, collate(held_out, styles)))
         modules = {"animator": task.animator} | ({"expert": task.expert} if guided else {})
         finish_fit(run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance)
     return load_animator(run, corpus, stage)
@@ -87,7 +87,7 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
     expert = load_reader(run, "expert") if guided else None
     tokenizer = expert.tokenizer if expert else TOKENIZER
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
-    train, held_out = (examples(corpus, corpus.utterances(s), model.encoder, tokenizer, fps) for s in ("train", "validation"))
+    train, held_out = (make_examples(corpus, corpus.utterances(s), model.encoder, tokenizer, fps) for s in ("train", "validation"))
     motions = principal_motions(train, config.guidance_components) if guided and config.guidance_components else None
     task = JointTask(model, expert, lip_video(corpus, config.soft_silhouettes, fps), corpus.regions["lip"], corpus.motion_scale, config,
                      run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)
@@ -96,7 +96,7 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
 
 def held_out_terms(task: JointTask, batch: dict) -> dict:
     """On subjects and sentences not trained on, under the mean of all styles: LVE, and L_av of the predicted lips."""
-    batch = to(batch, task.device)
+    batch = to_device(batch, task.device)
     batch["style"] = torch.full_like(batch["style"], 1 / batch["style"].shape[1])
     prediction = rollout(task.animator, batch)
     errors = [lve(p[:n], t[:n], task.lip) * int(n) for p, t, n in zip(prediction, batch["motion"], batch["frames"])]
@@ -113,7 +113,7 @@ def predict(run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, 
     """Vertices (T, V, 3) of one utterance, as long as its scan, in a training subject's style, the first's unless given."""
     styles = corpus.subjects["train"]
     chosen = styles.index(style or styles[0])
-    batch = to(collate(examples(corpus, [utterance], animator.encoder), styles), run.device)
+    batch = to_device(collate(make_examples(corpus, [utterance], animator.encoder), styles), run.device)
     batch["style"] = torch.eye(len(styles), device=run.device)[chosen][None]
     return rollout(animator, batch)[0].cpu()
 

@@ -27,7 +27,7 @@ class Example:
 
 
 @torch.no_grad()
-def examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder, tokenizer: Tokenizer = TOKENIZER,
+def make_examples(corpus: Corpus, utterances: list[Utterance], encoder: SpeechEncoder, tokenizer: Tokenizer = TOKENIZER,
              fps: float | None = None) -> list[Example]:
     """Utterances as examples, in order; kept on the CPU. tokenizer: of the expert that reads them; fps: see `lip_video`."""
     made, lips, device = [], lip_video(corpus, fps=fps), next(encoder.parameters()).device
@@ -54,7 +54,7 @@ def collate(items: list[Example], styles: list[str]) -> dict:
             "video_lengths": lengths(get("video")), "tokens": pad(get("tokens")), "token_lengths": lengths(get("tokens"))}
 
 
-def some(batch: dict, chosen: torch.Tensor) -> dict:
+def subset(batch: dict, chosen: torch.Tensor) -> dict:
     """These utterances of a batch; what goes with the video is cut to the longest of them."""
     part = {k: v[chosen] for k, v in batch.items()}
     longest = int(part["video_lengths"].max())

@@ -4,12 +4,12 @@ from torch import nn
 
 from ..animators.animator import Animator
 from ..core.config import JointConfig
-from ..core.distributed import number
-from ..core.tensors import frame_mask, to
-from ..lipreading.augmentation import STD, Babble, Draws, noisy, see
+from ..core.distributed import process_count
+from ..core.tensors import frame_mask, to_device
+from ..lipreading.augmentation import STD, Babble, Generators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
-from .joint_batches import Example, some
+from .joint_batches import Example, subset
 from .losses import vertex_losses, weighted_gradient
 
 RELEASED_STD = 0.4
@@ -28,7 +28,7 @@ def principal_motions(items: list[Example], modes: int, frames: int = 600) -> to
     return torch.linalg.svd(moved.flatten(1), full_matrices=False).Vh[:modes].unflatten(1, moved.shape[1:])
 
 
-def along(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
+def project_gradient(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
     """The same vertices (B, T, V, 3), but what differentiates through them can push only along `motions` (K, V, 3).
 
     A reading loss is free to shade skin that no scan ever moves, and does: it is read as lips. Kept to motions that
@@ -49,15 +49,15 @@ class JointTask(nn.Module):
     def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, scale: float,
                  config: JointConfig, ctc: float, babble: Babble, device: torch.device,
                  motions: torch.Tensor | None = None):
-        """expert: None trains the baseline. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's
+        """expert: None trains the unguided. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's
         own training. motions: (K, V, 3) along which the guidance may push; None: any way."""
         super().__init__()
         self.register_buffer("motions", motions, persistent=False)
         self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
         self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
 
-    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
-        c, batch = self.config, to(batch, self.device)
+    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
+        c, batch = self.config, to_device(batch, self.device)
         prediction, own = self.animator.learn(batch["features"], batch["feature_lengths"], batch["template"], batch["style"],
                                               batch["motion"], batch["frames"])
         vertices = prediction.detach().requires_grad_()
@@ -67,10 +67,10 @@ class JointTask(nn.Module):
         learning, guided = {}, self.expert is not None and progress >= c.guidance_start
         if guided:
             # a few utterances of each batch are read: that costs less, and on average says the same
-            chosen = torch.randperm(len(vertices), generator=draws[0])[:max(1, c.guided_per_batch // number())]
-            read, draws = some(batch, chosen), [draws[i] for i in chosen]
+            chosen = torch.randperm(len(vertices), generator=draws[0])[:max(1, c.guided_per_batch // process_count())]
+            read, draws = subset(batch, chosen), [draws[i] for i in chosen]
             draw = lambda: self.hearing(read, draws)
-            shown = vertices if self.motions is None else along(vertices, self.motions)
+            shown = vertices if self.motions is None else project_gradient(vertices, self.motions)
             shown = shown.detach() if "gradient" in c.as_released else shown
             video, _ = self.lips(shown[chosen], read["frames"])
             self.expert.eval()
@@ -87,19 +87,19 @@ class JointTask(nn.Module):
         return {"loss": whole + carrier - carrier.detach(), **terms, **own, **learning,
                 **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
 
-    def hearing(self, batch: dict, draws: Draws) -> tuple[torch.Tensor, torch.Tensor]:
+    def hearing(self, batch: dict, draws: Generators) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch's speech (B, S) in babble, normalised, and which utterances are heard at all (B,)."""
         c, speech = self.config, batch["speech"]
         heard = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= c.drop_audio
-        return noisy(speech, batch["video_lengths"], self.babble, c.babble_db, draws), heard.to(self.device)
+        return noisy_speech(speech, batch["video_lengths"], self.babble, c.babble_db, draws), heard.to(self.device)
 
     def reading(self, video: torch.Tensor, audio: torch.Tensor, heard: torch.Tensor, batch: dict,
-                draws: Draws | None = None) -> torch.Tensor:
+                draws: Generators | None = None) -> torch.Tensor:
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
         of which those not `heard` (B,) are left out."""
         lengths = batch["video_lengths"]
         deviation = RELEASED_STD if "normalisation" in self.config.as_released else STD
-        features = self.expert.encode(see(video, draws, deviation) if "video" in self.expert.modalities else None,
+        features = self.expert.encode(crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
                                       audio if "audio" in self.expert.modalities else None, lengths,
                                       present={"audio": heard})
         terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])

@@ -8,11 +8,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from torch import nn
 
-from ..core.distributed import share_statistics, shared, uncounted
+from ..core.distributed import is_distributed, share_batch_statistics, uncounted
 from ..core.files import read_weights, write_weights
-from ..core.progress import bar, say
+from ..core.progress import log, progress_bar
 from ..core.run import Run
-from ..core.tensors import seeded
+from ..core.tensors import seeded_generator
 
 CHECKPOINT_EVERY_S = float(os.environ.get("AVLIB_CHECKPOINT_S", 40))
 
@@ -33,8 +33,8 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
     """
     accelerator = Accelerator(cpu=run.device.type == "cpu",
                               kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-    if shared():
-        share_statistics(task)
+    if is_distributed():
+        share_batch_statistics(task)
     optimizer = torch.optim.AdamW(groups, fused=True, betas=(0.9, 0.98), weight_decay=0.0)
     peaks = [g["lr"] for g in optimizer.param_groups]
     resume = run.folder / "weights" / f"{stage}.resume.safetensors"
@@ -42,10 +42,10 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
     if resume.exists():
         history, sums, counted, done, mean = _restore(resume, key, task, optimizer)
     prepared, optimizer = accelerator.prepare(task, optimizer)
-    plan = [batches(seeded(seed, epoch, -1)) for epoch in range(epochs)]
+    plan = [batches(seeded_generator(seed, epoch, -1)) for epoch in range(epochs)]
     total = sum(map(len, plan))
     if done:
-        say(f"{stage}: goes on at step {done} of {total}")
+        log(f"{stage}: goes on at step {done} of {total}")
 
     saved = began = time.monotonic()
     step = 0
@@ -54,15 +54,15 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
             step += len(epoch_batches)
             continue
         task.train()
-        for indices in bar(epoch_batches, f"{stage} {epoch + 1}/{epochs}"):
+        for indices in progress_bar(epoch_batches, f"{stage} {epoch + 1}/{epochs}"):
             if step < done:
                 step += 1
                 continue
             mine = range(len(indices))[accelerator.process_index::accelerator.num_processes] or range(1)
             spare = accelerator.process_index >= len(indices)       # the batch is too small for it to have a part
-            draws = [seeded(seed, step, n) for n in mine]
+            draws = [seeded_generator(seed, step, n) for n in mine]
             # dropout draws from the global generator; processes that share a batch must not drop alike
-            torch.manual_seed(seeded(seed, step, -1, accelerator.process_index).initial_seed())
+            torch.manual_seed(seeded_generator(seed, step, -1, accelerator.process_index).initial_seed())
             for group, peak in zip(optimizer.param_groups, peaks):
                 group["lr"] = peak * schedule(step / total)
             with uncounted(spare):
@@ -95,7 +95,7 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
         history.append(row)
         told = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if not isinstance(v, str))
         if accelerator.is_main_process:
-            say(f"{stage} {epoch + 1}/{epochs}  {told}  {time.monotonic() - began:.0f} s")
+            log(f"{stage} {epoch + 1}/{epochs}  {told}  {time.monotonic() - began:.0f} s")
     task.eval()
     return history
 

@@ -8,7 +8,7 @@ from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import Run
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Babble, Draws, mask_time, noisy, see
+from ..lipreading.augmentation import Babble, Generators, crop_and_normalise, mask_time_spans, noisy_speech
 from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
 from ..speech.text import SentencePieceTokenizer, Tokenizer
@@ -28,13 +28,13 @@ class ReaderTask(nn.Module):
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
         self.phonemes = nn.Linear(config.width, len(PHONEMES))      # one for both streams, so that they mean the same
 
-    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
+    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
         c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
         if "video" in c.modalities:
-            video = mask_time(see(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws).to(self.device)
+            video = mask_time_spans(crop_and_normalise(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws).to(self.device)
         if "audio" in c.modalities:
-            audio = noisy(batch["speech"], lengths, self.babble, c.babble_db, draws)
-            audio = mask_time(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws).to(self.device)
+            audio = noisy_speech(batch["speech"], lengths, self.babble, c.babble_db, draws)
+            audio = mask_time_spans(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws).to(self.device)
         if len(c.modalities) == 2:
             draw = torch.stack([torch.rand((), generator=g) for g in draws]).to(self.device)
             unheard, unseen = (c.drop_audio, c.drop_video) if progress >= c.audio_only_fraction else (0.0, 1.0)

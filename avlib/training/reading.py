@@ -2,7 +2,7 @@
 import torch
 
 from ..corpus.clips import Clips
-from ..lipreading.augmentation import hear, see
+from ..lipreading.augmentation import crop_and_normalise, normalise_speech
 from ..lipreading.expert import Expert, greedy_ctc
 from .clip_batches import collate
 from .schedules import bucket_batches
@@ -13,8 +13,8 @@ def read_batch(expert: Expert, batch: dict, streams: tuple = ()) -> tuple[torch.
     some are given."""
     device = next(expert.parameters()).device
     lengths = batch["lengths"].to(device)
-    video = see(batch["video"]).to(device) if "video" in expert.modalities else None
-    audio = hear(batch["speech"].to(device), lengths) if "audio" in expert.modalities else None
+    video = crop_and_normalise(batch["video"]).to(device) if "video" in expert.modalities else None
+    audio = normalise_speech(batch["speech"].to(device), lengths) if "audio" in expert.modalities else None
     present = {m: torch.full_like(lengths, m in (streams or expert.modalities), dtype=torch.bool) for m in expert.modalities}
     return expert.encode(video, audio, lengths, present=present), lengths
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 
 
-def halved_every(share: float):
+def step_decay(share: float):
     """Learning-rate factor over training progress in [0, 1]: halved after each such share of it."""
     return lambda progress: 0.5 ** int(progress / share)
 
 
-def settling(share: float) -> Callable[[float], float]:
+def constant_then_cosine(share: float) -> Callable[[float], float]:
     """Learning-rate factor over training progress: 1, and over the last `share` of the training a cosine down to 0. Where it does
     not fall, what is left of an animator is the accident of its last steps, on which its vertex error differs by a tenth."""
     if not 0 <= share <= 1:

@@ -11,9 +11,9 @@ from ..core.distributed import mean_over
 from ..core.files import load_weights
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.run import Run
-from ..core.tensors import to
+from ..core.tensors import to_device
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Draws
+from ..lipreading.augmentation import Generators
 from ..lipreading.expert import greedy_ctc
 from ..metrics.error_rates import corpus_rate
 from ..speech.sound import normalise
@@ -41,8 +41,8 @@ class SpeechTask(nn.Module):
         hidden, counts = self.encode(batch)
         return self.letters(hidden).log_softmax(-1), counts
 
-    def forward(self, batch: dict, draws: Draws, progress: float) -> dict:
-        hidden, counts = self.encode(to(batch, self.device))
+    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
+        hidden, counts = self.encode(to_device(batch, self.device))
         ctc = F.ctc_loss(self.letters(hidden).log_softmax(-1).transpose(0, 1), batch["tokens"], counts,
                          batch["token_lengths"], reduction="sum", zero_infinity=True)
         ctc = mean_over(ctc, batch["token_lengths"].sum())
@@ -83,7 +83,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         lengths = clips.frames
 
         def validate() -> dict:
-            log_probs, counts = task.log_probs(to(collate(held_out, range(len(held_out)), video=False), run.device))
+            log_probs, counts = task.log_probs(to_device(collate(held_out, range(len(held_out)), video=False), run.device))
             texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(log_probs, counts)]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
 

@@ -4,9 +4,9 @@ from ..core.lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(__name__, {
     "run_status": ".status:run_status",
     "train_missing": ".status:train_missing",
-    "compare": ".player:compare",
-    "explore_tsne": ".tsne_explorer:explore",
-    "live": ".live_widget:widget",
-    "preference_page": ".preference_study:of_run",
-    "preference_table": ".preference_study:told",
+    "compare_models": ".player:compare_models",
+    "explore_tsne": ".tsne_explorer:explore_tsne",
+    "live_face": ".live_widget:live_face",
+    "preference_page": ".preference_study:preference_page",
+    "preference_table": ".preference_study:preference_table",
 })

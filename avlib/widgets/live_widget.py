@@ -15,8 +15,8 @@ from ..core.rates import SPEECH_HZ
 from ..core.run import Run
 from ..corpus.utterance import Utterance
 from ..export.live import Stream
-from ..export.speaker import Speaker, corpus_of, hear
-from ..plots import tracks
+from ..export.speaker import Speaker, corpus_of, load_sound
+from ..plots.motion import tracks
 from .mesh_widget import as_bytes, mesh_bytes, module
 
 
@@ -52,7 +52,7 @@ class Live(anywidget.AnyWidget):
                    "computed": median(self.stream.spent or [0.0])}, [as_bytes(made, "<f4")])
 
 
-def widget(run: Run, model: str) -> Live | Figure:
+def live_face(run: Run, model: str) -> Live | Figure:
     """The live face of a trained model; where nobody watches, a picture of the first test sentence streamed."""
     utterance = corpus_of(run).utterances("test")[0]
     speaker = Speaker(run, model, utterance.subject)
@@ -65,6 +65,6 @@ def picture(speaker: Speaker, utterance: Utterance) -> Figure:
     streamed = torch.cat([*map(stream.feed, speech.split(stream.hop)), stream.end()])
     busy = 100 * sum(stream.spent) / (len(speech) / SPEECH_HZ)
     name = f"streamed: {stream.latency_s:.2f} s\nlater, {busy:.0f} % of the time\nspent computing"
-    figure = tracks.tracks(speaker.corpus, utterance, {"heard whole": torch.cat(list(speaker(hear(speech)))), name: streamed}, speech)
+    figure = tracks(speaker.corpus, utterance, {"heard whole": torch.cat(list(speaker(load_sound(speech)))), name: streamed}, speech)
     plt.close(figure)       # or it is shown twice
     return figure

@@ -21,11 +21,11 @@ from ..corpus import pictures
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
 from ..export.gltf import components
-from ..export.speaker import Speaker, hear
+from ..export.speaker import Speaker, load_sound
 from ..metrics.lips import BILABIALS
 from ..metrics.protocols import KIT, protocols
 from ..metrics.vertices import lve_frames
-from ..plots import tracks
+from ..plots.motion import aperture
 from ..speech.segment import Segment
 from ..training.joint import GUIDANCE, load_animator, model_name, predict
 from .mesh_widget import as_bytes, mesh_bytes, module
@@ -77,7 +77,7 @@ class Stage:
         """A test sentence; or a recording, a path, or words that espeak-ng says, with the face of `subject`."""
         if isinstance(what, Utterance):
             return Said(self.corpus.speech(what), what.subject, what.text, what.phonemes, self.corpus.motion(what))
-        sound = hear(what)
+        sound = load_sound(what)
         if sound.seconds > MOST_S:
             raise ValueError(f"{what}: {sound.seconds:.0f} s, expected at most {MOST_S}; ./run_all.sh animate takes any length")
         return Said(sound.samples[:], subject, what)
@@ -91,7 +91,7 @@ class Stage:
             return said.scan
         if said.scan is not None:
             return predict(self.run, self.corpus, load_animator(self.run, self.corpus, side.model)[0], what, side.style)
-        return torch.cat(list(Speaker(self.run, side.model, subject, side.style)(hear(said.speech))))
+        return torch.cat(list(Speaker(self.run, side.model, subject, side.style)(load_sound(said.speech))))
 
     def clip(self, what: Utterance | str, subject: str, sides: list[Side]) -> dict:
         said = self.said(what, subject)
@@ -121,7 +121,7 @@ def clip(corpus: Corpus, said: Said, motions: dict[Side, torch.Tensor], sides: l
 def track(corpus: Corpus, name: str, motion: torch.Tensor, scan: torch.Tensor | None = None, scale: float = 1.0) -> dict:
     """Lip aperture of each frame, and where there is a scan, the largest squared distance of a lip vertex from it."""
     error = torch.zeros(0) if scan is None else lve_frames(motion, scan, corpus.regions["lip"]) / scale
-    return {"name": name, "aperture": as_bytes(tracks.aperture(corpus, motion), "<f4"), "error": as_bytes(error, "<f4")}
+    return {"name": name, "aperture": as_bytes(aperture(corpus, motion), "<f4"), "error": as_bytes(error, "<f4")}
 
 
 class Player(anywidget.AnyWidget):
@@ -209,7 +209,7 @@ def chooser(animators: tuple[str, ...], styles: list[str], seeds: list[int], gui
             ipywidgets.Dropdown(options=styles, layout=short, tooltip="Style: the training subject whose way of speaking it is")]
 
 
-def compare(run: Run, corpus: Corpus, seeds: list[int]) -> Compare | Figure:
+def compare_models(run: Run, corpus: Corpus, seeds: list[int]) -> Compare | Figure:
     """The player; where nobody watches, a picture of what it shows first: the first test sentence, without and with guidance."""
     stage = Stage(run, corpus, seeds)
     if not HEADLESS:

@@ -1,6 +1,6 @@
 """A study of what people prefer: pairs of clips of two models on one page, and the table of what was answered.
 
-    ./run_all.sh preference --a demo/faceformer-baseline-s0 --b demo/faceformer-guided-s0 --out study
+    ./run_all.sh preference --a demo/faceformer-unguided-s0 --b demo/faceformer-guided-s0 --out study
     ./run_all.sh preference --out study --table
 
 study-<page>.html   all that a participant needs, clips included: two questions a pair, as in the paper; it asks nothing of any server
@@ -34,10 +34,10 @@ from ..corpus.utterance import Utterance
 from ..evaluation import external_predictions
 from ..evaluation.evaluate import TRUTH
 from ..evaluation.report import method
-from ..evaluation.statistics import paired_interval, swap_test
+from ..evaluation.statistics import paired_interval, permutation_test
 from ..evaluation.tables import Table
 from ..export.animation import writable
-from ..export.speaker import corpus_of, trained
+from ..export.speaker import corpus_of, trained_models
 from ..render.clips import write_clip
 from ..training.joint import load_animator, predict
 
@@ -60,13 +60,13 @@ class Shown:
     def named(cls, given: str) -> "Shown":
         """From RUN/MODEL, or NAME=FOLDER of `<sequence>_condition_<subject>.npy`."""
         if "=" in given:
-            model, folder = external_predictions.named(given)
+            model, folder = external_predictions.named_folder(given)
             return cls(model, folder=folder)
         name, _, model = given.partition("/")
         if not name or not model:
             raise ValueError(f"expected RUN/MODEL, or NAME=FOLDER of predictions, got {given!r}")
         run = open_run(name)
-        if model not in (there := [*trained(run), TRUTH]):
+        if model not in (there := [*trained_models(run), TRUTH]):
             raise ValueError(f"model: expected one of {', '.join(there)} in {run.folder}, got {model!r}")
         return cls(model, run)
 
@@ -89,8 +89,8 @@ class Shown:
     def motions(self, corpus: Corpus, utterances: list[Utterance]) -> list[torch.Tensor]:
         """Vertices (T, V, 3) of each, in the first training style; of a folder's styles in the first there is."""
         if self.folder:
-            files = {name: path for of in reversed(external_predictions.find(self.folder, utterances).values()) for name, path in of.items()}
-            return [external_predictions.read(files[u.name], corpus, u) for u in utterances]
+            files = {name: path for of in reversed(external_predictions.find_predictions(self.folder, utterances).values()) for name, path in of.items()}
+            return [external_predictions.read_prediction(files[u.name], corpus, u) for u in utterances]
         if self.model == TRUTH:
             return [corpus.motion(u) for u in utterances]
         animator, _ = load_animator(self.run, corpus, self.model)
@@ -263,7 +263,7 @@ def preference(votes: list[list[bool]], seed: int = 0) -> dict:
         none, against = (torch.stack((x, totals[:, 1]), 1) for x in (torch.zeros(len(votes)), totals[:, 1] - totals[:, 0]))
         _, low, high = paired_interval(totals, none, torch.Generator().manual_seed(seed))
         found |= {"participants_low": low, "participants_high": high,
-                  "participants_p": swap_test(totals, against, torch.Generator().manual_seed(seed))}
+                  "participants_p": permutation_test(totals, against, torch.Generator().manual_seed(seed))}
     return found
 
 
@@ -281,7 +281,7 @@ def key_of(path: Path) -> Path:
     return path.with_name(path.name.replace("study-", "key-")).with_suffix(".json")
 
 
-def told(path: Path, folder: Path, name: str = "table_preference") -> str:
+def preference_table(path: Path, folder: Path, name: str = "table_preference") -> str:
     """The table of a page's answers, written into a folder too; or how to come by answers. Markdown."""
     answers = path.parent / "answers"
     if not any(answers.glob("*.json")):
@@ -290,7 +290,7 @@ def told(path: Path, folder: Path, name: str = "table_preference") -> str:
     return table(answers, key_of(path)).write(folder, name, key=read_json(key_of(path)))
 
 
-def of_run(run: Run, pair: list[str], sentences: int, side: int = 192) -> Path:
+def preference_page(run: Run, pair: list[str], sentences: int, side: int = 192) -> Path:
     """The page of two models of one run, in its folder preference/, of as many sentences if there are."""
     most = len(corpus_of(run).utterances("test"))
     return page([tuple(Shown(model, run) for model in pair)], run.folder / "preference", min(sentences, most), side=side)

@@ -5,7 +5,7 @@ from pathlib import Path
 from ..core import run as runs
 from ..core.files import read_json
 from ..core.parallel import run_parallel
-from ..core.progress import say
+from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..training.joint import model_names, train_joint
@@ -61,7 +61,7 @@ def train_missing(run: Run, corpus: Corpus, models: list[str]) -> None:
     """Trains, side by side, those of the models that notebook 03 has not been run for."""
     wanted = missing(run, models)
     if wanted:
-        say(f"trains {', '.join(wanted)}: 03_joint_training has not run for that")
+        log(f"trains {', '.join(wanted)}: 03_joint_training has not run for that")
     list(run_parallel([(train, run, corpus, model) for model in wanted], run.device))
 
 

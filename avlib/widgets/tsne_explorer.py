@@ -118,7 +118,7 @@ class Explorer(anywidget.AnyWidget):
         self.told = self.frames.compared(self.space, self.groups)
 
 
-def explore(record: dict, spaces: dict[str, WordFrames], clips: Clips | Shown) -> Explorer | Figure:
+def explore_tsne(record: dict, spaces: dict[str, WordFrames], clips: Clips | Shown) -> Explorer | Figure:
     """The maps of `tsne.record` with what is behind them; where nobody watches, a picture of the first map and the words' mean lips.
 
     record: of these spaces; clips: those of the frames.

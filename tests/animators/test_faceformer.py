@@ -346,5 +346,5 @@ def test_plugins_are_known_by_their_place_and_forgotten_when_they_fail(tmp_path)
 
 def test_an_animator_gets_its_own_settings_and_nobody_elses():
     config = load("smoke")
-    assert animators.settings(config, "codetalker") == config.codetalker
-    assert [animators.settings(config, name) for name in ("reader", "seed", "mine")] == [None] * 3
+    assert animators.animator_settings(config, "codetalker") == config.codetalker
+    assert [animators.animator_settings(config, name) for name in ("reader", "seed", "mine")] == [None] * 3

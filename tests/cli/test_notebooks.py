@@ -19,7 +19,7 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
     found = {p.name: p.read_bytes() for p in sorted((folder / "results" / run / "records").glob("*.json"))}
     assert {"corpus.json", "speech.json", "expert.json", "reader.json", "readers.json", "codetalker-prior.json", "tsne.json",
             "evaluation-truth.json"} <= found.keys()
-    for model in (f"{animator}-{guidance}-s0" for animator in ANIMATORS for guidance in ("baseline", "guided")):
+    for model in (f"{animator}-{guidance}-s0" for animator in ANIMATORS for guidance in ("unguided", "guided")):
         assert {f"{model}.json", f"evaluation-{model}.json"} <= found.keys()
     return found
 
@@ -48,7 +48,7 @@ def test_the_run_leaves_all_that_it_promises(smoke):
 
 def test_an_own_recording_becomes_a_clip_with_sound(smoke):
     clips = sorted((smoke / "results" / "one" / "speech").glob("own-*.mp4"))
-    assert [c.stem for c in clips] == sorted(f"own-{a}-{g}-s0" for a in ANIMATORS for g in ("baseline", "guided"))
+    assert [c.stem for c in clips] == sorted(f"own-{a}-{g}-s0" for a in ANIMATORS for g in ("unguided", "guided"))
     with av.open(str(clips[0])) as clip:
         assert abs(float(clip.duration) / av.time_base - 2.0) < 0.15
         assert clip.streams.video[0].frames == 60 and clip.streams.audio[0].rate == 16000

@@ -11,7 +11,7 @@ from torch import nn
 
 from avlib.core import files
 from avlib.core import run as runs
-from avlib.core.distributed import SharedBatchNorm, anywhere, mean_over, number, share_statistics, shared, uncounted
+from avlib.core.distributed import SharedBatchNorm, any_process, is_distributed, mean_over, process_count, share_batch_statistics, uncounted
 from avlib.core.files import read_weights
 from avlib.core.presets import load
 from avlib.core.run import Run
@@ -58,24 +58,24 @@ def learn(folder: str, name: str) -> list[dict]:
     torch.optim.AdamW = lambda groups, **_: torch.optim.SGD(groups)
     history = loop.fit(run, "toy", "k", task, [{"params": task.parameters(), "lr": 0.01}], 1,
                         lambda g: [[3, 1, 4, 0, 2], [6]], lambda i: double(clips(i)), 1, average=1)
-    loop.finish_fit(run, "toy", "k", {"task": task}, history, processes=number())
+    loop.finish_fit(run, "toy", "k", {"task": task}, history, processes=process_count())
     return history
 
 
 def worker(rank: int, port: int, folder: str):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     history = learn(folder, "two")
-    assert shared() and (rank == 0 or history)
+    assert is_distributed() and (rank == 0 or history)
     rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
     mine = rows[:2] if rank == 0 else rows[2:]
     plain, split = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
-    share_statistics(split)
+    share_batch_statistics(split)
     wanted = plain(rows)[:2] if rank == 0 else plain(rows)[2:]
     assert torch.allclose(split(mine), wanted) and torch.allclose(split.running_var, plain.running_var)
     with uncounted(rank == 1):      # rank 0's rows alone count
         assert torch.allclose(split(mine)[:1], plain(rows[:2])[:1]) or rank == 1
         assert float(mean_over(torch.tensor(6.0), 2)) == (6.0 if rank == 0 else 0.0)        # their mean is 3
-    assert anywhere(torch.tensor([rank == 1])) and not anywhere(torch.tensor([False]))
+    assert any_process(torch.tensor([rank == 1])) and not any_process(torch.tensor([False]))
     dist.destroy_process_group()
 
 
@@ -108,9 +108,9 @@ def test_two_processes_take_the_same_steps_as_one(both):
 
 
 def test_alone_nothing_is_shared():
-    assert not shared() and number() == 1 and float(mean_over(torch.tensor(6.0), 4)) == 1.5
+    assert not is_distributed() and process_count() == 1 and float(mean_over(torch.tensor(6.0), 4)) == 1.5
     assert float(mean_over(torch.tensor(0.0), torch.tensor(0))) == 0
     rows = torch.randn(5, 3)
     norm = nn.BatchNorm1d(3)
-    share_statistics(norm)
+    share_batch_statistics(norm)
     assert type(norm) is SharedBatchNorm and torch.equal(norm(rows), nn.BatchNorm1d(3)(rows))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from avlib.core.config import CorpusConfig
 from avlib.core.parallel import run_parallel
 from avlib.core.rates import SAMPLES_PER_FRAME, SPEECH_HZ
-from avlib.core.tensors import seeded
+from avlib.core.tensors import seeded_generator
 from avlib.corpus.clips import Clips
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded.maker import SUBJECTS, Maker, posed
@@ -101,7 +101,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_does_not(corpus, tmp_pat
 
 def test_sentences_never_repeat_and_say_the_words_often():
     taken = set()
-    first, second = sentences(800, seeded(0), taken), sentences(200, seeded(0), taken)
+    first, second = sentences(800, seeded_generator(0), taken), sentences(200, seeded_generator(0), taken)
     assert len(set(first) | set(second)) == 1000 == len(taken)
     assert len({w for s in first for w in s.split()}) >= 300
     assert all(sum(w in s.split() for s in first) > 100 for w in ("just", "must"))

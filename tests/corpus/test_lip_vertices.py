@@ -17,7 +17,7 @@ from avlib.corpus.lip_vertices import Surface, find_lips
 from avlib.corpus.pictures import lip_video
 from avlib.corpus.scans import conversion
 from avlib.corpus.scans.meshes import read_mesh
-from avlib.corpus.specification import read_facts, scan_facts
+from avlib.corpus.specification import read_specification, scan_specification
 
 FACEKIT = Path(os.environ.get("AVLIB_FACEKIT_DIR", "none"))
 RIG = Rig()
@@ -93,7 +93,7 @@ def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypa
     faces = "\n".join(f"f {a + 1} {b + 1} {c + 1}" for a, b, c in RIG.faces.tolist())
     points = "\n".join(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in people["Ada"].template.tolist())
     (data / "face.obj").write_text(f"{points}\n{faces}\n")
-    conversion.convert(data, scan_facts(read_facts(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made")
+    conversion.convert(data, scan_specification(read_specification(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made")
     corpus = Corpus(tmp_path / "made")
     assert {s: len(corpus.utterances(s)) for s in corpus.subjects} == {"train": 2, "validation": 2, "test": 2}
     u = corpus.utterances("train")[0]

@@ -112,15 +112,15 @@ def test_what_is_wrong_with_a_recording_is_told_in_one_line(tmp_path, fault):
     damage, told = FAULTS[fault]
     damage(write(tmp_path))
     with pytest.raises(ValueError, match=told) as error:
-        recordings.listen(recordings.pairs(str(tmp_path))["one"])
+        recordings.read_recording(recordings.find_recordings(str(tmp_path))["one"])
     assert "\n" not in str(error.value)
 
 
 def test_any_sound_file_beside_its_text_is_a_recording(tmp_path):
     write(tmp_path, "two", suffix="flac")
     (tmp_path / "notes.md").write_text("of others")
-    assert list(recordings.pairs(str(tmp_path))) == ["two"] and recordings.pairs("") == {}
-    text, speech, *_ = recordings.listen(recordings.pairs(str(tmp_path))["two"])
+    assert list(recordings.find_recordings(str(tmp_path))) == ["two"] and recordings.find_recordings("") == {}
+    text, speech, *_ = recordings.read_recording(recordings.find_recordings(str(tmp_path))["two"])
     assert text == TEXT and len(speech) / SPEECH_HZ == pytest.approx(BEFORE_S + PAUSE_S + AFTER_S + len(said()[0].samples) / 22050, abs=1e-3)
 
 

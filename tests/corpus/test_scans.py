@@ -20,8 +20,8 @@ from avlib.corpus import prepare
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.pictures import lip_video
 from avlib.corpus.scans import conversion, pickles
-from avlib.corpus.scans.layouts import find, listing
-from avlib.corpus.specification import read_facts
+from avlib.corpus.scans.layouts import find_layout, listing
+from avlib.corpus.specification import read_specification
 from tests import owners, python2
 from tests.owners import BIWI, VOCASET
 
@@ -199,7 +199,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(folders, tmp_path, name, 
             (tmp_path / "data" / path.name).symlink_to(path)
     where = {"FLAME_sample.ply": "mesh", "templates": "mesh", "sentencestext": "transcripts", "sentences.txt": "transcripts"}
     with pytest.raises(ValueError) as error:
-        find(tmp_path / "data", owner.facts)
+        find_layout(tmp_path / "data", owner.facts)
     assert owner.facts.where[where.get(part, "data")] in str(error.value) and str(tmp_path / "data") in str(error.value)
     assert part in str(error.value) or part == "templates" or part == "FLAME_sample.ply"
 
@@ -304,13 +304,13 @@ def test_biwi_is_read_with_counts_of_any_size_and_without_the_pose_of_the_head(t
     owners.write_biwi(tmp_path, owner, turn, count)
     for frame in (tmp_path / "faces" / "F2" / "e01").glob("*.vl"):
         frame.with_suffix(".tform").write_text("0 1 0 9\n-1 0 0 9\n0 0 1 9\n")         # how the head was held: no part of the frame
-    frames, motion = find(tmp_path, facts).motions["F2", "e01"].read(facts)
+    frames, motion = find_layout(tmp_path, facts).motions["F2", "e01"].read(facts)
     assert frames == 10 and np.abs(motion - owner.used("F2", 1, recorded=True)).max() < (0.01 if turn else 2e-6)
     assert np.ptp(motion, axis=0).max() > 0.03             # the mouth still opens; the head as a whole went further than that
     path = tmp_path / "faces" / "F2" / "e01" / "frame_004.vl"
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(ValueError, match=r"frame_004.vl: 2\d+ bytes, expected 2000 vertices of 12"):
-        find(tmp_path, facts).motions["F2", "e01"].read(facts)
+        find_layout(tmp_path, facts).motions["F2", "e01"].read(facts)
 
 
 def test_a_stopped_conversion_goes_on_where_it_stopped(folders, tmp_path, monkeypatch):
@@ -408,7 +408,7 @@ def test_the_facts_say_what_was_published():
      "A sentence01 is in train and in validation"),
     ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, facekit, scans")])
 def test_wrong_facts_are_named(tmp_path, change, told):
-    facts = {k: v for k, v in read_facts("vocaset").items() if k != "path"} | change
+    facts = {k: v for k, v in read_specification("vocaset").items() if k != "path"} | change
     path = tmp_path / "own.json"
     path.write_text(json.dumps({k: v for k, v in facts.items() if v is not None}))
     with pytest.raises(ValueError, match=told) as error:

@@ -16,14 +16,14 @@ from avlib.corpus.clips import Clips, grouped_by_reason
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.video import sources as sources_module
 from avlib.corpus.video import video_corpus
-from avlib.corpus.video.sources import find
-from avlib.corpus.video.video_corpus import attach, prepare
+from avlib.corpus.video.sources import find_sources
+from avlib.corpus.video.video_corpus import attach, prepare_clips
 from avlib.speech.text import SentencePieceTokenizer
 from avlib.training.readers import tokenizer_of
 from tests.conftest import write_units
 from tests.corpus.test_mouth_crops import RATE, Finder, film, picture, record
 
-prepare = partial(prepare, workers=1)
+prepare_clips = partial(prepare_clips, workers=1)
 
 TIMED = "Text:  {LG} MUST WE GO\nConf: 4\n\nWORD START END ASDSCORE\nMUST 0.1 0.4 9.1\nWE 0.5 0.7 8.0\nGO 0.8 1.1 5.5\n"
 
@@ -52,7 +52,7 @@ def lrs2(whole, tmp_path):
 
 
 def test_lrs2_as_its_owners_lay_it_out(lrs2):
-    kind, sources = find(lrs2)
+    kind, sources = find_sources(lrs2)
     assert kind == "LRS2"
     assert [(s.split, s.name, s.text) for s in sources] == [
         ("test", "main/8/1", ""), ("train", "main/5/1", "don't go"), ("train", "main/5/2", "don't go"),
@@ -60,7 +60,7 @@ def test_lrs2_as_its_owners_lay_it_out(lrs2):
     assert [(w.label, w.start_s, w.end_s) for w in sources[3].words][1] == ("we", 0.5, 0.7)
     (lrs2 / "val.txt").unlink()
     with pytest.raises(ValueError, match="val.txt: no such file, nor above it"):
-        find(lrs2)
+        find_sources(lrs2)
 
 
 def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tm
     words = "".join(f"W{n} {n * 2.0} {n * 2 + 1.5} 1\n" for n in range(15))
     (root / "pretrain/b/1.txt").write_text("Text:  MANY\n\nWORD START END ASDSCORE\n" + words)
     monkeypatch.setattr(sources_module, "HELD_OUT", 3)
-    kind, sources = find(root)
+    kind, sources = find_sources(root)
     assert kind == "LRS3" and [s.name for s in sources if s.split == "test"] == ["test/a/1"]
     speakers = lambda split: {s.name.split("/")[1] for s in sources if s.split == split}
     assert speakers("validation") and not speakers("validation") & speakers("train")
@@ -85,7 +85,7 @@ def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tm
 def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, whole):
     (lrs2 / "main/5/2.txt").write_text("Text:  GO 7\n")
     out = tmp_path / "out"
-    summary = prepare(lrs2, out, Finder)
+    summary = prepare_clips(lrs2, out, Finder)
     assert summary["layout"] == "LRS2"
     assert summary["splits"] == {"train": {"clips": 2, "frames": 40, "aside": 1}, "validation": {"clips": 1, "frames": 20, "aside": 0},
                                  "test": {"clips": 0, "frames": 0, "aside": 1}}
@@ -99,9 +99,9 @@ def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, wh
 def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
     out = tmp_path / "out"
     states = lambda: {p.name: p.stat().st_mtime_ns for p in (out / "2d").glob("*.safetensors")}
-    again = lambda: (before := states()) and prepare(lrs2, out, Finder) and {n for n, at in states().items() if before.get(n) != at}
-    first = prepare(lrs2, out, Finder)
-    assert again() == set() and prepare(lrs2, out, Finder) == first
+    again = lambda: (before := states()) and prepare_clips(lrs2, out, Finder) and {n for n, at in states().items() if before.get(n) != at}
+    first = prepare_clips(lrs2, out, Finder)
+    assert again() == set() and prepare_clips(lrs2, out, Finder) == first
     (lrs2 / "main/6/1.txt").write_text("Text:  MUST GO\n")
     assert again() == {"validation-00000.safetensors"}
     assert Clips(out / "2d", "validation").utterances[0].text == "must go"
@@ -110,9 +110,9 @@ def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
     assert again() == {"validation-00000.safetensors", "test-00000.safetensors"}
     assert Clips(out / "2d", "validation").frames.tolist() == Clips(out / "2d", "test").frames.tolist() == [50]
     monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 1)
-    prepare(lrs2, out, Finder)
+    prepare_clips(lrs2, out, Finder)
     (lrs2 / "train.txt").write_text("5/1 NF\n")
-    summary = prepare(lrs2, out, Finder)
+    summary = prepare_clips(lrs2, out, Finder)
     assert {n for n in states() if n.startswith("train")} == {"train-00000.safetensors", "train-00001.safetensors"}
     assert len(Clips(out / "2d", "train")) == summary["splits"]["train"]["clips"] == 2
 
@@ -127,13 +127,13 @@ def test_after_a_kill_it_goes_on_where_it_stopped(lrs2, tmp_path, monkeypatch):
         made.append(1)
         return Finder()
     with pytest.raises(KeyboardInterrupt):
-        prepare(lrs2, tmp_path / "out", killed)
+        prepare_clips(lrs2, tmp_path / "out", killed)
     assert not (tmp_path / "out" / "video_corpus.json").exists()
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "2d").iterdir()}
     assert len(kept) == 2
-    summary = prepare(lrs2, tmp_path / "out", Finder)
+    summary = prepare_clips(lrs2, tmp_path / "out", Finder)
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    assert summary == prepare(lrs2, tmp_path / "whole", Finder)
+    assert summary == prepare_clips(lrs2, tmp_path / "whole", Finder)
 
 
 def shards(folder):
@@ -142,8 +142,8 @@ def shards(folder):
 
 def test_shards_are_the_same_made_by_one_process_or_two(lrs2, tmp_path, monkeypatch):
     monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 2)
-    prepare(lrs2, tmp_path / "two", Finder, workers=2)
-    prepare(lrs2, tmp_path / "one", Finder)
+    prepare_clips(lrs2, tmp_path / "two", Finder, workers=2)
+    prepare_clips(lrs2, tmp_path / "one", Finder)
     assert len(shards(tmp_path / "one")) == 8 and shards(tmp_path / "one") == shards(tmp_path / "two")
 
 
@@ -152,10 +152,10 @@ def test_shards_are_the_same_made_on_a_dask_cluster(lrs2, tmp_path, monkeypatch)
     from distributed import LocalCluster
 
     monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 2)
-    prepare(lrs2, tmp_path / "here", Finder)
+    prepare_clips(lrs2, tmp_path / "here", Finder)
     monkeypatch.chdir(tmp_path)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        summary = prepare("lrs2", "there", Finder, scheduler=cluster.scheduler_address)
+        summary = prepare_clips("lrs2", "there", Finder, scheduler=cluster.scheduler_address)
     assert summary["aside"] == json.loads((tmp_path / "here" / "video_corpus.json").read_text())["aside"] != []
     assert shards(tmp_path / "here") == shards(tmp_path / "there")
 
@@ -183,7 +183,7 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     names = ("whole", "digits", "wordless", "mute", "faceless", "one", "cut", "text", "variable", "stands", "nowhere")
     said = {"digits": "go 7", "wordless": "—"}
     (root / "list.csv").write_text("path,text,split\n" + "".join(f"{n}.mp4,{said.get(n, 'go')},train\n" for n in names))
-    summary = prepare(root, tmp_path / "out", Sighted)
+    summary = prepare_clips(root, tmp_path / "out", Sighted)
     reasons = {one["name"]: one["reason"] for one in summary["aside"]}
     expected = {"digits": "no token for '7' in its transcript", "wordless": "no transcript", "mute": "no audio in it",
                 "faceless": "no face in any frame", "one": "1 frames, expected at least 5", "text": "no video file",
@@ -199,7 +199,7 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
 
 def test_a_speaker_or_else_a_recording_is_held_out_where_no_validation_part_is_named(tmp_path):
     table = tmp_path / "list.csv"
-    splits = lambda: {s.name: s.split for s in find(tmp_path)[1]}
+    splits = lambda: {s.name: s.split for s in find_sources(tmp_path)[1]}
     table.write_text("path,text\n" + "".join(f"{speaker}/{n}.mp4,go\n" for speaker in "ab" for n in range(3)))
     by_speaker = {speaker: {split for name, split in splits().items() if name[0] == speaker} for speaker in "ab"}
     assert sorted(map(sorted, by_speaker.values())) == [["train"], ["validation"]]
@@ -213,17 +213,17 @@ def test_a_table_tells_files_and_transcripts(tmp_path, whole):
     put(whole, tmp_path / "videos" / "a.mp4")
     table = tmp_path / "list.csv"
     table.write_text("path,text,split\nvideos/a.mp4,Go now!,train\nvideos/b.mp4,go,test\n")
-    kind, sources = find(tmp_path)
+    kind, sources = find_sources(tmp_path)
     assert kind == "table" and [(s.name, s.split, s.text) for s in sources] == [("videos/b", "test", "go"), ("videos/a", "train", "go now")]
     table.write_text("file,text\na,b\n")
     with pytest.raises(ValueError, match="list.csv: columns file, text, expected path and text"):
-        find(tmp_path)
+        find_sources(tmp_path)
     table.write_text("path,text,split\na,b,dev\n")
     with pytest.raises(ValueError, match="list.csv, line 2: path 'a' and split 'dev'"):
-        find(tmp_path)
+        find_sources(tmp_path)
     table.write_text("path,text,split\n,b,train\n")
     with pytest.raises(ValueError, match="list.csv, line 2: path '' and split 'train'"):
-        find(tmp_path)
+        find_sources(tmp_path)
 
 
 def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
@@ -239,24 +239,24 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
         f"lrs3,seg/a.mp4,30,{ids}\nlrs3,seg/b.mp4,30,{ids}\n")
     (folder / "labels" / "lrs3_test_transcript_lengths_seg16s.csv").write_text(f"lrs3,seg/a2.mp4,30,{ids}\n")
     (folder / "labels" / "lrs3_val_transcript_lengths_seg16s.csv").write_text("lrs3,seg/a3.mp4,30,7 9000\n")
-    summary = prepare(folder, tmp_path / "out", tokenizers=[tokenizer])
+    summary = prepare_clips(folder, tmp_path / "out", tokenizers=[tokenizer])
     reasons = {a["name"]: a["reason"] for a in summary["aside"]}
     assert "[9000]: outside" in reasons.pop("lrs3/seg/a3")
     assert reasons == {"lrs3/seg/b": "no such file", "lrs3/seg/a2": "no such file"}
     clips = Clips(tmp_path / "out" / "2d", "train")
     assert clips.utterances[0].text == "you must go" and torch.equal(clips.video(0), torch.from_numpy(np.stack(crops)))
     with pytest.raises(ValueError, match="labels: holds token ids alone"):
-        find(folder)
+        find_sources(folder)
     (folder / "labels" / "x.csv").write_text("lrs3,seg/a.mp4,thirty,1\n")
     with pytest.raises(ValueError, match="x.csv, line 1: expected dataset,path,frames,token ids"):
-        find(folder, tokenizer)
+        find_sources(folder, tokenizer)
 
 
 @pytest.mark.parametrize("transcript, told", [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"),
                                               ("Text:  GÓ".encode("latin-1"), "utf-8")])
 def test_transcripts_that_cannot_be_read_are_set_aside(lrs2, tmp_path, transcript, told):
     (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
-    summary = prepare(lrs2, tmp_path / "out", Finder)
+    summary = prepare_clips(lrs2, tmp_path / "out", Finder)
     reasons = {one["name"]: one["reason"] for one in summary["aside"]}
     assert told in reasons["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
 
@@ -298,7 +298,7 @@ def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch)
     raw = attached(lrs2)
     assert raw.clips_folder.parent.parent == tmp_path / "data" and len(raw.clips("train")) == 3
     assert attached(lrs2).hash == raw.hash != "of the 3D part"
-    prepare(lrs2, tmp_path / "out", Finder)
+    prepare_clips(lrs2, tmp_path / "out", Finder)
     assert attached(tmp_path / "out").hash == raw.hash
     os.utime(lrs2 / "main/6/1.mp4")             # the same again
     assert attached(lrs2).hash == raw.hash
@@ -320,7 +320,7 @@ def test_reasons_that_differ_in_numbers_are_one():
 
 def test_unknown_folders_are_told_what_is_known(tmp_path):
     with pytest.raises(ValueError, match="expected a folder of LRS2"):
-        find(tmp_path)
+        find_sources(tmp_path)
     (tmp_path / "labels").mkdir()
     with pytest.raises(ValueError, match="no recordings|token ids alone"):
-        find(tmp_path)
+        find_sources(tmp_path)

@@ -92,20 +92,20 @@ def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
     if not path.exists():
         (folder / f"{u.name}_condition_{STYLES[1]}.npy").unlink()
     with pytest.raises(ValueError, match=f"{u.name}_condition_.*npy: .*{told}"):
-        files = external_predictions.find(folder, corpus.utterances("test"))
-        external_predictions.read(files[STYLES[0]][u.name], corpus, u)
+        files = external_predictions.find_predictions(folder, corpus.utterances("test"))
+        external_predictions.read_prediction(files[STYLES[0]][u.name], corpus, u)
 
 
 def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
     """By name and to the bit, of a model's every style; no model is needed for the scans themselves."""
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
-    monkeypatch.setattr(evaluate, "examples", lambda corpus, utterances, _: [
+    monkeypatch.setattr(evaluate, "make_examples", lambda corpus, utterances, _: [
         SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances])
-    evaluate.export(None, corpus, evaluate.TRUTH, tmp_path)
-    files = external_predictions.find(tmp_path, corpus.utterances("test"))
+    evaluate.export_predictions(None, corpus, evaluate.TRUTH, tmp_path)
+    files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))
     assert list(files) == ["-"]
     for u in corpus.utterances("test"):
-        assert torch.equal(external_predictions.read(files["-"][u.name], corpus, u), corpus.motion(u))
+        assert torch.equal(external_predictions.read_prediction(files["-"][u.name], corpus, u), corpus.motion(u))
 
 
 def test_predictions_may_have_axes_of_their_own(corpus, folder):
@@ -113,21 +113,21 @@ def test_predictions_may_have_axes_of_their_own(corpus, folder):
     truth = corpus.motion(u)
     for shape in ((1, 15, 15069), (15, 5023, 3)):
         np.save(folder / "odd.npy", truth.numpy().reshape(shape))
-        assert torch.equal(external_predictions.read(folder / "odd.npy", corpus, u), truth)
+        assert torch.equal(external_predictions.read_prediction(folder / "odd.npy", corpus, u), truth)
 
 
 def test_a_method_is_called_as_told_or_as_its_folder(tmp_path):
     (tmp_path / "npy").mkdir()
-    assert external_predictions.named(str(tmp_path / "npy")) == ("npy", tmp_path / "npy")
-    assert external_predictions.named(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", tmp_path)
+    assert external_predictions.named_folder(str(tmp_path / "npy")) == ("npy", tmp_path / "npy")
+    assert external_predictions.named_folder(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", tmp_path)
     for wrong, told in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
         with pytest.raises(ValueError, match=told):
-            external_predictions.named(wrong)
+            external_predictions.named_folder(wrong)
 
 
 def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
     """Its notebook is not taken for finished once a file has changed, come or gone, and is when none has."""
-    path = external_predictions.write(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
+    path = external_predictions.write_prediction(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
     parameters = {"run_name": "a", "preset": "smoke", "device": "cpu", "overrides": {}, "seeds": [0], "predictions": [f"theirs={path.parent}"]}
     made_from = lambda: notebooks.made_from("04_evaluation", parameters)
     keys = [made_from()]

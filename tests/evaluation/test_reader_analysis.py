@@ -12,8 +12,8 @@ from avlib.core.run import Run
 from avlib.core.tensors import pad
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import reader_analysis
-from avlib.evaluation.reader_analysis import SOUNDS, mixed, read_in_noise, transcripts, viseme_counts
-from avlib.lipreading.augmentation import Babble, hear, see
+from avlib.evaluation.reader_analysis import SOUNDS, mixed, read_in_noise, transcripts_by_epoch, viseme_counts
+from avlib.lipreading.augmentation import Babble, crop_and_normalise, normalise_speech
 from avlib.metrics.error_rates import corpus_rate
 from avlib.speech.visemes import phoneme_to_viseme, visemes
 from avlib.training.readers import build_reader
@@ -105,8 +105,8 @@ def test_streams_are_read_as_the_expert_reads_them(clips, features):
     read = read_in_noise(expert, clips, [0, 1, 2], Babble(clips), 0)
     assert {streams: len(levels) for streams, levels in read.items()} == {"audio and video": 3, "audio": 3, "video": 1}
     yes, no = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
-    video = see(pad([clips.video(i) for i in range(3)]).float() / 255)
-    audio = hear(pad([clips.speech(i) for i in range(3)]), lengths)
+    video = crop_and_normalise(pad([clips.video(i) for i in range(3)]).float() / 255)
+    audio = normalise_speech(pad([clips.speech(i) for i in range(3)]), lengths)
     for streams, present in {"audio and video": None, "audio": {"video": no, "audio": yes},
                              "video": {"video": yes, "audio": no}}.items():
         encoded = expert.encode(video, audio, lengths, present=present)
@@ -141,31 +141,31 @@ def test_stages_are_done_once(clips, tmp_path, monkeypatch):
     run.finish("reader", "r")
     run.finish("readers", "rs", read={"expert": TEXTS, "reader": ["you", "just", "were"]})
     expert = reader("audio", "video")
-    record = reader_analysis.in_noise(run, corpus, {"expert": expert})
+    record = reader_analysis.readers_in_noise(run, corpus, {"expert": expert})
     assert record["levels_db"][0] is None and record["clips"] == 2
     read = read_in_noise(expert, clips, [0, 2], Babble(clips), run.config.seed)
     assert record["accuracy"]["expert"]["audio"] == [100 * (1 - corpus_rate([TEXTS[0], TEXTS[2]], t)) for t in read["audio"]]
     monkeypatch.setattr(reader_analysis, "read_in_noise", None)
-    assert reader_analysis.in_noise(run, corpus, {"expert": None}) == run.record("noise")
-    counted = reader_analysis.confusions(run, corpus, ["reader", "expert"])
+    assert reader_analysis.readers_in_noise(run, corpus, {"expert": None}) == run.record("noise")
+    counted = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
     assert counted["counts"]["expert"] == viseme_counts(TEXTS, TEXTS) != counted["counts"]["reader"]
     with monkeypatch.context() as patch:
         patch.setattr(reader_analysis, "viseme_counts", None)
-        assert reader_analysis.confusions(run, corpus, ["reader", "expert"]) == run.record("visemes")
+        assert reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"]) == run.record("visemes")
     run.finish("readers", "read anew", read={"reader": TEXTS, "expert": TEXTS})
-    assert reader_analysis.confusions(run, corpus, ["reader", "expert"])["counts"]["reader"] == counted["counts"]["expert"]
+    assert reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])["counts"]["reader"] == counted["counts"]["expert"]
 
 
 def test_transcripts_grow_row_by_row():
     expert = {"said": "you must go", "history": [{"read": f"try {e}"} for e in range(40)]}
     reader = {"said": "you must go", "history": [{"read": "o"}, {"read": "you o"}]}
-    lines = transcripts({"expert": expert, "reader": reader}, most=5).splitlines()
+    lines = transcripts_by_epoch({"expert": expert, "reader": reader}, most=5).splitlines()
     assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| said | you must go | you must go |"
     assert lines[3] == "| 1 | try 0 | o |" and lines[-1] == "| 40 | try 39 |  |" and len(lines) == 3 + 5
-    assert len(transcripts({"reader": reader}).splitlines()) == 3 + 2
+    assert len(transcripts_by_epoch({"reader": reader}).splitlines()) == 3 + 2
     published = {"pretrained": "base.pth", "history": []}
-    assert "not trained here" in transcripts({"expert": published, "reader": published})
-    assert transcripts({"expert": published, "reader": reader}).splitlines()[2:] == [
+    assert "not trained here" in transcripts_by_epoch({"expert": published, "reader": published})
+    assert transcripts_by_epoch({"expert": published, "reader": reader}).splitlines()[2:] == [
         "| said |  | you must go |", "| 1 |  | o |", "| 2 |  | you o |"]
-    assert "not trained here" in transcripts({"reader": {"history": [{"loss": 1.0}]}})
-    assert transcripts({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith("| said | go |\n| 1 |  |")
+    assert "not trained here" in transcripts_by_epoch({"reader": {"history": [{"loss": 1.0}]}})
+    assert transcripts_by_epoch({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith("| said | go |\n| 1 |  |")

@@ -24,8 +24,8 @@ def run(tmp_path, monkeypatch) -> Run:
     """A run of two seeds whose evaluation records were written by hand."""
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run = Run("a <b>", load("smoke", animators="faceformer"))
-    for model, lve, rate in (("truth", 0.0, 20.0), ("still", 8e-5, 70.0), ("faceformer-baseline-s0", 3e-5, 50.0),
-                             ("faceformer-baseline-s1", 1e-5, 52.0), ("faceformer-guided-s0", 2e-5, 40.0),
+    for model, lve, rate in (("truth", 0.0, 20.0), ("still", 8e-5, 70.0), ("faceformer-unguided-s0", 3e-5, 50.0),
+                             ("faceformer-unguided-s1", 1e-5, 52.0), ("faceformer-guided-s0", 2e-5, 40.0),
                              ("faceformer-guided-s1", 2e-5, 44.0)):
         run.finish(f"evaluation-{model}", "key", split="test", corpus_name="embedded", unit="m", rows=rows(lve, rate, f"{model} read"),
                    masks={"lip": {"hash": "3f2a1b", "vertices": 384}})
@@ -33,13 +33,13 @@ def run(tmp_path, monkeypatch) -> Run:
 
 
 def test_the_table_has_mean_and_spread_of_the_records(run):
-    markdown = report.table(run, [0, 1], "embedded corpus")
+    markdown = report.results_table(run, [0, 1], "embedded corpus")
     assert "| FaceFormer | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
     assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
-    assert "| FaceFormer, guided less baseline | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |" in markdown
+    assert "| FaceFormer, guided less unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |" in markdown
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == ["Method", "Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance"]
     data = json.loads((run.folder / "tables" / "table.json").read_text())
@@ -52,29 +52,29 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
 def test_published_figures_stand_beside_their_own_corpus_alone(run):
     for path in (run.folder / "records").glob("*.json"):
         path.write_text(path.read_text().replace('"embedded"', '"vocaset"'))
-    markdown = report.table(run, [0, 1], "vocaset corpus")
+    markdown = report.results_table(run, [0, 1], "vocaset corpus")
     assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
     assert "VOCASET LVE (1e-5 m²), quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
 
 
 def test_every_protocol_has_its_rows(run):
-    lines = report.protocols(run, [0, 1], "embedded corpus").splitlines()
+    lines = report.protocols_table(run, [0, 1], "embedded corpus").splitlines()
     assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines          # not in these rows
     assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 2.000 | 2.000 |" in lines
     assert (run.folder / "tables" / "table_protocols.csv").exists()
 
 
 def test_a_seed_that_was_not_evaluated_is_named(run):
-    with pytest.raises(ValueError, match="evaluation-faceformer-baseline-s2"):
-        report.table(run, [2], "embedded corpus")
+    with pytest.raises(ValueError, match="evaluation-faceformer-unguided-s2"):
+        report.results_table(run, [2], "embedded corpus")
 
 
 def test_the_page_holds_its_pictures_and_escapes_names(run):
-    report.table(run, [0], "embedded corpus")
+    report.results_table(run, [0], "embedded corpus")
     (run.folder / "figures").mkdir()
     for name in ("1_faces", "4_lips", "4_effects", "4_moments_codetalker-guided-s0"):
         (run.folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
-    text = report.page(run).read_text()
+    text = report.write_report(run).read_text()
     captions = re.findall("<figcaption>(.*?)</figcaption>", text)
     assert [c.split(",")[0] for c in captions] == ["What guidance and each variant change", "Its lips", "The p", "1 faces"]
     assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f"alt='{captions[2]}'" in text
@@ -90,13 +90,13 @@ def test_all_that_the_notebooks_save_has_a_caption():
 
 
 def test_long_tables_unfold_and_the_first_are_open(run):
-    report.table(run, [0], "embedded corpus")
-    report.protocols(run, [0], "embedded corpus")
-    text = report.page(run).read_text()
+    report.results_table(run, [0], "embedded corpus")
+    report.protocols_table(run, [0], "embedded corpus")
+    text = report.write_report(run).read_text()
     assert text.index("Measured on") < text.index("<details><summary>The same predictions under every protocol")
     assert "<summary>Measured" not in text and "<summary>What guidance" not in text
 
 
 def test_transcripts_show_the_same_sentence_of_each_model(run):
-    lines = report.transcripts(run, ["truth", "still"]).splitlines()
+    lines = report.transcripts_table(run, ["truth", "still"]).splitlines()
     assert lines[0] == "| said | truth | still |" and lines[2] == "| a big bag | truth read | still read |"

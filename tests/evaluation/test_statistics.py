@@ -44,22 +44,22 @@ def test_swaps_give_the_p_of_scipy(generator):
         b = a + shift + 0.8 * torch.randn(30, generator=generator)
         found = stats.permutation_test((a.numpy(), b.numpy()), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples",
                                        vectorized=True, n_resamples=9999, rng=0).pvalue
-        assert statistics.swap_test(a, b, seeded()) == pytest.approx(found, abs=0.02)
-    assert statistics.swap_test(a, b, seeded()) < 0.001 and statistics.swap_test(a, a, seeded()) == 1
-    assert statistics.swap_test(a, b, seeded()) == statistics.swap_test(a, b, seeded())
+        assert statistics.permutation_test(a, b, seeded()) == pytest.approx(found, abs=0.02)
+    assert statistics.permutation_test(a, b, seeded()) < 0.001 and statistics.permutation_test(a, a, seeded()) == 1
+    assert statistics.permutation_test(a, b, seeded()) == statistics.permutation_test(a, b, seeded())
     counts = torch.full((30,), 3.0)
-    assert statistics.swap_test(torch.stack((3 * a, counts), -1), torch.stack((3 * b, counts), -1), seeded()) \
-        == statistics.swap_test(a, b, seeded())
+    assert statistics.permutation_test(torch.stack((3 * a, counts), -1), torch.stack((3 * b, counts), -1), seeded()) \
+        == statistics.permutation_test(a, b, seeded())
 
 
 def test_without_a_difference_p_is_evenly_spread():
     """About one in five below 0.2, or the test does not hold its level."""
     generator = seeded(3)
-    ps = torch.tensor([statistics.swap_test(*torch.randn(2, 12, generator=generator), generator, swaps=199) for _ in range(400)])
+    ps = torch.tensor([statistics.permutation_test(*torch.randn(2, 12, generator=generator), generator, swaps=199) for _ in range(400)])
     assert 0.14 < float((ps < 0.2).double().mean()) < 0.26 and 0.4 < float(ps.mean()) < 0.6
 
 
 @pytest.mark.parametrize("a, b", [([1.0], [2.0]), ([1.0, 2.0], [1.0, 2.0, 3.0]), (torch.zeros(2, 2, 2), torch.zeros(2, 2, 2))])
 def test_what_cannot_be_paired_is_named(a, b):
     with pytest.raises(ValueError, match="expected the same utterances, two at least"):
-        statistics.swap_test(a, b, seeded())
+        statistics.permutation_test(a, b, seeded())

@@ -41,7 +41,7 @@ def test_groups_are_asked_for_by_name(run):
 def test_ablations_have_all_animators_and_seeds_and_sweeps_the_first(run):
     models = lambda name: [t.model for t in trials(run, name, [3, 4])]
     assert models("no-rlv") == [f"{a}-guided-s{s}" for a in ("faceformer", "codetalker") for s in (3, 4)]
-    assert models("mse-alone")[0] == "faceformer-baseline-s3"
+    assert models("mse-alone")[0] == "faceformer-unguided-s3"
     assert models("released-rate") == ["faceformer-guided-s3"]
 
 
@@ -77,7 +77,7 @@ def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before
     trained = did[2:]
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
-    assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
+    assert ("codetalker-unguided-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
     assert sum(folder == "no-prior" for folder, *_ in trained) == 4 and sum(folder == "all-faults" for folder, *_ in trained) == 1
 
 
@@ -97,7 +97,7 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
             t.run.finish(t.model, "k", history=[{}, {"share_av": 0.25, "held_out_av": 7.0} if t.guidance == "guided" else {}])
             record(t.run, f"evaluation-{t.model}", 10.0 + len(name) + n)
     for a in ("faceformer", "codetalker"):
-        for g in ("baseline", "guided"):
+        for g in ("unguided", "guided"):
             record(run, f"judged-{a}-{g}-s0", 3.0)
     text = variants.variant_tables(run, [0, 1], "embedded corpus")
     for row in ("full", "without 2D prior", "without L_rlv", "without speech", "L_rlv alone", "baseline"):
@@ -107,14 +107,14 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     assert [r["method"] for r in rows] == [v.name for v in VARIANTS.values() if v.group == "audio_condition"]
     assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("hears-clean") + 0.5]
     assert ["quoted" in (run.folder / "tables" / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")] == [True, False, False]
-    assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text        # the baseline: what a weight is worth beside none
+    assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text        # the unguided: what a weight is worth beside none
     assert (run.folder / "tables" / "table_faults_differences.tex").exists()
     for stage in ("evaluation-truth", "evaluation-still"):
         record(run, stage, 1.0)
-    report.table(run, [0], "embedded corpus")
+    report.results_table(run, [0], "embedded corpus")
     found, metrics = variants.effects(run, [0, 1])
     table = lambda name: files.read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
-    assert found["guided, less baseline"]["CodeTalker"] == table("differences")[1]["metrics"] and metrics["LVE"] == (1e-5, "1e-5 m²")
+    assert found["guided less unguided"]["CodeTalker"] == table("differences")[1]["metrics"] and metrics["LVE"] == (1e-5, "1e-5 m²")
     assert found["part left out, less full method"]["CodeTalker, without L_rlv"]["CER"] == table("ablation_cer")[2]["animators"]["CodeTalker"]["less full"]
     assert found["audio_condition, less “the expert hears drowned speech, or none”"]["none"] == table("audio_condition_differences")[2]["metrics"]
     assert len(found) == 2 + 5 and [len(axis.lines) for axis in results.effects(found, metrics).axes] == [1 + 2 * (2 + 10 + len(VARIANTS) - 6 - 5)] * 3
@@ -129,8 +129,8 @@ def test_variants_that_are_not_trained_yet_are_told_and_the_method_is_shown_with
     text = variants.variant_tables(run, [0], "embedded corpus")
     assert text.startswith(f"{len(missing)} models") and "`./run_all.sh --preset smoke --run s --seeds 0`" in text
     assert not (run.folder / "tables").exists()
-    report.table(run, [0], "embedded corpus")
-    assert variants.effects(run, [0])[0].keys() == {"guided, less baseline"}
+    report.results_table(run, [0], "embedded corpus")
+    assert variants.effects(run, [0])[0].keys() == {"guided less unguided"}
 
 
 def test_a_run_without_variants_says_so(tmp_path, monkeypatch):

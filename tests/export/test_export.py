@@ -34,7 +34,7 @@ from avlib.training.speech_encoder import build_speech_encoder
 from tests.corpus.test_facekit import write_checkout
 from tests.export.test_gltf import played
 
-MODEL, FPS = "faceformer-baseline-s0", 25
+MODEL, FPS = "faceformer-unguided-s0", 25
 
 
 def write_corpus(folder: Path, rig: Rig) -> Path:
@@ -65,7 +65,7 @@ def place(tmp_path_factory):
         animator = build_animator(run, speaker_module.corpus_of(run), "faceformer")
         nn.init.normal_(animator.vertex_map.weight, std=0.3)
         weights = nn.ModuleDict({"animator": animator}).state_dict()
-        run.finish(MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="baseline")
+        run.finish(MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="unguided")
         (folder / "sounds").mkdir()
         draw = np.random.default_rng(0)
         soundfile.write(folder / "sounds" / "one.wav", 0.1 * draw.standard_normal((11025, 2)), 22050)
@@ -256,7 +256,7 @@ def test_errors_on_the_command_line_are_one_line(monkeypatch):
 @pytest.mark.parametrize("words, file", [("Hello there.", False), ("Hello", False), ("voice.wav", True), ("a/b", True),
                                          ("Is it 3.5?", False), ("x" * 5000, False)])
 def test_what_names_a_file(words, file):
-    assert speaker_module.names_a_file(words) is file
+    assert speaker_module.looks_like_file(words) is file
 
 
 def test_help_names_every_option():

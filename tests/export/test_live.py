@@ -20,7 +20,7 @@ from avlib.animators.decoder import Rollout
 from avlib.animators.faceformer import FaceFormer
 from avlib.core.rates import SPEECH_HZ
 from avlib.export import live
-from avlib.export.speaker import Speaker, hear
+from avlib.export.speaker import Speaker, load_sound
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.widgets import live_widget
 from tests.animators.test_codetalker import animator as codetalker
@@ -71,14 +71,14 @@ def streamed(by: Speaker, sound: torch.Tensor, piece: int = 640, **settings) -> 
 @pytest.mark.parametrize("kind, fps", [("faceformer", 25), ("faceformer", 30), ("codetalker", 30), ("plain", 25)])
 def test_with_the_whole_as_window_it_is_the_whole(kind, fps):
     by, sound = speaker(kind, fps), speech(2.83)
-    made, whole = streamed(by, sound, window_s=9, lookahead_s=5), torch.cat(list(by(hear(sound))))
+    made, whole = streamed(by, sound, window_s=9, lookahead_s=5), torch.cat(list(by(load_sound(sound))))
     torch.testing.assert_close(made, whole, atol=1e-4, rtol=1e-4)
     assert (whole - whole.mean(0)).abs().max() > 0.1
 
 
 def test_the_more_is_heard_the_nearer_it_comes():
     by, sound = speaker("faceformer", 30), speech(5)
-    whole = torch.cat(list(by(hear(sound))))
+    whole = torch.cat(list(by(load_sound(sound))))
     apart = [float((streamed(by, sound, **settings) - whole).norm(dim=-1).mean()) for settings in
              (dict(window_s=1, lookahead_s=0.0), dict(window_s=2, lookahead_s=0.4), dict(window_s=4, lookahead_s=1), dict(window_s=8, lookahead_s=3))]
     assert apart == sorted(apart, reverse=True) and apart[-1] < apart[0] / 2

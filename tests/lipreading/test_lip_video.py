@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avlib.corpus.pictures import lip_video
-from avlib.lipreading.augmentation import SEEN, add_babble, hear, mask_time, see
+from avlib.lipreading.augmentation import SEEN, add_babble, crop_and_normalise, mask_time_spans, normalise_speech
 from avlib.render.camera import Camera
 from avlib.render.lip_video import resample_motion, submesh, video_frames
 
@@ -27,11 +27,11 @@ def test_thirty_and_twenty_five_frames_last_the_same():
 def test_hearing_ignores_padding_loudness_and_offset(generator):
     speech = torch.randn(2, 6400, generator=generator)
     lengths = torch.tensor([10, 6])
-    heard = hear(speech, lengths)
-    alone = hear(speech[1:, :6 * 640], lengths[1:])
+    heard = normalise_speech(speech, lengths)
+    alone = normalise_speech(speech[1:, :6 * 640], lengths[1:])
     assert torch.allclose(heard[1:, :6 * 640], alone, atol=1e-5) and not heard[1, 6 * 640:].any()
-    assert torch.allclose(hear(3 * speech + 1, lengths), heard, atol=1e-4)
-    assert not hear(torch.zeros(1, 6400), torch.tensor([10])).any()
+    assert torch.allclose(normalise_speech(3 * speech + 1, lengths), heard, atol=1e-4)
+    assert not normalise_speech(torch.zeros(1, 6400), torch.tensor([10])).any()
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
@@ -45,7 +45,7 @@ def test_babble_has_the_level_asked_for(generator, snr_db):
 def test_masking_covers_at_most_what_it_may_and_spares_padding(generator):
     x = torch.randn(3, 100, 4, 4, generator=generator)
     lengths = torch.tensor([100, 50, 30])
-    masked = mask_time(x, lengths, 25, 0.4, [generator] * 3)
+    masked = mask_time_spans(x, lengths, 25, 0.4, [generator] * 3)
     changed = (masked != x).flatten(2).any(-1)
     assert changed.any(1).all() and (changed.sum(1) <= 10 * (lengths / 25).round()).all()
     assert not changed[1, 50:].any() and not changed[2, 30:].any()
@@ -55,11 +55,11 @@ def test_masking_covers_at_most_what_it_may_and_spares_padding(generator):
 def test_seeing_takes_the_centre_or_a_random_part(generator):
     video = torch.rand(2, 3, 48, 48, generator=generator)
     side = round(48 * SEEN)
-    assert torch.allclose(see(video) * 0.165 + 0.421, video[..., 2:2 + side, 2:2 + side], atol=1e-6)
+    assert torch.allclose(crop_and_normalise(video) * 0.165 + 0.421, video[..., 2:2 + side, 2:2 + side], atol=1e-6)
     draws = lambda *seeds: [torch.Generator().manual_seed(seed) for seed in seeds]
-    parts = {round(float(see(video, draws(s, s + 9)).sum()), 3) for s in range(8)}
+    parts = {round(float(crop_and_normalise(video, draws(s, s + 9)).sum()), 3) for s in range(8)}
     assert len(parts) > 4
-    assert torch.equal(see(video, draws(3, 4))[1:], see(video[1:], draws(4)))     # of no concern to a clip who else is there
+    assert torch.equal(crop_and_normalise(video, draws(3, 4))[1:], crop_and_normalise(video[1:], draws(4)))     # of no concern to a clip who else is there
 
 
 def test_submesh_keeps_just_the_faces_among_its_vertices():

@@ -8,7 +8,7 @@ import torch
 
 from avlib.metrics import error_rates, protocols, vertices
 from avlib.metrics import lips as lips_module
-from avlib.metrics.protocols import Compared, Measure, Score
+from avlib.metrics.protocols import Comparison, Measure, Score
 from avlib.speech.segment import Segment
 
 REGIONS = {"lip": torch.tensor([1, 2]), "upper_face": torch.tensor([0, 3]), "upper_lip_middle": torch.tensor([1]),
@@ -23,7 +23,7 @@ def rows_of(generator, lengths=(60, 40), **more):
     for i, frames in enumerate(lengths):
         prediction, truth = torch.randn(2, frames, 5, 3, generator=generator).cumsum(1)
         rest = torch.randn(5, 3, generator=generator)
-        compared = Compared(prediction, truth, rest, REGIONS, 25, SPOKEN, "you must go", "you just")
+        compared = Comparison(prediction, truth, rest, REGIONS, 25, SPOKEN, "you must go", "you just")
         rows.append({"utterance": f"a_{i}", "subject": "a", "style": "-", "frames": frames, "loudness": 0.1 * (i + 1),
                      "scores": protocols.score(compared), **more})
         made.append((prediction, truth, rest))
@@ -86,15 +86,15 @@ def test_rates_of_the_paper_are_means_of_rates(generator):
 
 def test_lengths_that_differ_by_more_than_two_frames_are_an_error(generator):
     motion = torch.randn(9, 5, 3, generator=generator)
-    assert protocols.score(Compared(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
+    assert protocols.score(Comparison(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
     with pytest.raises(ValueError, match="9 predicted frames for 6 true ones"):
-        Compared(motion, motion[:6], motion[0], REGIONS, 25)
+        Comparison(motion, motion[:6], motion[0], REGIONS, 25)
 
 
 def test_what_the_corpus_does_not_know_is_left_out(generator):
     motion = torch.randn(2, 12, 5, 3, generator=generator)
     lips = {k: v for k, v in REGIONS.items() if k != "upper_face"}
-    rows = [{"utterance": "a", "style": "-", "subject": "a", "loudness": 1.0, "scores": protocols.score(Compared(*motion, motion[0, 0], lips, 25))}]
+    rows = [{"utterance": "a", "style": "-", "subject": "a", "loudness": 1.0, "scores": protocols.score(Comparison(*motion, motion[0, 0], lips, 25))}]
     got = under(rows, "avlib")
     assert got["FDD"] is None and got["closure"] is None and got["SLCC"] is None and got["LVE"] > 0      # no phonemes, one clip
     json.dumps(got, allow_nan=False)
@@ -102,7 +102,7 @@ def test_what_the_corpus_does_not_know_is_left_out(generator):
 
 def test_lips_that_stand_still_have_no_timing(generator):
     rest, truth = torch.randn(5, 3, generator=generator), torch.randn(40, 5, 3, generator=generator)
-    scores = protocols.score(Compared(rest.expand_as(truth), truth, rest, REGIONS, 25))
+    scores = protocols.score(Comparison(rest.expand_as(truth), truth, rest, REGIONS, 25))
     assert [scores[k][1] for k in scores if k.startswith(("misalignment", "aperture"))] == [0, 0]
 
 
@@ -160,4 +160,4 @@ def test_nan_is_not_hidden(generator):
     """A model that predicts nonsense has a nonsensical error, not a small one."""
     prediction, truth = torch.randn(2, 12, 5, 3, generator=generator)
     prediction[3, 1] = math.nan
-    assert math.isnan(protocols.score(Compared(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])
+    assert math.isnan(protocols.score(Comparison(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])

@@ -53,7 +53,7 @@ def test_a_clip_in_pieces_is_the_clip(tmp_path):
 
 
 @pytest.mark.parametrize("width", [96, 256])
-@pytest.mark.parametrize("name", ["scan", "codetalker-baseline-s0 of a run with a long name"])
+@pytest.mark.parametrize("name", ["scan", "codetalker-unguided-s0 of a run with a long name"])
 def test_a_name_stands_at_the_upper_edge_and_hides_nothing_below(name, width):
     video = torch.full((3, 64, width), 40, dtype=torch.uint8)
     titled = clips_module.titled(video, name)
@@ -66,7 +66,7 @@ def test_a_name_stands_at_the_upper_edge_and_hides_nothing_below(name, width):
 def test_a_moving_picture_lasts_as_long_and_shows_the_same(tmp_path):
     video = (torch.arange(25) * 8)[:, None, None].expand(-1, 32, 48).to(torch.uint8)
     shown = []
-    with Image.open(clips_module.write_moving(tmp_path / "a.webp", video, 25)) as picture:
+    with Image.open(clips_module.write_webp(tmp_path / "a.webp", video, 25)) as picture:
         for n in range(picture.n_frames):       # the format joins frames that are nearly alike
             picture.seek(n)
             picture.load()
@@ -236,7 +236,7 @@ def test_who_hears_is_ahead_by_the_difference_of_the_silhouettes(generator):
     space = lambda apart: tsne.WordFrames(draw.normal(0, 1, (40, 3)) + apart * np.repeat([[0], [1]], 20, 0), words, [0] * 40, [0] * 40, said_in,
                                           [(0, 0)] * 40)
     far, near = space(6), space(2)
-    more = tsne.heard_less_seen({"audio-visual, x": far, "visual-only, x": near, "audio-visual, y": near, "visual-only, y": near, "pixels": far})
+    more = tsne.separation_gain({"audio-visual, x": far, "visual-only, x": near, "audio-visual, y": near, "visual-only, y": near, "pixels": far})
     assert more.keys() == {"audio-visual, x", "audio-visual, y"} and more["audio-visual, y"] == dict.fromkeys(("difference", "low", "high"), 0.0)
     silhouette = lambda f: separation(f.features, f.words, f.utterances)["silhouette"]
     assert more["audio-visual, x"]["difference"] == pytest.approx(silhouette(far) - silhouette(near))

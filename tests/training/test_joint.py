@@ -9,9 +9,9 @@ from avlib.render.camera import camera_for
 from avlib.render.lip_video import LipVideo
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training.joint_batches import Example
-from avlib.training.joint_task import JointTask, along, principal_motions
+from avlib.training.joint_task import JointTask, principal_motions, project_gradient
 from avlib.training.losses import vertex_losses
-from avlib.training.schedules import settling
+from avlib.training.schedules import constant_then_cosine
 
 ENCODER = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
                num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, layerdrop=0.0, apply_spec_augment=False,
@@ -97,7 +97,7 @@ def test_guidance_pushes_only_along_the_given_motions():
     motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))     # 4 of 60 directions
     vertices = torch.randn(2, 5, 20, 3, generator=draw, requires_grad=True)
     weight = torch.randn(2, 5, 20, 3, generator=draw)
-    seen = along(vertices, motions)
+    seen = project_gradient(vertices, motions)
     assert torch.equal(seen, vertices)
     gradient, = torch.autograd.grad((seen * weight).sum(), vertices)
     inside = torch.einsum("btvc,kvc->btk", weight, motions)
@@ -177,10 +177,10 @@ def test_the_baseline_needs_no_expert():
 
 
 def test_learning_rates_stay_and_then_fall_to_nothing():
-    factor = settling(0.25)
+    factor = constant_then_cosine(0.25)
     assert [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1] and factor(0.875) == pytest.approx(0.5) and factor(1.0) == pytest.approx(0)
     falling = [factor(0.75 + 0.01 * n) for n in range(26)]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) == 26
-    assert settling(0.0)(1.0) == 1
+    assert constant_then_cosine(0.0)(1.0) == 1
     with pytest.raises(ValueError, match="joint.lr_decay_fraction: expected a share of the training, 0 to 1, got 1.5"):
-        settling(1.5)
+        constant_then_cosine(1.5)

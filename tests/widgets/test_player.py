@@ -13,7 +13,7 @@ from avlib.core.opening import open_run
 from avlib.corpus.utterance import Utterance
 from avlib.export import animate, speaker
 from avlib.metrics.vertices import lve
-from avlib.plots import tracks
+from avlib.plots.motion import aperture
 from avlib.speech.segment import Segment
 from avlib.training.joint import load_animator, predict
 from avlib.widgets import player
@@ -72,7 +72,7 @@ def test_what_is_plotted_are_the_metrics(stage, clip):
     tracks = {t["name"]: {k: np.frombuffer(t[k], kind) for k, kind in NAMES.items()} for t in clip["tracks"]}
     assert list(tracks) == [str(ADA), str(BEN), "scan"] and not len(tracks["scan"]["error"])
     scan = corpus.motion(said)
-    np.testing.assert_allclose(tracks["scan"]["aperture"], tracks.aperture(corpus, scan), rtol=1e-5)
+    np.testing.assert_allclose(tracks["scan"]["aperture"], aperture(corpus, scan), rtol=1e-5)
     assert tracks[str(BEN)]["error"].mean() * 1e-5 == pytest.approx(lve(stage.motion(said, "", BEN), scan, corpus.regions["lip"]), rel=1e-4)
     assert (clip["unit"], clip["error_unit"]) == ("mm", "1e-5 m²") and [p[3] for p in clip["phonemes"]] == [True, False]
     sound, rate = soundfile.read(io.BytesIO(clip["sound"]))
@@ -106,7 +106,7 @@ def test_speech_of_ones_own(stage, place):  # noqa: F811
     clip, one = widget.player.clip, animate.animate(place / "sounds" / "one.wav", "tiny", MODEL, "Ada", "Ada", "cpu")
     assert widget.message.value == "" and clip["title"].startswith("Ada: ") and clip["seconds"] == 0.5 and not clip["phonemes"]
     got = np.frombuffer(clip["tracks"][0]["aperture"], "<f4")
-    np.testing.assert_allclose(got, tracks.aperture(stage.corpus, one.vertices), atol=1e-3)
+    np.testing.assert_allclose(got, aperture(stage.corpus, one.vertices), atol=1e-3)
     assert len(clip["tracks"]) == 2 and not clip["tracks"][0]["error"]       # there is no scan
     widget.own.value = "good morning"
     assert widget.player.clip["title"] == "Ada: “good morning”"
@@ -156,10 +156,10 @@ def test_a_scan_that_is_not_there_is_told(stage):
 
 def test_where_nobody_watches_it_is_a_picture(stage, monkeypatch, tmp_path):
     monkeypatch.setattr(player, "HEADLESS", True)
-    monkeypatch.setattr(player, "GUIDANCE", ("baseline", "baseline"))        # the run has no other
+    monkeypatch.setattr(player, "GUIDANCE", ("unguided", "unguided"))        # the run has no other
     run = SimpleNamespace(config=SimpleNamespace(animators=("faceformer",)), **{k: getattr(stage.run, k) for k in ("name", "folder", "device")})
     monkeypatch.setattr(player, "Stage", lambda *_: stage)
-    figure = player.compare(run, stage.corpus, [0])
+    figure = player.compare_models(run, stage.corpus, [0])
     assert isinstance(figure, Figure) and len(figure.axes) == 4
     figure.savefig(tmp_path / "still.png")
     assert [len(axis.lines) for axis in figure.axes] == [0, 0, 4, 4] and all(axis.images for axis in figure.axes[:2])

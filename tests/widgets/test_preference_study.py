@@ -18,7 +18,7 @@ from avlib.core.files import read_json, write_json
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus.embedded.rig import Rig
-from avlib.evaluation.external_predictions import write
+from avlib.evaluation.external_predictions import write_prediction
 from avlib.speech.sound import write_speech
 from avlib.widgets import preference_study
 from avlib.widgets.preference_study import Shown
@@ -45,7 +45,7 @@ def study(tmp_path_factory):
         write_speech(corpus / "wav" / f"{name}.wav", 0.3 * torch.sin(torch.arange(6400) * 0.1 * (n + 1)))
         for other in ("Nobody", "Somebody"):
             (folder / other).mkdir(exist_ok=True)
-            write(folder / other, name, "Ada", rest.expand_as(motion))
+            write_prediction(folder / other, name, "Ada", rest.expand_as(motion))
     for prediction in folder.glob("*body/*.npy"):
         os.utime(prediction, (0, 0))        # the page's draws are seeded by them, among others: the same ones every time
     with pytest.MonkeyPatch.context() as patch:
@@ -177,12 +177,12 @@ def test_files_that_are_no_answers_are_set_aside_and_counted(tmp_path):
 
 
 def test_without_answers_it_says_how_to_come_by_some(study, tmp_path):
-    told = preference_study.told(study.path, tmp_path)
+    told = preference_study.preference_table(study.path, tmp_path)
     assert study.path.name in told and str(study.path.parent / "answers") in told and not list(tmp_path.iterdir())
     pairs = [{"pair": n, **dict.fromkeys(preference_study.QUESTIONS, next(c for c, w in pair["clips"].items() if w == "b"))}
              for n, pair in enumerate(study.key["pairs"])]
     place = put(study.path.parent / "answers", one={"page": study.key["page"], "participant": "1", "answers": pairs})
-    assert "| truth to Nobody | 100.0 [" in preference_study.told(study.path, tmp_path)
+    assert "| truth to Nobody | 100.0 [" in preference_study.preference_table(study.path, tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".md", ".csv", ".tex", ".json"}
     (place / "one.json").unlink()
 

@@ -11,7 +11,7 @@ from avlib.core.run import Run
 from avlib.training.joint import model_names
 from avlib.widgets import status
 
-ALL = ["faceformer-baseline-s0", "faceformer-guided-s0", "codetalker-baseline-s0", "codetalker-guided-s0"]
+ALL = ["faceformer-unguided-s0", "faceformer-guided-s0", "codetalker-unguided-s0", "codetalker-guided-s0"]
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_only_what_is_missing_is_trained(run, monkeypatch):
     run.finish(ALL[1], "key")
     assert model_names(run, [0]) == ALL
     status.train_missing(run, None, model_names(run, [0, 3])[:6])
-    assert trained == [("faceformer", "baseline", 0), ("codetalker", "baseline", 0), ("codetalker", "guided", 0),
-                       ("faceformer", "baseline", 3), ("faceformer", "guided", 3)]
+    assert trained == [("faceformer", "unguided", 0), ("codetalker", "unguided", 0), ("codetalker", "guided", 0),
+                       ("faceformer", "unguided", 3), ("faceformer", "guided", 3)]
     trained.clear()
     for model in ALL:
         run.finish(model, "key")

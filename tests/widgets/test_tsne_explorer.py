@@ -106,7 +106,7 @@ def test_a_lasso_holds_what_it_goes_round():
 
 def test_where_nobody_watches_it_is_a_picture(clips, monkeypatch, tmp_path):
     monkeypatch.setattr(tsne_explorer, "HEADLESS", True)
-    figure = tsne_explorer.explore(RECORD, {"features": space()}, clips)
+    figure = tsne_explorer.explore_tsne(RECORD, {"features": space()}, clips)
     figure.savefig(tmp_path / "still.png")
     map_, *means = figure.axes
     assert isinstance(figure, Figure) and [len(c.get_offsets()) for c in map_.collections] == [6, 10] and "probe" in map_.get_xlabel()

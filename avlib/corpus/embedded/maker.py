@@ -13,10 +13,10 @@ from torchaudio.functional import resample
 from ...core.config import CorpusConfig, digest
 from ...core.files import write_atomic, write_json
 from ...core.parallel import run_parallel
-from ...core.progress import bar, say
+from ...core.progress import log, progress_bar
 from ...core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from ...core.run import DATA, Run
-from ...core.tensors import seeded
+from ...core.tensors import seeded_generator
 from ...render.camera import crop_camera
 from ...render.lip_video import submesh
 from ...render.renderer import Lights, Renderer
@@ -70,7 +70,7 @@ def take(text: str, voice: str, generator: torch.Generator) -> Take:
 
 def own_take(files: list[Path]) -> Take:
     """A recording of one's own, padded to whole frames. ValueError says why it cannot be used."""
-    text, speech, words, phonemes = recordings.listen(files)
+    text, speech, words, phonemes = recordings.read_recording(files)
     samples = round(np.ceil(len(speech) / SPEECH_HZ / GRID_S) * GRID_S * SPEECH_HZ)
     return Take(text, torch.nn.functional.pad(speech, (0, samples - len(speech))).clamp(-1, 1), words, phonemes)
 
@@ -99,7 +99,7 @@ class Maker:
     def __init__(self, config: CorpusConfig, folder: Path, face: Path | None = None):
         """face: an ICT-FaceKit checkout; the built-in rig without one."""
         self.config, self.folder = config, folder
-        self.recordings = recordings.pairs(config.recordings)
+        self.recordings = recordings.find_recordings(config.recordings)
         self.rig = facekit.FaceKit(face) if face else Rig()
         self.people = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
@@ -110,7 +110,7 @@ class Maker:
         self.mouth = self.rig.regions["mouth"]
         self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera,
                                  antialias=config.soft_silhouettes)
-        taken, draw = set(), seeded(config.seed)
+        taken, draw = set(), seeded_generator(config.seed)
         counts = [("train", config.clips_2d), ("validation", config.validation_clips_2d),
                   *((f"3d {s}", getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
         self.texts = {kind: sentences(count, draw, taken) for kind, count in counts}
@@ -121,7 +121,7 @@ class Maker:
     def clip(self, name: str, split: str, text: str, said: Take | None = None) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
         """One clip of the 2D part, of a person, pose, light and texture of its own: video uint8, speech int16. said: what is heard,
         espeak-ng in a voice of its own unless given."""
-        draw = seeded(self.config.seed, int(digest(name), 16))
+        draw = seeded_generator(self.config.seed, int(digest(name), 16))
         said = said or take(text, VOICES[int(torch.randint(len(VOICES), (), generator=draw))], draw)
         frames = round(said.seconds * VIDEO_FPS)
         weights = articulate(said.phonemes, said.seconds, VIDEO_FPS, random_style(draw), self.strength(draw), draw)
@@ -162,7 +162,7 @@ class Maker:
                 for i, text in enumerate(texts[first:first + count])]
 
     def scan(self, k: int, split: str, name: str, text: str, said: Take | None = None) -> Utterance:
-        draw, config = seeded(self.config.seed, int(digest(name), 16)), self.config
+        draw, config = seeded_generator(self.config.seed, int(digest(name), 16)), self.config
         said = said or take(text, VOICES[k], draw)
         frames = round(said.seconds * config.fps)
         weights = articulate(said.phonemes, said.seconds, config.fps, subject_style(k), self.strength(draw), draw)
@@ -188,15 +188,15 @@ class Maker:
         """Both parts, a process for each core. Recordings of the user's own go round the training subjects: their speech joins that of
         the voices there, on which no test is made."""
         if self.rig.still:
-            say(f"corpus: {', '.join(self.rig.still)} keep still, as the face lacks their expressions")
+            log(f"corpus: {', '.join(self.rig.still)} keep still, as the face lacks their expressions")
         jobs = [(self.shard, *job) for job in self.missing_shards()]
         jobs += [(self.scans, split, k) for split, people in SUBJECTS.items() for k in people]
         utterances = []
-        for made in bar(run_parallel(jobs), "corpus", len(jobs)):
+        for made in progress_bar(run_parallel(jobs), "corpus", len(jobs)):
             utterances += made or []
         people = SUBJECTS["train"]
         jobs = [(self.own, people[i % len(people)], name) for i, name in enumerate(self.recordings)]
-        own = dict(bar(run_parallel(jobs), "recordings", len(jobs)) if jobs else ())
+        own = dict(progress_bar(run_parallel(jobs), "recordings", len(jobs)) if jobs else ())
         aside = {name: own[name] for name in self.recordings if isinstance(own[name], str)}
         utterances += [u for name, u in own.items() if name not in aside]
         utterances.sort(key=lambda u: (self.rig.subjects.index(u.subject), u.name))
@@ -231,11 +231,11 @@ def make_embedded(run: Run, face: Path | None = None) -> Corpus:
 def make_configured(run: Run, config: CorpusConfig, face: Path | None, clips: Path | None = None) -> Corpus:
     """clips: a folder of shards that the corpus shares with another."""
     files = list(facekit.files(face).values()) if face else []      # what the checkout holds counts, not where it lies
-    own = [file for pair in recordings.pairs(config.recordings).values() for file in pair]
+    own = [file for pair in recordings.find_recordings(config.recordings).values() for file in pair]
     key = run.key(make_configured, replace(config, recordings=""), *files, [file.name for file in own], *own)
     folder = DATA / f"{facekit.FaceKit.name if face else Rig.name}-{key}"
     if not (folder / "corpus.json").exists():
-        say(f"corpus: makes {config.clips_2d} clips and the scans in {folder}" if clips is None else
+        log(f"corpus: makes {config.clips_2d} clips and the scans in {folder}" if clips is None else
             f"corpus: {len(own)} files of recordings join it in {folder}")
         for shard in clips.iterdir() if clips else ():
             (folder / "2d").mkdir(parents=True, exist_ok=True)

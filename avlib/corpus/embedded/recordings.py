@@ -17,7 +17,7 @@ WORST = 1.3                 # mean cost of a frame, above which a text is not wh
 SILENT_DB = -65             # of full scale
 
 
-def pairs(folder: str) -> dict[str, list[Path]]:
+def find_recordings(folder: str) -> dict[str, list[Path]]:
     """Name -> its files, sound and transcript, or the one that is there; none without a folder. Other files are left alone."""
     found: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).iterdir()) if folder else ():
@@ -26,7 +26,7 @@ def pairs(folder: str) -> dict[str, list[Path]]:
     return found
 
 
-def listen(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[Segment, ...]]:
+def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[Segment, ...]]:
     """Text, speech (S,) at 16 kHz, words and phonemes of a recording. ValueError says why it cannot be used."""
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:

@@ -10,22 +10,22 @@ import torch
 from ...core.config import CorpusConfig, digest
 from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
-from ...core.progress import bar, say
+from ...core.progress import log, progress_bar
 from ...core.rates import SPEECH_HZ
 from ...render.camera import Camera, crop_camera
 from ...speech.sound import write_speech
 from ...speech.text import Tokenizer
 from ..lip_vertices import find_lips
-from ..specification import FAR, SPLITS, Facts
+from ..specification import MAX_MEAN_DISPLACEMENT, SPLITS, CorpusSpec
 from ..utterance import Excluded, Utterance, shortened
-from .layouts import Layout, find
+from .layouts import Layout, find_layout
 
 LENGTHS_S, LENGTHS_SHARE = 0.2, 0.05    # by which speech may be longer or shorter than its motion; it is then cut or padded
 MARGIN = 0.22                           # skin beside the lips in a crop that no facts describe, as on the embedded corpus
 DEPTH = 1.0                             # of the crop's side: how far behind the lips the mouth reaches
 
 
-def complain(config: CorpusConfig, origin: dict, facts: Facts) -> None:
+def complain(config: CorpusConfig, origin: dict, facts: CorpusSpec) -> None:
     """ValueError for what a strict run does not bear: anything set aside, or fewer sequences than published work had."""
     few = (f"split {split} of {facts.name}: {count['found']} sequences found, {count['published']} published; not there: "
            f"{shortened(count['absent'])}" for split, count in origin["counts"].items() if count["found"] < count["published"])
@@ -47,7 +47,7 @@ class Recording:
     template: np.ndarray
 
 
-def recordings(layout: Layout, facts: Facts, most: dict[str, int]) -> tuple[list[Recording], dict]:
+def recordings(layout: Layout, facts: CorpusSpec, most: dict[str, int]) -> tuple[list[Recording], dict]:
     """Those to be converted, the first `most` of each subject; and for the corpus's origin why others are set "aside", by name, and
     the "counts" of each split."""
     taken, aside, counts, known = [], {}, {}, layout.motions.keys() | layout.speech.keys()
@@ -65,7 +65,7 @@ def recordings(layout: Layout, facts: Facts, most: dict[str, int]) -> tuple[list
     return taken, {"layout": layout.name, "aside": aside, "counts": counts}
 
 
-def recording(layout: Layout, facts: Facts, split: str, subject: str, number: int) -> Recording:
+def recording(layout: Layout, facts: CorpusSpec, split: str, subject: str, number: int) -> Recording:
     """SetAside says what the sequence lacks."""
     key = subject, facts.sentence.format(number)
     name = "_".join(key)
@@ -85,7 +85,7 @@ def recording(layout: Layout, facts: Facts, split: str, subject: str, number: in
     return Recording(Utterance(name, split, subject, text, 0), motion, speech, template)
 
 
-def check_template(template: np.ndarray | None, facts: Facts, place: str) -> None:
+def check_template(template: np.ndarray | None, facts: CorpusSpec, place: str) -> None:
     """SetAside names the place where the template is, or should be."""
     if template is None:
         raise Excluded(f"{place}: missing; expected a template (V, 3)")
@@ -98,7 +98,7 @@ def check_template(template: np.ndarray | None, facts: Facts, place: str) -> Non
         raise Excluded(f"{place}: its largest side is {side:.4g}, expected {low:g} to {high:g} {facts.unit}: another unit?")
 
 
-def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tensor]:
+def checked(recording: Recording, facts: CorpusSpec) -> tuple[np.ndarray, torch.Tensor]:
     """Motion (T, V, 3) float32 and speech, equally long. ValueError says what is wrong with either, naming the file."""
     path = recording.motion.path
     count, motion = recording.motion.read(facts)
@@ -107,8 +107,8 @@ def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tenso
                        f"{bad[0] * facts.step}; expected numbers")
     side = float(np.ptp(recording.template, axis=0).max())
     away = float(np.linalg.norm(motion - recording.template, axis=-1).mean())
-    if away > FAR * side:
-        raise Excluded(f"{path}: {away:.4g} {facts.unit} from its template on average, expected less than {FAR * side:.3g}; its "
+    if away > MAX_MEAN_DISPLACEMENT * side:
+        raise Excluded(f"{path}: {away:.4g} {facts.unit} from its template on average, expected less than {MAX_MEAN_DISPLACEMENT * side:.3g}; its "
                        f"largest side is {float(np.ptp(motion[0], axis=0).max()):.4g}, the template's {side:.4g}: another unit?")
     speech = recording.speech.read()
     moves_s, speaks_s = count / facts.scan_fps, len(speech) / SPEECH_HZ
@@ -121,7 +121,7 @@ def checked(recording: Recording, facts: Facts) -> tuple[np.ndarray, torch.Tenso
     return motion, torch.nn.functional.pad(speech, (0, max(0, samples - len(speech))))[:samples]
 
 
-def convert_one(recording: Recording, facts: Facts, folder: Path) -> str:
+def convert_one(recording: Recording, facts: CorpusSpec, folder: Path) -> str:
     """Writes motion, speech and, last, what is known of them or why they are set aside; returns that complaint."""
     name = recording.utterance.name
     try:
@@ -138,20 +138,20 @@ def convert_one(recording: Recording, facts: Facts, folder: Path) -> str:
     return f"{name}: {known['aside']}" if "aside" in known else ""
 
 
-def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> None:
+def convert(data: Path, facts: CorpusSpec, config: CorpusConfig, folder: Path) -> None:
     """Fills the folder of a prepared corpus, in a process for each core. What is there already is not converted again."""
-    began, layout = time.monotonic(), find(data, facts)
+    began, layout = time.monotonic(), find_layout(data, facts)
     wanted, origin = recordings(layout, facts, sizes(config))
     complain(config, origin, facts)
-    say(f"corpus: {layout.name} in {data}: {len(layout.motions)} sequences of motion, {len(layout.speech)} of speech, "
+    log(f"corpus: {layout.name} in {data}: {len(layout.motions)} sequences of motion, {len(layout.speech)} of speech, "
         f"{len(layout.templates)} templates, {len(layout.texts)} transcripts; converts {len(wanted)} sequences in {folder}")
     record = lambda r: folder / "sequences" / f"{r.utterance.name}.json"
     jobs = [(convert_one, r, facts, folder) for r in wanted if not record(r).exists()]
-    for complaint in bar(run_parallel(jobs), "sequences", len(jobs)):
+    for complaint in progress_bar(run_parallel(jobs), "sequences", len(jobs)):
         if complaint and config.strict:
             raise ValueError(complaint)
     seconds = time.monotonic() - began
-    say(f"corpus: {len(jobs)} sequences in {seconds:.0f} s, {len(jobs) / seconds:.1f} a second")
+    log(f"corpus: {len(jobs)} sequences in {seconds:.0f} s, {len(jobs) / seconds:.1f} a second")
     made = {r.utterance.name: read_json(record(r)) for r in wanted}
     origin["aside"] |= {name: about["aside"] for name, about in made.items() if "aside" in about}
     kept = [r for r in wanted if r.utterance.name not in origin["aside"]]
@@ -163,7 +163,7 @@ def convert(data: Path, facts: Facts, config: CorpusConfig, folder: Path) -> Non
     write_corpus(folder, facts, config, layout, kept, made, origin)
 
 
-def write_corpus(folder: Path, facts: Facts, config: CorpusConfig, layout: Layout, kept: list[Recording], made: dict, origin: dict
+def write_corpus(folder: Path, facts: CorpusSpec, config: CorpusConfig, layout: Layout, kept: list[Recording], made: dict, origin: dict
                  ) -> None:
     """mesh.npz and, last, corpus.json. made: what was written of each sequence, by name."""
     subjects = [s for s in facts.subjects() if any(r.utterance.subject == s for r in kept)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...speech.text import normalise_text
-from ..specification import Facts
+from ..specification import CorpusSpec
 from .meshes import read_mesh
 from .pickles import load_pickle
 from .sequences import Array, Frames, Rows, Samples, Sound, frame_number, mapped, normalised, shaped
@@ -38,7 +38,7 @@ ARRAYS = ("vertices_npy", "templates.pkl")
 SCANNED = ("faces", "rigid_scans")
 
 
-def find(folder: Path, facts: Facts) -> Layout:
+def find_layout(folder: Path, facts: CorpusSpec) -> Layout:
     """What is there. ValueError names all that is missing, and where to get it."""
     kinds = [(kind, [folder / name for name in names])
              for kind, names in ((stacked, STACKED), (arrays, ARRAYS), (scanned, SCANNED))]
@@ -62,7 +62,7 @@ def find(folder: Path, facts: Facts) -> Layout:
     return layout
 
 
-def stacked(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
+def stacked(folder: Path, facts: CorpusSpec, faces: np.ndarray) -> Layout:
     """VOCASET as distributed."""
     verts, sounds, index, rest = (folder / name for name in STACKED)
     shaped(mapped(verts)[:1], facts, verts)
@@ -89,7 +89,7 @@ def leaves(path: Path, content) -> Iterator[tuple[str, str, dict]]:
             yield subject, key, leaf
 
 
-def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
+def arrays(folder: Path, facts: CorpusSpec, faces: np.ndarray) -> Layout:
     """A file of motion and one of speech for each sequence."""
     rest = folder / "templates.pkl"
     layout = Layout("a file for each sequence, as FaceFormer and CodeTalker have it",
@@ -100,7 +100,7 @@ def arrays(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
     return layout
 
 
-def scanned(folder: Path, facts: Facts, faces: np.ndarray) -> Layout:
+def scanned(folder: Path, facts: CorpusSpec, faces: np.ndarray) -> Layout:
     """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl. Its owners have removed the pose of the head from
     these, and published preprocessing reads nothing else: so files of poses, or any others beside them, are left alone."""
     layout = Layout("raw BIWI", f"{folder / 'faces'}/{{subject}}/{{key}}/*.vl", f"{folder / 'audio'}/{{subject}}_{{key}}.wav",
@@ -135,7 +135,7 @@ def templates(path: Path) -> dict[str, np.ndarray]:
     return {subject: np.asarray(t, np.float64).reshape(-1, 3) for subject, t in content.items()}
 
 
-def find_mesh(folder: Path, facts: Facts) -> np.ndarray | None:
+def find_mesh(folder: Path, facts: CorpusSpec) -> np.ndarray | None:
     """The triangles (F, 3) of the first mesh file that has the corpus's vertices."""
     for path in (p for pattern in MESHES for p in sorted(folder.glob(pattern))):
         vertices, faces = read_mesh(path)
@@ -144,7 +144,7 @@ def find_mesh(folder: Path, facts: Facts) -> np.ndarray | None:
     return None
 
 
-def transcripts(folder: Path, facts: Facts) -> tuple[dict, dict]:
+def transcripts(folder: Path, facts: CorpusSpec) -> tuple[dict, dict]:
     """Texts by (subject, number of the sentence), and for those without one the reason."""
     texts, unread = {}, {}
     for subject in facts.subjects():
@@ -165,7 +165,7 @@ def transcripts(folder: Path, facts: Facts) -> tuple[dict, dict]:
     return texts, unread
 
 
-def listing(folder: Path, facts: Facts) -> list:
+def listing(folder: Path, facts: CorpusSpec) -> list:
     """Name, size and time of every file that is read, which stand for what is in them."""
     texts = facts.transcripts.split("/")[0].format(subject="*")
     patterns = [*STACKED, *MESHES, texts, f"{texts}/**/*", *(f"{part}/**/*" for part in ("vertices_npy", *SCANNED, *SOUNDS))]

@@ -12,7 +12,7 @@ from torchaudio.functional import resample
 from ...core.rates import SPEECH_HZ, WINDOW
 from ...speech.sound import read_speech
 from ..media import sound
-from ..specification import Facts
+from ..specification import CorpusSpec
 from ..utterance import Excluded
 from .meshes import area, read_vl
 
@@ -27,7 +27,7 @@ class Rows:
     numbers: list[int]
     rows: list[int]
 
-    def read(self, facts: Facts) -> tuple[int, np.ndarray]:
+    def read(self, facts: CorpusSpec) -> tuple[int, np.ndarray]:
         """How many frames there are at the scans' rate, and those that are used, (T, V, 3) float32."""
         count, before, after, weight = every(self.numbers, facts, self.path)
         scans = mapped(self.path)               # anew each time: pages that were read are given back
@@ -46,7 +46,7 @@ class Array:
     """A sequence in a file of its own, (T, V * 3) or (T, V, 3)."""
     path: Path
 
-    def read(self, facts: Facts) -> tuple[int, np.ndarray]:
+    def read(self, facts: CorpusSpec) -> tuple[int, np.ndarray]:
         scans = mapped(self.path)
         return len(scans), shaped(scans[::facts.step], facts, self.path)
 
@@ -62,7 +62,7 @@ class Frames:
     def path(self) -> Path:
         return self.paths[0].parent
 
-    def read(self, facts: Facts) -> tuple[int, np.ndarray]:
+    def read(self, facts: CorpusSpec) -> tuple[int, np.ndarray]:
         numbers = [frame_number(p) for p in self.paths]
         count, before, after, weight = every(numbers, facts, self.path)
         one = lambda i: normalised(read_vl(self.paths[i], facts.vertices), self.faces, facts)
@@ -114,14 +114,14 @@ def mapped(path: Path) -> np.ndarray:
     return scans
 
 
-def shaped(scans: np.ndarray, facts: Facts, path: Path) -> np.ndarray:
+def shaped(scans: np.ndarray, facts: CorpusSpec, path: Path) -> np.ndarray:
     """(T, V, 3) float32."""
     if math.prod(scans.shape[1:]) != 3 * facts.vertices:
         raise Excluded(f"{path}: {math.prod(scans.shape[1:]) / 3:g} vertices a frame, {facts.name} has {facts.vertices}")
     return scans.reshape(-1, facts.vertices, 3).astype(np.float32)
 
 
-def every(numbers: list[int], facts: Facts, path: Path) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def every(numbers: list[int], facts: CorpusSpec, path: Path) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Of frames with these ascending numbers, from 0 or 1 on: how many there were at the scans' rate, and for each frame that is
     used the places of the one before and the one after it, and how far on to the latter it lies: 0 where it is there itself."""
     numbers = np.asarray(numbers)
@@ -137,7 +137,7 @@ def every(numbers: list[int], facts: Facts, path: Path) -> tuple[int, np.ndarray
     return int(numbers[-1]) - first + 1, before, after, weight
 
 
-def normalised(vertices: np.ndarray, faces: np.ndarray, facts: Facts) -> np.ndarray:
+def normalised(vertices: np.ndarray, faces: np.ndarray, facts: CorpusSpec) -> np.ndarray:
     """Vertices (V, 3) as recorded -> as published work uses them: turned upright and, where facts say so, their mean at 0 and
     their surface 1."""
     vertices = vertices * np.asarray(facts.raw.get("axes", (1, 1, 1)), np.float64)

@@ -32,7 +32,7 @@ class Source:
     fault: str = ""                 # why it cannot be used, where its transcript tells
 
 
-def find(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
+def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
     """What layout a folder has, and its recordings by name. units: for label lists, which hold token ids alone.
     ValueError where it is none of those known."""
     folder = Path(folder)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from ...core.config import digest
 from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
-from ...core.progress import bar, say
+from ...core.progress import log, progress_bar
 from ...core.rates import VIDEO_FPS
 from ...core.run import DATA, Run
 from ...speech.text import SentencePieceTokenizer, Tokenizer, train_units
@@ -27,7 +27,7 @@ from ..clips import Clips
 from ..corpus import Corpus
 from ..utterance import Excluded, Utterance
 from .mouth_crops import SIDE, Detector, MediaPipe, cropped_clip, mouth_clip
-from .sources import SPLITS, Source, checked, find
+from .sources import SPLITS, Source, checked, find_sources
 
 CLIPS_A_SHARD = 64
 
@@ -62,7 +62,7 @@ def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], De
         "aside": aside})
 
 
-def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe,
+def prepare_clips(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe,
             tokenizers: Sequence[Tokenizer] = (Tokenizer(),), scheduler: str | None = None, workers: int | None = None) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/video_corpus.json, and returns what the latter says: how many clips and
     frames of which split, what was set aside, and why. Shards that are there already, of recordings that did
@@ -73,7 +73,7 @@ def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] 
     hosts as there are; both folders are where all of them see them.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
-    kind, sources = find(data, next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None))
+    kind, sources = find_sources(data, next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None))
     sources = [checked(source, tokenizers) for source in sources]
     jobs = []
     for split in SPLITS:
@@ -82,11 +82,11 @@ def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] 
             path, part = out / "2d" / f"{split}-{first // CLIPS_A_SHARD:05d}.safetensors", own[first:first + CLIPS_A_SHARD]
             jobs.append((shard, path, digest([state(source, data) for source in part]), part, detector))
     missing = [job for job in jobs if not done(*job[1:3])]
-    say(f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before")
+    log(f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before")
     if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
         detector()          # says at once what is missing
     began = time.monotonic()
-    for _ in bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
+    for _ in progress_bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
         pass
     seconds = time.monotonic() - began
     for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:        # of a corpus that was larger
@@ -94,7 +94,7 @@ def prepare(data: str | Path, out: str | Path, detector: Callable[[], Detector] 
         old.with_suffix(".json").unlink(missing_ok=True)
     if missing:
         frames = sum(read_json(job[1].with_suffix(".json"))["frames"] for job in missing)
-        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames a second")
+        log(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames a second")
     summary = summarise(kind, [job[1].with_suffix(".json") for job in jobs])
     write_json(out / "video_corpus.json", summary)
     return summary
@@ -153,10 +153,10 @@ def attach(run: Run, corpus: Corpus) -> None:
         units = {run.config.expert.tokenizer, run.config.reader.tokenizer} | ({""} if not run.config.speech.pretrained else set())
         tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
         raw, folder = folder, DATA / f"video-{digest(str(folder.resolve()), config.landmarks, [t.units for t in tokenizers])}"
-        prepare(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
+        prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
     corpus.learn_from(folder)
     if config.crop != SIDE:
-        say(f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike")
+        log(f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike")
 
 
 def learn_units(out: Path, count: int) -> Path:
