@@ -106,7 +106,7 @@ def clip(corpus: Corpus, said: Said, motions: dict[Side, torch.Tensor], sides: l
     for side in sides:
         weights, targets = components((motions[side] - template).numpy())
         largest = np.abs(targets).max((1, 2)).clip(1e-12)
-        tracks.append({"name": str(side), "weights": as_bytes(weights * largest / STEP, "<f4"),
+        faces.append({"name": str(side), "weights": as_bytes(weights * largest / STEP, "<f4"),
                       "targets": as_bytes((targets / largest[:, None, None] * STEP).round(), "<i2")})
         tracks.append(track(corpus, str(side), motions[side], said.scan if side.animator != SCAN else None, scale))
     if said.scan is not None and SCAN not in [side.animator for side in sides]:

@@ -57,7 +57,7 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
         return batch["video"], batch["lengths"]
 
     examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
-    for name, stub in (("examples", examples), ("load_reader", lambda run, name: name), ("load_speech", lambda *_: None),
+    for name, stub in (("make_examples", examples), ("load_reader", lambda run, name: name), ("load_speech", lambda *_: None),
                        ("load_guide", lambda run, corpus, model: f"guide of {model}"), ("read_batch", read_batch),
                        ("decode", lambda reader, features, *_: ["you must"] * len(features))):
         monkeypatch.setattr(evaluate, name, stub)

@@ -177,7 +177,7 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
     items = lambda corpus, utterances, encoder: [SimpleNamespace(utterance=u, speech=torch.randn(16000, generator=generator)) for u in utterances]
     moved = lambda run, corpus, model, items: [(style, items, [torch.full((30, 2, 3), shade) for _ in items])
                                                for style, shade in (("Ada", 0.2), ("Ben", 1.0))]
-    for name, stub in (("lip_video", lambda corpus: lips), ("examples", items), ("predictions", moved), ("load_speech", lambda run: None)):
+    for name, stub in (("lip_video", lambda corpus: lips), ("make_examples", items), ("predictions", moved), ("load_speech", lambda run: None)):
         monkeypatch.setattr(tsne, name, stub)
     corpus = SimpleNamespace(utterances=lambda split: said)
     clips = tsne.shown(None, corpus, "a")
