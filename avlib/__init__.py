@@ -13,6 +13,7 @@ The rooms, in the order in which data flows; a room imports only from rooms befo
 `metrics`, `corpus`, `animators`, `lipreading`, `training`, `evaluation`, `export`, `widgets`, `cli`. docs/architecture.md
 shows the way of a batch through them.
 """
+
 import os
 
 from .core.lazy import lazy_exports
@@ -23,23 +24,26 @@ __version__ = "0.2.0"
 # cache of 1024 kernels evicts them before they are needed again: training then spends half its time compiling.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {
-    "open_run": ".core.opening:open_run",
-    "prepare_corpus": ".corpus.prepare:prepare_corpus",
-    "pretrain": ".training.pretraining:pretrain",
-    "train_joint": ".training.joint:train_joint",
-    "evaluate_models": ".evaluation.evaluate:evaluate_models",
-    "animate": ".export.animate:animate",
-    "load_animator": ".training.joint:load_animator",
-    "load_reader": ".training.readers:load_reader",
-    "load_pretrained": ".training.published:load_pretrained",
-    "predict": ".training.joint:predict",
-    "Animator": ".animators.animator:Animator",
-    "register": ".animators.animator:register",
-    "Renderer": ".render.renderer:Renderer",
-    "metrics": ".metrics",
-    "plots": ".plots",
-    "evaluation": ".evaluation",
-    "tsne": ".evaluation.tsne",
-    "widgets": ".widgets",
-})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "open_run": ".core.opening:open_run",
+        "prepare_corpus": ".corpus.prepare:prepare_corpus",
+        "pretrain": ".training.pretraining:pretrain",
+        "train_joint": ".training.joint:train_joint",
+        "evaluate_models": ".evaluation.evaluate:evaluate_models",
+        "animate": ".export.animate:animate",
+        "load_animator": ".training.joint:load_animator",
+        "load_reader": ".training.readers:load_reader",
+        "load_pretrained": ".training.published:load_pretrained",
+        "predict": ".training.joint:predict",
+        "Animator": ".animators.animator:Animator",
+        "register": ".animators.animator:register",
+        "Renderer": ".render.renderer:Renderer",
+        "metrics": ".metrics",
+        "plots": ".plots",
+        "evaluation": ".evaluation",
+        "tsne": ".evaluation.tsne",
+        "widgets": ".widgets",
+    },
+)

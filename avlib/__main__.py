@@ -1,15 +1,19 @@
 """`python -m avlib`: the notebooks, `animate` or `preference`. A user's mistake is reported in one line."""
+
 import sys
 
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["animate"]:
         from .cli.animate import main as animate
+
         return animate(argv[1:])
     if argv[:1] == ["preference"]:
         from .cli.preference import main as preference
+
         return preference(argv[1:])
     from .cli.notebooks import main as notebooks
+
     return notebooks(argv)
 
 

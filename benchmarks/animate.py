@@ -5,6 +5,7 @@
 
 Random weights. Times in seconds, medians of rounds in which what is compared takes turns.
 """
+
 import argparse
 import platform
 import resource
@@ -71,9 +72,11 @@ class PlainEncoder(nn.Module):
         with torch.no_grad():
             features = self.model.feature_extractor(samples)
         if self.fps == 30:
-            features = nn.functional.interpolate(features, int(features.shape[2] / 50 * 30), mode="linear", align_corners=True)
+            features = nn.functional.interpolate(
+                features, int(features.shape[2] / 50 * 30), mode="linear", align_corners=True
+            )
         group = 1 if self.fps == 30 else 2
-        features = features[..., :features.shape[2] // group * group].transpose(1, 2)
+        features = features[..., : features.shape[2] // group * group].transpose(1, 2)
         hidden = self.model.encoder(self.model.feature_projection(features)[0]).last_hidden_state
         return self.speech_map(hidden).unflatten(1, (-1, group))
 
@@ -87,10 +90,17 @@ class PlainDecoder(nn.Module):
         layer = nn.TransformerDecoderLayer(width, model.decoder.heads, 2 * width, batch_first=True)
         self.layers = nn.TransformerDecoder(layer, layers)
         for theirs, ours in zip(self.layers.layers, model.decoder.layers):
-            names = {"self_attn.in_proj_": "self_qkv.", "self_attn.out_proj.": "self_out.",
-                     "multihead_attn.in_proj_": "cross_qkv.", "multihead_attn.out_proj.": "cross_out.",
-                     "linear1.": "expand.", "linear2.": "contract.",
-                     "norm1.": "self_norm.", "norm2.": "cross_norm.", "norm3.": "last_norm."}
+            names = {
+                "self_attn.in_proj_": "self_qkv.",
+                "self_attn.out_proj.": "self_out.",
+                "multihead_attn.in_proj_": "cross_qkv.",
+                "multihead_attn.out_proj.": "cross_out.",
+                "linear1.": "expand.",
+                "linear2.": "contract.",
+                "norm1.": "self_norm.",
+                "norm2.": "cross_norm.",
+                "norm3.": "last_norm.",
+            }
             state = ours.state_dict()
             theirs.load_state_dict({n + kind: state[o + kind] for n, o in names.items() for kind in ("weight", "bias")})
         # tables of 600 frames, as published
@@ -103,12 +113,14 @@ class PlainDecoder(nn.Module):
         n = rows.shape[1]
         elsewhere = torch.ones(n, heard.shape[1])
         for i in range(n):
-            elsewhere[i, group * i:group * (i + 1)] = 0
+            elsewhere[i, group * i : group * (i + 1)] = 0
         x = rows + self.positions[:n]
         return self.layers(x, heard, tgt_mask=self.bias[:, :n, :n], memory_mask=(elsewhere == 1).to(rows.device))
 
 
-def plain_faceformer(model: FaceFormer, decoder: PlainDecoder, heard: Tensor, template: Tensor, style: Tensor) -> Tensor:
+def plain_faceformer(
+    model: FaceFormer, decoder: PlainDecoder, heard: Tensor, template: Tensor, style: Tensor
+) -> Tensor:
     """heard (1, T, R, D). The whole prefix is decoded and mapped to vertices for every frame."""
     group, style = heard.shape[2], model.style_map(style)[None, None]
     rows = style
@@ -118,7 +130,9 @@ def plain_faceformer(model: FaceFormer, decoder: PlainDecoder, heard: Tensor, te
     return moved.unflatten(-1, (-1, 3)) + template
 
 
-def plain_codetalker(model: CodeTalker, decoder: PlainDecoder, heard: Tensor, template: Tensor, style: Tensor) -> Tensor:
+def plain_codetalker(
+    model: CodeTalker, decoder: PlainDecoder, heard: Tensor, template: Tensor, style: Tensor
+) -> Tensor:
     """As published: prefix decoded, quantised, and turned into vertices by the whole codec for every frame."""
     style = model.style_map(style)[None, None]
     rows = style
@@ -126,8 +140,8 @@ def plain_codetalker(model: CodeTalker, decoder: PlainDecoder, heard: Tensor, te
         codes, _ = model.codes(decoder(rows, heard.flatten(1, 2), 1))
         shown = torch.cat((codes, codes), 1) if t == 0 else codes
         moved = model.codec.decode(shown, torch.tensor([shown.shape[1]], device=shown.device))
-        rows = torch.cat((rows, model.motion_map(moved[:, t:t + 1]) + style), 1)
-    return moved[:, :t + 1].unflatten(-1, (-1, 3)) + template
+        rows = torch.cat((rows, model.motion_map(moved[:, t : t + 1]) + style), 1)
+    return moved[:, : t + 1].unflatten(-1, (-1, 3)) + template
 
 
 def faceformer(corpus: dict, width: int, encoder: SpeechEncoder) -> FaceFormer:
@@ -244,18 +258,22 @@ def trained(name: str):
                 deviation = away(joint_task.rollout(model, batch), exact, own) / size
                 print(f"  {animator}, windows of {window}, {rounds} rounds: {deviation:.4f}")
             model.window, model.rounds = 8, 2
-        speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[:60 * SPEECH_HZ]
+        speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[: 60 * SPEECH_HZ]
         speech = normalise(speech[None], torch.tensor([len(speech)]))[0].to(device)
         lengths, template, style = torch.tensor([len(speech)], device=device), batch["template"][0], batch["style"][0]
         once = model(*model.encoder.extract(speech[None], lengths), template[None], style[None])[0]
         pieces = torch.cat(list(model.stream(speech, template, style)))
-        print(f"  {animator}, a minute of speech in pieces: {away(pieces, once) / away(once, template):.4f} of one pass")
+        print(
+            f"  {animator}, a minute of speech in pieces: {away(pieces, once) / away(once, template):.4f} of one pass"
+        )
         hour, began = speech.repeat(60), time.perf_counter()
         before, frames = resident_mb(), 0
         for piece in model.stream(hour, template, style):
             frames += len(piece)
         took = time.perf_counter() - began
-        print(f"  {animator}, an hour: {frames} frames in {took:.0f} s, {resident_mb() - before:.0f} MB more than before")
+        print(
+            f"  {animator}, an hour: {frames} frames in {took:.0f} s, {resident_mb() - before:.0f} MB more than before"
+        )
 
 
 def resident_mb() -> float:
@@ -268,18 +286,20 @@ def time_training(encoder: SpeechEncoder):
     samples, lengths, template, style = inputs(model, 4.0, 4)
     hearing, decoder = PlainEncoder(model), PlainDecoder(model)
     print("FaceFormer, a training step (forward and backward), 4 s clips")
-    kept = model.encoder.extract(samples, lengths)      # frozen: training computes them once
+    kept = model.encoder.extract(samples, lengths)  # frozen: training computes them once
 
     def ours():
         loss = model(*kept, template, style).square().mean()
-        model.zero_grad()           # here, as the training loop does: what it frees is used again at once
+        model.zero_grad()  # here, as the training loop does: what it frees is used again at once
         loss.backward()
 
     def plain():
         for i in range(4):
             for module in (model, hearing, decoder):
                 module.zero_grad()
-            plain_faceformer(model, decoder, hearing(samples[i:i + 1]), template[i], style[i]).square().mean().backward()
+            plain_faceformer(
+                model, decoder, hearing(samples[i : i + 1]), template[i], style[i]
+            ).square().mean().backward()
 
     slow, fast = seconds(plain, ours, rounds=7)
     row("four plain steps", slow)
@@ -297,8 +317,10 @@ def main():
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
-    print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {device}, {platform.machine()}, "
-          f"{torch.backends.cpu.get_cpu_capability()}")
+    print(
+        f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {device}, {platform.machine()}, "
+        f"{torch.backends.cpu.get_cpu_capability()}"
+    )
     if args.run:
         trained(args.run)
         return

@@ -5,6 +5,7 @@
 Beside the seconds on the clock stands the processors' time, which says more where other work goes on; and what ARKit's shapes and
 the .glb miss of the motion.
 """
+
 import argparse
 import os
 import platform
@@ -26,18 +27,30 @@ from avlib.export.speaker import load_sound
 from avlib.speech.espeak import speak
 
 FPS, SECONDS = 30, 10
-TEXT = ("Maybe Bob put my map on the farm. I saw a father walk by. We must buy five big apples for papa, and show them to mom "
-        "before she goes away, for she has to be home by four.")
+TEXT = (
+    "Maybe Bob put my map on the farm. I saw a father walk by. We must buy five big apples for papa, and show them to mom "
+    "before she goes away, for she has to be home by four."
+)
 
 
 def spoken() -> Animation:
     rig, speech = Rig(), speak(TEXT)
     identity, sound = rig.identity(10), load_sound(TEXT)
     motion = rig.motion(identity, articulate(speech.phonemes, SECONDS, FPS))
-    corpus = SimpleNamespace(name="embedded", fps=FPS, unit="m", faces=rig.faces, albedo=identity.albedo, regions=rig.regions,
-                             templates={"Kim": identity.template}, subjects={"train": ["Kim"]})
-    speaker = SimpleNamespace(corpus=corpus, template=identity.template, subject="Kim", style="", model="", run=SimpleNamespace(name=""))
-    return Animation(motion, load_sound(sound.samples[:SECONDS * SPEECH_HZ]), speaker)
+    corpus = SimpleNamespace(
+        name="embedded",
+        fps=FPS,
+        unit="m",
+        faces=rig.faces,
+        albedo=identity.albedo,
+        regions=rig.regions,
+        templates={"Kim": identity.template},
+        subjects={"train": ["Kim"]},
+    )
+    speaker = SimpleNamespace(
+        corpus=corpus, template=identity.template, subject="Kim", style="", model="", run=SimpleNamespace(name="")
+    )
+    return Animation(motion, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), speaker)
 
 
 def timed(name: str, call):
@@ -54,12 +67,23 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     animation, formats = spoken(), [name for name in animation_module.FORMATS if args.face or name != "arkit"]
-    print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, load {os.getloadavg()[0]:.1f} "
-          f"before; {tuple(animation.vertices.shape)} at {FPS} a second\n  {'':<44}{'clock':>9}{'worked':>11}")
-    shapes = timed("ARKit's shapes, once for a face", lambda: animation_module.arkit.shapes(args.face, animation.speaker.corpus, "Kim")
-                   ) if args.face else None
+    print(
+        f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, load {os.getloadavg()[0]:.1f} "
+        f"before; {tuple(animation.vertices.shape)} at {FPS} a second\n  {'':<44}{'clock':>9}{'worked':>11}"
+    )
+    shapes = (
+        timed(
+            "ARKit's shapes, once for a face",
+            lambda: animation_module.arkit.shapes(args.face, animation.speaker.corpus, "Kim"),
+        )
+        if args.face
+        else None
+    )
     with tempfile.TemporaryDirectory() as folder:
-        about = {name: timed(name, lambda: animation_module.save(animation, Path(folder) / name, [name], shapes)[name]) for name in formats}
+        about = {
+            name: timed(name, lambda: animation_module.save(animation, Path(folder) / name, [name], shapes)[name])
+            for name in formats
+        }
         timed("all of them", lambda: animation_module.save(animation, Path(folder) / "all", formats, shapes))
     for name in {"glb", "arkit"} & about.keys():
         print(animate.said(name, about[name]))

@@ -7,6 +7,7 @@ scored on them: guided less unguided, and each variant of a sweep less its first
 validation sentences are too few; the test split is for reports. Scores stay in variants/further of what was scored. Runs on the embedded
 face.
 """
+
 import argparse
 import shutil
 from dataclasses import replace
@@ -40,11 +41,19 @@ def further(corpus: Corpus, run: Run, count: int) -> Corpus:
         maker = maker_module.Maker(replace(run.config.corpus, recordings=""), folder)
         texts = sentences(count, seeded_generator(SEED), {t for part in maker.texts.values() for t in part})
         people = [k for k, _ in zip(cycle(maker_module.SUBJECTS["validation"]), texts)]
-        made = [maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text) for i, (k, text) in enumerate(zip(people, texts))]
+        made = [
+            maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text)
+            for i, (k, text) in enumerate(zip(people, texts))
+        ]
         shutil.copy(corpus.folder / "mesh.npz", folder)
-        write_json(folder / "corpus.json", read_json(corpus.folder / "corpus.json") | {
-            "hash": digest(corpus.hash, *(folder / "vertices_npy" / f"{u.name}.npy" for u in made)),
-            "utterances": [u.as_dict() for u in made]})
+        write_json(
+            folder / "corpus.json",
+            read_json(corpus.folder / "corpus.json")
+            | {
+                "hash": digest(corpus.hash, *(folder / "vertices_npy" / f"{u.name}.npy" for u in made)),
+                "utterances": [u.as_dict() for u in made],
+            },
+        )
     return Corpus(folder)
 
 
@@ -64,18 +73,32 @@ def main():
         raise SystemExit(f"run {args.run}: expected one on the embedded corpus, got {run.config.corpus.name}")
     corpus = further(prepare.prepare_corpus(run), run, args.sentences)
     trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
-    sweeps = {name: [(t.run, t.model) for t in trials(run, name, args.seeds)] for name, v in chosen_variants(run.config).items() if v.sweep}
-    jobs = {(r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models}
+    sweeps = {
+        name: [(t.run, t.model) for t in trials(run, name, args.seeds)]
+        for name, v in chosen_variants(run.config).items()
+        if v.sweep
+    }
+    jobs = {
+        (r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models
+    }
     found = dict(progress_bar(run_parallel(list(jobs.values())), "models", len(jobs)))
     records = lambda models: [found[r.folder, m] for r, m in models]
     title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
-    pairs = {NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators}
+    pairs = {
+        NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators
+    }
     print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less unguided").markdown())
     for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):
-        rows = {VARIANTS[name].name: records(models) for name, models in sweeps.items() if VARIANTS[name].group == group}
+        rows = {
+            VARIANTS[name].name: records(models) for name, models in sweeps.items() if VARIANTS[name].group == group
+        }
         first, *others = rows
         print(tables.methods(rows, f"{title}, {group}").markdown())
-        print(tables.differences({name: (rows[name], rows[first]) for name in others}, f"{title}, {group}, less {first}").markdown())
+        print(
+            tables.differences(
+                {name: (rows[name], rows[first]) for name in others}, f"{title}, {group}, less {first}"
+            ).markdown()
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ not use itself, at paces from 100 to 200 words a minute, clean and degraded; and
 
     python benchmarks/recorded.py [--sentences 40]
 """
+
 import argparse
 import platform
 import time
@@ -50,8 +51,14 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=40)
     draw, began, heard_s = seeded_generator(0), time.process_time(), 0.0
     texts = sentences(parser.parse_args().sentences, draw, set())
-    print(f"{len(texts)} sentences, {platform.processor() or platform.machine()}, torch {torch.__version__}, commit {commit()}\n")
-    print("| | median, ms | 90th percentile, ms | cost, least to most | set aside | set aside with another text |\n" + "|---" * 6 + "|")
+    print(
+        f"{len(texts)} sentences, {platform.processor() or platform.machine()}, torch {torch.__version__}, commit {commit()}\n"
+    )
+    print(
+        "| | median, ms | 90th percentile, ms | cost, least to most | set aside | set aside with another text |\n"
+        + "|---" * 6
+        + "|"
+    )
     for name, way in WAYS.items():
         errors, costs, others = [], [], []
         for i, text in enumerate(texts):
@@ -61,15 +68,20 @@ def main() -> None:
             _, phonemes, cost = align(x, text)
             truth, found = ([p for p in ps if p.label] for ps in (said.phonemes, phonemes))
             late = LEAD_S if "before" in name else 0.0
-            if [p.label for p in truth] == [p.label for p in found]:        # a pace may change a sound
+            if [p.label for p in truth] == [p.label for p in found]:  # a pace may change a sound
                 errors += [abs(f.start_s - t.start_s - late) for f, t in zip(found, truth)]
             costs.append(cost)
             others.append(align(x, texts[i - 1])[2])
             heard_s += 2 * len(x) / SPEECH_HZ
         median, most = 1000 * np.percentile(errors, (50, 90))
         aside, other = (100 * np.mean(np.array(c) > WORST) for c in (costs, others))
-        print(f"| {name} | {median:.0f} | {most:.0f} | {min(costs):.2f} to {max(costs):.2f} | {aside:.0f} % | {other:.0f} % |", flush=True)
-    print(f"\n{(time.process_time() - began) / heard_s:.3f} s of one core for a second of speech, its synthesis and degradation included")
+        print(
+            f"| {name} | {median:.0f} | {most:.0f} | {min(costs):.2f} to {max(costs):.2f} | {aside:.0f} % | {other:.0f} % |",
+            flush=True,
+        )
+    print(
+        f"\n{(time.process_time() - began) / heard_s:.3f} s of one core for a second of speech, its synthesis and degradation included"
+    )
 
 
 if __name__ == "__main__":

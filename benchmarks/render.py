@@ -7,6 +7,7 @@
 Milliseconds and megabytes a frame, forward and backward together; memory is what the process grows by at most. Every
 row is a process of its own. The released way renders the whole head at 224 x 224 and cuts out the crop.
 """
+
 import argparse
 import importlib.util
 import multiprocessing
@@ -29,12 +30,15 @@ from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint, joint_batches, joint_task
 from avlib.training.dry_run import Noise, head
 
-MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}      # vertices, faces
+MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}  # vertices, faces
 WHOLE, CROP = 224, (64, 160)
 # name: backend, silhouettes blended, whole head first
-WAYS = {"kit, hard": ("avlib", False, False), "kit, blended silhouettes": ("avlib", True, False),
-        "PyTorch3D, culled, straight at the crop": ("pytorch3d", False, False),
-        "released way, by PyTorch3D": ("pytorch3d", False, True)}
+WAYS = {
+    "kit, hard": ("avlib", False, False),
+    "kit, blended silhouettes": ("avlib", True, False),
+    "PyTorch3D, culled, straight at the crop": ("pytorch3d", False, False),
+    "released way, by PyTorch3D": ("pytorch3d", False, True),
+}
 
 
 def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tuple[float, float, int]:
@@ -71,7 +75,7 @@ def memory_mb(device: str, reset: bool = False) -> float:
     if device != "cpu":
         if reset:
             torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated() / 2 ** 20
+        return torch.cuda.max_memory_allocated() / 2**20
     if reset:
         with open("/proc/self/clear_refs", "w") as f:
             f.write("5")
@@ -92,7 +96,7 @@ def table(device: str, threads: int):
     for mesh in MESHES:
         for way, (backend, _, whole) in WAYS.items():
             if mesh == "four times BIWI" and way != "kit, hard":
-                continue            # there to show how the time grows with the faces
+                continue  # there to show how the time grows with the faces
             if backend == "pytorch3d" and not installed:
                 print(f"| {mesh} | {way} | | | PyTorch3D is not installed | |")
                 continue
@@ -106,8 +110,10 @@ def table(device: str, threads: int):
                 print(f"| {mesh} | {way} | {frames} | {seen} | {ms:.2f} | {mb:.2f} |", flush=True)
     for mesh in ("FLAME", "BIWI") if installed else ():
         kit = took[mesh, "kit, hard"]
-        print(f"{mesh}: the kit takes 1/{took[mesh, 'released way, by PyTorch3D'] / kit:.0f} of the released way, "
-              f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D")
+        print(
+            f"{mesh}: the kit takes 1/{took[mesh, 'released way, by PyTorch3D'] / kit:.0f} of the released way, "
+            f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D"
+        )
 
 
 def published_step(device: str) -> tuple[joint_task.JointTask, dict]:
@@ -115,17 +121,40 @@ def published_step(device: str) -> tuple[joint_task.JointTask, dict]:
     one utterance of 4 s."""
     config, motion_frames, frames = load("paper"), 120, 100
     (vertices,), faces = head(*MESHES["FLAME"], 1)
-    lips = LipVideo(faces, torch.full((len(vertices),), 180 / 255), torch.arange(len(vertices)), Camera(1.0, WHOLE, CROP, CROP),
-                    30, antialias=True)
+    lips = LipVideo(
+        faces,
+        torch.full((len(vertices),), 180 / 255),
+        torch.arange(len(vertices)),
+        Camera(1.0, WHOLE, CROP, CROP),
+        30,
+        antialias=True,
+    )
     expert = Expert(5049, dropout=0.1)
-    task = joint_task.JointTask(FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})), expert, lips, torch.arange(250), 0.01,
-                           config.joint, config.expert.ctc, Babble(Noise()), torch.device(device))
+    task = joint_task.JointTask(
+        FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})),
+        expert,
+        lips,
+        torch.arange(250),
+        0.01,
+        config.joint,
+        config.expert.ctc,
+        Babble(Noise()),
+        torch.device(device),
+    )
     draw, count = torch.Generator().manual_seed(0), torch.tensor
-    batch = {"features": torch.randn(1, 199, 512, generator=draw), "feature_lengths": count([199]),
-             "motion": vertices + 0.01 * torch.randn(1, motion_frames, *vertices.shape, generator=draw),
-             "frames": count([motion_frames]), "template": vertices[None], "style": torch.eye(8)[:1],
-             "speech": torch.randn(1, frames * 640, generator=draw), "video": torch.rand(1, frames, 96, 96, generator=draw),
-             "video_lengths": count([frames]), "tokens": torch.randint(1, 5048, (1, 27), generator=draw), "token_lengths": count([27])}
+    batch = {
+        "features": torch.randn(1, 199, 512, generator=draw),
+        "feature_lengths": count([199]),
+        "motion": vertices + 0.01 * torch.randn(1, motion_frames, *vertices.shape, generator=draw),
+        "frames": count([motion_frames]),
+        "template": vertices[None],
+        "style": torch.eye(8)[:1],
+        "speech": torch.randn(1, frames * 640, generator=draw),
+        "video": torch.rand(1, frames, 96, 96, generator=draw),
+        "video_lengths": count([frames]),
+        "tokens": torch.randint(1, 5048, (1, 27), generator=draw),
+        "token_lengths": count([27]),
+    }
     return task.to(device), batch
 
 
@@ -134,7 +163,7 @@ def run_step(name: str, device: str) -> tuple[joint_task.JointTask, dict]:
     run = open_run(name, device=device)
     corpus, config = prepare.prepare_corpus(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
-    return task, joint_batches.collate(train[:config.joint.batch], corpus.subjects["train"])
+    return task, joint_batches.collate(train[: config.joint.batch], corpus.subjects["train"])
 
 
 def share(what: str, task: joint_task.JointTask, batch: dict, threads: int):

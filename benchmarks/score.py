@@ -6,6 +6,7 @@ Sequences of 120 frames and VOCASET's 5,023 vertices, moved at random, with its 
 phonemes of a sentence; made one after the other and never held together, shared among processes of one thread each, as
 evaluation does. What is timed is `protocols.score`, from vertices to row, and then all protocols' numbers from the rows.
 """
+
 import argparse
 import platform
 import resource
@@ -36,13 +37,23 @@ def share(count: int, seed: int) -> tuple[list[dict], float, float, float]:
     """Rows of so many sequences, the seconds that scoring them took, those of the processor, and the process's memory in MB."""
     facts = scan_specification(read_specification("vocaset"))
     regions = {name: torch.tensor(index) for name, index in facts.regions.items()}
-    regions["upper_face"] = torch.randperm(facts.vertices, generator=torch.Generator().manual_seed(1))[:UPPER_FACE].sort().values
+    regions["upper_face"] = (
+        torch.randperm(facts.vertices, generator=torch.Generator().manual_seed(1))[:UPPER_FACE].sort().values
+    )
     rows, seconds, processor = [], 0.0, 0.0
     for i, sequence in enumerate(stream(count, facts.vertices, torch.Generator().manual_seed(seed))):
         began, busy = time.perf_counter(), time.process_time()
         scores = protocols.score(protocols.Comparison(*sequence, regions, FPS, PHONEMES))
         seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - busy
-        rows.append({"utterance": f"{seed}_{i}", "subject": str(i % 10), "style": "-", "loudness": float(i % 7), "scores": scores})
+        rows.append(
+            {
+                "utterance": f"{seed}_{i}",
+                "subject": str(i % 10),
+                "style": "-",
+                "loudness": float(i % 7),
+                "scores": scores,
+            }
+        )
     return rows, seconds, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -59,8 +70,10 @@ def main():
     for name in protocols.protocols():
         protocols.summary(rows, "m", name)
     summed = time.perf_counter() - began
-    print(f"{len(rows)} sequences, {FRAMES} frames, {len(protocols.protocols())} protocols, {len(protocols.measures())} measures: "
-          f"{seconds:.1f} s ({processor:.1f} s of the processor), and {summed:.2f} s to sum up; {memory_mb:.0f} MB a process at most")
+    print(
+        f"{len(rows)} sequences, {FRAMES} frames, {len(protocols.protocols())} protocols, {len(protocols.measures())} measures: "
+        f"{seconds:.1f} s ({processor:.1f} s of the processor), and {summed:.2f} s to sum up; {memory_mb:.0f} MB a process at most"
+    )
     print(f"{args.workers} processes, {platform.machine()}, torch {torch.__version__}, commit {commit()}")
 
 

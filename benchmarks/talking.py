@@ -7,6 +7,7 @@ a second from video to shards, medians of rounds in which one process and two ta
 libraries are not counted. MediaPipe finds the faces where it is installed and has its model; a finder that always points at
 the same place shows what the rest costs.
 """
+
 import argparse
 import json
 import os
@@ -39,7 +40,7 @@ from avlib.render.clips import write_clip
 from avlib.render.renderer import Renderer
 
 PICTURE, FILM_S, BATCH = 224, 4, 8
-A_PROCESS = 4           # shards for each of two processes
+A_PROCESS = 4  # shards for each of two processes
 
 
 def still():
@@ -50,7 +51,9 @@ def still():
 def film(path: Path, person: int) -> None:
     rig, t = Rig(), torch.arange(FILM_S * VIDEO_FPS).double()
     one = rig.identity(person)
-    face = Renderer(rig.faces, camera_for(one.template, PICTURE), albedo=one.albedo, antialias=True)(one.template[None])[:, None]
+    face = Renderer(rig.faces, camera_for(one.template, PICTURE), albedo=one.albedo, antialias=True)(
+        one.template[None]
+    )[:, None]
     a = torch.polar(1 + 0.2 * (t / 9).sin(), 0.2 * (t / 7 + person).sin())[:, None, None]
     offsets = torch.linspace(-1, 1, PICTURE).double()
     square = torch.complex(offsets.expand(PICTURE, -1), offsets[:, None].expand(-1, PICTURE))
@@ -104,8 +107,11 @@ def preparation(folder: Path, videos: int, landmarks: str, rounds: int) -> None:
         rounded = [(*speed(sources, detector, 1), *speed(sources, detector, 2)) for _ in range(rounds)]
         one, busy, two, busy_two = map(statistics.median, zip(*rounded))
         ratio = statistics.median(two / one for one, _, two, _ in rounded)
-        print(f"  {name:<30}one process {one:5.0f} frames/s ({busy:.1f} ms of processor a frame), two {two:5.0f} ({busy_two:.1f} ms), "
-              f"ratio {ratio:4.2f} (near-linear: 2)", flush=True)
+        print(
+            f"  {name:<30}one process {one:5.0f} frames/s ({busy:.1f} ms of processor a frame), two {two:5.0f} ({busy_two:.1f} ms), "
+            f"ratio {ratio:4.2f} (near-linear: 2)",
+            flush=True,
+        )
 
 
 def memory() -> dict[str, float]:
@@ -118,7 +124,9 @@ def streaming(folder: Path, gigabytes: float) -> None:
     frames, clips = FILM_S * VIDEO_FPS, video_corpus.CLIPS_A_SHARD
     video = torch.randint(256, (clips * frames, SIDE, SIDE), dtype=torch.uint8)
     speech = torch.randint(-9999, 9999, (clips * frames * SAMPLES_PER_FRAME,), dtype=torch.int16)
-    about = {"utterances": json.dumps([Utterance(str(n), "train", "", "we must go", frames).as_dict() for n in range(clips)])}
+    about = {
+        "utterances": json.dumps([Utterance(str(n), "train", "", "we must go", frames).as_dict() for n in range(clips)])
+    }
     shards = -(-int(gigabytes * 2**30) // (video.nbytes + speech.nbytes))
     for n in range(shards):
         save_file({"video": video, "speech": speech}, folder / f"train-{n:05d}.safetensors", metadata=about)
@@ -127,17 +135,22 @@ def streaming(folder: Path, gigabytes: float) -> None:
     corpus = Clips(folder, "train")
     opened, opening = memory(), time.perf_counter() - began
     budget = 1024 * gigabytes / 10
-    print(f"streaming: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB; a tenth, {budget:.0f} MB, is the budget")
+    print(
+        f"streaming: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB; a tenth, {budget:.0f} MB, is the budget"
+    )
     print(f"  opened in {opening:.2f} s, {1024 * (opened['RssAnon'] - begin['RssAnon']) / len(corpus):.1f} KB a clip")
     order, peak, began = torch.randperm(len(corpus)).tolist(), dict(opened), time.perf_counter()
     for first in range(0, len(order), BATCH):
-        batch = order[first:first + BATCH]
+        batch = order[first : first + BATCH]
         pad([corpus.video(i) for i in batch]), pad([corpus.speech(i) for i in batch])
         peak = {name: max(peak[name], value) for name, value in memory().items()}
     seconds = time.perf_counter() - began
     grown = ", ".join(f"{name} {value - opened[name]:.0f} MB" for name, value in peak.items())
-    print(f"  {len(order) / seconds:.0f} clips a second at random in batches of {BATCH}, {len(order) * FILM_S / seconds:.0f} s of video a "
-          f"second; grown at most by {grown}; {len(os.listdir('/proc/self/fd'))} open files", flush=True)
+    print(
+        f"  {len(order) / seconds:.0f} clips a second at random in batches of {BATCH}, {len(order) * FILM_S / seconds:.0f} s of video a "
+        f"second; grown at most by {grown}; {len(os.listdir('/proc/self/fd'))} open files",
+        flush=True,
+    )
 
 
 def main():
@@ -148,8 +161,10 @@ def main():
     parser.add_argument("--gigabytes", type=float, default=4)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"commit {commit()}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}, "
-          f"{os.getloadavg()[0]:.1f} other processes at work")
+    print(
+        f"commit {commit()}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}, "
+        f"{os.getloadavg()[0]:.1f} other processes at work"
+    )
     with tempfile.TemporaryDirectory() as folder:
         streaming(Path(folder), given.gigabytes)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,5 @@
 """The chain of notebooks as a command, with the animator that the README adds, in a file of its own."""
+
 import os
 import re
 import subprocess
@@ -16,7 +17,12 @@ def command(folder: Path, *arguments: str, **variables: str) -> dict:
     """What starts the chain, for subprocess."""
     places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data")}
     with_own = ["--set", f"plugins={folder / 'mine.py'}", "--set", f"animators={','.join(ANIMATORS)}"]
-    return dict(args=[sys.executable, "-m", "avlib", *with_own, *arguments], cwd=ROOT, env=os.environ | places | variables, text=True)
+    return dict(
+        args=[sys.executable, "-m", "avlib", *with_own, *arguments],
+        cwd=ROOT,
+        env=os.environ | places | variables,
+        text=True,
+    )
 
 
 def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -1,4 +1,5 @@
 """Shared fixtures: the parity records and seeded generators."""
+
 import importlib.util
 import os
 from pathlib import Path
@@ -13,8 +14,15 @@ from tests import chain
 
 # sizes of animators and of their speech encoder in tests
 V, STYLES, WIDTH = 7, 3, 16
-TINY = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+TINY = dict(
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=24,
+    conv_dim=(8,) * 7,
+    num_conv_pos_embeddings=8,
+    num_conv_pos_embedding_groups=2,
+)
 OWN_RECORDS = Path(__file__).parent / "fixtures" / "parity"
 PARITY_DIR = Path(os.environ.get("AVLIB_PARITY_DIR", OWN_RECORDS))
 _FILL = OWN_RECORDS / "fill.py"
@@ -22,18 +30,24 @@ _FILL = OWN_RECORDS / "fill.py"
 
 def inputs(generator, *lengths: int) -> SimpleNamespace:
     batch = len(lengths)
-    return SimpleNamespace(samples=torch.randn(batch, max(lengths), generator=generator), lengths=torch.tensor(lengths),
-                           template=torch.randn(batch, V, 3, generator=generator),
-                           style=torch.eye(STYLES)[torch.arange(batch) % STYLES])
+    return SimpleNamespace(
+        samples=torch.randn(batch, max(lengths), generator=generator),
+        lengths=torch.tensor(lengths),
+        template=torch.randn(batch, V, 3, generator=generator),
+        style=torch.eye(STYLES)[torch.arange(batch) % STYLES],
+    )
 
 
 def write_units(folder: Path, count: int = 0):
     """A small SentencePiece model under the published names, and the list that numbers its pieces otherwise, as Auto-AVSR's
     does; filled up to `count` units."""
     text = folder / "text.txt"
-    text.write_text("\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5))
-    sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(folder / "unigram5000"), vocab_size=50,
-                                             hard_vocab_limit=False, minloglevel=2)
+    text.write_text(
+        "\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5)
+    )
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(folder / "unigram5000"), vocab_size=50, hard_vocab_limit=False, minloglevel=2
+    )
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram5000.model"))
     names = sorted({model.id_to_piece(i) for i in range(model.vocab_size())} - {"<s>", "</s>"})
     names += [f"unit{i}" for i in range(len(names), count)]
@@ -66,8 +80,9 @@ def parity_records(pattern: str) -> list[Path]:
 def load_record(path: Path) -> dict:
     """A record with float16 inputs upcast, and `weights`: official name -> tensor as the reference ran with."""
     record = torch.load(path, weights_only=True)
-    record["inputs"] = {k: v.float() if torch.is_tensor(v) and v.dtype == torch.float16 else v
-                        for k, v in record["inputs"].items()}
+    record["inputs"] = {
+        k: v.float() if torch.is_tensor(v) and v.dtype == torch.float16 else v for k, v in record["inputs"].items()
+    }
     if "tensors" in record:
         spec = importlib.util.spec_from_file_location("fill", _FILL)
         fill = importlib.util.module_from_spec(spec)

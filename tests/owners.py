@@ -1,5 +1,6 @@
 """Small corpora of scans in the layouts of VOCASET's and BIWI's owners, byte formats included: a head with a mouth that opens when
 it speaks, with the vertices of the real ones."""
+
 import pickle
 from pathlib import Path
 
@@ -19,24 +20,26 @@ def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, n
     """Template (V, 3), faces (F, 3), and how far each vertex drops when the mouth opens (V,): rings around the mouth, the lips' own
     vertices innermost."""
     lip = facts.regions["lip"]
-    middles = [facts.regions.get(f"{side}_lip_middle", lip[k:k + 1])[0] for k, side in enumerate(("upper", "lower"))]
+    middles = [facts.regions.get(f"{side}_lip_middle", lip[k : k + 1])[0] for k, side in enumerate(("upper", "lower"))]
     rings = facts.vertices // columns
     inner = [v for v in lip if v not in middles]
-    inner[columns // 4:columns // 4], inner[3 * columns // 4:3 * columns // 4] = middles[:1], middles[1:]
-    order = np.array(inner + sorted(set(range(facts.vertices)) - set(lip)))      # of the vertices, ring after ring
+    inner[columns // 4 : columns // 4], inner[3 * columns // 4 : 3 * columns // 4] = middles[:1], middles[1:]
+    order = np.array(inner + sorted(set(range(facts.vertices)) - set(lip)))  # of the vertices, ring after ring
     ring = np.repeat(np.arange(rings), columns)[:, None] / (rings - 1)
     angle = np.tile(np.arange(columns) * 2 * np.pi / columns, rings)[:, None]
     lips = len(lip) / columns / rings
-    share = np.where(ring < lips, 0.12 * ring / lips, 0.12 + 0.88 * (ring - lips) / (1 - lips))     # lips take an eighth of the way out
+    share = np.where(
+        ring < lips, 0.12 * ring / lips, 0.12 + 0.88 * (ring - lips) / (1 - lips)
+    )  # lips take an eighth of the way out
     mouth = np.hstack((0.025 * np.cos(angle), mouth_y + 0.001 * np.sin(angle)))
     rim = np.hstack((0.1 * np.cos(angle), -0.02 + 0.15 * np.sin(angle)))
     xy = (1 - share) * mouth + share * rim
-    z = 0.07 - 0.16 * share ** 2 + 0.012 * np.sin(np.pi * (share / 0.12).clip(0, 1))
-    z += 0.03 * np.exp(-(xy[:, :1] ** 2 + (xy[:, 1:] + 0.005) ** 2) / 0.012 ** 2)        # a nose
+    z = 0.07 - 0.16 * share**2 + 0.012 * np.sin(np.pi * (share / 0.12).clip(0, 1))
+    z += 0.03 * np.exp(-(xy[:, :1] ** 2 + (xy[:, 1:] + 0.005) ** 2) / 0.012**2)  # a nose
     points, drop = np.zeros((facts.vertices, 3)), np.zeros(facts.vertices)
-    placed = order[:rings * columns]
+    placed = order[: rings * columns]
     points[placed] = np.hstack((xy, z))
-    points[order[rings * columns:]] = points[placed[-1]]
+    points[order[rings * columns :]] = points[placed[-1]]
     drop[placed] = np.where(np.sin(angle) < 0, -np.sin(angle) * np.exp(-share / 0.15), 0)[:, 0]
     a = np.arange((rings - 1) * columns).reshape(-1, columns)
     b = np.roll(a, -1, 1)
@@ -48,7 +51,9 @@ def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, n
 class Owner:
     """Makes the sequences of a corpus: `motion` and `speech` of one open and sound at the same times."""
 
-    def __init__(self, facts: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float):
+    def __init__(
+        self, facts: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float
+    ):
         self.facts, self.sequences, self.seconds = facts, sequences, seconds
         points, self.faces, self.drop = head(facts, columns, mouth_y)
         self.templates = {s: points * (1 + 0.02 * k, 1 - 0.01 * k, 1) for k, s in enumerate(sequences)}
@@ -57,7 +62,9 @@ class Owner:
             self.templates = {s: (t - t.mean(0)) / np.sqrt(area(t, self.faces)) for s, t in self.templates.items()}
 
     def names(self) -> list[tuple[str, int, str]]:
-        return [(s, n, f"{s}_{self.facts.sentence.format(n)}") for s, numbers in self.sequences.items() for n in numbers]
+        return [
+            (s, n, f"{s}_{self.facts.sentence.format(n)}") for s, numbers in self.sequences.items() for n in numbers
+        ]
 
     def opening(self, number: int, times: np.ndarray) -> np.ndarray:
         return (1 - np.cos(2 * np.pi * (2 + number % 3) * times)) / 2
@@ -72,7 +79,7 @@ class Owner:
     def used(self, subject: str, number: int, recorded: bool) -> np.ndarray:
         """What becomes of a sequence's motion: every second scan of VOCASET; of BIWI as it was recorded, each frame by itself is
         centred and scaled to a surface of 1, as published."""
-        frames = self.motion(subject, number)[::self.facts.step]
+        frames = self.motion(subject, number)[:: self.facts.step]
         if not (recorded and self.facts.raw):
             return frames
         return np.stack([(f - f.mean(0)) / np.sqrt(area(f, self.faces)) for f in frames])
@@ -81,7 +88,11 @@ class Owner:
         """(S,) int16, as long as the motion."""
         times = np.arange(round(self.seconds * rate)) / rate
         noise = np.random.default_rng(number).standard_normal(len(times))
-        return (6000 * self.opening(number, times) * (np.sin(2 * np.pi * 200 * times) + 0.3 * noise)).clip(-32767, 32767).astype(np.int16)
+        return (
+            (6000 * self.opening(number, times) * (np.sin(2 * np.pi * 200 * times) + 0.3 * noise))
+            .clip(-32767, 32767)
+            .astype(np.int16)
+        )
 
     def write_texts(self, folder: Path) -> None:
         lines = [TEXTS[n % len(TEXTS)].capitalize() + "." for n in range(1, self.facts.sentences + 1)]
@@ -97,8 +108,10 @@ class Owner:
         for part in ("vertices_npy", "wav"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for subject, number, name in self.names():
-            np.save(folder / "vertices_npy" / f"{name}.npy", self.motion(subject, number).reshape(-1, 3 * self.facts.vertices)
-                    .astype(np.float32))
+            np.save(
+                folder / "vertices_npy" / f"{name}.npy",
+                self.motion(subject, number).reshape(-1, 3 * self.facts.vertices).astype(np.float32),
+            )
             soundfile.write(folder / "wav" / f"{name}.wav", self.speech(number), RATE)
         (folder / "templates.pkl").write_bytes(templates)
         self.write_texts(folder)
@@ -107,16 +120,27 @@ class Owner:
 def vocaset(sequences: dict[str, list[int]] | None = None, **options) -> Owner:
     """Two subjects of the training part, one of each other."""
     train, validation, test = (VOCASET.splits[s].subjects for s in ("train", "validation", "test"))
-    return Owner(VOCASET, 64, sequences or {train[0]: [1, 2], train[1]: [1], validation[0]: [21], test[0]: [21]},
-                 **{"seconds": 0.8, "mouth_y": -0.044} | options)
+    return Owner(
+        VOCASET,
+        64,
+        sequences or {train[0]: [1, 2], train[1]: [1], validation[0]: [21], test[0]: [21]},
+        **{"seconds": 0.8, "mouth_y": -0.044} | options,
+    )
 
 
 def ply(vertices: np.ndarray, faces: np.ndarray, real: str = "float", index: str = "int") -> bytes:
     """Binary, as FLAME_sample.ply (float, int) and BIWI.ply (double, uint16) are."""
     kind, item = {"float": "<f4", "double": "<f8"}[real], {"int": "<i4", "uint16": "<u2"}[index]
-    head = [b"ply", b"format binary_little_endian 1.0", f"element vertex {len(vertices)}".encode(),
-            *(f"property {real} {axis}".encode() for axis in "xyz"), f"element face {len(faces)}".encode(),
-            f"property list uchar {index} vertex_indices".encode(), b"end_header", b""]
+    head = [
+        b"ply",
+        b"format binary_little_endian 1.0",
+        f"element vertex {len(vertices)}".encode(),
+        *(f"property {real} {axis}".encode() for axis in "xyz"),
+        f"element face {len(faces)}".encode(),
+        f"property list uchar {index} vertex_indices".encode(),
+        b"end_header",
+        b"",
+    ]
     rows = np.zeros(len(faces), [("size", "u1"), ("items", item, 3)])
     rows["size"], rows["items"] = 3, faces
     return b"\n".join(head) + vertices.astype(kind).tobytes() + rows.tobytes()
@@ -127,10 +151,12 @@ def write_vocaset(folder: Path, owner: Owner | None = None) -> Owner:
     owner, index, sounds, rows = owner or vocaset(), {}, {}, 0
     folder.mkdir(parents=True, exist_ok=True)
     frames = round(owner.seconds * 60)
-    verts = np.lib.format.open_memmap(folder / "data_verts.npy", "w+", np.float32, (frames * len(owner.names()), 5023, 3))
+    verts = np.lib.format.open_memmap(
+        folder / "data_verts.npy", "w+", np.float32, (frames * len(owner.names()), 5023, 3)
+    )
     for subject, number, _ in owner.names():
         key = f"sentence{number:02d}".encode()
-        verts[rows:rows + frames] = owner.motion(subject, number)
+        verts[rows : rows + frames] = owner.motion(subject, number)
         index.setdefault(subject.encode(), {})[key] = {n: rows + n for n in range(frames)}
         sounds.setdefault(subject.encode(), {})[key] = {b"sample_rate": RATE, b"audio": owner.speech(number)}
         rows += frames
@@ -149,9 +175,17 @@ def write_prepared(folder: Path, owner: Owner | None = None) -> Owner:
     owner.write_arrays(folder, python2.dumps({s.encode(): t for s, t in owner.templates.items()}))
     (folder / "templates").mkdir()
     points = next(iter(owner.templates.values()))
-    head = ["ply", "format ascii 1.0", "comment VCGLIB generated", f"element vertex {len(points)}",
-            *(f"property float {axis}" for axis in "xyz"), "property uchar red", f"element face {len(owner.faces)}",
-            "property list uchar int vertex_indices", "end_header"]
+    head = [
+        "ply",
+        "format ascii 1.0",
+        "comment VCGLIB generated",
+        f"element vertex {len(points)}",
+        *(f"property float {axis}" for axis in "xyz"),
+        "property uchar red",
+        f"element face {len(owner.faces)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
     rows = [f"{x:.6f} {y:.6f} {z:.6f} 255" for x, y, z in points] + [f"3 {a} {b} {c}" for a, b, c in owner.faces]
     (folder / "templates" / "FLAME_sample.ply").write_text("\n".join(head + rows) + "\n")
     return owner
@@ -159,7 +193,9 @@ def write_prepared(folder: Path, owner: Owner | None = None) -> Owner:
 
 def biwi(sequences: dict[str, list[int]] | None = None, **options) -> Owner:
     """A training subject, seen in validation and test, and an unseen one."""
-    return Owner(BIWI, 128, sequences or {"F2": [1, 33, 37], "M1": [37]}, **{"seconds": 0.4, "mouth_y": -0.08} | options)
+    return Owner(
+        BIWI, 128, sequences or {"F2": [1, 33, 37], "M1": [37]}, **{"seconds": 0.4, "mouth_y": -0.08} | options
+    )
 
 
 def write_biwi_prepared(folder: Path, owner: Owner | None = None) -> Owner:

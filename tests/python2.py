@@ -1,5 +1,6 @@
 """Pickles as Python 2 wrote them (cPickle, protocol 2), byte by byte: its strings are bytes without an encoding, its arrays name
 the modules of NumPy 1."""
+
 import struct
 
 import numpy as np
@@ -18,10 +19,10 @@ def _one(thing) -> bytes:
         return b"K" + bytes([thing]) if 0 <= thing < 256 else b"J" + struct.pack("<i", thing)
     if isinstance(thing, float):
         return b"G" + struct.pack(">d", thing)
-    if isinstance(thing, str):                  # unicode
+    if isinstance(thing, str):  # unicode
         data = thing.encode()
         return b"X" + struct.pack("<I", len(data)) + data
-    if isinstance(thing, bytes):                # str
+    if isinstance(thing, bytes):  # str
         return (b"U" + bytes([len(thing)]) if len(thing) < 256 else b"T" + struct.pack("<i", len(thing))) + thing
     if isinstance(thing, dict):
         return b"}(" + b"".join(_one(k) + _one(v) for k, v in thing.items()) + b"u"
@@ -35,7 +36,9 @@ def _one(thing) -> bytes:
         fortran = thing.flags.f_contiguous and not thing.flags.c_contiguous
         start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _one((0,)) + _one(b"b") + b"\x87R"
         data = thing.tobytes("F" if fortran else "C")
-        return start + b"(" + _one(1) + _one(thing.shape) + _type(thing.dtype) + _one(bool(fortran)) + _one(data) + b"tb"
+        return (
+            start + b"(" + _one(1) + _one(thing.shape) + _type(thing.dtype) + _one(bool(fortran)) + _one(data) + b"tb"
+        )
     raise TypeError(type(thing))
 
 

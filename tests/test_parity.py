@@ -1,4 +1,5 @@
 """The kit computes what the published code computed: the records in tests/fixtures/parity, or in AVLIB_PARITY_DIR."""
+
 import json
 import re
 from importlib.util import find_spec
@@ -23,8 +24,9 @@ FPS = {"vocaset": 30, "BIWI": 25}
 def test_faceformer_matches_record(path):
     record = load_record(path)
     config, inputs, outputs = record["config"], record["inputs"], record["outputs"]
-    model = FaceFormer.load_published(record["weights"], FPS[config["dataset"]], config["period"],
-                                      encoder=config["wav2vec2"]).eval()
+    model = FaceFormer.load_published(
+        record["weights"], FPS[config["dataset"]], config["period"], encoder=config["wav2vec2"]
+    ).eval()
     assert (model.vertices, model.styles) == (config["vertices"], config["subjects"])
     samples, template = inputs["audio"], inputs["template"].unflatten(-1, (-1, 3))
     motion = inputs["vertices"].unflatten(-1, (-1, 3))
@@ -36,7 +38,7 @@ def test_faceformer_matches_record(path):
     frames = torch.full_like(lengths, motion.shape[1])
     if config["dataset"] == "BIWI":  # as published, motion that outlasts the speech is cut
         frames = frames.minimum(lengths // 2)
-    motion = motion[:, :frames[0]]
+    motion = motion[:, : frames[0]]
     free = model(speech, lengths, template, inputs["one_hot"], frames)
     assert_close_to_record((free - motion).square().mean(), outputs["loss_autoregressive"])
     forced = model.teacher_forced(speech, lengths, template, inputs["one_hot"], motion, frames)
@@ -57,8 +59,9 @@ def test_codetalker_matches_record(path):
     assert torch.equal(indices.flatten(), outputs["vq_indices"].flatten())
 
     weights = {n: w for n, w in record["weights"].items() if not n.startswith("autoencoder.")}
-    model = CodeTalker.load_published(weights, FPS[config["dataset"]], codec, config["period"], config["n_head"],
-                                      config["wav2vec2"], path.name).eval()
+    model = CodeTalker.load_published(
+        weights, FPS[config["dataset"]], codec, config["period"], config["n_head"], config["wav2vec2"], path.name
+    ).eval()
     assert (model.vertices, model.styles) == (config["vertices"], config["subjects"])
     template, motion, samples = template.unflatten(-1, (-1, 3)), motion.unflatten(-1, (-1, 3)), inputs["audio"]
     lengths = torch.full((len(samples),), samples.shape[1])
@@ -67,7 +70,7 @@ def test_codetalker_matches_record(path):
     speech, lengths = model.encoder.extract(samples, lengths)
     if config["dataset"] == "BIWI":  # as published, motion that outlasts the speech is cut
         frames = frames.minimum(lengths // 2)
-    motion = motion[:, :frames[0]]
+    motion = motion[:, : frames[0]]
     forced, distance = model.teacher_forced(speech, lengths, template, style, motion, frames)
     assert_close_to_record((forced - motion).square().mean(), outputs["loss_motion"])
     assert_close_to_record(distance, outputs["loss_reg"])
@@ -111,20 +114,29 @@ def test_expert_matches_record(path):
     if audio is not None:
         assert_close_to_record(first, outputs["fused"])
     else:  # later releases hold single-stream experts with the front-end beside the encoder
-        later = {re.sub(r"^encoder\.(?=frontend)", "", re.sub(r"^encoder\.embed\.0", "proj_encoder", name)): weight
-                 for name, weight in record["weights"].items()}
+        later = {
+            re.sub(r"^encoder\.(?=frontend)", "", re.sub(r"^encoder\.embed\.0", "proj_encoder", name)): weight
+            for name, weight in record["weights"].items()
+        }
         again = Expert.load_published(later, config["dheads"], config["lsm_weight"]).eval()
         assert later.keys() != record["weights"].keys()
         assert all(torch.equal(a, b) for a, b in zip(again.parameters(), expert.parameters(), strict=True))
 
     beam = outputs["beam"]
-    best, = expert.decode(first, frames, beam["beam_size"], beam["ctc_weight"])
+    (best,) = expert.decode(first, frames, beam["beam_size"], beam["ctc_weight"])
     assert best.tokens == [t for t in beam["yseq"] if t != config["odim"] - 1]
     assert best.score == pytest.approx(beam["score"], rel=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["avlib", pytest.param("pytorch3d", marks=pytest.mark.skipif(
-    find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"))])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "avlib",
+        pytest.param(
+            "pytorch3d", marks=pytest.mark.skipif(find_spec("pytorch3d") is None, reason="PyTorch3D is not installed")
+        ),
+    ],
+)
 @pytest.mark.parametrize("path", parity_records("renderer*.pt"), ids=lambda path: path.stem)
 def test_renderer_matches_released_code(path, backend):
     """Image within 1e-4 but for 0.5 % of the pixels, gradient within 1e-3, of the record's largest magnitudes."""

@@ -1,4 +1,5 @@
 """What FaceFormer and CodeTalker share around their decoder: speech, style and vertices, and published names."""
+
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 
@@ -53,8 +54,19 @@ class AlignedAnimator(Animator):
     `states` runs it over true motion; a subclass rolls it out (`Rollout`) and says what a state means.
     """
 
-    def __init__(self, encoder: SpeechEncoder, vertices: int, styles: int, fps: float, width: int, heads: int, layers: int,
-                 period: int | None, dropout: float, scale: float):
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        vertices: int,
+        styles: int,
+        fps: float,
+        width: int,
+        heads: int,
+        layers: int,
+        period: int | None,
+        dropout: float,
+        scale: float,
+    ):
         """width: D; period: frames of the periodic positions and of the attention bias, a second unless given; scale: of
         the displacements in the mesh's unit, so that the maps work in numbers of order one (published: 1)."""
         super().__init__(encoder, vertices, styles, fps)
@@ -75,8 +87,9 @@ class AlignedAnimator(Animator):
         (B, styles). Pieces out need not be those that go in."""
 
     @torch.no_grad()
-    def stream(self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
-               ) -> Iterator[Tensor]:
+    def stream(
+        self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
+    ) -> Iterator[Tensor]:
         """See `Animator.stream`; one roll-out from beginning to end."""
         self.check(template[None], style[None], 1)
         frames = int(self.frames(self.encoder.lengths(torch.tensor(len(speech))))) if frames is None else frames
@@ -87,8 +100,9 @@ class AlignedAnimator(Animator):
     def states(self, speech: Tensor, style: Tensor, template: Tensor, motion: Tensor) -> Tensor:
         """The decoder's states (B, T, D), given what is `heard` and the true motion (B, T, V, 3) of the frame before."""
         if motion.shape[1:] != (speech.shape[1], self.vertices, 3):
-            raise ValueError(f"motion has shape {tuple(motion.shape)}, expected "
-                             f"{(len(speech), speech.shape[1], self.vertices, 3)}")
+            raise ValueError(
+                f"motion has shape {tuple(motion.shape)}, expected {(len(speech), speech.shape[1], self.vertices, 3)}"
+            )
         before = torch.cat((template[:, None], motion[:, :-1]), 1) - template[:, None]
         inputs = self.motion_map((before / self.scale).flatten(-2)) + self.style_map(style)[:, None]
         return self.decoder(inputs, speech)
@@ -100,8 +114,9 @@ class AlignedAnimator(Animator):
         constant = self.style_map(style) + self.motion_map.bias
         if vertex_map.bias is not None:
             constant = constant + F.linear(vertex_map.bias, self.motion_map.weight)
-        return lambda state: (torch.addmm(constant, state, weight) if state.dim() == 2
-                              else state @ weight + constant[:, None])
+        return lambda state: (
+            torch.addmm(constant, state, weight) if state.dim() == 2 else state @ weight + constant[:, None]
+        )
 
     def fill(self, weights: dict[str, Tensor], source: str):
         """Takes published weights, given under their official names. ValueError where one is missing, unknown,
@@ -109,7 +124,7 @@ class AlignedAnimator(Animator):
         own = {}
         for name, weight in weights.items():
             if name.endswith(".pe"):
-                continue        # tables of positions, made anew
+                continue  # tables of positions, made anew
             for official, ours in OFFICIAL_NAMES.items():
                 name = name.replace(official, ours)
             own[name] = weight

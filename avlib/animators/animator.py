@@ -12,6 +12,7 @@ An animator turns speech into a moving face. To add one, write a file with
 and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. It is trained with and
 without guidance, evaluated and shown beside the others. `Animator.learn` and `Animator.prior` say what else it may do.
 """
+
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -60,16 +61,18 @@ class Animator(nn.Module, ABC):
         self.encoder, self.vertices, self.styles, self.fps = encoder, vertices, styles, fps
 
     @abstractmethod
-    def forward(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor,
-                frames: Tensor | None = None) -> Tensor:
+    def forward(
+        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+    ) -> Tensor:
         """speech: convolution features (B, N, C), 50 per second, and their lengths (B,); template: (B, V, 3);
         style: (B, styles), one-hot or a mixture; frames: (B,) frames of motion wanted, all of the speech if absent.
         Returns vertices (B, max(frames), V, 3) in the template's unit and frame; what lies beyond an item's own frames
         is finite and means nothing (see `frame_mask`).
         """
 
-    def learn(self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
-              ) -> tuple[Tensor, dict[str, Tensor]]:
+    def learn(
+        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """What training differentiates: the vertices (B, T, V, 3) that the losses judge, and terms of the animator's own
         that are added to them. The roll-out and nothing else, unless overridden. motion: (B, T, V, 3), the truth."""
         return self(speech, lengths, template, style, frames), {}
@@ -91,21 +94,25 @@ class Animator(nn.Module, ABC):
         return self.encoder.frames(lengths, self.fps)
 
     @torch.no_grad()
-    def predict(self, samples: Tensor, lengths: Tensor, template: Tensor, style: Tensor,
-                frames: Tensor | None = None) -> Tensor:
+    def predict(
+        self, samples: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+    ) -> Tensor:
         """`forward` from normalised speech samples (B, S) at 16 kHz and their lengths (B,), without gradient. Where the
         longest lasts over `LONG_S` seconds, each by `stream`."""
         if int(lengths.max()) <= LONG_S * SPEECH_HZ:
             return self(*self.encoder.extract(samples, lengths), template, style, frames)
         self.check(template, style, len(samples))
         wanted = [None] * len(samples) if frames is None else frames.tolist()
-        moved = [torch.cat(list(self.stream(s[:n], t, y, f)))
-                 for s, n, t, y, f in zip(samples, lengths.tolist(), template, style, wanted)]
+        moved = [
+            torch.cat(list(self.stream(s[:n], t, y, f)))
+            for s, n, t, y, f in zip(samples, lengths.tolist(), template, style, wanted)
+        ]
         return nn.utils.rnn.pad_sequence(moved, batch_first=True)
 
     @torch.no_grad()
-    def stream(self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
-               ) -> Iterator[Tensor]:
+    def stream(
+        self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
+    ) -> Iterator[Tensor]:
         """One utterance of any length at bounded memory: normalised samples (S,) at 16 kHz, template (V, 3), style
         (styles,). Yields pieces (T', V, 3) that add up to `frames` frames.
 
@@ -117,15 +124,21 @@ class Animator(nn.Module, ABC):
         for begin in range(0, frames, piece):
             end = min(begin + piece, frames)
             first, last = max(0, begin - context), min(frames, end + context)
-            samples = speech[round(first * step):round(last * step) + WINDOW][None].to(device)
-            moved = self(*self.encoder.extract(samples, torch.tensor([samples.shape[1]], device=device)), template[None],
-                         style[None], torch.tensor([last - first], device=device))
-            yield moved[0, begin - first:end - first]
+            samples = speech[round(first * step) : round(last * step) + WINDOW][None].to(device)
+            moved = self(
+                *self.encoder.extract(samples, torch.tensor([samples.shape[1]], device=device)),
+                template[None],
+                style[None],
+                torch.tensor([last - first], device=device),
+            )
+            yield moved[0, begin - first : end - first]
 
     def check(self, template: Tensor, style: Tensor, batch: int):
         """Raises ValueError where template or style do not fit this animator and a batch of that size."""
         if template.shape != (batch, self.vertices, 3):
             raise ValueError(f"template has shape {tuple(template.shape)}, expected {(batch, self.vertices, 3)}")
         if style.shape != (batch, self.styles):
-            raise ValueError(f"style has shape {tuple(style.shape)}, expected {(batch, self.styles)}: "
-                             f"this animator knows {self.styles} styles")
+            raise ValueError(
+                f"style has shape {tuple(style.shape)}, expected {(batch, self.styles)}: "
+                f"this animator knows {self.styles} styles"
+            )

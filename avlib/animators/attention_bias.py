@@ -1,4 +1,5 @@
 """Positions and attention biases of FaceFormer's decoder."""
+
 import math
 
 import torch
@@ -19,7 +20,7 @@ def head_slopes(heads: int) -> Tensor:
     power = 2 ** int(math.log2(heads))
     slopes = [2.0 ** (-8 * (h + 1) / power) for h in range(power)]
     between = [2.0 ** (-4 * (h + 1) / power) for h in range(0, 2 * power, 2)]
-    return torch.tensor(slopes + between[:heads - power])
+    return torch.tensor(slopes + between[: heads - power])
 
 
 def distance_bias(heads: int, period: int, frames: int) -> Tensor:

@@ -1,9 +1,10 @@
 """One step of a decoder layer over cached keys and values, with its gradient by hand."""
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-EPSILON = 1e-5      # of the norms
+EPSILON = 1e-5  # of the norms
 
 
 class KeyValueCache:
@@ -24,13 +25,14 @@ class CachedStep:
 
     def __init__(self, context: int, heads: int, weights: tuple[Tensor, ...]):
         self.context, self.heads, self.weights, self.count = context, heads, weights, 0
-        self.rows: Tensor | None = None         # (2, N, room, d), N = B * heads; the first `count` are filled
-        self.pushed: Tensor | None = None       # their gradient, as far as it is known
+        self.rows: Tensor | None = None  # (2, N, room, d), N = B * heads; the first `count` are filled
+        self.pushed: Tensor | None = None  # their gradient, as far as it is known
         self.reached, self.differentiable = 0, False
-        self.steps: list[tuple] = []            # what the weights' gradient will be made of
+        self.steps: list[tuple] = []  # what the weights' gradient will be made of
 
-    def step(self, x: Tensor, frames: int, bias: Tensor, memory: tuple[Tensor, ...], kept: tuple[Tensor, ...] | None
-             ) -> tuple[Tensor, tuple]:
+    def step(
+        self, x: Tensor, frames: int, bias: Tensor, memory: tuple[Tensor, ...], kept: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple]:
         """See `AlignedDecoderLayer.forward`. Returns the state and what its gradient needs."""
         qkv, qkv_bias, out, out_bias, up, up_bias, down, down_bias, *norms = self.weights
         attention, said, heard, hidden, contracted = kept or (None,) * 5
@@ -41,7 +43,7 @@ class CachedStep:
         begin, end = max(0, self.count - self.context), self.count
         keys, values = self.rows[0, :, begin:end], self.rows[1, :, begin:end]
         if attention is not None:
-            attention = attention.view(-1, frames, attention.shape[-1])[..., :bias.shape[-1]]
+            attention = attention.view(-1, frames, attention.shape[-1])[..., : bias.shape[-1]]
         weights = torch.baddbmm(bias, query, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5).softmax(-1)
         context = torch.bmm(_times(weights, attention), values)
         context = context.view(-1, self.heads, frames, context.shape[-1]).transpose(1, 2).reshape(x.shape)
@@ -62,20 +64,31 @@ class CachedStep:
             known = self.count if self.differentiable else min(self.count, max(self.context - frames, 0))
             rows = new[0].new_empty(2, count, 2 * (known + frames), width)
             if known:
-                rows[:, :, :known] = self.rows[:, :, self.count - known:self.count]
+                rows[:, :, :known] = self.rows[:, :, self.count - known : self.count]
             self.rows, self.count, after = rows, known, known + frames
-        self.rows[0, :, self.count:after] = new[0]
-        self.rows[1, :, self.count:after] = new[1]
+        self.rows[0, :, self.count : after] = new[0]
+        self.rows[1, :, self.count : after] = new[1]
         self.count = after
 
-    def push(self, push: Tensor, span: tuple[int, int], saved: tuple[Tensor, ...], cross: tuple[Tensor, ...],
-             memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def push(
+        self,
+        push: Tensor,
+        span: tuple[int, int],
+        saved: tuple[Tensor, ...],
+        cross: tuple[Tensor, ...],
+        memory: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Backward through a `step`: from the gradient of its state to those of x and of the memory."""
         x, query, weights, context, x1, x2, h = saved[:7]
-        norm1, norm2, norm3, (attention, said, heard, hidden, contracted) = saved[7:10], saved[10:13], saved[13:16], saved[16:]
+        norm1, norm2, norm3, (attention, said, heard, hidden, contracted) = (
+            saved[7:10],
+            saved[10:13],
+            saved[13:16],
+            saved[16:],
+        )
         qkv, _, out, _, up, _, down, _, *norms = self.weights
         (begin, end), frames = span, query.shape[1]
-        if end >= self.reached:                 # passes go from the last frame to the first: a new one begins
+        if end >= self.reached:  # passes go from the last frame to the first: a new one begins
             self.pushed, self.steps = self.rows.new_zeros(*self.rows.shape[:2], end, self.rows.shape[3]), []
         self.reached = end
 
@@ -91,15 +104,18 @@ class CachedStep:
         heads = (out_push @ out).view(-1, frames, self.heads, query.shape[-1]).transpose(1, 2).flatten(0, 1)
 
         keys, values = self.rows[0, :, begin:end], self.rows[1, :, begin:end]
-        scores = torch._softmax_backward_data(_times(heads @ values.transpose(1, 2), attention), weights, -1, weights.dtype)
+        scores = torch._softmax_backward_data(
+            _times(heads @ values.transpose(1, 2), attention), weights, -1, weights.dtype
+        )
         scores = scores * query.shape[-1] ** -0.5
         self.pushed[0, :, begin:end].baddbmm_(scores.transpose(1, 2), query)
         self.pushed[1, :, begin:end].baddbmm_(_times(weights, attention).transpose(1, 2), heads)
         # all that later frames want of these frames' keys and values has gathered by now
-        new = torch.stack((scores @ keys, *self.pushed[:, :, end - frames:end])).unflatten(1, (-1, self.heads))
+        new = torch.stack((scores @ keys, *self.pushed[:, :, end - frames : end])).unflatten(1, (-1, self.heads))
         qkv_push = new.permute(1, 3, 0, 2, 4).reshape(len(x), -1)
-        self.steps.append((x, qkv_push, context, out_push, x2, up_push, h, down_push,
-                           push1, *norm1, push2, *norm2, push, *norm3))
+        self.steps.append(
+            (x, qkv_push, context, out_push, x2, up_push, h, down_push, push1, *norm1, push2, *norm2, push, *norm3)
+        )
         return torch.addmm(push0, qkv_push, qkv), memory
 
     def gradients(self) -> list[Tensor]:
@@ -110,7 +126,9 @@ class CachedStep:
         for inputs, push in zip(rows[0:8:2], rows[1:8:2]):
             found += [push.T @ inputs, push.sum(0)]
         for n, at in enumerate(range(8, 20, 4)):
-            found += _norm_back(rows[at], rows[at + 1:at + 4], *self.weights[8 + 2 * n:10 + 2 * n], (False, True, True))
+            found += _norm_back(
+                rows[at], rows[at + 1 : at + 4], *self.weights[8 + 2 * n : 10 + 2 * n], (False, True, True)
+            )
         return found
 
 
@@ -132,7 +150,9 @@ class _Frames(torch.autograd.Function):
         saved, cross = ctx.counts
         tensors = ctx.saved_tensors
         push = torch.zeros_like(tensors[0]) if push is None else push
-        push, memory = ctx.known.push(push, ctx.span, tensors[:saved], tensors[saved:saved + cross], tensors[saved + cross:])
+        push, memory = ctx.known.push(
+            push, ctx.span, tensors[:saved], tensors[saved : saved + cross], tensors[saved + cross :]
+        )
         return push, None, None, None, None, None, *memory
 
 
@@ -143,7 +163,7 @@ class _Weights(torch.autograd.Function):
     def forward(ctx, known, *weights):
         ctx.set_materialize_grads(False)
         ctx.known, known.differentiable = known, True
-        ctx.save_for_backward(*weights)         # so that a change of them before backward is noticed
+        ctx.save_for_backward(*weights)  # so that a change of them before backward is noticed
         return weights[0].new_empty(0)
 
     @staticmethod
@@ -175,13 +195,14 @@ def _listen(x: Tensor, memory: tuple[Tensor, ...], heads: int) -> tuple[Tensor, 
     if len(memory) == 1:
         return memory[0], ()
     keys, offsets, values = memory
-    scores = torch.baddbmm(offsets[:, None], x[:, None], keys)          # (M, 1, N)
+    scores = torch.baddbmm(offsets[:, None], x[:, None], keys)  # (M, 1, N)
     weights = scores.view(len(x), heads, -1).softmax(-1)
     return torch.bmm(weights.view(len(x), 1, -1), values)[:, 0], (weights,)
 
 
-def _listen_back(push: Tensor, x: Tensor, memory: tuple[Tensor, ...], saved: tuple[Tensor, ...], heads: int
-                 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+def _listen_back(
+    push: Tensor, x: Tensor, memory: tuple[Tensor, ...], saved: tuple[Tensor, ...], heads: int
+) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     """From the gradient of what was heard to those of x, None where it had no say, and of the memory."""
     if len(memory) == 1:
         return None, (push,)

@@ -1,5 +1,6 @@
 """The decoder of FaceFormer and CodeTalker: its frames see past frames and their own speech alone. It runs over known
 inputs at once or is rolled out frame by frame, where a frame costs what it adds, with gradient too."""
+
 from collections.abc import Callable
 
 import torch
@@ -62,11 +63,28 @@ class AlignedDecoderLayer(nn.Module):
 
     def past(self, context: int) -> "KeyValueCache":
         """No frames yet, of which the last `context` will be attended to."""
-        parts = (self.self_qkv, self.self_out, self.expand, self.contract, self.self_norm, self.cross_norm, self.last_norm)
-        return KeyValueCache(context, self.heads, tuple(weight for part in parts for weight in (part.weight, part.bias)))
+        parts = (
+            self.self_qkv,
+            self.self_out,
+            self.expand,
+            self.contract,
+            self.self_norm,
+            self.cross_norm,
+            self.last_norm,
+        )
+        return KeyValueCache(
+            context, self.heads, tuple(weight for part in parts for weight in (part.weight, part.bias))
+        )
 
-    def forward(self, x: Tensor, frames: int, bias: Tensor, memory: tuple[Tensor, ...], past: "KeyValueCache",
-                kept: tuple[Tensor, ...] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        frames: int,
+        bias: Tensor,
+        memory: tuple[Tensor, ...],
+        past: "KeyValueCache",
+        kept: tuple[Tensor, ...] | None = None,
+    ) -> Tensor:
         """x: (B * T, D), the next T = `frames` frames; bias: (B * heads, T, past frames + T); memory: their rows
         (B * T, ...); past: the frames before, to which these are added; kept: what `masks` makes, all but the first by
         row. Returns the layer's state (B * T, D)."""
@@ -81,13 +99,15 @@ class AlignedDecoderLayer(nn.Module):
 class AlignedDecoder(nn.Module):
     """Layers with periodic positions and causal bias, run over known inputs at once or rolled out frame by frame."""
 
-    def __init__(self, width: int, heads: int, layers: int, period: int, hidden: int | None = None,
-                 dropout: float = 0.1):
+    def __init__(
+        self, width: int, heads: int, layers: int, period: int, hidden: int | None = None, dropout: float = 0.1
+    ):
         """width: D; period: frames, usually one second; hidden: of the feed-forward maps, 2 D unless given."""
         super().__init__()
         self.heads, self.period, self.drop = heads, period, Dropout(dropout)
-        self.layers = nn.ModuleList(AlignedDecoderLayer(width, heads, hidden or 2 * width, dropout)
-                                    for _ in range(layers))
+        self.layers = nn.ModuleList(
+            AlignedDecoderLayer(width, heads, hidden or 2 * width, dropout) for _ in range(layers)
+        )
         self.register_buffer("positions", periodic_positions(width, period), persistent=False)
 
     def forward(self, inputs: Tensor, speech: Tensor) -> Tensor:
@@ -98,7 +118,9 @@ class AlignedDecoder(nn.Module):
         rows = lambda parts: tuple(part.flatten(0, 1) for part in parts)
         for layer in self.layers:
             kept = layer.masks(inputs, batch, frames, frames)
-            x = layer(x, frames, bias, rows(layer.memory(speech)), layer.past(frames), kept and (kept[0], *rows(kept[1:])))
+            x = layer(
+                x, frames, bias, rows(layer.memory(speech)), layer.past(frames), kept and (kept[0], *rows(kept[1:]))
+            )
         return x.view_as(inputs)
 
 
@@ -111,9 +133,9 @@ class Rollout:
     def __init__(self, decoder: AlignedDecoder, first: Tensor, feedback: Callable[[Tensor], Tensor]):
         """first: input (B, D) of frame 0; feedback: state (B, D) of a frame -> input (B, D) of the next."""
         self.decoder, self.next, self.feedback, self.frame, self.last = decoder, first, feedback, 0, None
-        context = round(60 * self.MINUTES * decoder.period)         # a period is a second
+        context = round(60 * self.MINUTES * decoder.period)  # a period is a second
         bias = distance_bias(decoder.heads, decoder.period, context).to(first)
-        self.recent = bias.flip(1)[:, None].repeat(len(first), 1, 1)        # now comes last
+        self.recent = bias.flip(1)[:, None].repeat(len(first), 1, 1)  # now comes last
         self.pasts = [layer.past(context) for layer in decoder.layers]
 
     def __call__(self, speech: Tensor) -> Tensor:
@@ -134,7 +156,7 @@ class Rollout:
                 self.next = self.feedback(states[-1] if states else self.last)
             x = _times(self.next + positions[self.frame % decoder.period], inputs[t])
             self.frame += 1
-            bias = self.recent[..., -self.frame:]
+            bias = self.recent[..., -self.frame :]
             for layer, memory, past, kept in zip(decoder.layers, memories, self.pasts, masks):
                 x = layer(x, 1, bias, memory[t], past, kept[t])
             states.append(x)

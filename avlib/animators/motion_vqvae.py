@@ -2,6 +2,7 @@
 
 Beyond the published code: batches with padding, and decoders for a sequence that grows.
 """
+
 import re
 
 import torch
@@ -19,8 +20,10 @@ OFFICIAL_CODEC = [
     (r"coder\.(?:en|de)coder_linear_embedding_(?:pre|post)\.net\.", "coder.project."),
     (r"coder\.(?:squasher|expander)\.0\.0\.", "coder.context.convolution."),
     (r"coder\.(?:en|de)coder_linear_embedding\.net\.", "coder.context.embed."),
-    (r"coder\.(?:en|de)coder_transformer\.net\.(\d+)\.fn\.",
-     lambda m: f"coder.context.blocks.{int(m[1]) // 2}." + ("feed." if int(m[1]) % 2 else "attend.")),
+    (
+        r"coder\.(?:en|de)coder_transformer\.net\.(\d+)\.fn\.",
+        lambda m: f"coder.context.blocks.{int(m[1]) // 2}." + ("feed." if int(m[1]) % 2 else "attend."),
+    ),
     (r"\.fn\.to_", "."),
     (r"\.fn\.l1\.", ".expand."),
     (r"\.fn\.l2\.", ".contract."),
@@ -49,10 +52,16 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.heads, self.scale = heads, width ** -0.5
-        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
+        self.heads, self.scale = heads, width**-0.5
+        self.norm, self.qkv, self.out = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width, bias=False),
+            nn.Linear(width, width),
+        )
 
-    def forward(self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x (B, T, D); own (B, T): which frames may be attended to, all if None; last: how many frames are wanted, 0 for
         all; past: keys and values (B, P, 2 D) of frames before these. Returns what to add to the wanted frames of x, and
         the keys and values (B, T, 2 D) of these frames."""
@@ -83,7 +92,9 @@ class Block(nn.Module):
         super().__init__()
         self.attend, self.feed = Attention(width, heads), Feed(width, hidden)
 
-    def forward(self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Attention.forward`; returns the wanted frames, and the keys and values of all these."""
         added, new = self.attend(x, own, last, past)
         x = x[:, -last:] + added
@@ -93,7 +104,7 @@ class Block(nn.Module):
 class Context(nn.Module):
     """Frames in the context of all others: a convolution, normalised over time, and a transformer without positions."""
 
-    REACH = 2       # frames to either side that the convolution sees
+    REACH = 2  # frames to either side that the convolution sees
 
     def __init__(self, width: int, layers: int, heads: int, hidden: int, slope: float, dropout: float):
         super().__init__()
@@ -163,8 +174,20 @@ class MotionVQVAE(nn.Module):
     hidden width and codes (`projected`) and no bias at the output; both with 256 codes, width 1024 and 6 layers.
     """
 
-    def __init__(self, vertices: int, width: int = 1024, layers: int = 6, heads: int = 8, hidden: int = 1536, parts: int = 16,
-                 code_width: int = 64, codes: int = 256, projected: bool = False, slope: float = 0.2, dropout: float = 0.1):
+    def __init__(
+        self,
+        vertices: int,
+        width: int = 1024,
+        layers: int = 6,
+        heads: int = 8,
+        hidden: int = 1536,
+        parts: int = 16,
+        code_width: int = 64,
+        codes: int = 256,
+        projected: bool = False,
+        slope: float = 0.2,
+        dropout: float = 0.1,
+    ):
         """parts: codes a frame; codes: how many there are; slope: of the leaky rectifiers."""
         super().__init__()
         if not projected and parts * code_width != width:
@@ -206,21 +229,35 @@ class MotionVQVAE(nn.Module):
         heads: no shape tells. ValueError where a weight is missing, unknown, misshapen or not finite.
         """
         shape = lambda name: weights[name].shape
-        for name in ("encoder.vertice_mapping.0.weight", "quantize.embedding.weight",
-                     "encoder.encoder_transformer.net.1.fn.fn.l1.weight"):
+        for name in (
+            "encoder.vertice_mapping.0.weight",
+            "quantize.embedding.weight",
+            "encoder.encoder_transformer.net.1.fn.fn.l1.weight",
+        ):
             if name not in weights:
                 raise ValueError(f"{source}: {name} is missing, which every stage-one checkpoint of CodeTalker has")
         width, coordinates = shape("encoder.vertice_mapping.0.weight")
         codes, code_width = shape("quantize.embedding.weight")
         post = "encoder.encoder_linear_embedding_post.net.weight"
         coded = shape(post)[0] if post in weights else width
-        layers = sum(bool(re.fullmatch(r"encoder\.encoder_transformer\.net\.\d+\.fn\.fn\.l1\.weight", n)) for n in weights)
-        model = cls(coordinates // 3, width, layers, heads, len(weights["encoder.encoder_transformer.net.1.fn.fn.l1.weight"]),
-                    coded // code_width, code_width, codes, post in weights)
+        layers = sum(
+            bool(re.fullmatch(r"encoder\.encoder_transformer\.net\.\d+\.fn\.fn\.l1\.weight", n)) for n in weights
+        )
+        model = cls(
+            coordinates // 3,
+            width,
+            layers,
+            heads,
+            len(weights["encoder.encoder_transformer.net.1.fn.fn.l1.weight"]),
+            coded // code_width,
+            code_width,
+            codes,
+            post in weights,
+        )
         own = {}
         for name, weight in weights.items():
             if name.endswith(".pe"):
-                continue        # tables of positions
+                continue  # tables of positions
             for pattern, ours in OFFICIAL_CODEC:
                 name = re.sub(pattern, ours, name)
             own[name] = weight

@@ -1,4 +1,5 @@
 """The motion VQ-VAE's decoder on a sequence that grows, frame by frame or window by window."""
+
 import torch
 from torch import Tensor
 
@@ -14,17 +15,17 @@ class Growing:
 
     def __init__(self, decoder: Decoder):
         self.project, self.context = decoder.project, decoder.context
-        self.inputs: list[Tensor] = []          # the last five, each (B, D)
-        self.settled: list[Tensor] = []         # convolved frames that no later one changes, each (B, D)
+        self.inputs: list[Tensor] = []  # the last five, each (B, D)
+        self.settled: list[Tensor] = []  # convolved frames that no later one changes, each (B, D)
 
     def add(self, codes: Tensor) -> Tensor:
         """codes (B, parts * W) of the next frame -> its state (B, D) before the vertex map."""
         reach, context = Context.REACH, self.context
-        self.inputs = [*self.inputs, self.project(codes)][-(2 * reach + 1):]
+        self.inputs = [*self.inputs, self.project(codes)][-(2 * reach + 1) :]
         near = torch.stack(self.inputs, 1)
         lengths = torch.full((len(near),), near.shape[1], device=near.device)
         # right for the last three, which are those that this one changes; the others lack what came before
-        fresh = context.convolve(near, lengths)[:, -(reach + 1):]
+        fresh = context.convolve(near, lengths)[:, -(reach + 1) :]
         x = torch.cat((torch.stack(self.settled, 1), fresh), 1) if self.settled else fresh
         if fresh.shape[1] > reach:
             self.settled.append(fresh[:, 0])
@@ -38,13 +39,13 @@ class Windows:
     """The codec's decoder on a sequence that grows by a window of frames at a time, each window in the context of those
     before as they were then: their keys and values are kept, and no frame is computed again but the last few."""
 
-    OVERLAP = Context.REACH     # frames before a window that are computed with it: its convolution reaches them
+    OVERLAP = Context.REACH  # frames before a window that are computed with it: its convolution reaches them
 
     def __init__(self, decoder: Decoder, horizon: int):
         """horizon: frames before that are attended to."""
         self.project, self.context, self.horizon = decoder.project, decoder.context, horizon
-        self.inputs: Tensor | None = None       # what the next window's convolution reaches, (B, n, D)
-        self.count, self.sum, self.squares = 0, 0.0, 0.0        # of the convolved frames that no window reaches any more
+        self.inputs: Tensor | None = None  # what the next window's convolution reaches, (B, n, D)
+        self.count, self.sum, self.squares = 0, 0.0, 0.0  # of the convolved frames that no window reaches any more
         self.pasts: list[Tensor | None] = [None] * len(self.context.blocks)
 
     def add(self, codes: Tensor, settle: bool) -> Tensor:
@@ -55,8 +56,8 @@ class Windows:
         inputs = inputs if self.inputs is None else torch.cat((self.inputs, inputs), 1)
         lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
         again = min(self.OVERLAP, inputs.shape[1] - frames)
-        x = context.convolve(inputs, lengths)[:, -(again + frames):]
-        exact = x.double()                      # the first frames hardly vary about their mean
+        x = context.convolve(inputs, lengths)[:, -(again + frames) :]
+        exact = x.double()  # the first frames hardly vary about their mean
         count = self.count + x.shape[1]
         mean = (self.sum + exact.sum(1, True)) / count
         variance = ((self.squares + exact.square().sum(1, True)) / count - mean.square()).clamp_min(0)
@@ -66,9 +67,9 @@ class Windows:
             x, new = block(x, None, frames if n == len(context.blocks) - 1 else 0, past)
             if leave:
                 kept = new[:, :leave] if past is None else torch.cat((past, new[:, :leave]), 1)
-                self.pasts[n] = kept[:, -self.horizon:]
+                self.pasts[n] = kept[:, -self.horizon :]
         if settle:
-            self.inputs = inputs[:, -(self.OVERLAP + Context.REACH):]
+            self.inputs = inputs[:, -(self.OVERLAP + Context.REACH) :]
             gone = exact[:, :leave]
             self.count, self.sum = self.count + leave, self.sum + gone.sum(1, True)
             self.squares = self.squares + gone.square().sum(1, True)

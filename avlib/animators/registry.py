@@ -1,4 +1,5 @@
 """Where a name finds its animator: the kit's own, or a plug-in's."""
+
 import importlib.util
 import sys
 from pathlib import Path

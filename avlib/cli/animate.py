@@ -1,4 +1,5 @@
 """`avlib animate`: speech to motion files, from the command line."""
+
 import re
 from pathlib import Path
 
@@ -49,9 +50,11 @@ def said(name: str, about: dict) -> str:
         line += f": {about['targets']} morph targets, {about['rms']:.3f} {about['unit']} off (root mean square)"
     if name == "arkit":
         lips = about["error"]["lips"]
-        line += (f": lips {lips['rms']:.2f} {about['unit']} off, {100 * lips['explained']:.0f} % of their motion explained; "
-                 f"{len(about['fitted'])} of {len(arkit.NAMES)} shapes move the mouth, the others are 0"
-                 + (f" ({len(about['missing'])} are not in the checkout)" if about["missing"] else ""))
+        line += (
+            f": lips {lips['rms']:.2f} {about['unit']} off, {100 * lips['explained']:.0f} % of their motion explained; "
+            f"{len(about['fitted'])} of {len(arkit.NAMES)} shapes move the mouth, the others are 0"
+            + (f" ({len(about['missing'])} are not in the checkout)" if about["missing"] else "")
+        )
     return line
 
 
@@ -70,7 +73,9 @@ def main(argv: list[str]) -> int:
     formats, found, style = chosen(args.formats), sources(args.what), style_of(args.style)
     out = args.out or RESULTS / args.run / "speech"
     writable(out)
-    sounds: dict[str, Sound] = {name: load_sound(source) for name, source in found.items()}      # all, before the first is animated
+    sounds: dict[str, Sound] = {
+        name: load_sound(source) for name, source in found.items()
+    }  # all, before the first is animated
     speaker = Speaker(open_run(args.run, device=args.device), args.model, args.subject, style)
     shapes = shapes_for(speaker, formats, args.face)
     for name, sound in sounds.items():

@@ -1,4 +1,5 @@
 """The notebooks, in order, by papermill: what run_all.sh calls once the environment is there."""
+
 import argparse
 import json
 import logging
@@ -23,7 +24,7 @@ from .arguments import arguments
 
 NOTEBOOKS = ROOT / "notebooks"
 # No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
-QUIET = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"      # tasks that a stop leaves behind
+QUIET = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"  # tasks that a stop leaves behind
 KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False", f"--IPKernelApp.exec_lines={QUIET}"]
 
 
@@ -50,7 +51,9 @@ def outside(parameters: dict) -> list:
     names: they may change while the parameters stay the same."""
     named = strings([parameters.get("predictions", []), as_dict(load(parameters["preset"], **parameters["overrides"]))])
     paths = sorted({Path(path) for name in named for path in (name, name.rpartition("=")[2]) if path})
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())]
+    files = [
+        file for path in paths for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())
+    ]
     return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file())
 
 
@@ -65,8 +68,11 @@ def finished(run: Run, notebook: str, parameters: dict, name: str | None = None)
     """Whether the copy in the run's folder was made from the same source and parameters; says so."""
     name = name or notebook
     record = run.folder / "notebooks" / f"{name}.json"
-    done = (run.folder / "notebooks" / f"{name}.ipynb").exists() and record.exists() and \
-        read_json(record)["key"] == made_from(notebook, parameters)
+    done = (
+        (run.folder / "notebooks" / f"{name}.ipynb").exists()
+        and record.exists()
+        and read_json(record)["key"] == made_from(notebook, parameters)
+    )
     if done:
         print(f"{name}: done before", flush=True)
     return done
@@ -84,12 +90,20 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
     copy.parent.mkdir(parents=True, exist_ok=True)
     key, began = made_from(notebook, parameters), time.monotonic()
     try:
-        papermill.execute_notebook(NOTEBOOKS / f"{notebook}.ipynb", copy, parameters, cwd=ROOT, progress_bar=False,
-                                   stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
-                                   extra_arguments=KERNEL)
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{notebook}.ipynb",
+            copy,
+            parameters,
+            cwd=ROOT,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            kernel_name="python3",
+            extra_arguments=KERNEL,
+        )
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024     # of the largest kernel so far
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest kernel so far
     seconds = time.monotonic() - began
     write_json(record, {"key": key, "seconds": seconds, "peak_mb": peak_mb})
     print(f"{name}: done in {seconds:.0f} s", flush=True)
@@ -125,15 +139,18 @@ def main(argv: list[str]) -> int:
         dry_run.main(config)
         return 0
     facts = check_corpus(config.corpus)
-    predictions = [f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named_folder, args.predictions)]
+    predictions = [
+        f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named_folder, args.predictions)
+    ]
     for animator in config.animators:
         find_animator(animator, config.plugins)
     chosen_variants(config)
     if args.speech:
         from ..speech.sound import SpeechFile
-        SpeechFile(args.speech)         # a file that is no speech is told before anything is trained
+
+        SpeechFile(args.speech)  # a file that is no speech is told before anything is trained
     os.environ["AVLIB_HEADLESS"] = "1"
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")    # when stopped
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")  # when stopped
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
     run = open_run(args.run or name, args.preset, args.device, args.overrides)
@@ -152,9 +169,16 @@ def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
     execute(run, "01_data_prep", common)
     execute(run, "02_expert_pretraining", common)
-    joint = [("03_joint_training", {**common, "animator": animator, "guidance": guidance, "seed": seed},
-              f"03_joint_training-{model_name(animator, guidance, seed)}")
-             for seed in seeds for animator in run.config.animators for guidance in reversed(GUIDANCE)]
+    joint = [
+        (
+            "03_joint_training",
+            {**common, "animator": animator, "guidance": guidance, "seed": seed},
+            f"03_joint_training-{model_name(animator, guidance, seed)}",
+        )
+        for seed in seeds
+        for animator in run.config.animators
+        for guidance in reversed(GUIDANCE)
+    ]
     execute_beside(run, [job for job in joint if not finished(run, *job)])
     if run.config.variants:
         study.run_variants(run, prepare_corpus(run), seeds)
@@ -163,5 +187,6 @@ def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
     print(f"report: {report.write_report(run)}", flush=True)
     if args.speech:
         from ..export.animate import animate_file
+
         for clip in animate_file(run, args.speech, seeds[0]):
             print(f"clip: {clip}", flush=True)

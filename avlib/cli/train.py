@@ -7,6 +7,7 @@ On processors alone: torchrun --nproc_per_node 2 -m -- avlib.cli.train --preset 
 Batch sizes of the configuration are the whole batch's: processes share it. The readers' steps are those that one process would
 take, but for dropout; the animators' are not compared, and which utterances of a batch the expert reads while it guides differs.
 """
+
 import sys
 
 from accelerate import PartialState

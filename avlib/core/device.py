@@ -1,11 +1,12 @@
 """Which device a run computes on."""
+
 import os
 
 import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" is a GPU where there is one. ValueError for a device that this machine lacks."""
+    """ "auto" is a GPU where there is one. ValueError for a device that this machine lacks."""
     cuda = torch.cuda.is_available()
     known = {"auto": "cuda" if cuda else "cpu", "cpu": "cpu"} | ({"cuda": "cuda"} if cuda else {})
     if name not in known:

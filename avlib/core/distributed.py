@@ -3,6 +3,7 @@
 Each has a part of the batch; the mean of their gradients is descended (accelerate, PyTorch's DistributedDataParallel).
 A process that is alone agrees with itself: nothing here then costs or changes anything.
 """
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

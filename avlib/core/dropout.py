@@ -1,4 +1,5 @@
 """Dropout whose masks are cheap to draw on a CPU, where PyTorch draws them number by number."""
+
 import math
 
 import torch
@@ -12,10 +13,10 @@ def mask(share: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """
     if like.device.type != "cpu":
         return like.new_empty(shape).bernoulli_(1 - share).div_(1 - share)
-    count, dropped = math.prod(shape), round(share * 2 ** 16)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-2 ** 63, None)
-    kept = like.new_empty(shape)        # compared right into floats: torch.where takes seven times as long
-    return torch.ge(bits.view(torch.int16)[:count].view(shape), dropped - 2 ** 15, out=kept).div_(1 - dropped / 2 ** 16)
+    count, dropped = math.prod(shape), round(share * 2**16)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = like.new_empty(shape)  # compared right into floats: torch.where takes seven times as long
+    return torch.ge(bits.view(torch.int16)[:count].view(shape), dropped - 2**15, out=kept).div_(1 - dropped / 2**16)
 
 
 class Dropout(nn.Dropout):

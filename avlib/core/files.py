@@ -1,4 +1,5 @@
 """Files that are whole or absent: atomic writes, JSON and safetensors whose errors name the file."""
+
 import json
 import os
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """Public names of a package that are imported when they are first used, so that importing the package itself is quick."""
+
 import importlib
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ def lazy_exports(package: str, homes: dict[str, str]) -> tuple[Callable, Callabl
 
     homes: public name -> where it is, as ".export.animate:animate", or ".metrics" for a module.
     """
+
     def getattr_(name: str):
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it offers {', '.join(homes)}")

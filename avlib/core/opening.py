@@ -1,4 +1,5 @@
 """Opening a run by its name: a new one from a preset, or a finished one with the configuration it was made with."""
+
 from . import run as runs
 from .config import restored
 from .files import read_json
@@ -17,5 +18,7 @@ def open_run(name: str = "demo", preset: str | None = None, device: str = "auto"
         return Run(name, load(preset or "demo", device=device, **(overrides or {})))
     path = runs.RESULTS / name / "config.json"
     if not path.is_file():
-        raise ValueError(f"{path.parent}: no such run; ./run_all.sh makes one (--preset, --run), and open_run with a preset begins one")
+        raise ValueError(
+            f"{path.parent}: no such run; ./run_all.sh makes one (--preset, --run), and open_run with a preset begins one"
+        )
     return Run(name, restored(read_json(path) | {"device": device}))

@@ -1,40 +1,103 @@
 """The presets, one per budget, and overrides by dotted key."""
+
 from .config import Config, changed
 
 PRESETS = {
     # Proves that every stage runs; its numbers mean nothing.
     "smoke": {
-        "corpus.clips_2d": 48, "corpus.validation_clips_2d": 24, "corpus.sentences_train": 2,
-        "corpus.sentences_validation": 1, "corpus.sentences_test": 2,
-        "speech.epochs": 1, "speech.width": 64, "speech.layers": 1,
-        "expert.epochs": 1, "expert.width": 64, "expert.layers": 1,
-        "reader.epochs": 1, "reader.width": 64, "reader.layers": 1,
-        "codetalker.vqvae_epochs": 2, "joint.epochs": 2,
-        "evaluation.beam": 2, "evaluation.styles": 2, "evaluation.tsne_perplexity": 5.0,
+        "corpus.clips_2d": 48,
+        "corpus.validation_clips_2d": 24,
+        "corpus.sentences_train": 2,
+        "corpus.sentences_validation": 1,
+        "corpus.sentences_test": 2,
+        "speech.epochs": 1,
+        "speech.width": 64,
+        "speech.layers": 1,
+        "expert.epochs": 1,
+        "expert.width": 64,
+        "expert.layers": 1,
+        "reader.epochs": 1,
+        "reader.width": 64,
+        "reader.layers": 1,
+        "codetalker.vqvae_epochs": 2,
+        "joint.epochs": 2,
+        "evaluation.beam": 2,
+        "evaluation.styles": 2,
+        "evaluation.tsne_perplexity": 5.0,
     },
     # The paper's experiment in miniature, in 13 minutes on two cores with AVX-512.
     "demo": {},
     # The evidence, in two to three hours on two cores: twice the speech and scans, and what each part of the method is worth.
     "study": {
-        "corpus.clips_2d": 1700, "corpus.validation_clips_2d": 120, "corpus.sentences_train": 24,
-        "corpus.sentences_validation": 4, "corpus.sentences_test": 30, "joint.epochs": 10, "evaluation.styles": 4,
+        "corpus.clips_2d": 1700,
+        "corpus.validation_clips_2d": 120,
+        "corpus.sentences_train": 24,
+        "corpus.sentences_validation": 4,
+        "corpus.sentences_test": 30,
+        "joint.epochs": 10,
+        "evaluation.styles": 4,
         "variants": ("ablation", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
     },
     # The published sizes and schedules, for a GPU and wav2vec 2.0's published weights.
     "paper": {
-        "corpus.crop": 96, "corpus.clips_2d": 20000, "corpus.validation_clips_2d": 500, "corpus.sentences_train": 40,
-        "corpus.sentences_validation": 20, "corpus.sentences_test": 20,
+        "corpus.crop": 96,
+        "corpus.clips_2d": 20000,
+        "corpus.validation_clips_2d": 500,
+        "corpus.sentences_train": 40,
+        "corpus.sentences_validation": 20,
+        "corpus.sentences_test": 20,
         "speech.pretrained": "facebook/wav2vec2-base-960h",
-        **{f"{reader}.{name}": value for reader in ("expert", "reader") for name, value in {
-            "width": 768, "heads": 12, "feedforward": 3072, "layers": 12, "kernel": 31, "decoder_layers": 6, "fusion": 8192,
-            "frontend_width": 64, "audio_frontend_width": 64, "dropout": 0.1, "epochs": 75, "batch_frames": 1600, "lr": 1e-3,
-            "ctc": 0.1, "phoneme": 0.0, "babble_db": (-5.0, 20.0), "drop_audio": 0.0, "drop_video": 0.0, "audio_only_fraction": 0.0,
-            "time_mask": 0.4, "average": 10}.items()},
-        **{f"codetalker.{name}": value for name, value in {
-            "width": 1024, "layers": 6, "scheduled_sampling": 0.0, "vqvae_width": 1024, "vqvae_layers": 6, "vqvae_hidden": 1536, "codes_per_frame": 16,
-            "code_width": 64, "codebook_size": 256, "vqvae_epochs": 200, "vqvae_batch": 1, "vqvae_lr": 1e-4,
-            "vqvae_lr_halving": 0.1}.items()},
-        "joint.epochs": 100, "joint.batch": 1, "joint.lr": 1e-4, "joint.lr_decay_fraction": 0.0, "evaluation.beam": 40, "evaluation.ctc_weight": 0.1,
+        **{
+            f"{reader}.{name}": value
+            for reader in ("expert", "reader")
+            for name, value in {
+                "width": 768,
+                "heads": 12,
+                "feedforward": 3072,
+                "layers": 12,
+                "kernel": 31,
+                "decoder_layers": 6,
+                "fusion": 8192,
+                "frontend_width": 64,
+                "audio_frontend_width": 64,
+                "dropout": 0.1,
+                "epochs": 75,
+                "batch_frames": 1600,
+                "lr": 1e-3,
+                "ctc": 0.1,
+                "phoneme": 0.0,
+                "babble_db": (-5.0, 20.0),
+                "drop_audio": 0.0,
+                "drop_video": 0.0,
+                "audio_only_fraction": 0.0,
+                "time_mask": 0.4,
+                "average": 10,
+            }.items()
+        },
+        **{
+            f"codetalker.{name}": value
+            for name, value in {
+                "width": 1024,
+                "layers": 6,
+                "scheduled_sampling": 0.0,
+                "vqvae_width": 1024,
+                "vqvae_layers": 6,
+                "vqvae_hidden": 1536,
+                "codes_per_frame": 16,
+                "code_width": 64,
+                "codebook_size": 256,
+                "vqvae_epochs": 200,
+                "vqvae_batch": 1,
+                "vqvae_lr": 1e-4,
+                "vqvae_lr_halving": 0.1,
+            }.items()
+        },
+        "joint.epochs": 100,
+        "joint.batch": 1,
+        "joint.lr": 1e-4,
+        "joint.lr_decay_fraction": 0.0,
+        "evaluation.beam": 40,
+        "evaluation.ctc_weight": 0.1,
     },
 }
 

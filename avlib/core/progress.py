@@ -1,4 +1,5 @@
 """Lines of a log, and progress bars where somebody watches."""
+
 import os
 
 from tqdm.auto import tqdm

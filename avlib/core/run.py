@@ -1,4 +1,5 @@
 """A run on disk: one folder that knows its configuration, and stages that are done once and describe themselves."""
+
 import fcntl
 import os
 import subprocess
@@ -18,15 +19,17 @@ DATA = Path(os.environ.get("AVLIB_DATA", ROOT / "data"))
 
 def commit() -> str:
     """The commit the code stands at, `+` appended where the tree differs from it; "unknown" outside a checkout."""
+
     def git(*args):
         return subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
+
     head = git("rev-parse", "--short=12", "HEAD")
     if head.returncode:
         return "unknown"
     return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks").stdout else "")
 
 
-PASSING = ("device", "variants")         # where a run is computed, and what is tried beside it, are no part of what it is
+PASSING = ("device", "variants")  # where a run is computed, and what is tried beside it, are no part of what it is
 
 
 class Run:
@@ -44,10 +47,12 @@ class Run:
         self.device = pick_device(config.device)
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
-        made_with = as_dict(restored(read_json(path))) if path.exists() else settings      # settings of today, all of them
+        made_with = as_dict(restored(read_json(path))) if path.exists() else settings  # settings of today, all of them
         if changed := [d for d in _differences(made_with, settings) if d.split(":")[0] not in PASSING]:
-            raise ValueError(f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
-                             "name or delete the folder")
+            raise ValueError(
+                f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
+                "name or delete the folder"
+            )
         if not path.exists() or made_with["variants"] != config.variants:
             write_json(path, settings)
 
@@ -73,7 +78,9 @@ class Run:
         """A finished stage's record. ValueError says which stage has to run first."""
         path = self.home(stage) / "records" / f"{stage}.json"
         if not path.exists():
-            raise ValueError(f"{path}: stage {stage!r} has not run yet; run its notebook, or ./run_all.sh --run {self.name}")
+            raise ValueError(
+                f"{path}: stage {stage!r} has not run yet; run its notebook, or ./run_all.sh --run {self.name}"
+            )
         return read_json(path)
 
     def home(self, stage: str) -> Path:
@@ -87,8 +94,14 @@ class Run:
 
     def finish(self, stage: str, key: str, files: list[Path] = (), **record) -> dict:
         """Writes a stage's record, last of all its files, so that a record means that the stage is whole."""
-        record = {"stage": stage, "key": key, "commit": commit(), "preset": self.config.preset,
-                  "files": [str(Path(f).relative_to(self.folder)) for f in files], **record}
+        record = {
+            "stage": stage,
+            "key": key,
+            "commit": commit(),
+            "preset": self.config.preset,
+            "files": [str(Path(f).relative_to(self.folder)) for f in files],
+            **record,
+        }
         write_json(self.folder / "records" / f"{stage}.json", record)
         return record
 
@@ -106,7 +119,9 @@ def exclusive(run: Run) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{run.folder}: another run_all.sh is at work there; wait for it, or choose another --run name") from None
+            raise ValueError(
+                f"{run.folder}: another run_all.sh is at work there; wait for it, or choose another --run name"
+            ) from None
         yield
     finally:
         os.close(folder)
@@ -114,6 +129,9 @@ def exclusive(run: Run) -> Iterator[None]:
 
 def _differences(a, b, where="") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
-        return [d for k in sorted(a.keys() | b.keys())
-                for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)]
+        return [
+            d
+            for k in sorted(a.keys() | b.keys())
+            for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)
+        ]
     return [] if a == b else [f"{where}: {a} there, {b} asked for"]

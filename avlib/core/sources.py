@@ -3,6 +3,7 @@
 Comments and docstrings do not count, so that a corrected sentence does not cost a training. Nor do imports under
 `typing.TYPE_CHECKING`, which are never run. A data file counts where a reached module beside it names it.
 """
+
 import ast
 from collections.abc import Iterator
 from functools import cache
@@ -51,7 +52,7 @@ def imported(module: str, package: Path = PACKAGE) -> list[str]:
         if isinstance(node, ast.Import):
             candidates.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(inside.split(".")[:len(inside.split(".")) - node.level + 1]) if node.level else ""
+            base = ".".join(inside.split(".")[: len(inside.split(".")) - node.level + 1]) if node.level else ""
             base = ".".join(part for part in (base, node.module) if part)
             candidates.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
     return sorted(name for name in candidates if path_of(name, package))
@@ -82,10 +83,15 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 @cache
 def _code_digest(path: Path) -> str:
     tree = ast.parse(path.read_text("utf-8"))
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).endswith(DATA_FILES)}
+    named = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).endswith(DATA_FILES)
+    }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:]
-    code = ast.dump(tree).replace(", type_params=[]", "")      # which Python 3.12 adds
+    code = ast.dump(tree).replace(", type_params=[]", "")  # which Python 3.12 adds
     data = sorted(path.with_name(name) for name in named if path.with_name(name).is_file())
     return digest(code, *data)

@@ -1,4 +1,5 @@
 """Small helpers on tensors: padding, masks, precision, devices, and generators seeded by numbers."""
+
 import torch
 from torch import Tensor, nn
 

@@ -1,4 +1,5 @@
 """The 2D part: clips of mouth crops and speech, read from shards."""
+
 import json
 import re
 from functools import cached_property
@@ -20,10 +21,15 @@ class Clips:
 
     def __init__(self, folder: Path, split: str):
         self.utterances: list[Utterance] = []
-        self._where: list[tuple[Path, tuple[int, int], int, int]] = []     # shard, sides, bytes at which video and speech begin
+        self._where: list[
+            tuple[Path, tuple[int, int], int, int]
+        ] = []  # shard, sides, bytes at which video and speech begin
         for path in sorted(Path(folder).glob(f"{split}-*.safetensors")):
             header, data = _header(path)
-            sides, video, speech = header["video"]["shape"][1:], *(data + header[k]["data_offsets"][0] for k in ("video", "speech"))
+            sides, video, speech = (
+                header["video"]["shape"][1:],
+                *(data + header[k]["data_offsets"][0] for k in ("video", "speech")),
+            )
             for d in json.loads(header["__metadata__"]["utterances"]):
                 self.utterances.append(Utterance.from_dict(d))
                 self._where.append((path, sides, video, speech))
@@ -43,13 +49,19 @@ class Clips:
     def video(self, i: int) -> torch.Tensor:
         """(T, H, W) uint8."""
         path, sides, begin, _ = self._where[i]
-        return torch.from_numpy(np.fromfile(path, np.uint8, self.utterances[i].frames * sides[0] * sides[1], offset=begin)
-                                ).view(-1, *sides)
+        return torch.from_numpy(
+            np.fromfile(path, np.uint8, self.utterances[i].frames * sides[0] * sides[1], offset=begin)
+        ).view(-1, *sides)
 
     def speech(self, i: int) -> torch.Tensor:
         """(T * 640,) float32 in [-1, 1]."""
         path, _, _, begin = self._where[i]
-        return torch.from_numpy(np.fromfile(path, "<i2", self.utterances[i].frames * SAMPLES_PER_FRAME, offset=begin)).float() / 32768
+        return (
+            torch.from_numpy(
+                np.fromfile(path, "<i2", self.utterances[i].frames * SAMPLES_PER_FRAME, offset=begin)
+            ).float()
+            / 32768
+        )
 
 
 def _header(path: Path) -> tuple[dict, int]:

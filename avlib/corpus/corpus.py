@@ -1,4 +1,5 @@
 """Reading a corpus: facts as data, 3D utterances as FaceFormer's preparation lays them out, 2D clips in shards."""
+
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +28,20 @@ class Corpus:
         self.clips_folder = self.folder / "2d"
         facts = read_json(self.folder / "corpus.json")
         self.name, self.hash, self.fps, self.unit = (facts[k] for k in ("name", "hash", "fps", "unit"))
-        self.motion_scale: float = facts["motion_scale"]    # root mean square of the training motion, in `unit`
-        self.soft_silhouettes: bool = facts["soft_silhouettes"]           # of the lip crops
+        self.motion_scale: float = facts["motion_scale"]  # root mean square of the training motion, in `unit`
+        self.soft_silhouettes: bool = facts["soft_silhouettes"]  # of the lip crops
         self.subjects: dict[str, list[str]] = facts["subjects"]
         self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["camera"].items()})
         self.regions = {k: torch.tensor(v) for k, v in facts["regions"].items()}
         self._utterances = [Utterance.from_dict(u) for u in facts["utterances"]]
         mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
         self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
-        everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)     # some are in two splits
+        everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)  # some are in two splits
         self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
-        self.recordings: dict = facts.get("recordings", {})     # of a user's own: the names of those "used", and why others are "aside"
-        self.origin: dict = facts.get("origin", {})         # of scans by others: their layout, counts, and what was set aside
+        self.recordings: dict = facts.get(
+            "recordings", {}
+        )  # of a user's own: the names of those "used", and why others are "aside"
+        self.origin: dict = facts.get("origin", {})  # of scans by others: their layout, counts, and what was set aside
 
     @property
     def vertices(self) -> int:
@@ -59,9 +62,13 @@ class Corpus:
 
     def describe(self) -> str:
         """What there is, as a Markdown table."""
-        lines = [f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
-                 f"{self.fps} frames a second.", "",
-                 "| part | split | subjects | sentences | minutes | words |", "|---" * 6 + "|"]
+        lines = [
+            f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
+            f"{self.fps} frames a second.",
+            "",
+            "| part | split | subjects | sentences | minutes | words |",
+            "|---" * 6 + "|",
+        ]
         parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
         for part, split, utterances, fps in parts:
@@ -71,25 +78,42 @@ class Corpus:
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         if self.recordings:
-            lines += ["", f"Own recordings, among the training sentences of both parts: {len(self.recordings['used'])}."]
+            lines += [
+                "",
+                f"Own recordings, among the training sentences of both parts: {len(self.recordings['used'])}.",
+            ]
             lines += _aside_lines(self.recordings["aside"])
         return "\n".join(lines + (self._origin_lines() if self.origin else []))
 
     def _origin_lines(self) -> list[str]:
         """What was found of scans by others, and what of them is used."""
-        columns, counts, aside = ("expected", "published", "found", "asked", "used"), self.origin["counts"], self.origin["aside"]
-        lines = ["", f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences as the corpus's facts expect them, "
-                 "as published work had them, as they were found, as this preset asks for them, and as they are used:",
-                 "", "| split | " + " | ".join(columns) + " |", "|---" * 6 + "|"]
-        lines += [f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()]
-        lines += ["", *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"])]
+        columns, counts, aside = (
+            ("expected", "published", "found", "asked", "used"),
+            self.origin["counts"],
+            self.origin["aside"],
+        )
+        lines = [
+            "",
+            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences as the corpus's facts expect them, "
+            "as published work had them, as they were found, as this preset asks for them, and as they are used:",
+            "",
+            "| split | " + " | ".join(columns) + " |",
+            "|---" * 6 + "|",
+        ]
+        lines += [
+            f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()
+        ]
+        lines += [
+            "",
+            *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"]),
+        ]
         return lines + _aside_lines(aside)
 
     def motion(self, utterance: Utterance) -> torch.Tensor:
         """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""
         path = self.folder / "vertices_npy" / f"{utterance.name}.npy"
         try:
-            flat = np.load(path, "c", allow_pickle=False)       # mapped: processes side by side share its pages
+            flat = np.load(path, "c", allow_pickle=False)  # mapped: processes side by side share its pages
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path}: not a whole array ({error}); delete {self.folder} and run again") from None
         if flat.shape != (utterance.frames, 3 * self.vertices):
@@ -112,14 +136,22 @@ class Corpus:
             summary = read_json(path)
         else:
             parts = {split: self.clips(split).frames for split in ("train", "validation")}
-            summary = {"layout": self.name, "aside": [],
-                       "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()}}
+            summary = {
+                "layout": self.name,
+                "aside": [],
+                "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()},
+            }
         lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | set aside |", "|---" * 4 + "|"]
-        lines += [f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |"
-                  for split, n in summary["splits"].items()]
+        lines += [
+            f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |"
+            for split, n in summary["splits"].items()
+        ]
         if summary["aside"]:
             lines += ["", "| set aside, because | clips | the first |", "|---|---|---|"]
-            lines += [f"| {reason} | {len(names)} | {names[0]} |" for reason, names in grouped_by_reason(summary["aside"]).items()]
+            lines += [
+                f"| {reason} | {len(names)} | {names[0]} |"
+                for reason, names in grouped_by_reason(summary["aside"]).items()
+            ]
         return "\n".join(lines)
 
     def learn_from(self, folder: Path) -> None:

@@ -1,11 +1,12 @@
 """Lips on a face that nobody has marked: where the surface of a template comes close to itself, yet is far to walk."""
+
 import heapq
 
 import numpy as np
 
-STRIP = 0.04        # of the face's width: how far from the nose's tip, to either side, the middle of the lips is looked for
-NEAR = 0.06         # of the face's width: how far apart the lips may be at rest
-HEIGHT = 0.27       # of the mouth's width: how far the lips reach from the line where they meet
+STRIP = 0.04  # of the face's width: how far from the nose's tip, to either side, the middle of the lips is looked for
+NEAR = 0.06  # of the face's width: how far apart the lips may be at rest
+HEIGHT = 0.27  # of the mouth's width: how far the lips reach from the line where they meet
 
 
 class Surface:
@@ -46,7 +47,7 @@ class Surface:
 
 
 def find_lips(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
-    """"lip", "upper_lip_middle" and "lower_lip_middle" of a neutral face (V, 3), y up and looking towards +z, by geometry.
+    """ "lip", "upper_lip_middle" and "lower_lip_middle" of a neutral face (V, 3), y up and looking towards +z, by geometry.
 
     The lips meet where two points below the nose are neighbours in space but not on the surface, for the way from one to the other
     goes around a corner of the mouth; both such ways are the line between the lips, and the lips all that is near it.
@@ -58,7 +59,10 @@ def find_lips(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
     width = np.ptp(vertices[np.isfinite(far), 0])
     middle = np.flatnonzero(np.isfinite(far) & (np.abs(x) < STRIP * width) & (y < 0) & (z > -0.5 * width))
     apart = np.linalg.norm(vertices[middle, None] - vertices[middle], axis=-1)
-    gain = np.where((apart < NEAR * width) & (y[middle, None] >= y[middle]), far[middle] - far[middle, None], -np.inf) - 4 * apart
+    gain = (
+        np.where((apart < NEAR * width) & (y[middle, None] >= y[middle]), far[middle] - far[middle, None], -np.inf)
+        - 4 * apart
+    )
     upper, lower = (int(middle[i]) for i in np.unravel_index(gain.argmax(), gain.shape))
     if gain.max() < 0.05 * width:
         raise ValueError("no mouth below the nose: give the lips in the corpus's facts")

@@ -1,4 +1,5 @@
 """Sound and pictures of video files, at the rate they are wanted at."""
+
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ def even_rate(path: str | Path) -> None:
     """SetAside where some frames stay much longer than others: a sign of a recording that lagged behind its sound."""
     container, stream = opened(path, "video")
     with container:
-        times = sorted(float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None)
+        times = sorted(
+            float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None
+        )
     lasts = 1000 * np.diff(times)
     if len(lasts) and lasts.max() > 1.5 * lasts.min():
         raise Excluded(f"variable frame rate, {lasts.min():.0f} to {lasts.max():.0f} ms a frame")
@@ -76,7 +79,7 @@ def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float =
             if begin_s + made / fps >= end_s:
                 return
             shown = frame
-        if shown is not None:           # the last frame stays for as long as frames do on average
+        if shown is not None:  # the last frame stays for as long as frames do on average
             length = time - start + 1 / float(stream.average_rate or fps)
             while begin_s + made / fps < min(length, end_s) - 1e-6:
                 yield shown
@@ -86,8 +89,8 @@ def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float =
 def speech_at(path: str | Path, begin_s: float, frames: int) -> Tensor:
     """Speech beside so many video frames from begin_s on, (frames * 640,) int16; silence where there is none."""
     samples, late_s = sound(path)
-    skipped = round((begin_s - late_s) * SPEECH_HZ)             # negative where sound begins after the pictures
-    samples = torch.nn.functional.pad(samples, (max(0, -skipped), 0))[max(0, skipped):]
+    skipped = round((begin_s - late_s) * SPEECH_HZ)  # negative where sound begins after the pictures
+    samples = torch.nn.functional.pad(samples, (max(0, -skipped), 0))[max(0, skipped) :]
     wanted = frames * SAMPLES_PER_FRAME
     if len(samples) < wanted / 2:
         raise Excluded(f"{len(samples) / SPEECH_HZ:.1f} s of audio beside {frames / VIDEO_FPS:.1f} s of video")

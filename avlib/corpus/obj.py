@@ -1,4 +1,5 @@
 """Wavefront OBJ, read and written: positions and polygons."""
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 # Statements that say nothing of where the polygons are.
-_IGNORED = frozenset("vt vn vp p l s o g usemtl mtllib mg bevel c_interp d_interp lod maplib usemap shadow_obj trace_obj".split())
+_IGNORED = frozenset(
+    "vt vn vp p l s o g usemtl mtllib mg bevel c_interp d_interp lod maplib usemap shadow_obj trace_obj".split()
+)
 _CORNER = re.compile(r"(-?[1-9]\d*)(?:/-?[1-9]\d*|/(?:-?[1-9]\d*)?/-?[1-9]\d*)?")
 
 
@@ -14,6 +17,7 @@ _CORNER = re.compile(r"(-?[1-9]\d*)(?:/-?[1-9]\d*|/(?:-?[1-9]\d*)?/-?[1-9]\d*)?"
 class Obj:
     """A mesh as its file has it. vertices: (V, 3) float64, in the file's unit. corners: (C,) vertex indices from 0, polygon
     after polygon, of sizes (F,)."""
+
     vertices: np.ndarray
     corners: np.ndarray
     sizes: np.ndarray
@@ -58,7 +62,7 @@ def read_obj(path: Path, polygons: bool = True) -> Obj:
         elif key == "f":
             words = [_CORNER.fullmatch(word) for word in line.split()[1:]]
             polygon = [0 if word is None else int(word[1]) for word in words]
-            polygon = [i - 1 if i > 0 else before + i if i else -1 for i in polygon]     # -1 in a file: the latest vertex
+            polygon = [i - 1 if i > 0 else before + i if i else -1 for i in polygon]  # -1 in a file: the latest vertex
             if len(polygon) < 3 or min(polygon) < 0 or max(polygon) >= len(at):
                 raise wrong(row, f"a face of three or more of the {len(at)} vertices, each as 1, 1/1, 1//1 or 1/1/1")
             corners += polygon

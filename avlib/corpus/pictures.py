@@ -1,4 +1,5 @@
 """A corpus's faces and lips as pictures."""
+
 import torch
 
 from ..render.camera import camera_for
@@ -14,8 +15,14 @@ def lip_video(corpus: Corpus, soft_silhouettes: bool = True, fps: float | None =
     taken for. ValueError where its crop cuts lips at rest."""
     for subject, template in corpus.templates.items():
         corpus.camera.check_holds(template[corpus.regions["lip"]], f"lips of {subject}")
-    return LipVideo(corpus.faces, corpus.albedo, corpus.regions["mouth"], corpus.camera, fps or corpus.fps,
-                    corpus.soft_silhouettes and soft_silhouettes)
+    return LipVideo(
+        corpus.faces,
+        corpus.albedo,
+        corpus.regions["mouth"],
+        corpus.camera,
+        fps or corpus.fps,
+        corpus.soft_silhouettes and soft_silhouettes,
+    )
 
 
 @torch.no_grad()

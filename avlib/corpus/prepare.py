@@ -1,4 +1,5 @@
 """The corpus of a run, prepared unless it is there: embedded, on ICT-FaceKit's face, or scans."""
+
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,14 +27,19 @@ def check_corpus(config: CorpusConfig) -> dict:
     if facts["made_by"] == "scans":
         scan_specification(facts)
     if config.recordings and facts["made_by"] == "scans":
-        raise ValueError(f"corpus.recordings: expected a corpus that is made to say them, embedded or facekit; {facts['name']} is scanned")
+        raise ValueError(
+            f"corpus.recordings: expected a corpus that is made to say them, embedded or facekit; {facts['name']} is scanned"
+        )
     if config.recordings and not (Path(config.recordings).is_dir() and recordings.find_recordings(config.recordings)):
-        raise ValueError(f"corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got {config.recordings!r}")
+        raise ValueError(
+            f"corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got {config.recordings!r}"
+        )
     if facts["made_by"] != "embedded":
         data_folder(config, facts)
     elif config.data:
-        raise ValueError(f"corpus.data: the {facts['name']} corpus is made, and reads none; say which is in {config.data} "
-                         "(--corpus)")
+        raise ValueError(
+            f"corpus.data: the {facts['name']} corpus is made, and reads none; say which is in {config.data} (--corpus)"
+        )
     return facts
 
 
@@ -74,6 +80,8 @@ MAKERS = {"embedded": made_embedded, "facekit": made_on_facekit, "scans": conver
 def data_folder(config: CorpusConfig, facts: dict) -> Path:
     """ValueError says where the data are to be had, if there are none."""
     if not config.data or not Path(config.data).is_dir():
-        raise ValueError(f"corpus.data: expected the folder of {facts['name']}'s data (--data), got {config.data!r}; they are at "
-                         f"{facts.get('where', {}).get('data', 'their owners')}")
+        raise ValueError(
+            f"corpus.data: expected the folder of {facts['name']}'s data (--data), got {config.data!r}; they are at "
+            f"{facts.get('where', {}).get('data', 'their owners')}"
+        )
     return Path(config.data)

@@ -1,4 +1,5 @@
 """What is known of a corpus of scans before any of it is read: a file of facts, one of the package's or a user's own."""
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -6,16 +7,17 @@ from ..core.files import read_json
 from ..render.camera import Camera
 
 FOLDER = Path(__file__).parent / "facts"
-SPLITS = ("train", "validation", "test")        # every corpus has these
+SPLITS = ("train", "validation", "test")  # every corpus has these
 
 
 @dataclass(frozen=True)
 class SplitSpec:
     """Which sequences are a corpus's training, validation or test part."""
+
     subjects: list[str]
-    sentences: list[int]        # the first and the last
-    published: int = 0          # sequences that published work has in it
-    seen: bool = False          # its subjects are training ones, with sentences of their own
+    sentences: list[int]  # the first and the last
+    published: int = 0  # sequences that published work has in it
+    seen: bool = False  # its subjects are training ones, with sentences of their own
 
     def numbers(self) -> range:
         return range(self.sentences[0], self.sentences[1] + 1)
@@ -34,6 +36,7 @@ class CorpusSpec:
     scaled to a surface of 1.
     where: where to get "data", "mesh" and "transcripts" from.
     """
+
     name: str
     made_by: str
     unit: str
@@ -80,10 +83,14 @@ def scan_specification(facts: dict) -> CorpusSpec:
     try:
         splits = {name: SplitSpec(**split) for name, split in facts.get("splits", {}).items()}
         camera = Camera(**facts["camera"]) if "camera" in facts else None
-        made = CorpusSpec(**facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))})
+        made = CorpusSpec(
+            **facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))}
+        )
         if made.face_regions:
             regions = read_json(FOLDER / "face_regions.json").get(made.face_regions, {})
-            made.regions.update({k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions})
+            made.regions.update(
+                {k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions}
+            )
         faults = list(_faults(made))
     except (TypeError, AttributeError, ValueError) as error:
         reason = str(error).replace("Facts.__init__()", "facts").replace("Split.__init__()", "a split")
@@ -116,4 +123,6 @@ def _faults(facts: CorpusSpec):
             if key in taken:
                 yield f"{key[0]} {facts.sentence.format(key[1])} is in {taken[key]} and in {name}"
             taken[key] = name
-MAX_MEAN_DISPLACEMENT = 0.1                               # of a template's largest side: further from it no speech moves a face, on average
+
+
+MAX_MEAN_DISPLACEMENT = 0.1  # of a template's largest side: further from it no speech moves a face, on average

@@ -1,4 +1,5 @@
 """One recording's metadata, and the error that excludes one."""
+
 from dataclasses import dataclass
 
 from ..speech.segment import Segment
@@ -11,6 +12,7 @@ class Excluded(ValueError):
 @dataclass(frozen=True)
 class Utterance:
     """What is known of one recording, 3D or 2D; `frames` at the motion's or the video's own rate."""
+
     name: str
     split: str
     subject: str
@@ -21,8 +23,14 @@ class Utterance:
 
     def as_dict(self) -> dict:
         spans = {k: [[s.label, s.start_s, s.end_s] for s in getattr(self, k)] for k in ("words", "phonemes")}
-        return {"name": self.name, "split": self.split, "subject": self.subject, "text": self.text,
-                "frames": self.frames, **spans}
+        return {
+            "name": self.name,
+            "split": self.split,
+            "subject": self.subject,
+            "text": self.text,
+            "frames": self.frames,
+            **spans,
+        }
 
     @staticmethod
     def from_dict(d: dict) -> "Utterance":

@@ -1,4 +1,5 @@
 """Scores of a model on the test subjects: every sentence under every training style, read by the visual-only reader."""
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,18 +23,23 @@ from ..training.reading import decode, read_batch
 from ..training.speech_encoder import load_speech
 from . import external_predictions
 
-TRUTH, STILL = "truth", "still"        # scored beside the models: the scans themselves, and a face that does not move
+TRUTH, STILL = "truth", "still"  # scored beside the models: the scans themselves, and a face that does not move
 
 
 @torch.no_grad()
-def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], folder: Path | None = None
-                ) -> Iterator[tuple[str, list[Example], list[torch.Tensor]]]:
+def predictions(
+    run: Run, corpus: Corpus, model: str, items: list[Example], folder: Path | None = None
+) -> Iterator[tuple[str, list[Example], list[torch.Tensor]]]:
     """(style, items, vertices (T, V, 3) of each item) for truth and still once, for a trained model once for each style, for a
     folder of predictions once for each style that is there, with its items."""
     if folder:
         for style, paths in external_predictions.find_predictions(folder, [e.utterance for e in items]).items():
             some = [e for e in items if e.utterance.name in paths]
-            yield style, some, [external_predictions.read_prediction(paths[e.utterance.name], corpus, e.utterance) for e in some]
+            yield (
+                style,
+                some,
+                [external_predictions.read_prediction(paths[e.utterance.name], corpus, e.utterance) for e in some],
+            )
     elif model == TRUTH:
         yield "-", items, [e.motion for e in items]
     elif model == STILL:
@@ -41,7 +47,7 @@ def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], fold
     else:
         animator, _ = load_animator(run, corpus, model)
         subjects = corpus.subjects["train"]
-        for k, style in enumerate(subjects[:run.config.evaluation.styles]):
+        for k, style in enumerate(subjects[: run.config.evaluation.styles]):
             batch = to_device(collate(items, subjects), run.device)
             batch["style"] = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
             moved = rollout(animator, batch)
@@ -49,12 +55,17 @@ def predictions(run: Run, corpus: Corpus, model: str, items: list[Example], fold
 
 
 @torch.no_grad()
-def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, judge: str | None = None) -> dict:
+def evaluate(
+    run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, judge: str | None = None
+) -> dict:
     """The stage "evaluation-<model>": metrics with unit, and of each utterance under each style what was read and all that the
     protocols ask for. folder: of predictions that others made; model is then what they are called. judge: a guided model, whose own
     expert reads in the reader's place, from lips alone; the stage is then "judged-<model>"."""
     stage, config = f"judged-{model}" if judge else f"evaluation-{model}", run.config.evaluation
-    before = [run.finished_key(s) for s in [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])]
+    before = [
+        run.finished_key(s)
+        for s in [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])
+    ]
     if folder:
         before += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
     key = run.key(evaluate, config, model, split, corpus.hash, before)
@@ -72,12 +83,35 @@ def evaluate(run: Run, corpus: Corpus, model: str, split: str = "test", folder: 
         texts = decode(reader, features, lengths, config.beam, config.ctc_weight)
         for e, motion, text in zip(shown, motions, texts):
             u = e.utterance
-            compared = Comparison(motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text)
-            rows.append({"utterance": u.name, "subject": u.subject, "style": style, "text": u.text, "read": text,
-                         "frames": len(compared.truth), "loudness": loud[u.name], "scores": score(compared)})
+            compared = Comparison(
+                motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text
+            )
+            rows.append(
+                {
+                    "utterance": u.name,
+                    "subject": u.subject,
+                    "style": style,
+                    "text": u.text,
+                    "read": text,
+                    "frames": len(compared.truth),
+                    "loudness": loud[u.name],
+                    "scores": score(compared),
+                }
+            )
             rows[-1]["lve"] = value(rows[-1:], protocols()[KIT].scores["LVE"])
-    return run.finish(stage, key, model=model, split=split, corpus=corpus.hash, corpus_name=corpus.name, unit=corpus.unit,
-                      masks=masks(corpus.regions), config=as_dict(run.config), metrics=summary(rows, corpus.unit), rows=rows)
+    return run.finish(
+        stage,
+        key,
+        model=model,
+        split=split,
+        corpus=corpus.hash,
+        corpus_name=corpus.name,
+        unit=corpus.unit,
+        masks=masks(corpus.regions),
+        config=as_dict(run.config),
+        metrics=summary(rows, corpus.unit),
+        rows=rows,
+    )
 
 
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:

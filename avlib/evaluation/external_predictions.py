@@ -1,5 +1,6 @@
 """Predictions as FaceFormer and CodeTalker write them, to be scored here, and ours to be scored elsewhere:
 <sequence>_condition_<subject>.npy."""
+
 import re
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def find_predictions(folder: Path, utterances: list[Utterance]) -> dict[str, dic
         if name in names:
             styles.setdefault(style, {})[name] = path
     for missing in sorted(names - {name for files in styles.values() for name in files}):
-        raise ValueError(f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test "
-                         "sequences")
+        raise ValueError(
+            f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test "
+            "sequences"
+        )
     return styles
 
 
@@ -55,13 +58,17 @@ def read_prediction(path: Path, corpus: Corpus, utterance: Utterance) -> torch.T
         raise ValueError(f"{path}: shape {flat.shape}, expected (frames, {3 * corpus.vertices})")
     motion = np.array(flat, np.float32).reshape(-1, corpus.vertices, 3)
     if abs(len(motion) - utterance.frames) > LENGTH_TOLERANCE:
-        raise ValueError(f"{path}: {len(motion)} frames, the scan has {utterance.frames} at {corpus.fps:g} a second; at most "
-                         f"{LENGTH_TOLERANCE} may differ")
+        raise ValueError(
+            f"{path}: {len(motion)} frames, the scan has {utterance.frames} at {corpus.fps:g} a second; at most "
+            f"{LENGTH_TOLERANCE} may differ"
+        )
     if not np.isfinite(motion).all():
         raise ValueError(f"{path}: holds NaN or infinite values")
     rest = corpus.templates[utterance.subject].numpy()
     away, side = float(np.linalg.norm(motion - rest, axis=-1).mean()), float(np.ptp(rest, axis=0).max())
     if away > MAX_MEAN_DISPLACEMENT * side:
-        raise ValueError(f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side "
-                         f"is {side:.3g}: another unit or subject?")
+        raise ValueError(
+            f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side "
+            f"is {side:.3g}: another unit or subject?"
+        )
     return torch.from_numpy(motion)

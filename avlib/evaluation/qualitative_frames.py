@@ -1,5 +1,6 @@
 """The paper's second figure: frames in which lips have to close or to open wide, picked by a rule and not by hand, with the error of
 each model in colour on the face."""
+
 from dataclasses import dataclass
 
 import torch
@@ -10,22 +11,23 @@ from ..corpus.utterance import Utterance
 from ..metrics.lips import BILABIALS, lip_aperture
 from ..training.joint import load_animator, predict
 
-OPEN = frozenset("aæɑɐ")                # vowels, and beginnings of diphthongs, that want an open mouth
-QUANTILE = 0.98                         # of the errors shown: where the colours end
+OPEN = frozenset("aæɑɐ")  # vowels, and beginnings of diphthongs, that want an open mouth
+QUANTILE = 0.98  # of the errors shown: where the colours end
 
 
 @dataclass(frozen=True)
 class Moment:
     """A frame of a test sentence: what is said there, and the faces of the scan and of each model, (V, 3)."""
+
     utterance: Utterance
     frame: int
     sound: str
     faces: dict[str, torch.Tensor]
-    apart: float                        # by how much the models' lip apertures differ
+    apart: float  # by how much the models' lip apertures differ
 
 
 def kind(label: str) -> str | None:
-    """"closing", "opening" or neither, of a phoneme (IPA)."""
+    """ "closing", "opening" or neither, of a phoneme (IPA)."""
     first = label.lstrip("ˈˌ")[:1]
     return "closing" if first in BILABIALS else "opening" if first in OPEN else None
 
@@ -40,11 +42,18 @@ def find(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor])
     for s in utterance.phonemes:
         begin, end = round(s.start_s * corpus.fps), max(round(s.start_s * corpus.fps) + 1, round(s.end_s * corpus.fps))
         if kind(s.label) and begin < frames:
-            during = truth[begin:min(end, frames)]
+            during = truth[begin : min(end, frames)]
             frame = begin + int(during.argmin() if kind(s.label) == "closing" else during.argmax())
             at = torch.stack([gap[frame] for gap in models])
-            found[kind(s.label)].append(Moment(utterance, frame, s.label, {name: m[frame] for name, m in motions.items()},
-                                               float(at.max() - at.min())))
+            found[kind(s.label)].append(
+                Moment(
+                    utterance,
+                    frame,
+                    s.label,
+                    {name: m[frame] for name, m in motions.items()},
+                    float(at.max() - at.min()),
+                )
+            )
     return found
 
 

@@ -1,4 +1,5 @@
 """What trained readers make of sounds: how they grew, how they stand noise, and which visemes they take for which."""
+
 import math
 from itertools import zip_longest
 
@@ -29,18 +30,42 @@ def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples
         read = {stage: transcribe(reader, clips, c.beam, c.ctc_weight) for stage, reader in readers.items()}
         rates = {stage: {"value": 100 * corpus_rate(said, texts), "unit": "%"} for stage, texts in read.items()}
         record = run.finish("readers", key, metrics=rates, read=read, corpus=corpus.hash)
-    lines = [f"Character error rate on {len(said)} held-out clips, clean speech, preset {run.config.preset}: "
-             + ", ".join(f"{stage} **{m['value']:.1f} %**" for stage, m in record["metrics"].items()) + ".", "",
-             "| said | " + " | ".join(readers) + " |", "|---" * (1 + len(readers)) + "|"]
-    lines += [f"| {said[i]} | " + " | ".join(record["read"][stage][i] for stage in readers) + " |" for i in range(examples)]
+    lines = [
+        f"Character error rate on {len(said)} held-out clips, clean speech, preset {run.config.preset}: "
+        + ", ".join(f"{stage} **{m['value']:.1f} %**" for stage, m in record["metrics"].items())
+        + ".",
+        "",
+        "| said | " + " | ".join(readers) + " |",
+        "|---" * (1 + len(readers)) + "|",
+    ]
+    lines += [
+        f"| {said[i]} | " + " | ".join(record["read"][stage][i] for stage in readers) + " |" for i in range(examples)
+    ]
     return "\n".join(lines)
 
-LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)   # of speech over babble; None: no babble
-MOST_CLIPS = 200                            # that are read in noise: enough for the curves' first digits
+
+LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)  # of speech over babble; None: no babble
+MOST_CLIPS = 200  # that are read in noise: enough for the curves' first digits
 STREAMS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
 # Visemes from the lips to the throat, then vowels from spread to round, and some of the phonemes behind each.
-SOUNDS = {"p": "p b m", "f": "f v", "T": "θ ð", "t": "t d n l", "s": "s z", "S": "ʃ ʒ tʃ dʒ", "k": "k ɡ ŋ h", "r": "ɹ",
-          "i": "i ɪ j", "e": "eɪ", "E": "ɛ ʌ ɜː", "a": "æ ɑ aɪ aʊ", "@": "ə", "O": "ɔ", "o": "oʊ", "u": "u ʊ w"}
+SOUNDS = {
+    "p": "p b m",
+    "f": "f v",
+    "T": "θ ð",
+    "t": "t d n l",
+    "s": "s z",
+    "S": "ʃ ʒ tʃ dʒ",
+    "k": "k ɡ ŋ h",
+    "r": "ɹ",
+    "i": "i ɪ j",
+    "e": "eɪ",
+    "E": "ɛ ʌ ɜː",
+    "a": "æ ɑ aɪ aʊ",
+    "@": "ə",
+    "O": "ɔ",
+    "o": "oʊ",
+    "u": "u ʊ w",
+}
 
 
 def transcripts_by_epoch(records: dict[str, dict], most: int = 12) -> str:
@@ -50,21 +75,28 @@ def transcripts_by_epoch(records: dict[str, dict], most: int = 12) -> str:
     read = {stage: [row.get("read", "") for row in record["history"]] for stage, record in records.items()}
     epochs = max(map(len, read.values()))
     shown = sorted({round(k * (epochs - 1) / (most - 1)) for k in range(most)})
-    lines = ["| epoch | " + " | ".join(records) + " |", "|---" * (1 + len(records)) + "|",
-             "| said | " + " | ".join(record.get("said", "") for record in records.values()) + " |"]
-    lines += [f"| {e + 1} | " + " | ".join(texts[e] if e < len(texts) else "" for texts in read.values()) + " |" for e in shown]
+    lines = [
+        "| epoch | " + " | ".join(records) + " |",
+        "|---" * (1 + len(records)) + "|",
+        "| said | " + " | ".join(record.get("said", "") for record in records.values()) + " |",
+    ]
+    lines += [
+        f"| {e + 1} | " + " | ".join(texts[e] if e < len(texts) else "" for texts in read.values()) + " |"
+        for e in shown
+    ]
     return "\n".join(lines)
 
 
 def mixed(speech: torch.Tensor, noise: list[torch.Tensor], level_db: float | None) -> torch.Tensor:
     """Padded speech (B, S) with each clip's noise (1, its samples) at a level over the clip, not over its padding."""
     level = torch.tensor([math.inf if level_db is None else level_db])
-    return pad([add_babble(s[None, :n.shape[1]], n, level)[0] for s, n in zip(speech, noise)])
+    return pad([add_babble(s[None, : n.shape[1]], n, level)[0] for s, n in zip(speech, noise)])
 
 
 @torch.no_grad()
-def read_in_noise(reader: Expert, clips: Clips, indices: list[int], babble: Babble, seed: int, budget: int = 2000
-                  ) -> dict[str, list[list[str]]]:
+def read_in_noise(
+    reader: Expert, clips: Clips, indices: list[int], babble: Babble, seed: int, budget: int = 2000
+) -> dict[str, list[list[str]]]:
     """What greedy CTC reads from all of a reader's streams and from each alone: streams -> level of `LEVELS_DB` -> clip.
 
     Babble depends on the seed and the clip alone: all readers and levels have the same. Where a reader does not hear, the
@@ -77,12 +109,15 @@ def read_in_noise(reader: Expert, clips: Clips, indices: list[int], babble: Babb
     for places in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen, rows, audio = [indices[k] for k in places], {}, None
         batch = collate(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
-        lengths, video = batch["lengths"].to(device), crop_and_normalise(batch["video"]).to(device) if "video" in names else None
+        lengths, video = (
+            batch["lengths"].to(device),
+            crop_and_normalise(batch["video"]).to(device) if "video" in names else None,
+        )
         noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded_generator(seed, i)]) for i in chosen]
         for k, level in enumerate(levels):
             if "audio" in names:
                 audio = normalise_speech(mixed(batch["speech"], noise, level).to(device), lengths)
-            for name in names if k == 0 else ("audio",):        # what is seen stays the same
+            for name in names if k == 0 else ("audio",):  # what is seen stays the same
                 only = {m: torch.full_like(lengths, m == name, dtype=torch.bool) for m in names}
                 encoded, valid = reader.encode_streams(video, audio, lengths, present=only)
                 rows[name] = encoded[name]
@@ -104,8 +139,12 @@ def readers_in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> di
     said, accuracy = [clips.utterances[i].text for i in indices], {}
     for stage, reader in readers.items():
         read = read_in_noise(reader, clips, indices, babble, run.config.seed)
-        accuracy[stage] = {streams: [100 * (1 - corpus_rate(said, texts)) for texts in levels] for streams, levels in read.items()}
-    return run.finish("noise", key, unit="%", levels_db=LEVELS_DB, accuracy=accuracy, clips=len(indices), corpus=corpus.hash)
+        accuracy[stage] = {
+            streams: [100 * (1 - corpus_rate(said, texts)) for texts in levels] for streams, levels in read.items()
+        }
+    return run.finish(
+        "noise", key, unit="%", levels_db=LEVELS_DB, accuracy=accuracy, clips=len(indices), corpus=corpus.hash
+    )
 
 
 def viseme_counts(said: list[str], read: list[str]) -> list[list[int]]:
@@ -119,7 +158,7 @@ def viseme_counts(said: list[str], read: list[str]) -> list[list[int]]:
     said, read = ([visemes(text).replace(" ", "") for text in texts] for texts in (said, read))
     for s, r, chunks in zip(said, read, jiwer.process_characters(said, read).alignments):
         for c in chunks:
-            for a, b in zip_longest(s[c.ref_start_idx:c.ref_end_idx], r[c.hyp_start_idx:c.hyp_end_idx]):
+            for a, b in zip_longest(s[c.ref_start_idx : c.ref_end_idx], r[c.hyp_start_idx : c.hyp_end_idx]):
                 counts[place[a]][place[b]] += 1
     return counts
 
@@ -130,4 +169,6 @@ def viseme_confusions(run: Run, corpus: Corpus, stages: list[str]) -> dict:
     if done := run.finished("visemes", key):
         return done
     said, read = [u.text for u in corpus.clips("validation").utterances], run.record("readers")["read"]
-    return run.finish("visemes", key, counts={stage: viseme_counts(said, read[stage]) for stage in stages}, corpus=corpus.hash)
+    return run.finish(
+        "visemes", key, counts={stage: viseme_counts(said, read[stage]) for stage in stages}, corpus=corpus.hash
+    )

@@ -1,4 +1,5 @@
 """Records to tables, and everything that a run made to one page that opens without a server."""
+
 import base64
 import html
 import os
@@ -36,7 +37,9 @@ def method(animator: str, guidance: str) -> str:
 
 
 def measured_on(run: Run, seeds: list[int], corpus: str) -> str:
-    return f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return (
+        f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    )
 
 
 def results_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
@@ -45,11 +48,20 @@ def results_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str]
     found, folder, where = records(run, seeds, others), run.folder / "tables", measured_on(run, seeds, corpus)
     corpus_name = found["Ground truth"][0]["corpus_name"]
     published = [p for p in next(iter(PUBLISHED.values())) if p.split()[0].lower() == corpus_name]
-    pairs = {f"{NAMES.get(a, a)}, guided less unguided": (found[method(a, "guided")], found[method(a, "unguided")])
-             for a in run.config.animators}
-    return "\n".join([tables.methods(found, f"Measured {where}", published=published).write(folder, "table", corpus=corpus, seeds=seeds),
-                      tables.differences(pairs, f"What guidance changes {where}")
-                      .write(folder, "table_differences", corpus=corpus, seeds=seeds)])
+    pairs = {
+        f"{NAMES.get(a, a)}, guided less unguided": (found[method(a, "guided")], found[method(a, "unguided")])
+        for a in run.config.animators
+    }
+    return "\n".join(
+        [
+            tables.methods(found, f"Measured {where}", published=published).write(
+                folder, "table", corpus=corpus, seeds=seeds
+            ),
+            tables.differences(pairs, f"What guidance changes {where}").write(
+                folder, "table_differences", corpus=corpus, seeds=seeds
+            ),
+        ]
+    )
 
 
 def protocols_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
@@ -70,12 +82,21 @@ def transcripts_table(run: Run, models: list[str], count: int = 6) -> str:
 def published_table() -> str:
     """The published rows as Markdown, to be shown apart from measured ones."""
     names = list(next(iter(PUBLISHED.values())))
-    return "\n".join([f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the rows above):",
-                      "", "| Method | " + " | ".join(f"{n} ({PUBLISHED_UNITS[n]})" for n in names) + " |", "|---" * (1 + len(names)) + "|",
-                      *(f"| {m} | " + " | ".join(str(v[n]) for n in names) + " |" for m, v in PUBLISHED.items())]) + "\n"
+    return (
+        "\n".join(
+            [
+                f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the rows above):",
+                "",
+                "| Method | " + " | ".join(f"{n} ({PUBLISHED_UNITS[n]})" for n in names) + " |",
+                "|---" * (1 + len(names)) + "|",
+                *(f"| {m} | " + " | ".join(str(v[n]) for n in names) + " |" for m, v in PUBLISHED.items()),
+            ]
+        )
+        + "\n"
+    )
 
 
-FIRST = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")      # tables shown open; others unfold
+FIRST = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # tables shown open; others unfold
 CHAPTERS = {"4": "Evaluation", "5": "“Just” and “must”", "3": "Joint training", "2": "The readers", "1": "The corpus"}
 # What is shown in them, in that order: files that begin so, often with a model's name behind, and their captions.
 SHOWN = {
@@ -114,18 +135,26 @@ pre{overflow-x:auto;background:#f6f6f6;padding:1rem}"""
 def write_report(run: Run) -> Path:
     """report.html: tables, figures, clips and settings of the run, all inside the one file."""
     parts = {"first": [], "more": [], **{number: [] for number in CHAPTERS}}
-    for path in sorted((run.folder / "tables").glob("*.md"), key=lambda p: (FIRST.index(p.stem) if p.stem in FIRST else 9, p.stem)):
+    for path in sorted(
+        (run.folder / "tables").glob("*.md"), key=lambda p: (FIRST.index(p.stem) if p.stem in FIRST else 9, p.stem)
+    ):
         table = _markdown(path.read_text())
         title = html.escape(read_json(path.with_suffix(".json"))["title"])
         parts["first" if path.stem in FIRST else "more"].append(
-            table if path.stem in FIRST else f"<details><summary>{title}</summary>{table}</details>")
+            table if path.stem in FIRST else f"<details><summary>{title}</summary>{table}</details>"
+        )
     shown = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
-    for path in sorted(shown, key=lambda p: (_placed(p)[0], p.name)):       # their names begin with the notebook's number
+    for path in sorted(shown, key=lambda p: (_placed(p)[0], p.name)):  # their names begin with the notebook's number
         caption = html.escape(_placed(path)[1])
-        shape = (f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>" if path.suffix == ".mp4" else
-                 f"<img alt='{caption}' src='{_data(path, 'image/png')}'>")
+        shape = (
+            f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>"
+            if path.suffix == ".mp4"
+            else f"<img alt='{caption}' src='{_data(path, 'image/png')}'>"
+        )
         parts[path.name[0]].append(f"<figure>{shape}<figcaption>{caption}</figcaption></figure>")
-    chapters = "".join(f"<h2>{title}</h2>{''.join(parts[number])}" for number, title in CHAPTERS.items() if parts[number])
+    chapters = "".join(
+        f"<h2>{title}</h2>{''.join(parts[number])}" for number, title in CHAPTERS.items() if parts[number]
+    )
     settings = html.escape((run.folder / "config.json").read_text())
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"Python {platform.python_version()}, {versions}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {run.device}"

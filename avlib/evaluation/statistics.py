@@ -4,6 +4,7 @@ A model's totals are (N, 2): of each utterance the sum of what was measured and 
 so that the mean over all is the quotient of two sums. Rows of one utterance (styles, seeds) belong together and are added
 up first. Plain values (N,) stand for utterances that count alike.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +23,9 @@ def _mean(totals: torch.Tensor) -> torch.Tensor:
     return totals[..., 0] / totals[..., 1]
 
 
-def paired_interval(a: Totals, b: Totals, generator: torch.Generator, level: float = 0.95, resamples: int = 5000
-                    ) -> tuple[float, float, float]:
+def paired_interval(
+    a: Totals, b: Totals, generator: torch.Generator, level: float = 0.95, resamples: int = 5000
+) -> tuple[float, float, float]:
     """Mean of a less mean of b with its bootstrap interval at `level`: (difference, low, high). Percentiles over resamples of
     the utterances, which must be independent of each other: not frames, not styles. Efron 1979."""
     a, b = _both(a, b)
@@ -31,7 +33,9 @@ def paired_interval(a: Totals, b: Totals, generator: torch.Generator, level: flo
         raise ValueError(f"level is {level}, expected between 0 and 1")
     picks = torch.randint(len(a), (resamples, len(a)), generator=generator)
     times = torch.zeros(resamples, len(a), dtype=a.dtype).scatter_add_(1, picks, torch.ones(picks.shape, dtype=a.dtype))
-    low, high = (_mean(times @ a) - _mean(times @ b)).quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=a.dtype))
+    low, high = (_mean(times @ a) - _mean(times @ b)).quantile(
+        torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=a.dtype)
+    )
     return float(_mean(a.sum(0)) - _mean(b.sum(0))), float(low), float(high)
 
 

@@ -1,4 +1,5 @@
 """The readers' features of two words, frame by frame and whole: apart for who hears and sees, entangled for who only sees?"""
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +32,7 @@ WORDS = ("just", "must")
 class WordFrames:
     """Features (N, D) of N video frames within the words; of each the word, the clip, the frame, the utterance, and the first and the last
     frame of the word."""
+
     features: np.ndarray
     words: list[str]
     clips: list[int]
@@ -42,6 +44,7 @@ class WordFrames:
 @dataclass(frozen=True)
 class Shown:
     """Sentences on the lips of a model, as `corpus.Clips` gives those of the 2D part."""
+
     utterances: list[Utterance]
     videos: list[torch.Tensor]
     speeches: list[torch.Tensor]
@@ -61,17 +64,21 @@ class Shown:
 def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> Shown:
     """The test sentences that say one of the words, on a model's lips under every style, or on the scans'."""
     found, lips = Shown([], [], []), lip_video(corpus)
-    items = make_examples(corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run))
+    items = make_examples(
+        corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run)
+    )
     for _, spoken, motions in predictions(run, corpus, model, items) if items else ():
         video, lengths = lips(pad(motions), torch.tensor([len(m) for m in motions]))
         for e, pictures, frames in zip(spoken, (video * 255).round().byte(), lengths.tolist()):
             found.utterances.append(replace(e.utterance, frames=frames))
             found.videos.append(pictures[:frames])
-            found.speeches.append(e.speech[:frames * SAMPLES_PER_FRAME])
+            found.speeches.append(e.speech[: frames * SAMPLES_PER_FRAME])
     return found
 
 
-def on_lips(run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert) -> tuple[dict[str, WordFrames], Shown]:
+def on_lips(
+    run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert
+) -> tuple[dict[str, WordFrames], Shown]:
     """What both readers make of whole words on each model's lips, and all those lips, the model named beside the speaker; none where
     less than two test sentences say each of the words."""
     spaces, clips = {}, Shown([], [], [])
@@ -99,7 +106,9 @@ def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WO
     aligned = align_clips(expert, clips, [i for i in saying if not clips.utterances[i].words])
     said = {i: aligned.get(i, clips.utterances[i].words) for i in saying}
     inside = {i: spans[1:] for i, spans in said.items()}
-    sentences = lambda word: {clips.utterances[i].name for i, spans in inside.items() if any(s.label == word for s in spans)}
+    sentences = lambda word: {
+        clips.utterances[i].name for i, spans in inside.items() if any(s.label == word for s in spans)
+    }
     times = inside if all(len(sentences(word)) >= 2 for word in words) else said
     found = {i: [s for s in spans if s.label in words] for i, spans in times.items()}
     return {i: spans for i, spans in found.items() if spans}
@@ -108,13 +117,23 @@ def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WO
 def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str:
     """Where the times come from, in one line, and how far alignment is off where the corpus has times."""
     known = {i: words for i in times if (words := clips.utterances[i].words)}
-    line = (f"Words of {len(times)} held-out clips: in {len(known)} the corpus tells when they are said, in "
-            f"{len(times) - len(known)} the audio-visual expert does, by forced alignment.")
+    line = (
+        f"Words of {len(times)} held-out clips: in {len(known)} the corpus tells when they are said, in "
+        f"{len(times) - len(known)} the audio-visual expert does, by forced alignment."
+    )
     opening = sum(u.text.split()[0] in WORDS and i not in times for i, u in enumerate(clips.utterances) if u.text)
-    line += f" In {opening} more a word opens the sentence; they are left out, as silence before it would tell its place." if opening else ""
-    off = [abs(a - b) for i, found in align_clips(expert, clips, list(known)).items()
-           if [w.label for w in found] == [w.label for w in known[i]]
-           for f, k in zip(found, known[i]) for a, b in ((f.start_s, k.start_s), (f.end_s, k.end_s))]
+    line += (
+        f" In {opening} more a word opens the sentence; they are left out, as silence before it would tell its place."
+        if opening
+        else ""
+    )
+    off = [
+        abs(a - b)
+        for i, found in align_clips(expert, clips, list(known)).items()
+        if [w.label for w in found] == [w.label for w in known[i]]
+        for f, k in zip(found, known[i])
+        for a, b in ((f.start_s, k.start_s), (f.end_s, k.end_s))
+    ]
     if off:
         half, most = 1000 * np.quantile(off, (0.5, 0.9))
         line += f" Where times are known it would be {half:.0f} ms off in the median, {most:.0f} ms at most in nine of ten borders."
@@ -122,11 +141,15 @@ def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str
 
 
 @torch.no_grad()
-def word_frames(reader: Expert, clips: Clips | Shown, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS) -> WordFrames:
+def word_frames(
+    reader: Expert, clips: Clips | Shown, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS
+) -> WordFrames:
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
     found = WordFrames([], [], [], [], [], [])
     for i, spans in times.items():
-        features, _ = read_batch(reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer))
+        features, _ = read_batch(
+            reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer)
+        )
         for s in spans:
             during = [t for t in range(clips.utterances[i].frames) if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s]
             for t in during:
@@ -147,13 +170,21 @@ def whole(frames: WordFrames) -> WordFrames:
     for i, word in enumerate(zip(frames.clips, frames.spans)):
         said.setdefault(word, []).append(i)
     of = lambda values: [values[rows[len(rows) // 2]] for rows in said.values()]
-    return WordFrames(np.stack([frames.features[rows].mean(0) for rows in said.values()]), of(frames.words), of(frames.clips),
-                      of(frames.frames), of(frames.utterances), of(frames.spans))
+    return WordFrames(
+        np.stack([frames.features[rows].mean(0) for rows in said.values()]),
+        of(frames.words),
+        of(frames.clips),
+        of(frames.frames),
+        of(frames.utterances),
+        of(frames.spans),
+    )
 
 
 def both_ways(frames: dict[str, WordFrames]) -> dict[str, WordFrames]:
     """Spaces of whole words, then of frames."""
-    return {f"{name}, whole words": whole(f) for name, f in frames.items()} | {f"{name}, frames": f for name, f in frames.items()}
+    return {f"{name}, whole words": whole(f) for name, f in frames.items()} | {
+        f"{name}, frames": f for name, f in frames.items()
+    }
 
 
 def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
@@ -162,11 +193,14 @@ def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
     window = np.hanning(SAMPLES_PER_FRAME)
 
     def spectrum(i: int, t: int) -> np.ndarray:
-        heard = np.fft.rfft(window * speech[i][t * SAMPLES_PER_FRAME:(t + 1) * SAMPLES_PER_FRAME])
+        heard = np.fft.rfft(window * speech[i][t * SAMPLES_PER_FRAME : (t + 1) * SAMPLES_PER_FRAME])
         return 10 * np.log10(np.abs(heard) ** 2 + 1e-4).astype(np.float32)
+
     spots = list(zip(where.clips, where.frames))
-    return {"pixels": replace(where, features=np.stack([video[i][t].ravel() / np.float32(255) for i, t in spots])),
-            "spectrum": replace(where, features=np.stack([spectrum(i, t) for i, t in spots]))}
+    return {
+        "pixels": replace(where, features=np.stack([video[i][t].ravel() / np.float32(255) for i, t in spots])),
+        "spectrum": replace(where, features=np.stack([spectrum(i, t) for i, t in spots])),
+    }
 
 
 def layouts(wanted: float, points: int) -> list[tuple[float, int]]:
@@ -191,34 +225,57 @@ def separation_gain(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]
             own, totals = torch.tensor([number[u] for u in heard.utterances]), []
             for space in (heard, seen):
                 each = torch.from_numpy(silhouette_samples(space.features, space.words)).double()
-                totals.append(torch.zeros(len(number), 2).double().index_add_(0, own, torch.stack((each, torch.ones_like(each)), -1)))
-            found[name] = dict(zip(("difference", "low", "high"), paired_interval(*totals, torch.Generator().manual_seed(0))))
+                totals.append(
+                    torch.zeros(len(number), 2)
+                    .double()
+                    .index_add_(0, own, torch.stack((each, torch.ones_like(each)), -1))
+                )
+            found[name] = dict(
+                zip(("difference", "low", "high"), paired_interval(*totals, torch.Generator().manual_seed(0)))
+            )
     return found
 
 
-def record(run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str = "tsne", models: list[str] = ()) -> dict:
+def record(
+    run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str = "tsne", models: list[str] = ()
+) -> dict:
     """Stage "tsne", or another: how far apart the words lie in each space, and in each of its maps; and where every point lies, which
     word it is of, and which frame of which utterance. models: whose lips are read."""
     before = [run.finished_key(s) for s in ("expert", "reader", *models)]
     key = run.key(record, run.config.evaluation, corpus.hash, before, list(spaces))
     if done := run.finished(stage, key):
         return done
-    maps = {name: [{"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
-                   for p, seed in layouts(run.config.evaluation.tsne_perplexity, len(f.words))] for name, f in spaces.items()}
+    maps = {
+        name: [
+            {"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
+            for p, seed in layouts(run.config.evaluation.tsne_perplexity, len(f.words))
+        ]
+        for name, f in spaces.items()
+    }
     for name, f in spaces.items():
         for m in maps[name]:
             m["silhouette"] = float(silhouette_score(m["points"], f.words))
     points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
-    return run.finish(stage, key, metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-                      heard_less_seen=separation_gain(spaces), corpus=corpus.hash,
-                      frames={name: len(f.words) for name, f in spaces.items()}, points=points, maps=maps)
+    return run.finish(
+        stage,
+        key,
+        metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
+        heard_less_seen=separation_gain(spaces),
+        corpus=corpus.hash,
+        frames={name: len(f.words) for name, f in spaces.items()},
+        points=points,
+        maps=maps,
+    )
 
 
 def table(record: dict) -> str:
     """Markdown: how far apart the words lie in each space, by how much further for who also hears, and from map to map."""
     if not record["metrics"]:
         return f"Too few test sentences say {' and '.join(WORDS)}: at least two have to say each.\n"
-    lines = ["| points | silhouette | more than visual-only | linear probe | silhouettes of the maps |", "|---" * 5 + "|"]
+    lines = [
+        "| points | silhouette | more than visual-only | linear probe | silhouettes of the maps |",
+        "|---" * 5 + "|",
+    ]
     for name, scores in record["metrics"].items():
         more = record["heard_less_seen"].get(name)
         more = "{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(**more).replace("-", "−") if more else ""

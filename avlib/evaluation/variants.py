@@ -1,5 +1,6 @@
 """The study: what each part of the method is worth. Every variant is the run with some settings changed, its joint training
 done anew and scored, in results/<run>/variants/; what the changes do not touch is the run's own."""
+
 from dataclasses import dataclass, field
 
 from ..core.config import Config, changed
@@ -19,6 +20,7 @@ from .report import NAMES, measured_on, method
 @dataclass(frozen=True)
 class Variant:
     """A row of a table. sweep: a question of its own, answered by the run's first animator and seed alone."""
+
     group: str
     name: str
     settings: dict = field(default_factory=dict)
@@ -30,8 +32,13 @@ def _ablation(name: str, settings: dict, guidance: str = "guided") -> Variant:
     return Variant("ablation", name, settings, guidance, sweep=False)
 
 
-NAIVE = {"joint.expert_learns_from": "prediction", "joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0, "joint.guidance_components": 0,
-         "joint.soft_silhouettes": False}
+NAIVE = {
+    "joint.expert_learns_from": "prediction",
+    "joint.babble_db": [50.0, 50.0],
+    "joint.drop_audio": 0.0,
+    "joint.guidance_components": 0,
+    "joint.soft_silhouettes": False,
+}
 VARIANTS = {
     "full": _ablation("full", {}),
     "no-prior": _ablation("without 2D prior", {"expert.epochs": 0}),
@@ -40,31 +47,44 @@ VARIANTS = {
     "rlv-alone": _ablation("L_rlv alone", {}, "unguided"),
     "mse-alone": _ablation("baseline", {"joint.lambda_rlv": 0.0}, "unguided"),
     "weight-0": Variant("weight", "λ_av = 0", {}, "unguided"),
-    **{f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w}) for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)},
+    **{
+        f"weight-{w:g}": Variant("weight", f"λ_av = {w:g}", {"joint.lambda_av": w})
+        for w in (0.0005, 0.0015, 0.005, 0.015, 0.05)
+    },
     "learns-truth": Variant("expert", "the expert learns from true lips"),
     "learns-prediction": Variant("expert", "from predicted lips", {"joint.expert_learns_from": "prediction"}),
     "learns-nothing": Variant("expert", "not at all", {"joint.expert_learns_from": "frozen"}),
     "hears-drowned": Variant("audio_condition", "the expert hears drowned speech, or none"),
-    "hears-clean": Variant("audio_condition", "clean speech", {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}),
+    "hears-clean": Variant(
+        "audio_condition", "clean speech", {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
+    ),
     "hears-noise": Variant("audio_condition", "drowned speech, always", {"joint.drop_audio": 0.0}),
     "hears-nothing": Variant("audio_condition", "none", {"joint.drop_audio": 1.0}),
-    "pushes-modes": Variant("gradient_projection", "guidance pushes along the scans' motions, through blended silhouettes"),
+    "pushes-modes": Variant(
+        "gradient_projection", "guidance pushes along the scans' motions, through blended silhouettes"
+    ),
     "pushes-anything": Variant("gradient_projection", "it pushes any vertex any way", {"joint.guidance_components": 0}),
     "pushes-inside": Variant("gradient_projection", "silhouettes are hard", {"joint.soft_silhouettes": False}),
     "sound": Variant("faults", "as it is here"),
     "released-gradient": Variant("faults", "no gradient passes the renderer", {"joint.as_released": ["gradient"]}),
     "released-rate": Variant("faults", "lips run slower than speech", {"joint.as_released": ["rate"]}),
     "released-normalisation": Variant("faults", "lips of another contrast", {"joint.as_released": ["normalisation"]}),
-    "naive": Variant("faults", "as the paper reads: clean speech, expert learns from predictions, pushes anything", NAIVE),
-    "all-faults": Variant("faults", "and with all faults", NAIVE | {"joint.as_released": ["gradient", "rate", "normalisation"]}),
+    "naive": Variant(
+        "faults", "as the paper reads: clean speech, expert learns from predictions, pushes anything", NAIVE
+    ),
+    "all-faults": Variant(
+        "faults", "and with all faults", NAIVE | {"joint.as_released": ["gradient", "rate", "normalisation"]}
+    ),
 }
 
 
 def chosen_variants(config: Config) -> dict[str, Variant]:
     """The variants that the configuration asks for. ValueError for a group that there is not."""
     if unknown := set(config.variants) - {v.group for v in VARIANTS.values()}:
-        raise ValueError(f"variants: expected some of {', '.join(dict.fromkeys(v.group for v in VARIANTS.values()))}, "
-                         f"got {min(unknown)!r}")
+        raise ValueError(
+            f"variants: expected some of {', '.join(dict.fromkeys(v.group for v in VARIANTS.values()))}, "
+            f"got {min(unknown)!r}"
+        )
     return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
 
 
@@ -77,6 +97,7 @@ def variant_run(run: Run, name: str) -> Run:
 @dataclass(frozen=True)
 class Trial:
     """A model of a variant: where it is trained, and what it is."""
+
     run: Run
     animator: str
     guidance: str
@@ -102,7 +123,9 @@ def train_and_score(trial: Trial, corpus: Corpus) -> str:
 
 def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     """Trains and scores all variants, as many at once as there are cores. What is finished stays."""
-    wanted = {(t.run.folder, t.model): t for name in chosen_variants(run.config) for t in trials(run, name, seeds)}   # some are there twice
+    wanted = {
+        (t.run.folder, t.model): t for name in chosen_variants(run.config) for t in trials(run, name, seeds)
+    }  # some are there twice
     experts = {t.run.folder: t.run for t in wanted.values() if t.run.config.expert != run.config.expert}
     list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
     jobs = [(train_and_score, t, corpus) for t in wanted.values()]
@@ -130,25 +153,39 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
     if not groups:
         return "Nothing was tried beside the method in this run; preset study, or `--set variants=ablation,weight`, does.\n"
     if lacking := unscored(run, seeds):
-        return (f"{len(lacking)} models of this run's variants are not trained and scored yet, {lacking[0]} among them: "
-                f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}`, "
-                "with the settings that the run was given, does that.\n")
+        return (
+            f"{len(lacking)} models of this run's variants are not trained and scored yet, {lacking[0]} among them: "
+            f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}`, "
+            "with the settings that the run was given, does that.\n"
+        )
     made: dict[str, tables.Table] = {}
     if "ablation" in groups:
         title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
-        made = {f"ablation_{metric.lower()}": tables.ablation(ablations(run, seeds), title, metric) for metric in ("LVE", "CER", "VER")}
+        made = {
+            f"ablation_{metric.lower()}": tables.ablation(ablations(run, seeds), title, metric)
+            for metric in ("LVE", "CER", "VER")
+        }
         made["judges"] = judges_table(run, seeds[0], corpus)
     for group in (g for g in groups if g != "ablation"):
         made |= sweep(run, group, seeds[0], corpus)
-    return "\n".join(t.write(run.folder / "tables", f"table_{name}", corpus=corpus, seeds=seeds) for name, t in made.items())
+    return "\n".join(
+        t.write(run.folder / "tables", f"table_{name}", corpus=corpus, seeds=seeds) for name, t in made.items()
+    )
 
 
 def judges_table(run: Run, seed: int, corpus: str) -> tables.Table:
     """Scores by the reader, which has no part in any training, beside those by the expert that guided."""
-    stages = {f"{method(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}" for a in run.config.animators for g in GUIDANCE
-              for who, stage in (("the reader", "evaluation"), ("its guide", "judged"))}
-    return tables.methods({name: [run.record(stage)] for name, stage in stages.items()},
-                          f"Who reads, {measured_on(run, [seed], corpus)}", columns=("CER", "VER"))
+    stages = {
+        f"{method(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}"
+        for a in run.config.animators
+        for g in GUIDANCE
+        for who, stage in (("the reader", "evaluation"), ("its guide", "judged"))
+    }
+    return tables.methods(
+        {name: [run.record(stage)] for name, stage in stages.items()},
+        f"Who reads, {measured_on(run, [seed], corpus)}",
+        columns=("CER", "VER"),
+    )
 
 
 def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]]:
@@ -168,15 +205,21 @@ def is_scored(trial: Trial) -> bool:
 def scored(trial: Trial) -> dict:
     """ValueError for a model that has no scores of its own yet."""
     if not is_scored(trial):
-        raise ValueError(f"{trial.run.folder}: {trial.model} has not been trained and scored yet; run_all.sh does, with the run's variants")
+        raise ValueError(
+            f"{trial.run.folder}: {trial.model} has not been trained and scored yet; run_all.sh does, with the run's variants"
+        )
     return trial.run.record(f"evaluation-{trial.model}")
 
 
 def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Table]:
     """Of a group of variants a table of their scores, with guidance's share of the gradient on the vertices and the expert's loss on
     held-out lips in the last epoch, where there is an expert; and one of what each changes beside the group's first."""
-    found = {v.name: trials(run, name, [seed])[0] for name, v in chosen_variants(run.config).items() if v.group == group}
-    title = f"{group}, {NAMES.get(run.config.animators[0], run.config.animators[0])}, {measured_on(run, [seed], corpus)}"
+    found = {
+        v.name: trials(run, name, [seed])[0] for name, v in chosen_variants(run.config).items() if v.group == group
+    }
+    title = (
+        f"{group}, {NAMES.get(run.config.animators[0], run.config.animators[0])}, {measured_on(run, [seed], corpus)}"
+    )
     records = {name: [scored(t)] for name, t in found.items()}
     table = tables.methods(records, title)
     table.heads += ["share of the gradient", "L_av, held out"]
@@ -185,8 +228,12 @@ def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Tabl
         data |= {"share_av": last.get("share_av", 0.0), "held_out_av": last.get("held_out_av")}
         row += [f"{data['share_av']:.2f}", "–" if data["held_out_av"] is None else f"{data['held_out_av']:.1f}"]
     first, *others = records
-    return {group: table,
-            f"{group}_differences": tables.differences({name: (records[name], records[first]) for name in others}, f"{title}; less {first}")}
+    return {
+        group: table,
+        f"{group}_differences": tables.differences(
+            {name: (records[name], records[first]) for name in others}, f"{title}; less {first}"
+        ),
+    }
 
 
 def effects(run: Run, seeds: list[int]) -> tuple[dict[str, dict[str, dict]], dict[str, tuple[float, str]]]:
@@ -200,7 +247,10 @@ def effects(run: Run, seeds: list[int]) -> tuple[dict[str, dict[str, dict]], dic
         per = {m: rows(f"ablation_{m.lower()}") for m in metrics}
         found["part left out, less full method"] = {
             f"{a}, {row['method']}": {m: per[m][n]["animators"][a]["less full"] for m in metrics}
-            for a in per["LVE"][0]["animators"] for n, row in enumerate(per["LVE"]) if row["method"] != "full"}
+            for a in per["LVE"][0]["animators"]
+            for n, row in enumerate(per["LVE"])
+            if row["method"] != "full"
+        }
     for group in (g for g in variants if g != "ablation"):
         found[f"{group}, less “{firsts[group]}”"] = {r["method"]: r["metrics"] for r in rows(f"{group}_differences")}
     unit = run.record("evaluation-truth")["unit"]

@@ -1,4 +1,5 @@
 """When each word of a clip is said, as a reader's CTC outputs tell."""
+
 import torch
 from torch import Tensor
 
@@ -26,8 +27,9 @@ def align_clips(expert: Expert, clips: Clips, indices: list[int], budget: int = 
         return times
     for batch in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen = [indices[i] for i in batch]
-        features, lengths = read_batch(expert, collate(clips, chosen, video="video" in expert.modalities,
-                                                       tokenizer=expert.tokenizer))
+        features, lengths = read_batch(
+            expert, collate(clips, chosen, video="video" in expert.modalities, tokenizer=expert.tokenizer)
+        )
         texts = [clips.utterances[i].text for i in chosen]
         times |= dict(zip(chosen, align(expert, features, lengths, texts)))
     return times

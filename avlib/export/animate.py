@@ -1,4 +1,5 @@
 """Speech animated by the trained models of a finished run."""
+
 from pathlib import Path
 
 import torch
@@ -12,8 +13,14 @@ from .animation import Animation
 from .speaker import MODEL, Speaker, load_sound
 
 
-def animate(speech: str | Path | torch.Tensor, run: str = "demo", model: str = MODEL, subject: str | None = None,
-            style: str | dict[str, float] | None = None, device: str = "auto") -> Animation:
+def animate(
+    speech: str | Path | torch.Tensor,
+    run: str = "demo",
+    model: str = MODEL,
+    subject: str | None = None,
+    style: str | dict[str, float] | None = None,
+    device: str = "auto",
+) -> Animation:
     """Speech as `load_sound` takes it, animated by a model of a finished run: see `Speaker`."""
     sound, speaker = load_sound(speech), Speaker(open_run(run, device=device), model, subject, style)
     return Animation(torch.cat(list(speaker(sound))), sound, speaker)

@@ -8,6 +8,7 @@
 <name>-obj/        0000.obj and so on, a file a frame
 <name>.wav         what espeak-ng said, where a text was given
 """
+
 import json
 import os
 import shutil
@@ -30,17 +31,20 @@ from . import arkit
 from .gltf import write_glb
 from .speaker import Sound, Speaker
 
-PICTURE = 256       # pixels, side of the clip
+PICTURE = 256  # pixels, side of the clip
 
 
 @dataclass(frozen=True)
 class Animation:
     """A face that speaks. vertices: (T, V, 3) at speaker.corpus.fps, in the corpus's unit."""
+
     vertices: torch.Tensor
     sound: Sound
     speaker: Speaker
 
-    def save(self, folder: Path | str, name: str = "speech", formats: str = "npy,mp4,glb", face: Path | str | None = None) -> dict:
+    def save(
+        self, folder: Path | str, name: str = "speech", formats: str = "npy,mp4,glb", face: Path | str | None = None
+    ) -> dict:
         """Files `name`.npy and so on: see `avlib.export`."""
         wanted = chosen(formats)
         return save(self, Path(folder) / name, wanted, shapes_for(self.speaker, wanted, face))
@@ -58,14 +62,18 @@ def save_npy(animation: Animation, stem: Path, _) -> dict:
     about, vertices = animation.speaker, animation.vertices.numpy()
     write_atomic(beside(stem, ".npy"), lambda p: np.save(p, vertices))
     rest = stem.with_name(f"{about.corpus.name}-{about.subject}.obj")
-    write_atomic(rest, lambda p: p.write_text(vertex_lines(about.template.numpy()) + face_lines(about.corpus.faces.numpy())))
+    write_atomic(
+        rest, lambda p: p.write_text(vertex_lines(about.template.numpy()) + face_lines(about.corpus.faces.numpy()))
+    )
     return {"file": f"{stem.name}.npy", "shape": list(vertices.shape), "template": rest.name}
 
 
 def save_mp4(animation: Animation, stem: Path, _) -> dict:
     corpus, threads = animation.speaker.corpus, torch.get_num_threads()
     pictures = (faces(corpus, piece, PICTURE) for piece in animation.vertices.split(48))
-    torch.set_num_threads(1)        # pictures are made of many short steps: where cores are not free, threads wait for each other
+    torch.set_num_threads(
+        1
+    )  # pictures are made of many short steps: where cores are not free, threads wait for each other
     try:
         write_clip(beside(stem, ".mp4"), pictures, corpus.fps, animation.sound.samples)
     finally:
@@ -75,10 +83,21 @@ def save_mp4(animation: Animation, stem: Path, _) -> dict:
 
 def save_glb(animation: Animation, stem: Path, _) -> dict:
     corpus = animation.speaker.corpus
-    about = write_glb(beside(stem, ".glb"), animation.speaker.template.numpy(), corpus.faces.numpy(), animation.vertices.numpy(),
-                      corpus.fps, corpus.albedo.numpy())
-    return {"file": f"{stem.name}.glb", "targets": about["targets"], "unit": thousandths(corpus.unit),
-            "rms": 1000 * about["rms"], "largest": 1000 * about["largest"]}
+    about = write_glb(
+        beside(stem, ".glb"),
+        animation.speaker.template.numpy(),
+        corpus.faces.numpy(),
+        animation.vertices.numpy(),
+        corpus.fps,
+        corpus.albedo.numpy(),
+    )
+    return {
+        "file": f"{stem.name}.glb",
+        "targets": about["targets"],
+        "unit": thousandths(corpus.unit),
+        "rms": 1000 * about["rms"],
+        "largest": 1000 * about["largest"],
+    }
 
 
 def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes) -> dict:
@@ -86,8 +105,13 @@ def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes) -> dict:
     weights, errors = shapes.fit(moved)
     weights = weights.round(4)
     errors = {part: {"rms": 1000 * e["rms"], "explained": e["explained"]} for part, e in errors.items()}
-    about = {"unit": thousandths(corpus.unit), "error": errors, "carried": not shapes.own, "fitted": list(shapes.names),
-             "missing": list(shapes.missing)}
+    about = {
+        "unit": thousandths(corpus.unit),
+        "error": errors,
+        "carried": not shapes.own,
+        "fitted": list(shapes.names),
+        "missing": list(shapes.missing),
+    }
     rows = [",".join([timecode(t, corpus.fps), *(f"{w:g}" for w in row)]) for t, row in enumerate(weights.tolist())]
     table, frames = beside(stem, "-arkit.csv"), beside(stem, "-arkit.json")
     write_atomic(table, lambda p: p.write_text("\n".join([",".join(["Timecode", *arkit.NAMES]), *rows]) + "\n"))
@@ -135,18 +159,31 @@ def shapes_for(speaker: Speaker, formats: list[str], folder: Path | str | None =
     if not folder and read_specification(config.name)["made_by"] == "facekit":
         folder = config.data
     if not folder:
-        raise ValueError(f"arkit: this face lacks ARKit's shapes; with a checkout of {URL} (--face) they are carried over to it")
+        raise ValueError(
+            f"arkit: this face lacks ARKit's shapes; with a checkout of {URL} (--face) they are carried over to it"
+        )
     return arkit.shapes(Path(folder), speaker.corpus, speaker.subject)
 
 
 def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Shapes | None = None) -> dict:
     """Writes the formats, each file whole or not at all, and last <stem>.json, which is returned."""
     if not len(animation.vertices):
-        raise ValueError(f"{stem.name}: {animation.sound.seconds:.3f} s of speech, expected at least a frame of "
-                         f"{1 / animation.speaker.corpus.fps:.3f} s")
+        raise ValueError(
+            f"{stem.name}: {animation.sound.seconds:.3f} s of speech, expected at least a frame of "
+            f"{1 / animation.speaker.corpus.fps:.3f} s"
+        )
     by, sound = animation.speaker, animation.sound
-    about = {"fps": by.corpus.fps, "unit": by.corpus.unit, "frames": len(animation.vertices), "subject": by.subject,
-             "style": by.style, "run": by.run.name, "model": by.model, "corpus": by.corpus.name, "commit": commit()}
+    about = {
+        "fps": by.corpus.fps,
+        "unit": by.corpus.unit,
+        "frames": len(animation.vertices),
+        "subject": by.subject,
+        "style": by.style,
+        "run": by.run.name,
+        "model": by.model,
+        "corpus": by.corpus.name,
+        "commit": commit(),
+    }
     try:
         if sound.text:
             about |= {"text": sound.text, "sound": f"{stem.name}.wav"}

@@ -4,6 +4,7 @@ Motion of ICT-FaceKit's own mesh is fitted with its expressions as they are. To 
 laid mouth on mouth, as wide as each other, and each vertex near the lips moves as the nearest ones of ICT-FaceKit's on the same
 side of the mouth do.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +16,21 @@ from ..corpus.lip_vertices import Surface
 
 # In the order of Apple's ARFaceAnchor.BlendShapeLocation: left eye, right eye, jaw and mouth, brows, cheeks, nose, tongue.
 _EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
-NAMES = tuple(f"{name}{side}" for side in ("Left", "Right") for name in _EYE) + tuple("""
+NAMES = tuple(f"{name}{side}" for side in ("Left", "Right") for name in _EYE) + tuple(
+    """
 jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight
 mouthFrownLeft mouthFrownRight mouthDimpleLeft mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper
 mouthShrugLower mouthShrugUpper mouthPressLeft mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft
 mouthUpperUpRight browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
-cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split())
+cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split()
+)
 
-REACH = 1.1         # of the mouth's width: how far from the middle of the lips, over the skin, motion is fitted
-MOUTHS = 0.5        # of how far a shape moves anything: it takes part if it moves what is fitted as far, others are of eyes and brows
-NEAREST = 4         # vertices that each vertex of another face follows, the nearer the more
-LIPS = 4.0          # what a vertex of the lips counts, beside one of the skin around them
-SMOOTH = 0.01       # weight of the second difference over time, of a weight in the size of what it moves
-SHRINK = 1e-3       # of the weight's own size: of shapes that do the same, all take part
+REACH = 1.1  # of the mouth's width: how far from the middle of the lips, over the skin, motion is fitted
+MOUTHS = 0.5  # of how far a shape moves anything: it takes part if it moves what is fitted as far, others are of eyes and brows
+NEAREST = 4  # vertices that each vertex of another face follows, the nearer the more
+LIPS = 4.0  # what a vertex of the lips counts, beside one of the skin around them
+SMOOTH = 0.01  # weight of the second difference over time, of a weight in the size of what it moves
+SHRINK = 1e-3  # of the weight's own size: of shapes that do the same, all take part
 STEPS, PRECISION = 3000, 1e-5
 
 
@@ -35,6 +38,7 @@ STEPS, PRECISION = 3000, 1e-5
 class Shapes:
     """What the shapes of the mouth move on one face. moves: (K, N, 3) at weight 1, of the vertices (N,) that are fitted, of which
     the mask `lips` (N,) says which are the lips'; missing: names without a file; own: the mesh is ICT-FaceKit's."""
+
     names: tuple[str, ...]
     moves: np.ndarray
     vertices: np.ndarray
@@ -50,9 +54,13 @@ class Shapes:
         weights = np.zeros((len(moved), len(NAMES)))
         weights[:, [NAMES.index(name) for name in self.names]] = own
         left, size = (np.square(x).sum(-1) for x in (np.tensordot(own, self.moves, 1) - wanted, wanted))
-        return weights, {name: {"rms": float(np.sqrt(left[:, at].mean())),
-                                "explained": float(1 - left[:, at].sum() / max(size[:, at].sum(), 1e-30))}
-                         for name, at in (("lips", self.lips), ("mouth", slice(None)))}
+        return weights, {
+            name: {
+                "rms": float(np.sqrt(left[:, at].mean())),
+                "explained": float(1 - left[:, at].sum() / max(size[:, at].sum(), 1e-30)),
+            }
+            for name, at in (("lips", self.lips), ("mouth", slice(None)))
+        }
 
 
 def bounded(moves: np.ndarray, wanted: np.ndarray, smooth: float = SMOOTH) -> np.ndarray:
@@ -68,12 +76,12 @@ def bounded(moves: np.ndarray, wanted: np.ndarray, smooth: float = SMOOTH) -> np
         slope = ahead @ square - aim
         bend = np.diff(ahead, 2, axis=0)
         for k, share in enumerate((smooth, -2 * smooth, smooth)):
-            slope[k:len(slope) - 2 + k] += share * bend
+            slope[k : len(slope) - 2 + k] += share * bend
         new = np.clip(ahead - stride * slope, 0, size)
         if np.abs(new - ahead).max() < enough:
             break
         over = ((ahead - new) * (new - x)).sum() > 0
-        later = 1.0 if over else (1 + np.sqrt(1 + 4 * pace ** 2)) / 2
+        later = 1.0 if over else (1 + np.sqrt(1 + 4 * pace**2)) / 2
         ahead = new if over else new + (pace - 1) / later * (new - x)
         x, pace = new, later
     return new / size
@@ -102,9 +110,11 @@ def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
     far = walks(template, corpus.faces.numpy(), middles, REACH * width)
     vertices = np.flatnonzero(np.isfinite(far).any(0))
     if np.isin(lip, vertices).mean() < 0.5:
-        raise ValueError(f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: "
-                         f"{np.isin(lip, vertices).sum()} of the {len(lip)} vertices of its lips hang together with their "
-                         f"middles {middles}")
+        raise ValueError(
+            f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: "
+            f"{np.isin(lip, vertices).sum()} of the {len(lip)} vertices of its lips hang together with their "
+            f"middles {middles}"
+        )
     moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
     farthest = np.linalg.norm(moves, axis=-1).max(1)
     own = np.array_equal(corpus.faces.numpy(), neutral.faces)
@@ -113,12 +123,19 @@ def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
         farthest *= scale
     moves = moves[:, vertices]
     taken = np.linalg.norm(moves, axis=-1).max(1) > MOUTHS * farthest
-    return Shapes(tuple(name for name, take in zip(there, taken) if take), moves[taken], vertices, np.isin(vertices, lip),
-                  tuple(name for name in NAMES if name not in there), own)
+    return Shapes(
+        tuple(name for name, take in zip(there, taken) if take),
+        moves[taken],
+        vertices,
+        np.isin(vertices, lip),
+        tuple(name for name in NAMES if name not in there),
+        own,
+    )
 
 
-def carried(moves: np.ndarray, neutral: Neutral, template: np.ndarray, middles: list[int], far: np.ndarray, width: float
-            ) -> tuple[np.ndarray, float]:
+def carried(
+    moves: np.ndarray, neutral: Neutral, template: np.ndarray, middles: list[int], far: np.ndarray, width: float
+) -> tuple[np.ndarray, float]:
     """ICT-FaceKit's displacements (K, V', 3) on a template (V, 3) whose lips are `width` wide, where `far`, of `walks`, reaches;
     and how much larger than ICT-FaceKit's the template is."""
     points = neutral.points[neutral.keep]

@@ -9,6 +9,7 @@
 A frame is made once `lookahead_s` of sound after it is there. Every `hop_s` the speech encoder, which looks both ways, hears the last
 `window_s` anew; the animator itself goes on where it stopped, with the keys and values of what it said before.
 """
+
 import math
 import time
 from collections import deque
@@ -30,40 +31,56 @@ from .speaker import Speaker
 
 WINDOW_S, LOOKAHEAD_S, HOP_S = 4.0, 0.3, 0.2
 # Normalised over a whole utterance, as it was trained, the encoder takes the noise of a silent room for speech, if it hears nothing else.
-MEMORY_S = 6.0          # of sound from before the window that level is normalised with, here and in the encoder's first layer
-QUIET = 0.05            # of the memory's level: what is not louder leaves the memory as it is
-SPOKEN = 4.0            # times as loud as the quietest hop so far, or louder than CLOSE: somebody speaks; before, silence is heard
-CLOSE, FAINTEST, NOTHING = 0.02, 5e-4, 1e-5     # root mean squares: of speech, of a microphone's noise, of none
-DECODED_S = 4.0         # of codes, before those that become frames
+MEMORY_S = 6.0  # of sound from before the window that level is normalised with, here and in the encoder's first layer
+QUIET = 0.05  # of the memory's level: what is not louder leaves the memory as it is
+SPOKEN = (
+    4.0  # times as loud as the quietest hop so far, or louder than CLOSE: somebody speaks; before, silence is heard
+)
+CLOSE, FAINTEST, NOTHING = 0.02, 5e-4, 1e-5  # root mean squares: of speech, of a microphone's noise, of none
+DECODED_S = 4.0  # of codes, before those that become frames
 
 
 class Stream:
     """One session. rate: of what is fed, Hz. ValueError for settings that leave a frame nothing to hear."""
 
-    def __init__(self, speaker: Speaker, rate: int = SPEECH_HZ, window_s: float = WINDOW_S, lookahead_s: float = LOOKAHEAD_S,
-                 hop_s: float = HOP_S):
+    def __init__(
+        self,
+        speaker: Speaker,
+        rate: int = SPEECH_HZ,
+        window_s: float = WINDOW_S,
+        lookahead_s: float = LOOKAHEAD_S,
+        hop_s: float = HOP_S,
+    ):
         if not (lookahead_s >= 0 and hop_s * SPEECH_HZ >= WINDOW and hop_s + lookahead_s <= window_s < math.inf):
-            raise ValueError(f"live: expected a hop of at least 0.025 s, and a window that holds it and the lookahead; got hop {hop_s:g} s, "
-                             f"lookahead {lookahead_s:g} s, window {window_s:g} s")
+            raise ValueError(
+                f"live: expected a hop of at least 0.025 s, and a window that holds it and the lookahead; got hop {hop_s:g} s, "
+                f"lookahead {lookahead_s:g} s, window {window_s:g} s"
+            )
         self.resample = Resampler(rate)
         self.encoder, self.fps, self.device = speaker.animator.encoder, speaker.corpus.fps, speaker.run.device
         self.delay_s = lookahead_s + hop_s
         self.window, self.lookahead, self.hop = (round(s * SPEECH_HZ) for s in (window_s, lookahead_s, hop_s))
         self.kept = self.window + self.hop + SPEECH_HZ // 4
-        self.speak = continued(speaker.animator, speaker.template[None].to(self.device), speaker.mixed[None],
-                               int(lookahead_s * self.fps) // 2)
-        self.sound, self.heard, self.frames = torch.zeros(0), 0, 0          # the last samples; how many there were; frames made
+        self.speak = continued(
+            speaker.animator,
+            speaker.template[None].to(self.device),
+            speaker.mixed[None],
+            int(lookahead_s * self.fps) // 2,
+        )
+        self.sound, self.heard, self.frames = torch.zeros(0), 0, 0  # the last samples; how many there were; frames made
         self.memory, self.faintest, self.spoken = torch.zeros(0), math.inf, False
         self.nothing = torch.zeros(0, *speaker.template.shape)
-        self.spent: deque[float] = deque(maxlen=100)                        # seconds that the last hops took
+        self.spent: deque[float] = deque(maxlen=100)  # seconds that the last hops took
 
     def feed(self, samples: Tensor) -> Tensor:
         """The next samples (S,), of any number, in [-1, 1]. Returns the frames that became ready, (T, V, 3) in the corpus's unit.
         ValueError for samples that are none, which are then not taken: the session goes on without them."""
         samples = torch.as_tensor(samples, dtype=torch.float32)
         if samples.dim() != 1 or not samples.isfinite().all():
-            raise ValueError(f"live: expected finite samples (S,), got {tuple(samples.shape)}"
-                             f"{'' if samples.isfinite().all() else ' with NaN or infinite values'}")
+            raise ValueError(
+                f"live: expected finite samples (S,), got {tuple(samples.shape)}"
+                f"{'' if samples.isfinite().all() else ' with NaN or infinite values'}"
+            )
         return self._take(self.resample(samples))
 
     def end(self) -> Tensor:
@@ -99,7 +116,7 @@ class Stream:
         for loud in map(level, self.sound[-new:].split(self.hop)):
             self.faintest = min(self.faintest, max(loud, FAINTEST)) if loud > NOTHING else self.faintest
             self.spoken |= loud > min(CLOSE, SPOKEN * self.faintest)
-        old, self.sound = self.sound[:-self.kept], self.sound[-self.kept:]
+        old, self.sound = self.sound[: -self.kept], self.sound[-self.kept :]
         most = round(MEMORY_S * SPEECH_HZ)
         if len(old) and (len(self.memory) < most or level(old) > QUIET * level(self.memory)):
             self.memory = torch.cat((self.memory, old))[-most:]
@@ -113,7 +130,7 @@ class Stream:
         began = time.perf_counter()
         first = min(self.frames, max(0, math.ceil((self.heard - self.window) * self.fps / SPEECH_HZ)))
         sound = torch.cat((self.memory, self.sound)) * self.spoken
-        skip = len(sound) - (self.heard - round(first * SPEECH_HZ / self.fps))          # samples before the window
+        skip = len(sound) - (self.heard - round(first * SPEECH_HZ / self.fps))  # samples before the window
         features = convolved(self.encoder, sound.to(self.device), skip)
         inside = int(self.heard * self.fps / SPEECH_HZ) - first
         made = self.speak(features, inside, slice(self.frames - first, ready - first)).cpu()
@@ -126,9 +143,9 @@ def convolved(encoder: SpeechEncoder, sound: Tensor, skip: int) -> Tensor:
     """What `SpeechEncoder.extract` makes of sound (S,), without what lies before sample `skip`: (1, N, C). Level, and what the first
     layer normalises over time, are those of all of the sound."""
     stride = encoder.model.config.conv_stride[0]
-    sound = sound[skip % stride:][None]
+    sound = sound[skip % stride :][None]
     layer, *layers = encoder.model.feature_extractor.conv_layers
-    x = layer(normalise(sound, torch.tensor([sound.shape[1]], device=sound.device))[:, None])[..., skip // stride:]
+    x = layer(normalise(sound, torch.tensor([sound.shape[1]], device=sound.device))[:, None])[..., skip // stride :]
     for layer in layers:
         x = layer(x)
     return x.transpose(1, 2)
@@ -139,7 +156,9 @@ def level(sound: Tensor) -> float:
     return float(sound.square().mean().sqrt())
 
 
-def continued(animator: Animator, template: Tensor, style: Tensor, ahead: int) -> Callable[[Tensor, int, slice], Tensor]:
+def continued(
+    animator: Animator, template: Tensor, style: Tensor, ahead: int
+) -> Callable[[Tensor, int, slice], Tensor]:
     """A roll-out that is given windows: convolution features (1, N, C), the frames that they last, and which of them come next ->
     vertices (T, V, 3). template: (1, V, 3), style: (1, styles); ahead: see `Codes`."""
     whole = lambda features, frames: (torch.tensor([n], device=features.device) for n in (features.shape[1], frames))
@@ -152,12 +171,14 @@ def continued(animator: Animator, template: Tensor, style: Tensor, ahead: int) -
         def following(features: Tensor, frames: int, wanted: slice) -> Tensor:
             heard.append(animator.heard(features, *whole(features, frames))[:, wanted])
             return next(said)[0]
+
         return following
 
     def anew(features: Tensor, frames: int, wanted: slice) -> Tensor:
         """An animator that cannot go on begins anew with every window."""
         lengths, frames = whole(features, frames)
         return animator(features, lengths, template, style, frames)[0, wanted]
+
     return anew
 
 
@@ -173,14 +194,14 @@ class Codes:
     def __call__(self, features: Tensor, frames: int, wanted: slice) -> Tensor:
         """said: codes, at the end of those that are kept, that are no frames yet."""
         until = min(frames, wanted.stop + self.ahead)
-        heard = self.animator.heard(features, *self.whole(features, frames))[:, wanted.start + self.said:until]
+        heard = self.animator.heard(features, *self.whole(features, frames))[:, wanted.start + self.said : until]
         if heard.shape[1]:
             codes = self.rollout(heard)
             self.codes = codes if self.codes is None else torch.cat((self.codes, codes), 1)
         self.said, count = until - wanted.stop, self.codes.shape[1]
         made = self.animator.decoded(self.codes, torch.tensor([count], device=features.device), self.template)[0]
-        self.codes = self.codes[:, -(self.context + self.said):]
-        return made[count - self.said - (wanted.stop - wanted.start):count - self.said]
+        self.codes = self.codes[:, -(self.context + self.said) :]
+        return made[count - self.said - (wanted.stop - wanted.start) : count - self.said]
 
 
 class Resampler:
@@ -193,7 +214,7 @@ class Resampler:
         self.up, self.down = ratio.numerator, ratio.denominator
         # whole periods of the filter, as many as it is long
         self.margin = 1 + -(-8 * max(1, -(-self.down // self.up)) // self.down)
-        self.raw, self.known = torch.zeros(0), 0            # what is still needed, and how many periods of it are out already
+        self.raw, self.known = torch.zeros(0), 0  # what is still needed, and how many periods of it are out already
 
     def __call__(self, samples: Tensor, last: bool = False) -> Tensor:
         if self.up == self.down:
@@ -202,7 +223,7 @@ class Resampler:
         ready = -(-len(self.raw) // self.down) if last else len(self.raw) // self.down - self.margin
         if ready <= self.known:
             return samples[:0]
-        made = torchaudio.functional.resample(self.raw, self.down, self.up)[self.known * self.up:ready * self.up]
+        made = torchaudio.functional.resample(self.raw, self.down, self.up)[self.known * self.up : ready * self.up]
         leave = max(0, ready - self.margin)
-        self.raw, self.known = self.raw[leave * self.down:], ready - leave
+        self.raw, self.known = self.raw[leave * self.down :], ready - leave
         return made

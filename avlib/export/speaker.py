@@ -1,4 +1,5 @@
 """Speech of a user's own, of any length, animated by a run's trained models."""
+
 import os
 import re
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ def style_mixture(styles: list[str], wanted: str | dict[str, float]) -> torch.Te
 @dataclass(frozen=True)
 class Sound:
     """What is said: samples (S,) at 16 kHz, as they are and normalised; in memory, or files read where they are asked for."""
+
     samples: torch.Tensor | SpeechFile
     normalised: torch.Tensor | SpeechFile
     text: str = ""
@@ -62,8 +64,12 @@ def looks_like_file(words: str) -> bool:
 
 def trained_models(run: Run) -> list[str]:
     """The models of a run that are finished."""
-    return [path.stem for animator in run.config.animators for guidance in GUIDANCE
-            for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))]
+    return [
+        path.stem
+        for animator in run.config.animators
+        for guidance in GUIDANCE
+        for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))
+    ]
 
 
 class Speaker:
@@ -73,10 +79,13 @@ class Speaker:
     subject's unless given, or a mixture, {name: weight}. ValueError names an unknown one and lists those there are.
     """
 
-    def __init__(self, run: Run, model: str = MODEL, subject: str | None = None, style: str | dict[str, float] | None = None):
+    def __init__(
+        self, run: Run, model: str = MODEL, subject: str | None = None, style: str | dict[str, float] | None = None
+    ):
         if model not in (there := trained_models(run)):
-            raise ValueError(f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, "
-                             f"got {model!r}")
+            raise ValueError(
+                f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, got {model!r}"
+            )
         self.run, self.model, self.corpus = run, model, corpus_of(run)
         styles = self.corpus.subjects["train"]
         self.subject, self.style = subject or self.corpus.subjects["test"][0], style or styles[0]
@@ -94,8 +103,13 @@ class Speaker:
         if len(speech) > LONG_S * SPEECH_HZ:
             yield from (piece.cpu() for piece in self.animator.stream(speech, template, self.mixed, frames))
         else:
-            yield self.animator.predict(speech[:][None].to(device), torch.tensor([len(speech)], device=device), template[None],
-                                        self.mixed[None], torch.tensor([frames], device=device))[0].cpu()
+            yield self.animator.predict(
+                speech[:][None].to(device),
+                torch.tensor([len(speech)], device=device),
+                template[None],
+                self.mixed[None],
+                torch.tensor([frames], device=device),
+            )[0].cpu()
 
 
 def corpus_of(run: Run) -> Corpus:

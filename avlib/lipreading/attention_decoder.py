@@ -1,4 +1,5 @@
 """The transformer decoder of a lip reader: the next token from tokens and features."""
+
 import copy
 import math
 
@@ -28,11 +29,13 @@ class Attention(nn.Module):
         """(B, T, D) -> (B, heads, T, D / heads)"""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, causal: bool = False
-               ) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
         """Split queries, keys and values -> (B, T, D). bias: added to the scores, or True where a key may be seen."""
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal,
-                                                 dropout_p=self.dropout * self.training)
+        context = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, is_causal=causal, dropout_p=self.dropout * self.training
+        )
         return self.out(context.transpose(1, 2).flatten(-2))
 
 
@@ -56,8 +59,15 @@ class DecoderLayer(nn.Module):
         cross = self.cross_attention
         return cross.split(cross.key(features)), cross.split(cross.value(features))
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None = None,
-                seen: Tensor | None = None, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor],
+        mask: Tensor,
+        past: Tensor | None = None,
+        seen: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """x: (B, L, D); mask: (B, 1, 1, T), True at the memory's own frames; past: keys and values (B, N, 2 D) of tokens
         before, those of x are written into its slots (B, L); seen: (B, 1, L, N), which x attends to which. Returns the
         state, and all keys and values."""
@@ -69,7 +79,9 @@ class DecoderLayer(nn.Module):
             past[torch.arange(len(past), device=past.device)[:, None], slots] = new
             kept = past
         key, value = kept.chunk(2, -1)
-        x = x + self.drop(own.attend(own.split(own.query(normed)), own.split(key), own.split(value), seen, seen is None))
+        x = x + self.drop(
+            own.attend(own.split(own.query(normed)), own.split(key), own.split(value), seen, seen is None)
+        )
         x = x + self.drop(cross.attend(cross.split(cross.query(self.cross_norm(x))), *memory, mask))
         return x + self.drop(self.feedforward(self.feedforward_norm(x))), kept
 
@@ -82,7 +94,7 @@ class Decoder(nn.Module):
         self.width = width
         self.embed = nn.Embedding(vocabulary, width)
         # scaled by sqrt(width) below, tokens then weigh as much as positions; published: 1, which drowns positions
-        nn.init.normal_(self.embed.weight, std=width ** -0.5)
+        nn.init.normal_(self.embed.weight, std=width**-0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.out = nn.Linear(width, vocabulary)
@@ -91,9 +103,16 @@ class Decoder(nn.Module):
     def memory(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [layer.memory(features) for layer in self.layers]
 
-    def forward(self, tokens: Tensor, memory: list[tuple[Tensor, Tensor]], mask: Tensor, place: int = 0,
-                pasts: list[Tensor] | None = None, seen: Tensor | None = None, slots: Tensor | None = None
-                ) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: list[tuple[Tensor, Tensor]],
+        mask: Tensor,
+        place: int = 0,
+        pasts: list[Tensor] | None = None,
+        seen: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
         """tokens: (B, L); memory, of features (B, T, D); mask: (B, T), True at an utterance's own frames.
 
         The tokens follow each other from the start on, or where `seen` is given are alternatives for one place: token l
@@ -102,7 +121,7 @@ class Decoder(nn.Module):
         and pasts.
         """
         places = torch.arange(place, place + (tokens.shape[1] if seen is None else 1), device=tokens.device)
-        x = self.embed(tokens) * self.width ** 0.5
+        x = self.embed(tokens) * self.width**0.5
         x = self.drop(x + sinusoids(places, self.width).to(x))
         seen, kept = None if seen is None else seen[:, None], []
         for n, layer in enumerate(self.layers):

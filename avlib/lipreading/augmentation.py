@@ -1,4 +1,5 @@
 """What a reader sees and hears: lip video from vertices, normalised crops and speech, and the augmentations of both."""
+
 from collections.abc import Sequence
 
 import torch
@@ -8,8 +9,8 @@ from ..core.tensors import frame_mask
 from ..corpus.clips import Clips
 from ..speech.sound import normalise
 
-MEAN, STD = 0.421, 0.165        # of grey mouth crops in [0, 1], as Auto-AVSR normalises them
-SEEN = 88 / 96                  # side of what a reader sees over side of the stored crop
+MEAN, STD = 0.421, 0.165  # of grey mouth crops in [0, 1], as Auto-AVSR normalises them
+SEEN = 88 / 96  # side of what a reader sees over side of the stored crop
 
 
 # Augmentations draw from a generator of each clip's own: what a clip looks and sounds like depends on no other of its batch.
@@ -23,12 +24,12 @@ def crop_and_normalise(video: torch.Tensor, draws: Generators | None = None, dev
     slack = video.shape[-1] - side
     if draws is None:
         top = left = slack // 2
-        part = video[..., top:top + side, left:left + side]
+        part = video[..., top : top + side, left : left + side]
     else:
         parts = []
         for clip, draw in zip(video, draws, strict=True):
             y, x = torch.randint(slack + 1, (2,), generator=draw).tolist()
-            part = clip[:, y:y + side, x:x + side]
+            part = clip[:, y : y + side, x : x + side]
             parts.append(part.flip(-1) if torch.rand((), generator=draw) < 0.5 else part)
         part = torch.stack(parts)
     return (part - MEAN) / deviation
@@ -46,7 +47,9 @@ def add_babble(speech: torch.Tensor, babble: torch.Tensor, snr_db: torch.Tensor)
     return speech + gain * babble
 
 
-def mask_time_spans(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float, draws: Generators) -> torch.Tensor:
+def mask_time_spans(
+    x: torch.Tensor, lengths: torch.Tensor, rate: float, longest_s: float, draws: Generators
+) -> torch.Tensor:
     """Adaptive time masking after Ma et al. 2022: one stretch of up to `longest_s` seconds for each second of clip is
     replaced by the clip's mean. x (B, T, ...) with `rate` steps a second, lengths (B,) in steps."""
     if longest_s <= 0:
@@ -56,7 +59,7 @@ def mask_time_spans(x: torch.Tensor, lengths: torch.Tensor, rate: float, longest
         for _ in range(max(1, round(n / rate))):
             width = int(torch.randint(1 + round(longest_s * rate), (), generator=draw))
             start = int(torch.randint(max(1, n - width), (), generator=draw))
-            row[start:start + width] = False
+            row[start : start + width] = False
     keep = keep.to(x.device).view(*keep.shape, *[1] * (x.ndim - 2))
     valid = frame_mask(lengths.to(x.device), x.shape[1]).view(keep.shape)
     mean = (x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)
@@ -79,8 +82,9 @@ class Babble:
         return noise
 
 
-def noisy_speech(speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float],
-          draws: Generators) -> torch.Tensor:
+def noisy_speech(
+    speech: torch.Tensor, lengths: torch.Tensor, babble: Babble, snr_db: tuple[float, float], draws: Generators
+) -> torch.Tensor:
     """Speech as a reader hears it in training, with babble at a random level.
 
     speech (B, S) raw, lengths (B,) in video frames -> normalised (B, S)."""

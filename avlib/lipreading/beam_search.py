@@ -10,6 +10,7 @@ Facts of Auto-AVSR's search that its scores depend on (ESPnet's batched beam sea
 * The search stops early once each of the lengths ended two to four tokens ago has a best score more than 10 below
   the best of all.
 """
+
 import math
 from typing import NamedTuple
 
@@ -25,13 +26,21 @@ STOP_MARGIN = -10.0
 
 class Hypothesis(NamedTuple):
     """Token ids without start and end, and their log-probability under the weights of the search."""
+
     tokens: list[int]
     score: float
 
 
 @torch.no_grad()
-def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: Tensor, beam: int, ctc_weight: float,
-                length_bonus: float = 0.0) -> list[Hypothesis]:
+def beam_search(
+    decoder: Decoder,
+    features: Tensor,
+    lengths: Tensor,
+    log_probs: Tensor,
+    beam: int,
+    ctc_weight: float,
+    length_bonus: float = 0.0,
+) -> list[Hypothesis]:
     """The best hypothesis of each utterance; a batch gives what its items give alone.
 
     features: (B, T, D) that the decoder attends to; lengths: (B,) frames; log_probs: of CTC, (B, T, vocabulary);
@@ -72,17 +81,19 @@ def beam_search(decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: 
         ended[step, items] = score
         better = score > best[items]
         best[items] = best[items].maximum(score)
-        best_tokens[items[better], :step + 1] = tokens[better, which[better], 1:]
-        best_tokens[items[better], step + 1:] = end
+        best_tokens[items[better], : step + 1] = tokens[better, which[better], 1:]
+        best_tokens[items[better], step + 1 :] = end
         running = running.masked_fill(ends, -math.inf)
-        late = ended[max(step - 4, 0):max(step - 1, 0), items]  # ended two to four tokens ago
+        late = ended[max(step - 4, 0) : max(step - 1, 0), items]  # ended two to four tokens ago
         stop = ((late > -math.inf) & (late - best[items] < STOP_MARGIN)).sum(0) == 3
         # Log-probabilities only take away: an item whose hypotheses no bonus lifts above its best has found it. While one can
         # still win, all stay: what the others end with may stop the search first.
         reach = running.amax(1) + max(length_bonus, 0.0) * (lengths - step - 1)
         going = ~(stop | last) & (reach > best[items])
         if not going.all():
-            items, lengths, mask, running, tokens, seen = (x[going] for x in (items, lengths, mask, running, tokens, seen))
+            items, lengths, mask, running, tokens, seen = (
+                x[going] for x in (items, lengths, mask, running, tokens, seen)
+            )
             memory = [(key[going], value[going]) for key, value in memory]
             pasts = [past[going] for past in pasts]
             prefixes.select(going)

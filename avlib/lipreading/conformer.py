@@ -1,4 +1,5 @@
 """The Conformer encoder of a lip reader."""
+
 import math
 
 import torch
@@ -26,7 +27,7 @@ class RelativeAttention(Attention):
         frames, scale = query.shape[2], query.shape[-1] ** -0.5
         scores = (query + self.distance_bias[:, None]) @ self.split(self.distance(distances)[None]).transpose(-1, -2)
         # row i needs the distances i, i - 1, ...: rows laid end to end and cut one shorter shift by one each
-        scores = scores.flatten(-2)[..., frames - 1:-1].unflatten(-1, (frames, -1))[..., :frames]
+        scores = scores.flatten(-2)[..., frames - 1 : -1].unflatten(-1, (frames, -1))[..., :frames]
         bias = (scores * scale).masked_fill(~keys, -math.inf)
         return valid.pack(self.attend(query + self.content_bias[:, None], key, value, bias))
 
@@ -54,7 +55,8 @@ class ConformerLayer(nn.Module):
         self.feedforward_before, self.feedforward_after = (FeedForward(width, feedforward, dropout) for _ in range(2))
         self.attention, self.convolution = RelativeAttention(width, heads, dropout), ConvolutionModule(width, kernel)
         self.before_norm, self.attention_norm, self.convolution_norm, self.after_norm, self.norm = (
-            nn.LayerNorm(width, eps=1e-12) for _ in range(5))
+            nn.LayerNorm(width, eps=1e-12) for _ in range(5)
+        )
         self.drop = nn.Dropout(dropout)
 
     def forward(self, rows: Tensor, distances: Tensor, valid: Packing, keys: Tensor) -> Tensor:
@@ -68,8 +70,17 @@ class ConformerLayer(nn.Module):
 class Encoder(nn.Module):
     """One stream's front-end and Conformer."""
 
-    def __init__(self, frontend: nn.Module, frontend_width: int, width: int, heads: int, feedforward: int, layers: int,
-                 kernel: int, dropout: float):
+    def __init__(
+        self,
+        frontend: nn.Module,
+        frontend_width: int,
+        width: int,
+        heads: int,
+        feedforward: int,
+        layers: int,
+        kernel: int,
+        dropout: float,
+    ):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}, expected an odd number of frames")
@@ -82,7 +93,7 @@ class Encoder(nn.Module):
         rows = self.embed(self.frontend(x, valid))
         frames, width = valid.mask.shape[1], rows.shape[-1]
         distances = self.drop(sinusoids(torch.arange(frames - 1, -frames - 1, -1, device=x.device), width).to(rows))
-        rows = self.drop(rows * width ** 0.5)
+        rows = self.drop(rows * width**0.5)
         for layer in self.layers:
             rows = layer(rows, distances, valid, keys)
         return self.norm(rows)

@@ -1,4 +1,5 @@
 """Prefix scores of CTC for beam search."""
+
 import math
 
 import torch
@@ -45,7 +46,9 @@ class PrefixScorer:
         apart = (self.in_blank[..., :-1] + self._emissions(self.token.clamp_min(0))).logsumexp(-1, True)
         scores = torch.where(tokens == again, apart, scores).masked_fill(tokens == BLANK, RULED_OUT)
         scores = torch.where(tokens == self.probs.shape[-1] - 1, ended[..., -1:], scores).clamp_min(RULED_OUT)
-        return scores.minimum(self.score[..., None])  # no prefix is likelier than what it begins with, ruled out ones included
+        return scores.minimum(
+            self.score[..., None]
+        )  # no prefix is likelier than what it begins with, ruled out ones included
 
     def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor):
         """parents: (B, W), which prefixes live on, each extended by its token (B, W) to its prefix score (B, W)."""

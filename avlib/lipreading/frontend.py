@@ -3,6 +3,7 @@
 All work that concerns one frame is done on valid frames only, packed into rows, and no convolution sees across an
 utterance's ends. So padding costs next to nothing, changes no output, and stays out of the batch statistics.
 """
+
 import math
 
 import torch
@@ -77,8 +78,18 @@ class SeamedConvolution(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple:
         x, weight, seams = ctx.saved_tensors
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad, x, weight.unsqueeze(2), None, [1, ctx.stride], [0, 1], [1, 1], False, [0, 0], 1,
-            [*ctx.needs_input_grad[:2], False])
+            grad,
+            x,
+            weight.unsqueeze(2),
+            None,
+            [1, ctx.stride],
+            [0, 1],
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            [*ctx.needs_input_grad[:2], False],
+        )
         for tap, to, source in SeamedConvolution.crossings(seams, ctx.stride):
             if grad_x is not None:
                 grad_x[0, :, 0][:, source] -= weight[..., tap].T @ grad[0, :, 0][:, to]
@@ -131,8 +142,10 @@ class ResNet18(nn.Module):
         for n in range(4):
             outputs = width << n
             inputs, stride = (outputs // 2, 2) if n else (width, 1)
-            self.add_module(f"layer{n + 1}", nn.ModuleList((ResidualBlock(conv, inputs, outputs, stride),
-                                                            ResidualBlock(conv, outputs, outputs, 1))))
+            self.add_module(
+                f"layer{n + 1}",
+                nn.ModuleList((ResidualBlock(conv, inputs, outputs, stride), ResidualBlock(conv, outputs, outputs, 1))),
+            )
 
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
         for stage in self.children():
@@ -157,7 +170,7 @@ class VideoFrontEnd(nn.Module):
         video = video.masked_fill(~valid.mask[..., None, None], 0.0)
         padded = F.pad(video, (0, 0, 0, 0, reach, reach))
         # a convolution over five frames of one channel is one over a frame of five channels, and that is faster
-        windows = torch.stack([padded[:, k:k + frames] for k in range(2 * reach + 1)], -1)
+        windows = torch.stack([padded[:, k : k + frames] for k in range(2 * reach + 1)], -1)
         x = valid.pack(windows).permute(0, 3, 1, 2)  # (N, 5, H, W), channels last in memory
         x = F.conv2d(x, self.stem.weight.squeeze(1), None, self.stem.stride[1:], self.stem.padding[1:])
         x = F.max_pool2d(F.silu(self.stem_norm(x)), 3, 2, 1)

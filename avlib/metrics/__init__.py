@@ -1,19 +1,23 @@
 """Pure functions from vertices, texts or features to numbers, and the protocols under which published work states them."""
+
 from ..core.lazy import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {
-    "lve": ".vertices:lve",
-    "lve_frames": ".vertices:lve_frames",
-    "lip_distance": ".vertices:lip_distance",
-    "mean_vertex_error": ".vertices:mean_vertex_error",
-    "fdd": ".vertices:fdd",
-    "absolute_fdd": ".vertices:absolute_fdd",
-    "lip_aperture": ".lips:lip_aperture",
-    "aperture_correlation": ".lips:aperture_correlation",
-    "bilabial_closure": ".lips:bilabial_closure",
-    "cer": ".error_rates:cer",
-    "wer": ".error_rates:wer",
-    "ver": ".error_rates:ver",
-    "corpus_rate": ".error_rates:corpus_rate",
-    "separation": ".feature_separation:separation",
-})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "lve": ".vertices:lve",
+        "lve_frames": ".vertices:lve_frames",
+        "lip_distance": ".vertices:lip_distance",
+        "mean_vertex_error": ".vertices:mean_vertex_error",
+        "fdd": ".vertices:fdd",
+        "absolute_fdd": ".vertices:absolute_fdd",
+        "lip_aperture": ".lips:lip_aperture",
+        "aperture_correlation": ".lips:aperture_correlation",
+        "bilabial_closure": ".lips:bilabial_closure",
+        "cer": ".error_rates:cer",
+        "wer": ".error_rates:wer",
+        "ver": ".error_rates:ver",
+        "corpus_rate": ".error_rates:corpus_rate",
+        "separation": ".feature_separation:separation",
+    },
+)

@@ -1,4 +1,5 @@
 """Character, word and viseme error rates."""
+
 from collections.abc import Sequence
 
 import jiwer

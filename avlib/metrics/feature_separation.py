@@ -1,4 +1,5 @@
 """How far apart two groups of feature vectors lie."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,13 +21,16 @@ def separation(features: np.ndarray | torch.Tensor, labels: Sequence, utterances
 
     features, labels, utterances = (np.asarray(x) for x in (features, labels, utterances))
     if features.ndim != 2 or not len(features) == len(labels) == len(utterances):
-        raise ValueError(f"features {features.shape}, {len(labels)} labels, {len(utterances)} utterances; "
-                         "expected (N, D), N and N")
+        raise ValueError(
+            f"features {features.shape}, {len(labels)} labels, {len(utterances)} utterances; expected (N, D), N and N"
+        )
     said_in = {str(label): len(set(utterances[labels == label])) for label in np.unique(labels)}
     if len(said_in) < 2 or min(said_in.values()) < 2:
         raise ValueError(f"utterances of each label: {said_in}; expected two labels or more, in two utterances or more")
     folds = StratifiedGroupKFold(min(5, *said_in.values()), shuffle=True, random_state=0)
     probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     held_out = cross_val_predict(probe, features, labels, groups=utterances, cv=folds)
-    return {"silhouette": float(silhouette_score(features, labels)),
-            "probe": float(balanced_accuracy_score(labels, held_out))}
+    return {
+        "silhouette": float(silhouette_score(features, labels)),
+        "probe": float(balanced_accuracy_score(labels, held_out)),
+    }

@@ -1,4 +1,5 @@
 """Metrics of the lips' opening."""
+
 from collections.abc import Sequence
 
 import torch
@@ -26,19 +27,24 @@ def aperture_correlation(prediction: Sequences, truth: Sequences, upper: Indices
     return sum(correlation(*a) for a in apertures) / len(apertures)
 
 
-def bilabial_gaps(vertices: torch.Tensor, upper: Indices, lower: Indices, phonemes: Sequence[Segment],
-                  fps: float) -> torch.Tensor:
+def bilabial_gaps(
+    vertices: torch.Tensor, upper: Indices, lower: Indices, phonemes: Sequence[Segment], fps: float
+) -> torch.Tensor:
     """Smallest lip aperture in each p, b and m, (bilabials,), in the unit of vertices. vertices: (T, V, 3), frame i at
     i / fps seconds; bilabials that begin after the last frame are left out."""
     aperture = lip_aperture(vertices, upper, lower)
-    spans = [(round(s.start_s * fps), max(round(s.start_s * fps) + 1, round(s.end_s * fps)))
-             for s in phonemes if s.label in BILABIALS]
+    spans = [
+        (round(s.start_s * fps), max(round(s.start_s * fps) + 1, round(s.end_s * fps)))
+        for s in phonemes
+        if s.label in BILABIALS
+    ]
     gaps = [aperture[start:end].min() for start, end in spans if start < len(aperture)]
     return torch.stack(gaps) if gaps else aperture.new_zeros(0)
 
 
-def bilabial_closure(prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices,
-                     phonemes: Sequence, fps: float) -> float:
+def bilabial_closure(
+    prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices, phonemes: Sequence, fps: float
+) -> float:
     """How much wider than in truth the lips stay in p, b and m: mean over them of predicted less true `bilabial_gaps`.
 
     phonemes: those of the sequence, or a list with those of each. Errors: ValueError without any bilabial.
@@ -47,8 +53,12 @@ def bilabial_closure(prediction: Sequences, truth: Sequences, upper: Indices, lo
     both = paired_sequences(prediction, truth)
     if len(spoken) != len(both):
         raise ValueError(f"phonemes of {len(spoken)} utterances for {len(both)} sequences")
-    excess = torch.cat([bilabial_gaps(p, upper, lower, s, fps) - bilabial_gaps(t, upper, lower, s, fps)
-                        for (p, t), s in zip(both, spoken)])
+    excess = torch.cat(
+        [
+            bilabial_gaps(p, upper, lower, s, fps) - bilabial_gaps(t, upper, lower, s, fps)
+            for (p, t), s in zip(both, spoken)
+        ]
+    )
     if not len(excess):
         raise ValueError(f"no p, b or m in {len(spoken)} utterances")
     return float(excess.mean())

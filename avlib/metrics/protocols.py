@@ -3,6 +3,7 @@
 A sequence leaves a sum and a count for every measure (of frames, of characters), so that any protocol's number is remade
 from the rows of a record, without the models. facts/protocols.json holds the protocols; nothing here knows their names.
 """
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
@@ -20,7 +21,7 @@ from .synchrony import intensity_correlation, lip_intensity, misalignment
 from .vertices import dynamics, paired_sequences, squared_lengths
 
 PATH = Path(__file__).with_name("protocols.json")
-KIT = "avlib"           # the protocol of the kit's own tables
+KIT = "avlib"  # the protocol of the kit's own tables
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Measure:
     truth_every: every how many-th frame of the truth is laid beside the prediction's first, second, third. centred: whether
     the region's mean is taken out of each frame. of: what is said to be dynamic, or edited.
     """
+
     kind: str
     regions: tuple[str, ...] = ()
     power: int = 1
@@ -53,6 +55,7 @@ class Score:
     speech" is the correlation with how loud they are. unit: of the value, with the corpus's unit filled in. scale: what one
     printed unit is, for corpora of one unit or "else".
     """
+
     measure: Measure
     average: str
     unit: str
@@ -64,7 +67,9 @@ class Score:
         """What one printed unit is, and its name: 1e-5, "1e-5 m²"."""
         scale = self.scale.get(unit, self.scale["else"]) if isinstance(self.scale, dict) else self.scale
         name = self.unit.format(unit=unit)
-        return scale, {(1e-3, "m"): "mm", (1.0, name): name}.get((scale, name), f"{scale:.0e} {name}".replace("e-0", "e-"))
+        return scale, {(1e-3, "m"): "mm", (1.0, name): name}.get(
+            (scale, name), f"{scale:.0e} {name}".replace("e-0", "e-")
+        )
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Protocol:
 @cache
 def protocols() -> dict[str, Protocol]:
     """Those of facts/protocols.json. ValueError names a field that does not exist."""
+
     def score(where: str, given: dict) -> Score:
         own = {f.name for f in fields(Measure)}
         measure = {k: tuple(v) if k == "regions" else v for k, v in given.items() if k in own}
@@ -86,12 +92,16 @@ def protocols() -> dict[str, Protocol]:
         except TypeError as error:
             raise ValueError(f"{PATH}: {where}: {error}") from None
         if made.measure.kind not in KINDS or made.average not in (*PER_SEQUENCE, SPEECH):
-            raise ValueError(f"{PATH}: {where}: kind {made.measure.kind!r}, average {made.average!r}; expected one of "
-                             f"{', '.join(KINDS)}, and of {', '.join((*PER_SEQUENCE, SPEECH))}")
+            raise ValueError(
+                f"{PATH}: {where}: kind {made.measure.kind!r}, average {made.average!r}; expected one of "
+                f"{', '.join(KINDS)}, and of {', '.join((*PER_SEQUENCE, SPEECH))}"
+            )
         return made
 
-    return {name: Protocol(name, p["source"], p["about"], {m: score(f"{name}: {m}", s) for m, s in p["scores"].items()})
-            for name, p in read_json(PATH).items()}
+    return {
+        name: Protocol(name, p["source"], p["about"], {m: score(f"{name}: {m}", s) for m, s in p["scores"].items()})
+        for name, p in read_json(PATH).items()
+    }
 
 
 def measures() -> list[Measure]:
@@ -105,10 +115,26 @@ class Comparison:
     prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit; regions: vertices by name.
     """
 
-    def __init__(self, prediction: torch.Tensor, truth: torch.Tensor, template: torch.Tensor, regions: dict[str, torch.Tensor],
-                 fps: float, phonemes: Sequence[Segment] = (), said: str = "", read: str = ""):
+    def __init__(
+        self,
+        prediction: torch.Tensor,
+        truth: torch.Tensor,
+        template: torch.Tensor,
+        regions: dict[str, torch.Tensor],
+        fps: float,
+        phonemes: Sequence[Segment] = (),
+        said: str = "",
+        read: str = "",
+    ):
         [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
-        self.template, self.regions, self.fps, self.phonemes, self.said, self.read = template, regions, fps, phonemes, said, read
+        self.template, self.regions, self.fps, self.phonemes, self.said, self.read = (
+            template,
+            regions,
+            fps,
+            phonemes,
+            said,
+            read,
+        )
         self._displacements = {}
 
     @cached_property
@@ -119,20 +145,24 @@ class Comparison:
     def distances(self, measure: Measure) -> torch.Tensor:
         """To the measure's power, (frames, vertices of the region)."""
         index = self.regions[measure.regions[0]] if measure.regions else slice(None)
-        squares = self.squares[:, index] if measure.truth_every == 1 and not measure.centred else self._apart(index, measure)
+        squares = (
+            self.squares[:, index] if measure.truth_every == 1 and not measure.centred else self._apart(index, measure)
+        )
         return squares ** (measure.power / 2)
 
     def _apart(self, index: torch.Tensor | slice, measure: Measure) -> torch.Tensor:
         """Squared distances where frames or places are not laid beside each other as they are."""
-        truth = self.truth[::measure.truth_every, index]
-        apart = self.prediction[:len(truth), index] - truth
+        truth = self.truth[:: measure.truth_every, index]
+        apart = self.prediction[: len(truth), index] - truth
         return squared_lengths(apart - apart.mean(1, keepdim=True) if measure.centred else apart)
 
     def displacements(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:
         """(T, region, 3) from the template, of the truth and of the prediction."""
         if region not in self._displacements:
             index = self.regions[region]
-            self._displacements[region] = tuple(x.index_select(1, index) - self.template[index] for x in (self.truth, self.prediction))
+            self._displacements[region] = tuple(
+                x.index_select(1, index) - self.template[index] for x in (self.truth, self.prediction)
+            )
         return self._displacements[region]
 
     @cached_property
@@ -166,7 +196,9 @@ def _aperture(c: Comparison, m: Measure) -> tuple[float, int]:
 
 
 def _closure(c: Comparison, m: Measure) -> tuple[float, int]:
-    predicted, true = (bilabial_gaps(x, *(c.regions[r] for r in m.regions), c.phonemes, c.fps) for x in (c.prediction, c.truth))
+    predicted, true = (
+        bilabial_gaps(x, *(c.regions[r] for r in m.regions), c.phonemes, c.fps) for x in (c.prediction, c.truth)
+    )
     return float((predicted - true).sum()), len(true)
 
 
@@ -177,7 +209,7 @@ def _intensity(c: Comparison, m: Measure) -> tuple[float, int]:
 def _edits(c: Comparison, m: Measure) -> tuple[float, int]:
     said, read = (visemes(c.said), visemes(c.read)) if m.of == "visemes" else (c.said, c.read)
     edits, length = error_counts(said, read, words=m.of == "words")
-    return 100.0 * edits, max(1, length)        # of an empty reference, every character read is an error
+    return 100.0 * edits, max(1, length)  # of an empty reference, every character read is an error
 
 
 def _if_any(value: float) -> tuple[float, int]:
@@ -185,17 +217,30 @@ def _if_any(value: float) -> tuple[float, int]:
     return (0.0, 0) if value != value else (value, 1)
 
 
-KINDS = {"largest": _largest, "mean": _mean, "dynamics": _dynamics, "misalignment": _misalignment, "aperture": _aperture,
-         "closure": _closure, "intensity": _intensity, "edits": _edits}
+KINDS = {
+    "largest": _largest,
+    "mean": _mean,
+    "dynamics": _dynamics,
+    "misalignment": _misalignment,
+    "aperture": _aperture,
+    "closure": _closure,
+    "intensity": _intensity,
+    "edits": _edits,
+}
 # A sequence's sum and count as it enters the mean.
-PER_SEQUENCE = {"pooled": lambda total, count: (total, count), "sequences": lambda total, count: (total / count, 1),
-                "magnitudes": lambda total, count: (abs(total) / count, 1)}
+PER_SEQUENCE = {
+    "pooled": lambda total, count: (total, count),
+    "sequences": lambda total, count: (total / count, 1),
+    "magnitudes": lambda total, count: (abs(total) / count, 1),
+}
 SPEECH = "against speech"
 
 
 def score(compared: Comparison) -> dict[str, list]:
     """Sum and count of every measure whose vertices the corpus knows, by key: what a row keeps."""
-    return {m.key: list(KINDS[m.kind](compared, m)) for m in measures() if all(r in compared.regions for r in m.regions)}
+    return {
+        m.key: list(KINDS[m.kind](compared, m)) for m in measures() if all(r in compared.regions for r in m.regions)
+    }
 
 
 def totals(row: dict, score: Score) -> tuple[float, float] | None:
@@ -209,7 +254,7 @@ def value(rows: Iterable[dict], score: Score) -> float | None:
     if score.average == SPEECH:
         heard = [r for r in rows if score.measure.key in r["scores"]]
         loud, moved = [r["loudness"] for r in heard], [r["scores"][score.measure.key][0] for r in heard]
-        found = intensity_correlation(loud, moved, [f"{r['subject']} {r['style']}" for r in heard])     # style by style
+        found = intensity_correlation(loud, moved, [f"{r['subject']} {r['style']}" for r in heard])  # style by style
         return found if found == found else None
     found = [t for t in (totals(r, score) for r in rows) if t]
     return sum(t for t, _ in found) / sum(n for _, n in found) if found else None
@@ -234,8 +279,10 @@ def paired_totals(ones: list[list[dict]], others: list[list[dict]], score: Score
 
 def summary(rows: list[dict], unit: str, protocol: str = KIT) -> dict:
     """A protocol's metrics from the rows of one model, each with its value and unit; null where it is not defined."""
-    return {name: {"value": value(rows, s), "unit": s.unit.format(unit=unit), "about": s.about}
-            for name, s in protocols()[protocol].scores.items()}
+    return {
+        name: {"value": value(rows, s), "unit": s.unit.format(unit=unit), "about": s.about}
+        for name, s in protocols()[protocol].scores.items()
+    }
 
 
 def masks(regions: dict[str, torch.Tensor]) -> dict[str, dict]:

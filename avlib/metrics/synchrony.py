@@ -3,6 +3,7 @@
 Chae-Yeon et al. 2025, "Perceptually Accurate 3D Talking Head Generation". Where the paper leaves something open, what its
 authors' evaluation does is done here, and said.
 """
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from .vertices import squared_lengths
 
-SIGMA_FRAMES = 2.0      # of the smoothing, whatever the rate of the motion
+SIGMA_FRAMES = 2.0  # of the smoothing, whatever the rate of the motion
 
 
 def warping_path(x: np.ndarray, y: np.ndarray) -> list[tuple[int, int]]:
@@ -21,10 +22,10 @@ def warping_path(x: np.ndarray, y: np.ndarray) -> list[tuple[int, int]]:
     n, m = len(x), len(y)
     total = np.full((n + 1, m + 1), np.inf)
     total[0, 0], total[1:, 1:] = 0, np.abs(x[:, None] - y)
-    flat, left, above = total.reshape(-1), 1, m + 1         # how far back the cells beside one lie
+    flat, left, above = total.reshape(-1), 1, m + 1  # how far back the cells beside one lie
     for k in range(2, n + m + 1):
-        begin, end = k + max(1, k - m) * m, k + min(n, k - 1) * m + 1       # of the cells (i, k - i)
-        before = [flat[begin - back:end - back:m] for back in (left, above, left + above)]
+        begin, end = k + max(1, k - m) * m, k + min(n, k - 1) * m + 1  # of the cells (i, k - i)
+        before = [flat[begin - back : end - back : m] for back in (left, above, left + above)]
         flat[begin:end:m] += np.minimum(np.minimum(before[0], before[1]), before[2])
     path, i, j = [], n, m
     while i and j:
@@ -55,7 +56,9 @@ def delays(prediction: np.ndarray, truth: np.ndarray) -> list[int]:
     turns, others = extrema(true), extrema(predicted)
     bounds = [0, *turns, len(true) - 1]
     between = {i: (bounds[k], bounds[k + 2]) for k, i in enumerate(turns)}
-    return [abs(i - j) for i, j in path if i in turns and others.get(j) == turns[i] and between[i][0] <= j <= between[i][1]]
+    return [
+        abs(i - j) for i, j in path if i in turns and others.get(j) == turns[i] and between[i][0] <= j <= between[i][1]
+    ]
 
 
 def misalignment(prediction: torch.Tensor, truth: torch.Tensor, fps: float) -> float:

@@ -4,6 +4,7 @@ Vertex metrics take one sequence (T, V, 3) as prediction and one as truth, or a 
 are pooled. Lengths may differ by two frames, from rounding of rates, and are cut to the shorter; more is a ValueError.
 What published work calls by the same names, `protocols` knows.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -25,8 +26,9 @@ def paired_sequences(prediction: Sequences, truth: Sequences) -> list[tuple[torc
             raise ValueError(f"sequence {i}: predicted {tuple(p.shape)}, true {tuple(t.shape)}; expected two (T, V, 3)")
         frames = min(len(p), len(t))
         if frames == 0 or abs(len(p) - len(t)) > LENGTH_TOLERANCE:
-            raise ValueError(f"sequence {i}: {len(p)} predicted frames for {len(t)} true ones; "
-                             f"at most {LENGTH_TOLERANCE} may differ")
+            raise ValueError(
+                f"sequence {i}: {len(p)} predicted frames for {len(t)} true ones; at most {LENGTH_TOLERANCE} may differ"
+            )
         found.append((p[:frames], t[:frames]))
     return found
 
@@ -56,7 +58,9 @@ def lip_distance(prediction: Sequences, truth: Sequences, lip: Indices) -> float
 
 def mean_vertex_error(prediction: Sequences, truth: Sequences) -> float:
     """Distance between predicted and true vertices, averaged over vertices and frames, in the unit of vertices."""
-    return float(torch.cat([squared_lengths(p - t).sqrt().mean(-1) for p, t in paired_sequences(prediction, truth)]).mean())
+    return float(
+        torch.cat([squared_lengths(p - t).sqrt().mean(-1) for p, t in paired_sequences(prediction, truth)]).mean()
+    )
 
 
 # What a vertex does over time, (T, V), whose standard deviation FDD compares; from displacements (T, V, 3).
@@ -75,17 +79,25 @@ def dynamics(displacements: torch.Tensor, of: str = "squared displacement") -> t
     return (done - done.mean(0)).square().mean(0).sqrt().mean()
 
 
-def _dynamics_deviations(prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str) -> torch.Tensor:
+def _dynamics_deviations(
+    prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str
+) -> torch.Tensor:
     """True less predicted dynamics of the upper face, (sequences,)."""
     both = paired_sequences(prediction, truth)
     templates = [template] * len(both) if torch.is_tensor(template) else template
     if len(templates) != len(both):
         raise ValueError(f"{len(templates)} templates for {len(both)} sequences")
-    return torch.stack([dynamics(t[:, upper] - rest[upper], of) - dynamics(p[:, upper] - rest[upper], of)
-                        for (p, t), rest in zip(both, templates)])
+    return torch.stack(
+        [
+            dynamics(t[:, upper] - rest[upper], of) - dynamics(p[:, upper] - rest[upper], of)
+            for (p, t), rest in zip(both, templates)
+        ]
+    )
 
 
-def fdd(prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str = "squared displacement") -> float:
+def fdd(
+    prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str = "squared displacement"
+) -> float:
     """Upper-face dynamics deviation, signed: positive where the prediction moves less. Unit of vertices, squared where the
     displacement is.
 
@@ -95,7 +107,8 @@ def fdd(prediction: Sequences, truth: Sequences, template: Sequences, upper: Ind
     return float(_dynamics_deviations(prediction, truth, template, upper, of).mean())
 
 
-def absolute_fdd(prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str = "squared displacement"
-                 ) -> float:
+def absolute_fdd(
+    prediction: Sequences, truth: Sequences, template: Sequences, upper: Indices, of: str = "squared displacement"
+) -> float:
     """`fdd` with the magnitude of each sequence's deviation, so that opposite ones do not cancel."""
     return float(_dynamics_deviations(prediction, truth, template, upper, of).abs().mean())

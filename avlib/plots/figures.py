@@ -1,4 +1,5 @@
 """Figures: their look, saving them, and what stands in place of one that cannot be drawn."""
+
 from pathlib import Path
 
 import matplotlib.pyplot as plt

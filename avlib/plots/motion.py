@@ -1,4 +1,5 @@
 """Faces and lips over time: rows of pictures, and lip aperture beside the speech."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -43,14 +44,20 @@ def aperture(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
     return 1000 * lip_aperture(motion, int(upper[0]), int(lower[0]))
 
 
-def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor], speech: torch.Tensor,
-           panels: list[list[str]] | None = None) -> Figure:
+def tracks(
+    corpus: Corpus,
+    utterance: Utterance,
+    motions: dict[str, torch.Tensor],
+    speech: torch.Tensor,
+    panels: list[list[str]] | None = None,
+) -> Figure:
     """Waveform, lip aperture of each motion and the phonemes, over the same seconds. panels: names of the motions that
     share a panel, each beside the first motion; all in one unless given."""
     first, *rest = motions
     panels = [rest] if panels is None else panels
-    figure, (wave, *axes) = plt.subplots(1 + len(panels), 1, figsize=(11, 1.2 + 2.4 * len(panels)), sharex=True,
-                                         height_ratios=[1] + [2] * len(panels))
+    figure, (wave, *axes) = plt.subplots(
+        1 + len(panels), 1, figsize=(11, 1.2 + 2.4 * len(panels)), sharex=True, height_ratios=[1] + [2] * len(panels)
+    )
     wave.plot(np.arange(len(speech)) / SPEECH_HZ, speech, lw=0.4, color="0.35")
     wave.set(yticks=[], ylabel="speech", title=f"{utterance.subject}: “{utterance.text}”")
     for lips, names in zip(axes, panels):
@@ -61,7 +68,10 @@ def tracks(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor
             closed = p.label.lstrip("ˈˌ")[:1] in ("p", "b", "m")
             lips.axvspan(p.start_s, p.end_s, color="tab:red" if closed else "0.5", alpha=0.15 if closed else 0.04, lw=0)
             lips.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
-        lips.set(ylabel=f"lip aperture, {'mm' if corpus.unit == 'm' else f'1e-3 {corpus.unit}'}", ylim=(low, high + 0.12 * (high - low)))
+        lips.set(
+            ylabel=f"lip aperture, {'mm' if corpus.unit == 'm' else f'1e-3 {corpus.unit}'}",
+            ylim=(low, high + 0.12 * (high - low)),
+        )
         if names:
             lips.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes[-1].set(xlabel="seconds")

@@ -1,4 +1,5 @@
 """Differences between models with their intervals, and t-SNE maps."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -34,8 +35,9 @@ def maps(record: dict, of: str = "") -> Figure:
     words = sorted({word for points in record["points"].values() for word, *_ in points})
     if not rows:
         return placeholder("No maps: too few sentences say the words.")
-    figure, axes = plt.subplots(len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows), max(map(len, rows.values())), figsize=(11, 2.9 * len(rows)), squeeze=False, layout="constrained"
+    )
     for line, (name, drawn) in zip(axes, rows.items()):
         labels = np.array([word for word, *_ in record["points"][name]])
         for axis, m in zip(line, drawn):

@@ -1,4 +1,5 @@
 """How networks learned: losses over epochs, and each term's share of the gradient."""
+
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
@@ -26,8 +27,12 @@ def shares(history: list[dict]) -> Figure:
     """Each term's share of the gradient on the predicted vertices, over epochs."""
     names = sorted({k for row in history for k in row if k.startswith("share_")})
     figure, axis = plt.subplots(figsize=(4.5, 2.5))
-    axis.stackplot(range(1, len(history) + 1), [[row.get(k, 0.0) for row in history] for k in names],
-                   labels=[k[6:] for k in names], alpha=0.8)
+    axis.stackplot(
+        range(1, len(history) + 1),
+        [[row.get(k, 0.0) for row in history] for k in names],
+        labels=[k[6:] for k in names],
+        alpha=0.8,
+    )
     axis.set(xlabel="epoch", ylabel="share of the gradient", ylim=(0, 1))
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -1,4 +1,5 @@
 """Where a face is seen from, and what part of the picture is made."""
+
 import math
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ class Camera:
     rows, columns: the crop that is rendered, half-open pixel ranges of the whole image; None: all.
     centre: the point (x, y) of the mesh, in its unit, at the middle of the whole image.
     """
+
     scale: float
     image_size: int = 224
     rows: tuple[int, int] | None = None
@@ -25,8 +27,10 @@ class Camera:
 
     def __post_init__(self):
         if not (math.isfinite(self.scale) and self.scale > 0 and self.image_size > 0 and self.distance > 0):
-            raise ValueError("Camera: scale, image_size and distance must be positive, got "
-                             f"{self.scale}, {self.image_size}, {self.distance}")
+            raise ValueError(
+                "Camera: scale, image_size and distance must be positive, got "
+                f"{self.scale}, {self.image_size}, {self.distance}"
+            )
         for name in ("rows", "columns"):
             first, last = window = getattr(self, name) or (0, self.image_size)
             if not first < last:
@@ -55,7 +59,9 @@ class Camera:
         if self.perspective:
             away = self.distance * self.image_size / 2 - z
             larger = self.distance * self.image_size / 2 / away.where(away > 0, 1)
-            x, y = ((k * c + (axis - k * c) * larger).where(away > 0, torch.nan) for c, axis in zip(self.centre, (x, y)))
+            x, y = (
+                (k * c + (axis - k * c) * larger).where(away > 0, torch.nan) for c, axis in zip(self.centre, (x, y))
+            )
         column = x + (middle - self.columns[0] - k * self.centre[0])
         row = (middle - self.rows[0] + k * self.centre[1]) - y
         return column, row, self.distance * self.image_size / 2 - z
@@ -67,8 +73,10 @@ class Camera:
             low, high = float(places.min()), float(places.max())
             if not (low >= 0 and high <= edge - 1):
                 first = getattr(self, axis)[0]
-                raise ValueError(f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the "
-                                 f"crop, whose {axis} are {first} to {first + edge - 1}")
+                raise ValueError(
+                    f"{name}: spans {axis} {low + first:.1f} to {high + first:.1f} of the image, outside the "
+                    f"crop, whose {axis} are {first} to {first + edge - 1}"
+                )
 
 
 def camera_for(vertices: Tensor, size: int = 512, margin: float = 0.1) -> "Camera":

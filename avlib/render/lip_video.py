@@ -1,4 +1,5 @@
 """Vertices at any rate to 25 fps video of the lips, differentiable."""
+
 import torch
 from torch import nn
 
@@ -40,8 +41,15 @@ class LipVideo(nn.Module):
     faces (F, 3); albedo (V,); mouth: indices of all vertices that the crop may show.
     """
 
-    def __init__(self, faces: torch.Tensor, albedo: torch.Tensor, mouth: torch.Tensor, camera: Camera, fps: float,
-                 antialias: bool = False):
+    def __init__(
+        self,
+        faces: torch.Tensor,
+        albedo: torch.Tensor,
+        mouth: torch.Tensor,
+        camera: Camera,
+        fps: float,
+        antialias: bool = False,
+    ):
         super().__init__()
         self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth], antialias=antialias)
         self.register_buffer("mouth", mouth, persistent=False)

@@ -2,6 +2,7 @@
 
 Coordinates come as (V, N), V vertices of N frames: every gather moves whole rows of frames.
 """
+
 import torch
 from torch import Tensor
 
@@ -11,8 +12,9 @@ EDGE_SLACK = 16
 CANDIDATES = 1 << 18  # pairs of face and pixel tested at once: bounds memory
 
 
-def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int],
-              epsilon: float = 0.0) -> Tensor:
+def rasterise(
+    column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int], epsilon: float = 0.0
+) -> Tensor:
     """The nearest face at every pixel centre; of two equally near the lower index.
 
     column, row, distance from the camera: (V, N) pixels. faces: (F, 3). epsilon: see AREA_EPSILON, pixels².
@@ -40,9 +42,12 @@ def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size
     kind, counts = (x.tolist() for x in torch.unique_consecutive(kind, return_counts=True))
     boxes = [(sides[0][k % len(sides[0])], sides[1][k // len(sides[0])]) for k in kind]
     (ax, bx, cx), (ay, by, cy), (az, bz, cz) = [[c.index_select(0, kept) for c in axis] for axis in corners]
-    fits = [torch.tensor(edge, dtype=column.dtype, device=device).repeat_interleave(
-        torch.tensor(counts, dtype=torch.int64, device=device), output_size=len(kept))
-        for edge in ([width - box[0] for box in boxes], [height - box[1] for box in boxes])]
+    fits = [
+        torch.tensor(edge, dtype=column.dtype, device=device).repeat_interleave(
+            torch.tensor(counts, dtype=torch.int64, device=device), output_size=len(kept)
+        )
+        for edge in ([width - box[0] for box in boxes], [height - box[1] for box in boxes])
+    ]
     x0, y0 = (torch.minimum(first.index_select(0, kept), fit) for first, fit in zip(low, fits))
     ax, bx, cx, ay, by, cy = ax - x0, bx - x0, cx - x0, ay - y0, by - y0, cy - y0
 
@@ -65,8 +70,10 @@ def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size
         end, step = start + count, max(1, CANDIDATES // (across * down))
         for part in (slice(first, min(first + step, end)) for first in range(start, end, step)):
             # (down, across, m) each
-            pu, pv, away = (torch.addcmul(torch.addcmul(at[part], right[part], dx), below[part], dy)
-                            for at, right, below in (u, v, far))
+            pu, pv, away = (
+                torch.addcmul(torch.addcmul(at[part], right[part], dx), below[part], dy)
+                for at, right, below in (u, v, far)
+            )
             outside = torch.minimum(pu, pv).lt(-slack).logical_or_((pu + pv).le(1 + slack).logical_not_())
             # The face goes into the low bits, which a float32's distance leaves free in float64: one minimum for both.
             key = away.float().double().view(torch.int64).bitwise_or_(face[part]).view(torch.float64)
@@ -76,22 +83,28 @@ def rasterise(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size
     return (nearest.view(torch.int64) & (1 << 29) - 1).masked_fill_(nearest.isinf(), -1).view(N, height, width)
 
 
-def rasterise_pytorch3d(column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int],
-                        perspective: bool) -> tuple[Tensor, Tensor]:
+def rasterise_pytorch3d(
+    column: Tensor, row: Tensor, distance: Tensor, faces: Tensor, size: tuple[int, int], perspective: bool
+) -> tuple[Tensor, Tensor]:
     """The same by PyTorch3D, in float32: (N, h, w), and of the covered pixels the barycentrics (3, P) as PyTorch3D makes
     them, with its gradient. Of two equally near faces either."""
     from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
     from pytorch3d.structures import Meshes
+
     height, width = size
-    side = min(size)        # its x goes to the left, its y up, and the image's shorter side from -1 to 1
-    points = torch.stack([width - 1 - 2 * column, height - 1 - 2 * row, 2 * distance], -1).transpose(0, 1).float() / side
-    there = points.detach().isfinite().all(2)                               # (N, V)
+    side = min(size)  # its x goes to the left, its y up, and the image's shorter side from -1 to 1
+    points = (
+        torch.stack([width - 1 - 2 * column, height - 1 - 2 * row, 2 * distance], -1).transpose(0, 1).float() / side
+    )
+    there = points.detach().isfinite().all(2)  # (N, V)
     # a face that lacks a corner must not be handed over: which are, frame by frame
     kept = [whole[faces].all(1).nonzero().squeeze(1) for whole in there]
     meshes = Meshes([p.where(whole[:, None], 0) for p, whole in zip(points, there)], [faces[k] for k in kept])
-    seen, _, weights, _ = rasterize_meshes(meshes, size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=perspective)
+    seen, _, weights, _ = rasterize_meshes(
+        meshes, size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=perspective
+    )
     seen = seen.squeeze(-1)
-    first = torch.cat(kept)                                                 # index among the packed faces -> face
+    first = torch.cat(kept)  # index among the packed faces -> face
     face = torch.where(seen < 0, -1, first[seen.clamp_min(0)]) if len(first) else seen
     return face, weights.squeeze(3)[face >= 0].T.to(column.dtype)
 

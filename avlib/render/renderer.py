@@ -5,6 +5,7 @@ from the vertices, so the image's gradient reaches them (the normals are not det
 
 Frames of one chunk lie last, (V, N): every gather moves whole rows, and all arithmetic runs over contiguous planes.
 """
+
 import importlib.util
 import itertools
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once:
 @dataclass(frozen=True)
 class Lights:
     """Directional lights; `directions` point from the mesh to the light and need not be unit."""
+
     directions: tuple[tuple[float, float, float], ...] = ((-1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (0, 0, 1))
     intensity: float = 1.7
 
@@ -44,6 +46,7 @@ class Fragments:
     barycentrics: (3, P) of the pixel centre in that face. With gradient.
     near: (V',) index of the near vertices in the whole mesh.
     """
+
     face: Tensor
     pixel: Tensor
     vertices: Tensor
@@ -63,14 +66,23 @@ class Renderer(nn.Module):
     without it, as in the released renderer, coverage is hard and only shading has one.
     """
 
-    def __init__(self, faces: Tensor, camera: Camera, lights: Lights = Lights(), albedo: float | Tensor = 180 / 255,
-                 supersampling: int = 1, antialias: bool = False, backend: str = "avlib"):
+    def __init__(
+        self,
+        faces: Tensor,
+        camera: Camera,
+        lights: Lights = Lights(),
+        albedo: float | Tensor = 180 / 255,
+        supersampling: int = 1,
+        antialias: bool = False,
+        backend: str = "avlib",
+    ):
         super().__init__()
         if backend not in ("avlib", "pytorch3d"):
             raise ValueError(f"Renderer: backend must be avlib or pytorch3d, got {backend!r}")
         if backend == "pytorch3d" and importlib.util.find_spec("pytorch3d") is None:
-            raise ValueError("Renderer: backend pytorch3d: PyTorch3D is not installed "
-                             "(conda install -c conda-forge pytorch3d)")
+            raise ValueError(
+                "Renderer: backend pytorch3d: PyTorch3D is not installed (conda install -c conda-forge pytorch3d)"
+            )
         self.backend = backend
         if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces) or faces.min() < 0:
             raise ValueError(f"Renderer: faces must be (F, 3) integers >= 0 with F >= 1, got {_told(faces)}")
@@ -102,8 +114,9 @@ class Renderer(nn.Module):
         if not len(meshes):
             return vertices.new_zeros(*lead, height // self.supersampling, width // self.supersampling)
         step = max(1, CHUNK_ELEMENTS // (len(self.faces) + 4 * height * width))
-        parts = [x.split(step) if x is not None and x.ndim else itertools.repeat(x)
-                 for x in (meshes, albedo, directions)]
+        parts = [
+            x.split(step) if x is not None and x.ndim else itertools.repeat(x) for x in (meshes, albedo, directions)
+        ]
         images = torch.cat([self.shade(self.rasterise(part), *look) for part, *look in zip(*parts)])
         if self.supersampling > 1:
             images = nn.functional.avg_pool2d(images[:, None], self.supersampling)[:, 0]
@@ -121,14 +134,15 @@ class Renderer(nn.Module):
             vertices = vertices.where(vertices.isfinite().all(0), torch.nan)
         column, row, distance = self.camera.to_pixels(vertices)
         if self.backend == "pytorch3d":
-            local, barycentrics = rasterise_pytorch3d(column, row, distance, faces[:len(seen)], (height, width),
-                                                      self.camera.perspective)
+            local, barycentrics = rasterise_pytorch3d(
+                column, row, distance, faces[: len(seen)], (height, width), self.camera.perspective
+            )
         else:
             # on screen it is the inverse of the distance that is linear over a face seen in perspective
             depth = distance.detach()
             if self.camera.perspective:
                 depth = 2 - depth.where(depth > 0, torch.inf).min() / depth
-            local = rasterise(column.detach(), row.detach(), depth, faces[:len(seen)], (height, width), epsilon)
+            local = rasterise(column.detach(), row.detach(), depth, faces[: len(seen)], (height, width), epsilon)
         pixel = (local >= 0).flatten().nonzero().squeeze(1)
         frame = torch.arange(N, device=pixel.device).repeat_interleave(height * width).index_select(0, pixel)
         centre_x = torch.arange(width, device=pixel.device, dtype=torch.int16).repeat(N * height)
@@ -137,15 +151,22 @@ class Renderer(nn.Module):
         corners = (faces.T.contiguous().index_select(1, visible) * N + frame).int()
         if self.backend == "avlib":
             flat = not self.camera.perspective
-            barycentrics = Barycentrics.apply(column, row, None if flat else distance, corners, centre_x.index_select(0, pixel),
-                                               centre_y.index_select(0, pixel), epsilon if flat else 0.0)
+            barycentrics = Barycentrics.apply(
+                column,
+                row,
+                None if flat else distance,
+                corners,
+                centre_x.index_select(0, pixel),
+                centre_y.index_select(0, pixel),
+                epsilon if flat else 0.0,
+            )
         face = torch.cat([seen.new_full((1,), -1), seen]).index_select(0, (local + 1).flatten()).view(local.shape)
         return Fragments(face, pixel, vertices, faces, corners, barycentrics, near)
 
     def shade(self, fragments: Fragments, albedo: Tensor, directions: Tensor | None = None) -> Tensor:
         """Lambertian shading of the fragments under the lights, averaged over them; black elsewhere. (N, h, w)."""
         f = fragments
-        floor = NORMAL_FLOOR * self.camera.pixels_per_unit ** 2
+        floor = NORMAL_FLOOR * self.camera.pixels_per_unit**2
         normals = vertex_normals(f.vertices, f.faces, floor).flatten(1)
         normal = Interpolate.apply(normals, f.corners, f.barycentrics)  # (3, P), as it comes
         lights = self.directions if directions is None else directions  # (L, 3) or (N, L, 3)
@@ -169,8 +190,15 @@ class Renderer(nn.Module):
         slope = x.new_zeros(2, f.face.numel()).index_copy(1, f.pixel, torch.stack([x, -y]) / z.clamp_min(1e-6))
         place = self.faces.new_zeros(self.min_vertices)
         place[f.near] = torch.arange(len(f.near), device=place.device)
-        return antialias(image, f.face, depth, slope.view(2, *f.face.shape), torch.stack([column, row]), place[self.faces],
-                         self.neighbours)
+        return antialias(
+            image,
+            f.face,
+            depth,
+            slope.view(2, *f.face.shape),
+            torch.stack([column, row]),
+            place[self.faces],
+            self.neighbours,
+        )
 
     def _near(self, meshes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The part of the mesh that the crop of some frame can see.
@@ -180,10 +208,19 @@ class Renderer(nn.Module):
         (height, width), k = self.camera.size, self.camera.pixels_per_unit
         low, high = (edge.view(-1, 3) for edge in (meshes.flatten(1).amin(0), meshes.flatten(1).amax(0)))
         # each vertex stays in a box; on screen, the corners of its box are its extremes
-        box = torch.stack([torch.cat([torch.stack([low, high])[:, :, :2], z[None, :, 2:].expand(2, -1, -1)], 2)
-                           for z in ((low, high) if self.camera.perspective else (low,))])
+        box = torch.stack(
+            [
+                torch.cat([torch.stack([low, high])[:, :, :2], z[None, :, 2:].expand(2, -1, -1)], 2)
+                for z in ((low, high) if self.camera.perspective else (low,))
+            ]
+        )
         column, row, _ = self.camera.to_pixels(box.flatten(0, 1).permute(2, 0, 1) * k)
-        beyond = [column.amax(0) < 0, column.amin(0) > width - 1, row.amax(0) < 0, row.amin(0) > height - 1]  # no NaN is
+        beyond = [
+            column.amax(0) < 0,
+            column.amin(0) > width - 1,
+            row.amax(0) < 0,
+            row.amin(0) > height - 1,
+        ]  # no NaN is
         beyond = sum(side.byte() << bit for bit, side in enumerate(beyond))
         away = torch.stack([beyond.index_select(0, corner) for corner in self.faces.T])
         away = away[0] & away[1] & away[2]  # all corners beyond the same side of the crop
@@ -200,18 +237,23 @@ class Renderer(nn.Module):
 
     def _check(self, vertices: Tensor, albedo: Tensor, directions: Tensor | None):
         if vertices.ndim < 2 or vertices.shape[-1] != 3 or vertices.shape[-2] < self.min_vertices:
-            raise ValueError(f"Renderer: vertices must be (..., V, 3) with V >= {self.min_vertices} for these faces, "
-                             f"got {_told(vertices)}")
+            raise ValueError(
+                f"Renderer: vertices must be (..., V, 3) with V >= {self.min_vertices} for these faces, "
+                f"got {_told(vertices)}"
+            )
         if vertices.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"Renderer: vertices must be float32 or float64, got {_told(vertices)}")
         *lead, V, _ = vertices.shape
-        for name, x, end in (("faces", self.faces, None), ("albedo", albedo, (V,)),
-                             ("directions", directions, (-1, 3))):
+        for name, x, end in (
+            ("faces", self.faces, None),
+            ("albedo", albedo, (V,)),
+            ("directions", directions, (-1, 3)),
+        ):
             if x is not None and x.device != vertices.device:
                 raise ValueError(f"Renderer: {name} on {x.device}, vertices on {vertices.device}")
             if x is None or end is None or x.ndim == 0:
                 continue
-            own, tail = x.shape[:-len(end)], x.shape[-len(end):]
+            own, tail = x.shape[: -len(end)], x.shape[-len(end) :]
             fits = len(own) <= len(lead) and all(a in (1, b) for a, b in zip(own[::-1], lead[::-1]))
             if not fits or len(tail) < len(end) or any(want not in (-1, got) for want, got in zip(end, tail)):
                 raise ValueError(f"Renderer: {name} must be {end} or {(*lead, *end)}, got {_told(x)}")

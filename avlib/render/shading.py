@@ -1,4 +1,5 @@
 """Normals, interpolation over faces and Lambertian shading, with gradients by hand."""
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -20,7 +21,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tens
     normals = torch.zeros_like(vertices)
     for corner in faces.T:
         normals = normals.index_add(1, corner, face_normals)
-    return normals * normals.square().sum(0).clamp_min(floor ** 2).rsqrt()
+    return normals * normals.square().sum(0).clamp_min(floor**2).rsqrt()
 
 
 # What a pixel's colour is made of is made again in backward: kept, it would take most of the renderer's memory. For the same
@@ -46,7 +47,9 @@ class Barycentrics(torch.autograd.Function):
         index = corners.flatten().long()
         (ax, bx, cx), (ay, by, cy), areas, away = _areas(column, row, distance, index, x, y)
         push = (push - (push * barycentrics).sum(0)) / (areas.sum(0) + ctx.epsilon)
-        gather = lambda parts, like: torch.zeros_like(like).flatten().index_add_(0, index, torch.cat(parts)).view_as(like)
+        gather = lambda parts, like: (
+            torch.zeros_like(like).flatten().index_add_(0, index, torch.cat(parts)).view_as(like)
+        )
         to_distance = None
         if distance is not None:
             push = push / away
@@ -84,7 +87,7 @@ class Interpolate(torch.autograd.Function):
     def backward(ctx, push):
         values, corners, weights = ctx.saved_tensors
         corners, to_values, to_weights = corners.long(), None, None
-        if ctx.needs_input_grad[0]:             # not of an albedo that is given
+        if ctx.needs_input_grad[0]:  # not of an albedo that is given
             to_values = torch.zeros_like(values)
             for corner, weight in zip(corners, weights):
                 to_values.index_add_(1, corner, push * weight)
@@ -105,7 +108,7 @@ class Lambert(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, push):
         normal, lights = ctx.saved_tensors
-        push = (_cosines(normal, lights) > 0) * (push / lights.shape[1])        # (L, P)
+        push = (_cosines(normal, lights) > 0) * (push / lights.shape[1])  # (L, P)
         shared = lights.shape[2] == 1
         to_normal = lights[..., 0] @ push if shared else torch.stack([(push * light).sum(0) for light in lights])
         to_lights = None

@@ -1,4 +1,5 @@
 """Blending across silhouettes, which gives the mouth's opening a gradient."""
+
 import torch
 from torch import Tensor
 
@@ -18,8 +19,9 @@ def face_neighbours(faces: Tensor) -> Tensor:
     return across.view(-1, 3)
 
 
-def antialias(image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, points: Tensor, faces: Tensor,
-              neighbours: Tensor) -> Tensor:
+def antialias(
+    image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, points: Tensor, faces: Tensor, neighbours: Tensor
+) -> Tensor:
     """Blends neighbouring pixels where a silhouette passes between their centres, in proportion to what it covers.
 
     Coverage thereby becomes a continuous function of the silhouette's vertices, with their gradient. After Laine et al.
@@ -32,7 +34,7 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, poin
     pairs = []  # the nearer pixel, and the flat step to the farther one
     for axis, stride, recedes in zip((2, 1), (1, width), slope.clamp(-STEEPEST, STEEPEST)):
         start, end = (lambda x: x.narrow(axis, 0, x.shape[axis] - 1)), (lambda x: x.narrow(axis, 1, x.shape[axis] - 1))
-        jump = end(distance) - start(distance)      # NaN between two infinities
+        jump = end(distance) - start(distance)  # NaN between two infinities
         expected = torch.where(jump > 0, start(recedes), -end(recedes)).clamp_min(0)
         jump = jump.where(jump.abs() > DEPTH_JUMP + expected, 0)
         jump = torch.nn.functional.pad(jump, (0, 1) if axis == 2 else (0, 0, 0, 1)).flatten()
@@ -43,8 +45,17 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, poin
     along = (step.abs() == width).long() if width > 1 else torch.ones_like(step)  # 0 along columns, 1 along rows
     pixel = near % image[0].numel()
     start = torch.stack([pixel % width, pixel // width]).to(points.dtype)
-    pair, ends = _silhouettes(start, along, step.sign(), face.flatten().index_select(0, near),
-                              near // image[0].numel(), len(image), points.detach(), faces, neighbours)
+    pair, ends = _silhouettes(
+        start,
+        along,
+        step.sign(),
+        face.flatten().index_select(0, near),
+        near // image[0].numel(),
+        len(image),
+        points.detach(),
+        faces,
+        neighbours,
+    )
     near, step, along, start = (x.index_select(-1, pair) for x in (near, step, along, start))
 
     ends = points.index_select(1, ends.flatten()).view(2, 2, -1) - start[:, None]  # coordinate, end, silhouette
@@ -62,8 +73,17 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, slope: Tensor, poin
     return colours.index_add(0, target, change).view_as(image).clamp(0, 1)
 
 
-def _silhouettes(start: Tensor, along: Tensor, step: Tensor, face: Tensor, frame: Tensor, frames: int, points: Tensor,
-                 faces: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+def _silhouettes(
+    start: Tensor,
+    along: Tensor,
+    step: Tensor,
+    face: Tensor,
+    frame: Tensor,
+    frames: int,
+    points: Tensor,
+    faces: Tensor,
+    neighbours: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Walks from face to face, one pixel along an axis from each `start`, (2, K), until the surface ends or turns away.
 
     Returns which walks came there, (M,), and the two ends of the silhouette edge as indices into `points`, (2, M).
@@ -72,15 +92,20 @@ def _silhouettes(start: Tensor, along: Tensor, step: Tensor, face: Tensor, frame
     pair, behind, facing, found = torch.arange(len(face), device=face.device), torch.zeros_like(face), None, []
     for _ in range(WALK):
         corners = [faces.index_select(0, face * 3 + i) * frames + frame.index_select(0, pair) for i in range(3)]
-        (ax, bx, cx), (ay, by, cy) = ([x.index_select(0, corner) - centre for corner in corners]
-                                      for x, centre in zip(points, start.index_select(1, pair)))
+        (ax, bx, cx), (ay, by, cy) = (
+            [x.index_select(0, corner) - centre for corner in corners]
+            for x, centre in zip(points, start.index_select(1, pair))
+        )
         areas = torch.stack([by * cx - bx * cy, cy * ax - cx * ay, ay * bx - ax * by])
         sign = areas.sum(0).sign()
         facing = sign if facing is None else facing
         turned = sign != facing.index_select(0, pair)
         # Each barycentric's zero lies this far along the walk; the first one that falls is where it leaves the face.
-        sideways = torch.where(along.index_select(0, pair) == 0, torch.stack([by - cy, cy - ay, ay - by]),
-                               torch.stack([cx - bx, ax - cx, bx - ax])) * step.index_select(0, pair)
+        sideways = torch.where(
+            along.index_select(0, pair) == 0,
+            torch.stack([by - cy, cy - ay, ay - by]),
+            torch.stack([cx - bx, ax - cx, bx - ax]),
+        ) * step.index_select(0, pair)
         length, corner = (areas / sideways).where(sideways * sign > 0, torch.inf).min(0)
         leaving = face * 3 + corner
         across = neighbours.index_select(0, leaving)

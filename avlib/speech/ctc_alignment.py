@@ -1,4 +1,5 @@
 """When each word of a known text is said: forced alignment along a reader's CTC outputs (Graves et al. 2006; torchaudio)."""
+
 import torch
 from torch import Tensor
 from torchaudio.functional import forced_align
@@ -7,7 +8,7 @@ from ..core.rates import VIDEO_FPS
 from .segment import Segment
 from .text import BLANK, Tokenizer
 
-REACH = 2       # frames by which a word reaches beyond its tokens: CTC is late with the first, and peaks within long pieces
+REACH = 2  # frames by which a word reaches beyond its tokens: CTC is late with the first, and peaks within long pieces
 
 
 def token_frames(log_probs: Tensor, tokens: list[int]) -> list[tuple[int, int]] | None:

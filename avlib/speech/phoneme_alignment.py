@@ -1,5 +1,6 @@
 """A user's own recordings with transcripts, x.wav beside x.txt, and when each phoneme in them is said: espeak-ng speaks the same
 text, and the time axes of the two are warped onto each other (Sakoe and Chiba 1978). No model, no download."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +12,21 @@ from ..core.rates import SPEECH_HZ
 from .espeak import Speech, speak
 from .segment import Segment
 
-WINDOW, HOP = 400, 160      # samples: 25 ms, every 10 ms
-MELS, CEPSTRA, NEAR = 40, 12, 2         # NEAR: frames to either side whose difference is the change
-VOICES = ("m3", "f2")       # of espeak-ng; the one that fits better is taken
-PACE, PACES = 160, (80, 260)            # words a minute: at first, and between which it is then adapted; faster, phonemes get lost
-LOW_DB, QUIET_DB = -30, 4   # floor of the spectra below loud speech; by how much a pause may be louder than the quietest frames
-PAUSE, HASTE = 4.0, 0.3     # cost of a loud frame in a pause; of each frame for which either of the two waits for the other
+WINDOW, HOP = 400, 160  # samples: 25 ms, every 10 ms
+MELS, CEPSTRA, NEAR = 40, 12, 2  # NEAR: frames to either side whose difference is the change
+VOICES = ("m3", "f2")  # of espeak-ng; the one that fits better is taken
+PACE, PACES = (
+    160,
+    (80, 260),
+)  # words a minute: at first, and between which it is then adapted; faster, phonemes get lost
+LOW_DB, QUIET_DB = (
+    -30,
+    4,
+)  # floor of the spectra below loud speech; by how much a pause may be louder than the quietest frames
+PAUSE, HASTE = (
+    4.0,
+    0.3,
+)  # cost of a loud frame in a pause; of each frame for which either of the two waits for the other
 
 
 def spoken(text: str, variant: str, words_per_minute: int) -> tuple[Speech, np.ndarray]:
@@ -31,16 +41,18 @@ def features(speech: Tensor) -> tuple[np.ndarray, np.ndarray]:
     frames = torch.nn.functional.pad(speech, (WINDOW // 2, WINDOW // 2 + HOP)).unfold(0, WINDOW, HOP)
     frames = frames - frames.mean(1, keepdim=True)
     frames = torch.cat([0.03 * frames[:, :1], frames[:, 1:] - 0.97 * frames[:, :-1]], 1) * torch.hann_window(WINDOW)
-    mel = torch.fft.rfft(frames, 512).abs().square() @ melscale_fbanks(257, 60.0, 7000.0, MELS, SPEECH_HZ, norm="slaney")
+    mel = torch.fft.rfft(frames, 512).abs().square() @ melscale_fbanks(
+        257, 60.0, 7000.0, MELS, SPEECH_HZ, norm="slaney"
+    )
     power = mel.sum(1)
     loud = power.quantile(0.95).clamp_min(1e-10)
     level = 10 * torch.log10(power / loud + 1e-6)
     cepstra = torch.log(mel + 10 ** (LOW_DB / 10) * loud) @ create_dct(CEPSTRA + 1, MELS, "ortho")[:, 1:]
     heard = cepstra[level > LOW_DB]
-    cepstra = (cepstra - heard.mean(0)) / (heard.std(0) + 1e-6) / CEPSTRA ** 0.5
+    cepstra = (cepstra - heard.mean(0)) / (heard.std(0) + 1e-6) / CEPSTRA**0.5
     now = torch.cat([cepstra, 0.05 * level.clamp_min(-40)[:, None]], 1)
     around = torch.nn.functional.pad(now.T[None], (NEAR, NEAR), "replicate")[0].T
-    return torch.cat([now, 0.3 * (around[2 * NEAR:] - around[:-2 * NEAR])], 1).numpy(), level.numpy()
+    return torch.cat([now, 0.3 * (around[2 * NEAR :] - around[: -2 * NEAR])], 1).numpy(), level.numpy()
 
 
 def align(speech: Tensor, text: str) -> tuple[tuple[Segment, ...], tuple[Segment, ...], float]:
@@ -53,7 +65,7 @@ def align(speech: Tensor, text: str) -> tuple[tuple[Segment, ...], tuple[Segment
     """
     heard, level = features(speech)
     floor = np.percentile(level, 3)
-    loudness = PAUSE * ((level - floor - QUIET_DB) / max(10.0, -floor)).clip(0, 1)      # what a pause costs here
+    loudness = PAUSE * ((level - floor - QUIET_DB) / max(10.0, -floor)).clip(0, 1)  # what a pause costs here
     pace = PACE
     for _ in range(2):
         ways = [warp(heard, loudness, *spoken(text, voice, pace)) for voice in VOICES]
@@ -62,7 +74,9 @@ def align(speech: Tensor, text: str) -> tuple[tuple[Segment, ...], tuple[Segment
     return *carried(said, path, states, len(speech) / SPEECH_HZ), cost
 
 
-def warp(heard: np.ndarray, loudness: np.ndarray, said: Speech, known: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, Speech]:
+def warp(
+    heard: np.ndarray, loudness: np.ndarray, said: Speech, known: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray, Speech]:
     """heard (T, D), what a pause costs at each of its frames (T,), espeak-ng's speech and its features (N, D) -> mean cost outside
     pauses, the state of each frame (T,), the frame of `known` that each state stands for (M,), -1 for pauses, and the speech."""
     states = chain(said, len(known))
@@ -114,11 +128,15 @@ def cheapest(costs: np.ndarray, waiting: np.ndarray) -> np.ndarray:
     return path
 
 
-def carried(said: Speech, path: np.ndarray, states: np.ndarray, seconds: float) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+def carried(
+    said: Speech, path: np.ndarray, states: np.ndarray, seconds: float
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Words and phonemes of espeak-ng's speech, at the times at which the path (T,) passes their states (M,)."""
     numbers = np.where(states < 0, -1, sounding(said, states * HOP / SPEECH_HZ))
-    first = np.flatnonzero(np.diff(numbers, prepend=-2))                                # state of each phoneme and pause
-    edges = ((np.searchsorted(path, first) - 0.5) * HOP / SPEECH_HZ).clip(0, seconds).tolist() + [seconds]     # between two frames
+    first = np.flatnonzero(np.diff(numbers, prepend=-2))  # state of each phoneme and pause
+    edges = ((np.searchsorted(path, first) - 0.5) * HOP / SPEECH_HZ).clip(0, seconds).tolist() + [
+        seconds
+    ]  # between two frames
     spans = {n: (begin, end) for n, begin, end in zip(numbers[first].tolist(), edges, edges[1:]) if n >= 0}
     phonemes, at = [], 0.0
     for n, (begin, end) in spans.items():
@@ -126,7 +144,10 @@ def carried(said: Speech, path: np.ndarray, states: np.ndarray, seconds: float) 
         phonemes.append(Segment(said.phonemes[n].label, begin, end))
         at = end
     phonemes += [Segment("", at, seconds)] if at < seconds else []
-    near = lambda n: spans[min(spans, key=lambda m: abs(m - n))]        # a phoneme of less than a frame has no state
-    first, last = (sounding(said, [getattr(w, edge) + extra for w in said.words]) for edge, extra in (("start_s", 0), ("end_s", -1e-4)))
+    near = lambda n: spans[min(spans, key=lambda m: abs(m - n))]  # a phoneme of less than a frame has no state
+    first, last = (
+        sounding(said, [getattr(w, edge) + extra for w in said.words])
+        for edge, extra in (("start_s", 0), ("end_s", -1e-4))
+    )
     words = [Segment(w.label, near(a)[0], near(b)[1]) for w, a, b in zip(said.words, first, last)]
     return tuple(words), tuple(phonemes)

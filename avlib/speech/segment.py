@@ -1,4 +1,5 @@
 """A stretch of time with a label."""
+
 from dataclasses import dataclass
 
 

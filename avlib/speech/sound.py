@@ -1,4 +1,5 @@
 """Sound files as speech: 16 kHz mono, read in blocks, normalised."""
+
 import math
 import os
 from fractions import Fraction
@@ -38,10 +39,10 @@ class SpeechFile:
         if normalised:
             block = self.BLOCK_S * SPEECH_HZ
             sums = torch.zeros(2, dtype=torch.double)
-            for samples in (self[n:n + block].double() for n in range(0, len(self), block)):
+            for samples in (self[n : n + block].double() for n in range(0, len(self), block)):
                 sums += torch.stack((samples.sum(), samples.square().sum()))
             mean, square = (sums / len(self)).tolist()
-            self.mean, self.deviation = mean, math.sqrt(max(square - mean ** 2, 0.0) + 1e-7)
+            self.mean, self.deviation = mean, math.sqrt(max(square - mean**2, 0.0) + 1e-7)
 
     def _check(self, f: soundfile.SoundFile):
         """One pass through the file: is there enough, and is all of it finite."""
@@ -51,7 +52,7 @@ class SpeechFile:
             if not mono.isfinite().all():
                 raise ValueError(f"{self.path}: {int((~mono.isfinite()).sum())} of {len(mono)} samples are not finite")
             count += len(mono)
-        self.frames = count             # what is there, not what the header promises
+        self.frames = count  # what is there, not what the header promises
         if count < WINDOW * self.rate / SPEECH_HZ:
             raise ValueError(f"{self.path}: {1000 * count / self.rate:.1f} ms of audio, expected at least 25 ms")
 
@@ -69,7 +70,7 @@ class SpeechFile:
             channels = f.read(last - first, dtype="float32", always_2d=True)
         samples = torchaudio.functional.resample(torch.from_numpy(channels).mean(1), self.down, self.up)
         before = first // self.down * self.up
-        return (samples[begin - before:end - before] - self.mean) / self.deviation
+        return (samples[begin - before : end - before] - self.mean) / self.deviation
 
 
 def read_speech(path: str | Path) -> Tensor:

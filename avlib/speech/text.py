@@ -1,4 +1,5 @@
 """Texts as token ids for the readers, and as viseme strings for the viseme error rate."""
+
 import io
 import re
 import unicodedata
@@ -79,8 +80,10 @@ class SentencePieceTokenizer(Tokenizer):
         """The one model of a folder, <name>.model, with <name>_units.txt beside it."""
         models = sorted(Path(folder).glob("*.model"))
         if len(models) != 1:
-            raise ValueError(f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its list, "
-                             "unigram5000_units.txt")
+            raise ValueError(
+                f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its list, "
+                "unigram5000_units.txt"
+            )
         return SentencePieceTokenizer(models[0], models[0].with_name(f"{models[0].stem}_units.txt"))
 
 
@@ -89,13 +92,23 @@ def train_units(texts: Iterable[str], count: int) -> tuple[bytes, str]:
     upper case, <unk> the first unit, the rest sorted. The same texts make the same bytes."""
     texts, model = [text.upper() for text in texts], io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=model, vocab_size=count, num_threads=1,
-                                                 model_type="unigram", character_coverage=1.0, minloglevel=2)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=count,
+            num_threads=1,
+            model_type="unigram",
+            character_coverage=1.0,
+            minloglevel=2,
+        )
     except RuntimeError as error:
-        told = " ".join(str(error).partition("] ")[2].split()) or error      # behind the library's source line
+        told = " ".join(str(error).partition("] ")[2].split()) or error  # behind the library's source line
         raise ValueError(f"{count} units of {len(texts)} transcripts: {told}") from None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    names = sorted(pieces.id_to_piece(i) for i in range(pieces.vocab_size()) if not (pieces.is_control(i) or pieces.is_unknown(i)))
+    names = sorted(
+        pieces.id_to_piece(i) for i in range(pieces.vocab_size()) if not (pieces.is_control(i) or pieces.is_unknown(i))
+    )
     return model.getvalue(), "".join(f"{name} {i}\n" for i, name in enumerate(["<unk>", *names], start=1))
+
 
 BLANK = 0

@@ -1,4 +1,5 @@
 """Phonemes and visemes of English text."""
+
 import csv
 import re
 from functools import cache, lru_cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from .espeak import phonemize
 
 # What the phonemizer package takes as punctuation; espeak-ng would end a clause or read some of it aloud.
-_PUNCTUATION = re.compile("[;:,.!?¡¿—…\"«»“”(){}\\[\\]\\s]+")
+_PUNCTUATION = re.compile('[;:,.!?¡¿—…"«»“”(){}\\[\\]\\s]+')
 
 
 @cache

@@ -1,4 +1,5 @@
 """Speech from files, and wav2vec 2.0 features at the corpus frame rate."""
+
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,20 @@ from ..core.dropout import cheaper, mask
 from ..core.rates import FEATURES_PER_SECOND, SPEECH_HZ, WINDOW
 from .sound import SpeechFile
 
-LONG_S = 20.0   # seconds from which on speech is encoded in pieces
+LONG_S = 20.0  # seconds from which on speech is encoded in pieces
 PIECE_S, CONTEXT_S = 12.0, 4.0
 BASE_960H = "facebook/wav2vec2-base-960h"
 # Hugging Face config fields of an encoder that a CPU trains in minutes
-SMALL = dict(hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=384, conv_dim=(96,) * 7,
-             num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=8, layerdrop=0.0)
+SMALL = dict(
+    hidden_size=128,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=384,
+    conv_dim=(96,) * 7,
+    num_conv_pos_embeddings=32,
+    num_conv_pos_embedding_groups=8,
+    layerdrop=0.0,
+)
 
 
 def even_positions(lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,6 +56,7 @@ class SpeechEncoder(nn.Module):
         # here, for it takes seconds
         from transformers import AttentionInterface, AttentionMaskInterface, Wav2Vec2Config, Wav2Vec2Model
         from transformers.masking_utils import sdpa_mask
+
         super().__init__()
         self.model = cheaper(Wav2Vec2Model(Wav2Vec2Config(**model)) if isinstance(model, dict) else model)
         AttentionInterface.register("avlib", attend)
@@ -61,12 +71,15 @@ class SpeechEncoder(nn.Module):
     def from_pretrained(cls, name: str | Path = BASE_960H, train_convolutions: bool = False) -> "SpeechEncoder":
         """name: a folder that holds config.json and weights, or a name on the Hugging Face hub, cached once loaded."""
         from transformers import Wav2Vec2Model
+
         try:
             model, report = Wav2Vec2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
         except OSError as error:
-            raise ValueError(f"{name}: no wav2vec 2.0 in this folder, in the Hugging Face cache or in reach; put "
-                             f"config.json and model.safetensors of huggingface.co/{BASE_960H} into a folder and give "
-                             "its path") from error
+            raise ValueError(
+                f"{name}: no wav2vec 2.0 in this folder, in the Hugging Face cache or in reach; put "
+                f"config.json and model.safetensors of huggingface.co/{BASE_960H} into a folder and give "
+                "its path"
+            ) from error
         missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})  # a CTC checkpoint may lack the mask
         if missing:
             raise ValueError(f"{name}: {len(missing)} weights of wav2vec 2.0 are missing, {missing[0]} first")
@@ -98,8 +111,10 @@ class SpeechEncoder(nn.Module):
         padding, and their lengths (B,); without gradient where the convolutions are frozen."""
         counts = self.lengths(lengths)
         if (counts < 1).any():
-            raise ValueError(f"item {int(counts.argmin())} of the batch has {int(lengths[counts.argmin()])} samples of "
-                             f"speech, expected at least {WINDOW}")
+            raise ValueError(
+                f"item {int(counts.argmin())} of the batch has {int(lengths[counts.argmin()])} samples of "
+                f"speech, expected at least {WINDOW}"
+            )
         if int(lengths.max()) > samples.shape[1]:
             raise ValueError(f"lengths reach {int(lengths.max())} samples, the batch holds {samples.shape[1]}")
         extractor = self.model.feature_extractor
@@ -110,7 +125,7 @@ class SpeechEncoder(nn.Module):
             for length in lengths.unique().tolist():
                 rows = lengths == length
                 extracted = extractor(samples[rows, :length]).transpose(1, 2)
-                features[rows, :extracted.shape[1]] = extracted
+                features[rows, : extracted.shape[1]] = extracted
         return features, counts
 
     def contextualise(self, features: Tensor, lengths: Tensor, frames: Tensor, fps: float) -> Tensor:
@@ -123,13 +138,17 @@ class SpeechEncoder(nn.Module):
         group = features_per_frame(fps)
         if int(frames.min()) < 1:
             item = int(frames.argmin())
-            raise ValueError(f"item {item} of the batch has {int(lengths[item])} speech features "
-                             f"and {int(frames.min())} frames at {fps} fps, expected at least one frame")
+            raise ValueError(
+                f"item {item} of the batch has {int(lengths[item])} speech features "
+                f"and {int(frames.min())} frames at {fps} fps, expected at least one frame"
+            )
         missing = frames * group - lengths
         if group > 1 and int(missing.max()) > FEATURES_PER_SECOND // 2:
             item = int(missing.argmax())
-            raise ValueError(f"item {item} of the batch has {int(frames[item])} frames at {fps} fps and only "
-                             f"{int(lengths[item])} speech features, expected {int(frames[item] * group)}")
+            raise ValueError(
+                f"item {item} of the batch has {int(frames[item])} frames at {fps} fps and only "
+                f"{int(lengths[item])} speech features, expected {int(frames[item] * group)}"
+            )
         hidden = between(features, *frame_positions(lengths, frames, fps))
         own = torch.arange(hidden.shape[1], device=features.device) < (frames * group)[:, None]
         return self._transform(hidden, own).unflatten(1, (-1, group))
@@ -160,11 +179,11 @@ class SpeechEncoder(nn.Module):
             low, high = int(before[0, chosen][0]), min(int(before[0, chosen][-1]) + 2, int(count))
             # the last piece hears how the speech goes on after the last frame, as one pass would
             after = piece * SPEECH_HZ // round(fps) if last == frames else 0
-            samples = speech[low * stride:(high - 1) * stride + WINDOW + after].to(device)[None]
+            samples = speech[low * stride : (high - 1) * stride + WINDOW + after].to(device)[None]
             features, _ = self.extract(samples, torch.tensor([samples.shape[1]], device=device))
             hidden = between(features, before[:, chosen].to(device) - low, weight[:, chosen].to(device))
             own = torch.ones(hidden.shape[:2], dtype=torch.bool, device=device)
-            yield self._transform(hidden, own).unflatten(1, (-1, group))[:, begin - first:end - first]
+            yield self._transform(hidden, own).unflatten(1, (-1, group))[:, begin - first : end - first]
 
     def _mask_spans(self, hidden: Tensor) -> Tensor:
         """SpecAugment over time as in wav2vec 2.0's fine-tuning, in training alone."""
@@ -188,11 +207,21 @@ class _ChannelsLast:
         if x.device.type != "cpu":
             return super()._conv_forward(x, weight, bias)
         wide = lambda t: t.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        return nn.functional.conv2d(wide(x), wide(weight), bias, padding=(0, *self.padding), groups=self.groups).squeeze(2)
+        return nn.functional.conv2d(
+            wide(x), wide(weight), bias, padding=(0, *self.padding), groups=self.groups
+        ).squeeze(2)
 
 
-def attend(module, query: Tensor, key: Tensor, value: Tensor, own: Tensor | None, dropout: float = 0.0,
-           scaling: float | None = None, **_) -> tuple[Tensor, None]:
+def attend(
+    module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    own: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_,
+) -> tuple[Tensor, None]:
     """transformers' attention function, (B, heads, T, d) each and own (B, 1, T, T) -> (B, T, heads, d): its dropout is
     ours, see `dropout`."""
     if not dropout:

@@ -1,4 +1,5 @@
 """Padded batches of clips, with phonemes to name."""
+
 import math
 
 import torch
@@ -13,8 +14,8 @@ from ..corpus.utterance import Utterance
 from ..speech.text import Tokenizer
 from ..speech.visemes import phoneme_to_viseme
 
-TOKENIZER = Tokenizer()         # characters
-PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}      # pause and espeak-ng's English phonemes
+TOKENIZER = Tokenizer()  # characters
+PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}  # pause and espeak-ng's English phonemes
 IGNORED = -100
 
 
@@ -23,10 +24,16 @@ def collate(clips: Clips, indices: list[int], video: bool = True, tokenizer: Tok
     tokens = [torch.tensor(tokenizer.encode(clips.utterances[i].text)) for i in indices]
     heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
     label = lambda rate, counts: nn.utils.rnn.pad_sequence(
-        [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED)
-    batch = {"speech": pad([clips.speech(i) for i in indices]), "lengths": seen,
-             "tokens": pad(tokens), "token_lengths": torch.tensor([len(t) for t in tokens]),
-             "phonemes_50": label(FEATURES_PER_SECOND, heard), "phonemes_25": label(VIDEO_FPS, seen)}
+        [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED
+    )
+    batch = {
+        "speech": pad([clips.speech(i) for i in indices]),
+        "lengths": seen,
+        "tokens": pad(tokens),
+        "token_lengths": torch.tensor([len(t) for t in tokens]),
+        "phonemes_50": label(FEATURES_PER_SECOND, heard),
+        "phonemes_25": label(VIDEO_FPS, seen),
+    }
     if video:
         batch["video"] = pad([clips.video(i) for i in indices]).float() / 255
     return batch

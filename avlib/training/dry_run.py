@@ -4,6 +4,7 @@
 
 Needs neither data nor trained weights. Every row is a process of its own, so that its memory is its own.
 """
+
 import math
 import os
 import resource
@@ -37,26 +38,27 @@ from .motion_vqvae import MotionVQVAETask
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
 
-SENTENCE_S, SCAN_S = 2.8, 4.0   # of the embedded corpus and of scans by others, on average
-LETTERS_A_SECOND = 14           # of speech; fewer of larger units
-READ_FRAMES = 300               # video frames that a reader is tried on at most: time and memory are linear in them
-STEPS = 2                       # timed, after one that is not
-LIBRARIES_GB = 0.5              # of a process that has done nothing yet
+SENTENCE_S, SCAN_S = 2.8, 4.0  # of the embedded corpus and of scans by others, on average
+LETTERS_A_SECOND = 14  # of speech; fewer of larger units
+READ_FRAMES = 300  # video frames that a reader is tried on at most: time and memory are linear in them
+STEPS = 2  # timed, after one that is not
+LIBRARIES_GB = 0.5  # of a process that has done nothing yet
 
 
 @dataclass(frozen=True)
 class Sizes:
     """What of a corpus the costs depend on."""
-    mesh: torch.Tensor          # (V, 3), a face at rest
-    faces: torch.Tensor         # (F, 3)
-    lip: torch.Tensor           # vertex indices
-    mouth: torch.Tensor         # what a lip crop may show
+
+    mesh: torch.Tensor  # (V, 3), a face at rest
+    faces: torch.Tensor  # (F, 3)
+    lip: torch.Tensor  # vertex indices
+    mouth: torch.Tensor  # what a lip crop may show
     camera: Camera
     fps: float
-    styles: int                 # training subjects
-    scans: int                  # training sentences
-    scan_s: float               # length of one
-    clips: int                  # of the 2D part
+    styles: int  # training subjects
+    scans: int  # training sentences
+    scan_s: float  # length of one
+    clips: int  # of the 2D part
     clip_s: float
 
 
@@ -66,12 +68,22 @@ def sizes(config: Config) -> Sizes:
     clips = c.clips_2d, SENTENCE_S
     if facts["made_by"] == "embedded":
         maker, people = Maker(replace(c, clips_2d=1, validation_clips_2d=1), DATA / "none"), len(SUBJECTS["train"])
-        return Sizes(maker.people[0].template, maker.rig.faces, maker.rig.regions["lip"], maker.mouth, maker.camera, c.fps,
-                     people, people * c.sentences_train, SENTENCE_S, *clips)
+        return Sizes(
+            maker.people[0].template,
+            maker.rig.faces,
+            maker.rig.regions["lip"],
+            maker.mouth,
+            maker.camera,
+            c.fps,
+            people,
+            people * c.sentences_train,
+            SENTENCE_S,
+            *clips,
+        )
     facts = scan_specification(facts)
     camera, train = crop_of(facts.camera or Camera(1.0, 2 * c.crop), c.crop), facts.splits["train"]
     (mesh,), faces = head(facts.vertices, 2 * facts.vertices, 1)
-    mesh = mesh / (facts.camera or camera).scale        # it fills the picture, as faces do
+    mesh = mesh / (facts.camera or camera).scale  # it fills the picture, as faces do
     lip = torch.as_tensor(facts.regions.get("lip", range(facts.vertices // 20)))
     column, row, _ = camera.to_pixels(mesh.T * camera.pixels_per_unit)
     near = lambda at: (at > -0.25 * c.crop) & (at < 1.25 * c.crop)
@@ -84,9 +96,12 @@ def head(vertices: int, faces: int, frames: int) -> tuple[torch.Tensor, torch.Te
     """A bumpy, moving ellipsoid (frames, V, 3) with F faces, open at the neck; vertices beyond its own touch no face."""
     around = round(math.sqrt(faces / 2 * 1.3))
     down = -(-faces // (2 * around)) + 1
-    angle, turn = torch.meshgrid(torch.linspace(0.02, math.pi - 0.02, down), torch.arange(around) * (2 * math.pi / around),
-                                 indexing="ij")
-    sphere = torch.stack([angle.sin() * turn.sin() * 0.75, angle.cos(), angle.sin() * turn.cos()], -1).reshape(-1, 3)[:vertices]
+    angle, turn = torch.meshgrid(
+        torch.linspace(0.02, math.pi - 0.02, down), torch.arange(around) * (2 * math.pi / around), indexing="ij"
+    )
+    sphere = torch.stack([angle.sin() * turn.sin() * 0.75, angle.cos(), angle.sin() * turn.cos()], -1).reshape(-1, 3)[
+        :vertices
+    ]
     sphere = torch.cat([sphere, sphere[-1:].expand(max(0, vertices - len(sphere)), -1)])
     when = torch.arange(frames)[:, None, None] * 0.3
     moved = 0.9 * sphere * (1 + 0.03 * (sphere[None] * 9 + when).sin().prod(-1, keepdim=True))
@@ -99,6 +114,7 @@ def head(vertices: int, faces: int, frames: int) -> tuple[torch.Tensor, torch.Te
 @dataclass(frozen=True)
 class Row:
     """What one training takes: parameters, of which so many are trained; memory, and s a step, by how many steps."""
+
     stage: str
     parameters: int
     trained: int
@@ -126,11 +142,14 @@ def clip_batch(sizes: Sizes, count: int, vocabulary: int, crop: int, video: bool
     """What `pretrain.collate` makes of so many clips."""
     draw, frames = torch.Generator().manual_seed(0), round(sizes.clip_s * VIDEO_FPS)
     tokens = round(sizes.clip_s * LETTERS_A_SECOND / (4 if vocabulary > 1000 else 1))
-    batch = {"speech": torch.randn(count, frames * SAMPLES_PER_FRAME, generator=draw), "lengths": torch.full((count,), frames),
-             "tokens": torch.randint(1, vocabulary - 1, (count, tokens), generator=draw),
-             "token_lengths": torch.full((count,), tokens),
-             "phonemes_25": torch.randint(len(PHONEMES), (count, frames), generator=draw),
-             "phonemes_50": torch.full((count, 2 * frames), IGNORED)}
+    batch = {
+        "speech": torch.randn(count, frames * SAMPLES_PER_FRAME, generator=draw),
+        "lengths": torch.full((count,), frames),
+        "tokens": torch.randint(1, vocabulary - 1, (count, tokens), generator=draw),
+        "token_lengths": torch.full((count,), tokens),
+        "phonemes_25": torch.randint(len(PHONEMES), (count, frames), generator=draw),
+        "phonemes_50": torch.full((count, 2 * frames), IGNORED),
+    }
     return batch | ({"video": torch.rand(count, frames, crop, crop, generator=draw)} if video else {})
 
 
@@ -140,19 +159,31 @@ def scan_batch(sizes: Sizes, count: int, channels: int, vocabulary: int) -> dict
     seen = int(video_frames(torch.tensor(frames), sizes.fps))
     heard, tokens = int(sizes.scan_s * 50) - 1, round(sizes.scan_s * LETTERS_A_SECOND / (4 if vocabulary > 1000 else 1))
     full = lambda n: torch.full((count,), n)
-    return {"features": torch.randn(count, heard, channels, generator=draw), "feature_lengths": full(heard),
-            "motion": sizes.mesh + 1e-4 * torch.randn(count, frames, *sizes.mesh.shape, generator=draw), "frames": full(frames),
-            "template": sizes.mesh.expand(count, -1, -1), "style": torch.eye(sizes.styles)[torch.arange(count) % sizes.styles],
-            "speech": torch.randn(count, seen * SAMPLES_PER_FRAME, generator=draw),
-            "video": torch.rand(count, seen, *sizes.camera.size, generator=draw), "video_lengths": full(seen),
-            "tokens": torch.randint(1, vocabulary - 1, (count, tokens), generator=draw), "token_lengths": full(tokens)}
+    return {
+        "features": torch.randn(count, heard, channels, generator=draw),
+        "feature_lengths": full(heard),
+        "motion": sizes.mesh + 1e-4 * torch.randn(count, frames, *sizes.mesh.shape, generator=draw),
+        "frames": full(frames),
+        "template": sizes.mesh.expand(count, -1, -1),
+        "style": torch.eye(sizes.styles)[torch.arange(count) % sizes.styles],
+        "speech": torch.randn(count, seen * SAMPLES_PER_FRAME, generator=draw),
+        "video": torch.rand(count, seen, *sizes.camera.size, generator=draw),
+        "video_lengths": full(seen),
+        "tokens": torch.randint(1, vocabulary - 1, (count, tokens), generator=draw),
+        "token_lengths": full(tokens),
+    }
 
 
 def try_speech(config: Config, sizes: Sizes, device: torch.device) -> tuple[nn.Module, dict, float, int]:
     """The task, a batch, how many such batches make a step, and the steps of the training."""
     c = config.speech
     task = SpeechTask(build_speech_encoder(c, train_convolutions=True), device)
-    return task, clip_batch(sizes, c.batch, task.letters.out_features, 0, False), 1.0, c.epochs * -(-sizes.clips // c.batch)
+    return (
+        task,
+        clip_batch(sizes, c.batch, task.letters.out_features, 0, False),
+        1.0,
+        c.epochs * -(-sizes.clips // c.batch),
+    )
 
 
 def try_reader(config: Config, sizes: Sizes, device: torch.device, name: str) -> tuple[nn.Module, dict, float, int]:
@@ -168,20 +199,39 @@ def try_prior(config: Config, sizes: Sizes, device: torch.device, animator: str)
     c = animator_settings(config, animator)
     prior = find_animator(animator, config.plugins).prior(len(sizes.mesh), c)
     frames = round(sizes.scan_s * sizes.fps)
-    batch = {"displacement": torch.randn(c.vqvae_batch, frames, 3 * len(sizes.mesh), generator=torch.Generator().manual_seed(0)),
-             "frames": torch.full((c.vqvae_batch,), frames)}
+    batch = {
+        "displacement": torch.randn(
+            c.vqvae_batch, frames, 3 * len(sizes.mesh), generator=torch.Generator().manual_seed(0)
+        ),
+        "frames": torch.full((c.vqvae_batch,), frames),
+    }
     return MotionVQVAETask(prior, device), batch, 1.0, c.vqvae_epochs * -(-sizes.scans // c.vqvae_batch)
 
 
-def try_joint(config: Config, sizes: Sizes, device: torch.device, animator: str, guided: bool
-              ) -> tuple[nn.Module, dict, float, int]:
+def try_joint(
+    config: Config, sizes: Sizes, device: torch.device, animator: str, guided: bool
+) -> tuple[nn.Module, dict, float, int]:
     c, own = config.joint, animator_settings(config, animator)
     kind = find_animator(animator, config.plugins)
-    model = kind.build(own, kind.prior(len(sizes.mesh), own), vertices=len(sizes.mesh), styles=sizes.styles, fps=sizes.fps,
-                       encoder=untrained_encoder(config), scale=0.01)
+    model = kind.build(
+        own,
+        kind.prior(len(sizes.mesh), own),
+        vertices=len(sizes.mesh),
+        styles=sizes.styles,
+        fps=sizes.fps,
+        encoder=untrained_encoder(config),
+        scale=0.01,
+    )
     expert = build_reader(config.expert) if guided else None
     vocabulary = tokenizer_of(config.expert.tokenizer).size
-    lips = LipVideo(sizes.faces, torch.full((len(sizes.mesh),), 0.7), sizes.mouth, sizes.camera, sizes.fps, config.corpus.soft_silhouettes)
+    lips = LipVideo(
+        sizes.faces,
+        torch.full((len(sizes.mesh),), 0.7),
+        sizes.mouth,
+        sizes.camera,
+        sizes.fps,
+        config.corpus.soft_silhouettes,
+    )
     task = JointTask(model, expert, lips, sizes.lip, 0.01, c, config.expert.ctc, Babble(Noise()), device)
     steps = c.epochs * -(-sizes.scans // c.batch)
     return task, scan_batch(sizes, c.batch, model.encoder.model.config.conv_dim[-1], vocabulary), 1.0, steps
@@ -195,8 +245,10 @@ def attempts(config: Config) -> Iterator[tuple]:
         if not getattr(config, name).pretrained:
             yield name, try_reader, name
     for animator in config.animators:
-        with torch.device("meta"):          # nothing is allocated just to know
-            has_prior = find_animator(animator, config.plugins).prior(1000, animator_settings(config, animator)) is not None
+        with torch.device("meta"):  # nothing is allocated just to know
+            has_prior = (
+                find_animator(animator, config.plugins).prior(1000, animator_settings(config, animator)) is not None
+            )
         if has_prior:
             yield f"{animator}-prior", try_prior, animator
         for guided in (False, True):
@@ -221,10 +273,13 @@ def measure(stage: str, attempt, config: Config, sizes: Sizes, *more) -> Row:
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
-    used = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else \
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    used = (
+        torch.cuda.max_memory_allocated() / 1e9
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    )
     weights, learning = (sum(p.numel() for p in some) for some in (task.parameters(), trained))
-    lasting = LIBRARIES_GB + (4 * weights + 12 * learning) / 1e9       # gradient and Adam's two moments
+    lasting = LIBRARIES_GB + (4 * weights + 12 * learning) / 1e9  # gradient and Adam's two moments
     return Row(stage, weights, learning, lasting + parts * max(0.0, used - lasting), parts * min(times[1:]), steps)
 
 
@@ -239,8 +294,10 @@ def table(rows: list[Row]) -> str:
     """As text, with the time that all of it takes, one after the other."""
     lines = [f"{'':20}{'weights':>10}{'trained':>10}{'memory':>9}{'a step':>10}{'steps':>9}{'in all':>10}"]
     for r in rows:
-        lines.append(f"{r.stage:20}{r.parameters / 1e6:>8.1f} M{r.trained / 1e6:>8.1f} M{r.memory_gb:>6.1f} GB{r.step_s:>8.2f} s"
-                     f"{r.steps:>9}{r.step_s * r.steps / 3600:>8.1f} h")
+        lines.append(
+            f"{r.stage:20}{r.parameters / 1e6:>8.1f} M{r.trained / 1e6:>8.1f} M{r.memory_gb:>6.1f} GB{r.step_s:>8.2f} s"
+            f"{r.steps:>9}{r.step_s * r.steps / 3600:>8.1f} h"
+        )
     hours = sum(r.step_s * r.steps for r in rows) / 3600
     return "\n".join([*lines, f"one after the other: {hours:.1f} h; memory: {max(r.memory_gb for r in rows):.1f} GB"])
 

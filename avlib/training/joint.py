@@ -1,4 +1,5 @@
 """Stage two: an animator learns from 3D scans while the expert, fine-tuned beside it, reads its rendered lips."""
+
 from pathlib import Path
 
 import torch
@@ -48,8 +49,14 @@ def model_names(run: Run, seeds: list[int]) -> list[str]:
 def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
     """An untrained animator on the run's trained speech encoder and, where it has one, its trained prior."""
     return find_animator(name, run.config.plugins).build(
-        animator_settings(run.config, name), load_motion_vqvae(run, corpus, name), vertices=corpus.vertices,
-        styles=len(corpus.subjects["train"]), fps=corpus.fps, encoder=load_speech(run), scale=corpus.motion_scale)
+        animator_settings(run.config, name),
+        load_motion_vqvae(run, corpus, name),
+        vertices=corpus.vertices,
+        styles=len(corpus.subjects["train"]),
+        fps=corpus.fps,
+        encoder=load_speech(run),
+        scale=corpus.motion_scale,
+    )
 
 
 def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> tuple[Animator, dict]:
@@ -58,13 +65,24 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
         raise ValueError(f"guidance: expected one of {', '.join(GUIDANCE)}, got {guidance!r}")
     config, guided = run.config.joint, guidance == "guided"
     if config.expert_learns_from not in ("truth", "prediction", "frozen"):
-        raise ValueError(f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}")
+        raise ValueError(
+            f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
+        )
     if unknown := set(config.as_released) - set(RELEASED):
         raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
     stage = model_name(animator, guidance, seed)
     stages = ["speech"] + ["expert"] * guided + motion_vqvae_stages(run, corpus, animator)
-    key = run.key(train_joint, config, animator_settings(run.config, animator), animator, guidance, seed, corpus.hash,
-                  [run.finished_key(s) for s in stages], *map(Path, run.config.plugins))
+    key = run.key(
+        train_joint,
+        config,
+        animator_settings(run.config, animator),
+        animator,
+        guidance,
+        seed,
+        corpus.hash,
+        [run.finished_key(s) for s in stages],
+        *map(Path, run.config.plugins),
+    )
     if not run.finished(stage, key):
         torch.manual_seed(seed)
         task, train, held_out = joint_task(run, corpus, animator, guided)
@@ -72,12 +90,23 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
         groups = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
         if guided and config.expert_learns_from != "frozen":
             groups.append({"params": task.expert.parameters(), "lr": config.expert_lr})
-        history = fit(run, stage, key, task, groups, config.epochs,
-                      lambda g: shuffled_batches(len(train), config.batch, g),
-                      lambda indices: collate([train[i] for i in indices], styles), seed,
-                      schedule=constant_then_cosine(config.lr_decay_fraction), validate=lambda: held_out_terms(task, collate(held_out, styles)))
+        history = fit(
+            run,
+            stage,
+            key,
+            task,
+            groups,
+            config.epochs,
+            lambda g: shuffled_batches(len(train), config.batch, g),
+            lambda indices: collate([train[i] for i in indices], styles),
+            seed,
+            schedule=constant_then_cosine(config.lr_decay_fraction),
+            validate=lambda: held_out_terms(task, collate(held_out, styles)),
+        )
         modules = {"animator": task.animator} | ({"expert": task.expert} if guided else {})
-        finish_fit(run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance)
+        finish_fit(
+            run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance
+        )
     return load_animator(run, corpus, stage)
 
 
@@ -87,10 +116,22 @@ def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[J
     expert = load_reader(run, "expert") if guided else None
     tokenizer = expert.tokenizer if expert else TOKENIZER
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
-    train, held_out = (make_examples(corpus, corpus.utterances(s), model.encoder, tokenizer, fps) for s in ("train", "validation"))
+    train, held_out = (
+        make_examples(corpus, corpus.utterances(s), model.encoder, tokenizer, fps) for s in ("train", "validation")
+    )
     motions = principal_motions(train, config.guidance_components) if guided and config.guidance_components else None
-    task = JointTask(model, expert, lip_video(corpus, config.soft_silhouettes, fps), corpus.regions["lip"], corpus.motion_scale, config,
-                     run.config.expert.ctc, Babble(corpus.clips("train")), run.device, motions)
+    task = JointTask(
+        model,
+        expert,
+        lip_video(corpus, config.soft_silhouettes, fps),
+        corpus.regions["lip"],
+        corpus.motion_scale,
+        config,
+        run.config.expert.ctc,
+        Babble(corpus.clips("train")),
+        run.device,
+        motions,
+    )
     return task.to(run.device), train, held_out
 
 
@@ -109,7 +150,9 @@ def held_out_terms(task: JointTask, batch: dict) -> dict:
 
 
 @torch.no_grad()
-def predict(run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, style: str | None = None) -> torch.Tensor:
+def predict(
+    run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, style: str | None = None
+) -> torch.Tensor:
     """Vertices (T, V, 3) of one utterance, as long as its scan, in a training subject's style, the first's unless given."""
     styles = corpus.subjects["train"]
     chosen = styles.index(style or styles[0])

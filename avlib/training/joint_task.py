@@ -1,4 +1,5 @@
 """One step of the joint training."""
+
 import torch
 from torch import nn
 
@@ -46,9 +47,19 @@ class JointTask(nn.Module):
     is carried back into the animator once.
     """
 
-    def __init__(self, animator: Animator, expert: Expert | None, lips: LipVideo, lip: torch.Tensor, scale: float,
-                 config: JointConfig, ctc: float, babble: Babble, device: torch.device,
-                 motions: torch.Tensor | None = None):
+    def __init__(
+        self,
+        animator: Animator,
+        expert: Expert | None,
+        lips: LipVideo,
+        lip: torch.Tensor,
+        scale: float,
+        config: JointConfig,
+        ctc: float,
+        babble: Babble,
+        device: torch.device,
+        motions: torch.Tensor | None = None,
+    ):
         """expert: None trains the unguided. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's
         own training. motions: (K, V, 3) along which the guidance may push; None: any way."""
         super().__init__()
@@ -58,16 +69,21 @@ class JointTask(nn.Module):
 
     def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
         c, batch = self.config, to_device(batch, self.device)
-        prediction, own = self.animator.learn(batch["features"], batch["feature_lengths"], batch["template"], batch["style"],
-                                              batch["motion"], batch["frames"])
+        prediction, own = self.animator.learn(
+            batch["features"],
+            batch["feature_lengths"],
+            batch["template"],
+            batch["style"],
+            batch["motion"],
+            batch["frames"],
+        )
         vertices = prediction.detach().requires_grad_()
-        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip,
-                              self.scale)
+        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip, self.scale)
         weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
         learning, guided = {}, self.expert is not None and progress >= c.guidance_start
         if guided:
             # a few utterances of each batch are read: that costs less, and on average says the same
-            chosen = torch.randperm(len(vertices), generator=draws[0])[:max(1, c.guided_per_batch // process_count())]
+            chosen = torch.randperm(len(vertices), generator=draws[0])[: max(1, c.guided_per_batch // process_count())]
             read, draws = subset(batch, chosen), [draws[i] for i in chosen]
             draw = lambda: self.hearing(read, draws)
             shown = vertices if self.motions is None else project_gradient(vertices, self.motions)
@@ -75,17 +91,22 @@ class JointTask(nn.Module):
             video, _ = self.lips(shown[chosen], read["frames"])
             self.expert.eval()
             terms["av"] = self.reading(video, *draw(), read)
-        gradient, shares = weighted_gradient(terms, weights, vertices)      # frees the reading's graph before the next
+        gradient, shares = weighted_gradient(terms, weights, vertices)  # frees the reading's graph before the next
         terms = {k: t.detach() for k, t in terms.items()}
         if guided and c.expert_learns_from != "frozen":
             seen = read["video"] if c.expert_learns_from == "truth" else video
             self.expert.train()
             # detached: the animator has its gradient from above, this step is the expert's own
             learning["expert"] = self.reading(seen.detach(), *draw(), read, draws)
-        carrier = (prediction * gradient).sum()             # its gradient on the animator is L's
+        carrier = (prediction * gradient).sum()  # its gradient on the animator is L's
         whole = sum(weights[k] * t for k, t in terms.items()) + sum(own.values()) + sum(learning.values())
-        return {"loss": whole + carrier - carrier.detach(), **terms, **own, **learning,
-                **{f"share_{k}": torch.tensor(s) for k, s in shares.items()}}
+        return {
+            "loss": whole + carrier - carrier.detach(),
+            **terms,
+            **own,
+            **learning,
+            **{f"share_{k}": torch.tensor(s) for k, s in shares.items()},
+        }
 
     def hearing(self, batch: dict, draws: Generators) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch's speech (B, S) in babble, normalised, and which utterances are heard at all (B,)."""
@@ -93,14 +114,23 @@ class JointTask(nn.Module):
         heard = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= c.drop_audio
         return noisy_speech(speech, batch["video_lengths"], self.babble, c.babble_db, draws), heard.to(self.device)
 
-    def reading(self, video: torch.Tensor, audio: torch.Tensor, heard: torch.Tensor, batch: dict,
-                draws: Generators | None = None) -> torch.Tensor:
+    def reading(
+        self,
+        video: torch.Tensor,
+        audio: torch.Tensor,
+        heard: torch.Tensor,
+        batch: dict,
+        draws: Generators | None = None,
+    ) -> torch.Tensor:
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
         of which those not `heard` (B,) are left out."""
         lengths = batch["video_lengths"]
         deviation = RELEASED_STD if "normalisation" in self.config.as_released else STD
-        features = self.expert.encode(crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
-                                      audio if "audio" in self.expert.modalities else None, lengths,
-                                      present={"audio": heard})
+        features = self.expert.encode(
+            crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
+            audio if "audio" in self.expert.modalities else None,
+            lengths,
+            present={"audio": heard},
+        )
         terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
         return self.ctc * terms["ctc"] + (1 - self.ctc) * terms["attention"]

@@ -1,4 +1,5 @@
 """One training loop for every model: seeded step by step, checkpointed within the minute, resumed to the bit."""
+
 import math
 import os
 import time
@@ -17,9 +18,21 @@ from ..core.tensors import seeded_generator
 CHECKPOINT_EVERY_S = float(os.environ.get("AVLIB_CHECKPOINT_S", 40))
 
 
-def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epochs: int, batches: Callable,
-        collate: Callable, seed: int, schedule: Callable[[float], float] = lambda progress: 1.0,
-        validate: Callable[[], dict] | None = None, clip: float = 1.0, average: int = 1) -> list[dict]:
+def fit(
+    run: Run,
+    stage: str,
+    key: str,
+    task: nn.Module,
+    groups: list[dict],
+    epochs: int,
+    batches: Callable,
+    collate: Callable,
+    seed: int,
+    schedule: Callable[[float], float] = lambda progress: 1.0,
+    validate: Callable[[], dict] | None = None,
+    clip: float = 1.0,
+    average: int = 1,
+) -> list[dict]:
     """Trains `task` and returns its history, one dictionary of mean terms an epoch.
 
     task(batch, draws, progress) -> named scalar terms, of which "loss" is descended with Adam.
@@ -31,8 +44,9 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
     a run that was killed goes on from its last checkpoint, at most a minute old, exactly as if nothing had happened, and
     processes that share a batch (`accelerate launch`) draw what one alone would.
     """
-    accelerator = Accelerator(cpu=run.device.type == "cpu",
-                              kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    accelerator = Accelerator(
+        cpu=run.device.type == "cpu", kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+    )
     if is_distributed():
         share_batch_statistics(task)
     optimizer = torch.optim.AdamW(groups, fused=True, betas=(0.9, 0.98), weight_decay=0.0)
@@ -58,8 +72,8 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
             if step < done:
                 step += 1
                 continue
-            mine = range(len(indices))[accelerator.process_index::accelerator.num_processes] or range(1)
-            spare = accelerator.process_index >= len(indices)       # the batch is too small for it to have a part
+            mine = range(len(indices))[accelerator.process_index :: accelerator.num_processes] or range(1)
+            spare = accelerator.process_index >= len(indices)  # the batch is too small for it to have a part
             draws = [seeded_generator(seed, step, n) for n in mine]
             # dropout draws from the global generator; processes that share a batch must not drop alike
             torch.manual_seed(seeded_generator(seed, step, -1, accelerator.process_index).initial_seed())
@@ -69,7 +83,7 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
                 terms = prepared(collate([indices[n] for n in mine]), draws, step / total)
             optimizer.zero_grad()
             accelerator.backward(terms["loss"])
-            for group in optimizer.param_groups:        # each its own norm: one model's steps do not shrink another's
+            for group in optimizer.param_groups:  # each its own norm: one model's steps do not shrink another's
                 accelerator.clip_grad_norm_(group["params"], clip)
             optimizer.step()
             step, counted = step + 1, counted + 1
@@ -80,12 +94,16 @@ def fit(run: Run, stage: str, key: str, task: nn.Module, groups: list[dict], epo
                 saved = time.monotonic()
         row = {name: value / counted for name, value in together(accelerator, sums).items()}
         if not math.isfinite(row["loss"]):
-            raise ValueError(f"{stage}: the loss is {row['loss']} in epoch {epoch + 1}; a smaller learning rate may help")
+            raise ValueError(
+                f"{stage}: the loss is {row['loss']} in epoch {epoch + 1}; a smaller learning rate may help"
+            )
         sums, counted = {}, 0
         if (left := epochs - epoch) <= average > 1:
             share = 1 / (min(average, epochs) - left + 1)
-            mean = {k: v.clone() if k not in mean or not v.is_floating_point() else mean[k].lerp_(v, share)
-                    for k, v in task.state_dict().items()}
+            mean = {
+                k: v.clone() if k not in mean or not v.is_floating_point() else mean[k].lerp_(v, share)
+                for k, v in task.state_dict().items()
+            }
             if left == 1:
                 task.load_state_dict(mean)
         if validate is not None:
@@ -129,7 +147,7 @@ def _save(path, task, optimizer, mean, **about):
 
 def _restore(path, key, task, optimizer) -> tuple[list[dict], dict, int, int, dict]:
     tensors, about = read_weights(path)
-    if about["key"] != key:                     # left behind by other settings or other code; the next save replaces it
+    if about["key"] != key:  # left behind by other settings or other code; the next save replaces it
         return [], {}, 0, 0, {}
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     task.load_state_dict(part("task."))
@@ -139,4 +157,6 @@ def _restore(path, key, task, optimizer) -> tuple[list[dict], dict, int, int, di
         state.setdefault(int(i), {})[field] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     device = next(task.parameters()).device
-    return *(about[k] for k in ("history", "sums", "counted", "step")), {k: v.to(device) for k, v in part("mean.").items()}
+    return *(about[k] for k in ("history", "sums", "counted", "step")), {
+        k: v.to(device) for k, v in part("mean.").items()
+    }

@@ -1,11 +1,13 @@
 """The terms of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv, each named, and what each one does to the vertices."""
+
 import torch
 
 from ..core.distributed import mean_over
 
 
-def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, lip: torch.Tensor,
-                  scale: float = 1.0) -> dict:
+def vertex_losses(
+    prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, lip: torch.Tensor, scale: float = 1.0
+) -> dict:
     """{"mse": over all vertices, "rlv": over the lip vertices alone}, mean squares of a coordinate's error over `scale`,
     over all valid frames of the batch.
 
@@ -15,12 +17,15 @@ def vertex_losses(prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Te
     """
     error = (prediction - truth) * (valid / scale)[..., None, None]
     coordinates = 3 * valid.sum()
-    return {"mse": mean_over(error.square().sum(), coordinates * error.shape[2]),
-            "rlv": mean_over(error[:, :, lip].square().sum(), coordinates * len(lip))}
+    return {
+        "mse": mean_over(error.square().sum(), coordinates * error.shape[2]),
+        "rlv": mean_over(error[:, :, lip].square().sum(), coordinates * len(lip)),
+    }
 
 
-def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],
-                      vertices: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+def weighted_gradient(
+    terms: dict[str, torch.Tensor], weights: dict[str, float], vertices: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The gradient of Σ λ·L on the vertices, and each weighted term's share of the summed norms.
 
     Terms of weight 0 are left out and have share 0. Each term's graph is walked once; the last one's, the largest where
@@ -31,7 +36,10 @@ def weighted_gradient(terms: dict[str, torch.Tensor], weights: dict[str, float],
         norms[name] = 0.0
         if weights[name]:
             # zeros of a term that does not depend on them
-            gradient = weights[name] * torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)[0]
+            gradient = (
+                weights[name]
+                * torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)[0]
+            )
             norms[name] = float(gradient.norm())
             total += gradient
     whole = sum(norms.values()) or 1.0

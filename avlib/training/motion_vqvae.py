@@ -1,4 +1,5 @@
 """What an animator learns from motion alone, before it hears any speech: CodeTalker's codes."""
+
 import torch
 from torch import nn
 
@@ -48,15 +49,25 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
     def validate() -> dict:
         return {f"held_out_{k}": float(v) for k, v in task(collate(corpus, held_out), None, 1.0).items() if k != "loss"}
 
-    history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": c.vqvae_lr}], c.vqvae_epochs,
-                  lambda g: shuffled_batches(len(train), c.vqvae_batch, g),
-                  lambda indices: collate(corpus, [train[i] for i in indices]), seed, step_decay(c.vqvae_lr_halving), validate)
+    history = fit(
+        run,
+        stage,
+        key,
+        task,
+        [{"params": task.parameters(), "lr": c.vqvae_lr}],
+        c.vqvae_epochs,
+        lambda g: shuffled_batches(len(train), c.vqvae_batch, g),
+        lambda indices: collate(corpus, [train[i] for i in indices]),
+        seed,
+        step_decay(c.vqvae_lr_halving),
+        validate,
+    )
     finish_fit(run, stage, key, {"prior": task.prior}, history, corpus=corpus.hash)
 
 
 def motion_vqvae_stages(run: Run, corpus: Corpus, animator: str) -> list[str]:
     """The stages that an animator has before the joint training: one or none."""
-    with torch.device("meta"):          # nothing is allocated just to know
+    with torch.device("meta"):  # nothing is allocated just to know
         return [] if _untrained(run, corpus, animator) is None else [f"{animator}-prior"]
 
 
@@ -71,7 +82,11 @@ def load_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> nn.Module | No
 
 def histories(run: Run, corpus: Corpus) -> dict[str, list[dict]]:
     """How the priors of the run's animators learned, stage by stage."""
-    return {stage: run.record(stage)["history"] for a in run.config.animators for stage in motion_vqvae_stages(run, corpus, a)}
+    return {
+        stage: run.record(stage)["history"]
+        for a in run.config.animators
+        for stage in motion_vqvae_stages(run, corpus, a)
+    }
 
 
 def _untrained(run: Run, corpus: Corpus, animator: str) -> nn.Module | None:

@@ -4,6 +4,7 @@ Auto-AVSR's readers of lips, speech or both.
 `load(path)` recognises which it is from the names and shapes inside. Nothing in the file is executed: PyTorch's
 restricted unpickler admits tensors and plain containers alone.
 """
+
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,13 +18,22 @@ from ..animators.motion_vqvae import MotionVQVAE
 from ..lipreading.expert import Expert
 
 # a weight that only this kind of checkpoint has
-MARKS = {"obj_vector.weight": FaceFormer, "learnable_style_emb.weight": CodeTalker, "quantize.embedding.weight": MotionVQVAE,
-         "ctc.ctc_lo.weight": Expert}
+MARKS = {
+    "obj_vector.weight": FaceFormer,
+    "learnable_style_emb.weight": CodeTalker,
+    "quantize.embedding.weight": MotionVQVAE,
+    "ctc.ctc_lo.weight": Expert,
+}
 ENCODER = "audio_encoder."
 
 
-def load_pretrained(path: str | Path, codec: str | Path | MotionVQVAE | None = None, fps: float | None = None,
-         heads: int | None = None, encoder: dict | None = None) -> nn.Module:
+def load_pretrained(
+    path: str | Path,
+    codec: str | Path | MotionVQVAE | None = None,
+    fps: float | None = None,
+    heads: int | None = None,
+    encoder: dict | None = None,
+) -> nn.Module:
     """The animator, CodeTalker's stage one or the reader that a published file holds, ready to predict.
 
     codec: stage one of CodeTalker, or its file, which the published stage two leaves out. fps: of the motion; by
@@ -35,8 +45,10 @@ def load_pretrained(path: str | Path, codec: str | Path | MotionVQVAE | None = N
     weights = read_checkpoint(path)
     kinds = [kind for mark, kind in MARKS.items() if mark in weights]
     if not kinds:
-        raise ValueError(f"{path}: neither FaceFormer nor CodeTalker nor a reader: expected one of {', '.join(MARKS)} among its "
-                         f"{len(weights)} weights, of which the first is {next(iter(weights), 'none')}")
+        raise ValueError(
+            f"{path}: neither FaceFormer nor CodeTalker nor a reader: expected one of {', '.join(MARKS)} among its "
+            f"{len(weights)} weights, of which the first is {next(iter(weights), 'none')}"
+        )
     if kinds[0] is MotionVQVAE:
         return MotionVQVAE.load_published(weights, heads or 8, str(path)).eval()
     if kinds[0] is Expert:
@@ -69,7 +81,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        reason = re.search(r"GLOBAL (\S+) was not an allowed|Unsupported (?:global|operand|class)\S* ?(\S+)", str(error))
+        reason = re.search(
+            r"GLOBAL (\S+) was not an allowed|Unsupported (?:global|operand|class)\S* ?(\S+)", str(error)
+        )
         what = f"it asks to run {reason[1] or reason[2]}" if reason else "it is no pickle of tensors"
         raise ValueError(f"{path}: not loaded: {what}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
@@ -77,8 +91,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: not a whole checkpoint ({reason})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(
-            isinstance(n, str) and torch.is_tensor(w) for n, w in content.items()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(n, str) and torch.is_tensor(w) for n, w in content.items())
+    ):
         raise ValueError(f"{path}: holds no weights by name")
     return {n.removeprefix("module."): w.float() if w.is_floating_point() else w for n, w in content.items()}
 
@@ -101,10 +118,15 @@ def encoder_sizes(weights: dict[str, Tensor], source) -> dict:
     if not convolutions or first not in own or not norms:
         raise ValueError(f"{source}: holds no whole wav2vec 2.0 under {ENCODER}")
     hidden = own[first].shape[1]
-    return {"hidden_size": hidden, "num_attention_heads": max(1, hidden // 64), "intermediate_size": len(own[first]),
-            "num_hidden_layers": len({n.split(".")[2] for n in own if n.startswith("encoder.layers.")}),
-            "conv_dim": tuple(len(w) for w in convolutions), "conv_kernel": tuple(w.shape[2] for w in convolutions),
-            "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in own,
-            "feat_extract_norm": "layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in own else "group",
-            "num_conv_pos_embeddings": own[norms[0]].shape[2],
-            "num_conv_pos_embedding_groups": hidden // own[norms[0]].shape[1]}
+    return {
+        "hidden_size": hidden,
+        "num_attention_heads": max(1, hidden // 64),
+        "intermediate_size": len(own[first]),
+        "num_hidden_layers": len({n.split(".")[2] for n in own if n.startswith("encoder.layers.")}),
+        "conv_dim": tuple(len(w) for w in convolutions),
+        "conv_kernel": tuple(w.shape[2] for w in convolutions),
+        "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in own,
+        "feat_extract_norm": "layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in own else "group",
+        "num_conv_pos_embeddings": own[norms[0]].shape[2],
+        "num_conv_pos_embedding_groups": hidden // own[norms[0]].shape[1],
+    }

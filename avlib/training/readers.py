@@ -1,4 +1,5 @@
 """Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
+
 import torch
 from torch import nn
 
@@ -26,15 +27,19 @@ class ReaderTask(nn.Module):
     def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
-        self.phonemes = nn.Linear(config.width, len(PHONEMES))      # one for both streams, so that they mean the same
+        self.phonemes = nn.Linear(config.width, len(PHONEMES))  # one for both streams, so that they mean the same
 
     def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
         c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
         if "video" in c.modalities:
-            video = mask_time_spans(crop_and_normalise(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws).to(self.device)
+            video = mask_time_spans(
+                crop_and_normalise(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws
+            ).to(self.device)
         if "audio" in c.modalities:
             audio = noisy_speech(batch["speech"], lengths, self.babble, c.babble_db, draws)
-            audio = mask_time_spans(audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws).to(self.device)
+            audio = mask_time_spans(
+                audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws
+            ).to(self.device)
         if len(c.modalities) == 2:
             draw = torch.stack([torch.rand((), generator=g) for g in draws]).to(self.device)
             unheard, unseen = (c.drop_audio, c.drop_video) if progress >= c.audio_only_fraction else (0.0, 1.0)
@@ -42,8 +47,9 @@ class ReaderTask(nn.Module):
         lengths = lengths.to(self.device)
         rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
         features = self.expert.fuse(rows, valid)
-        terms = self.expert.losses(features, lengths, batch["tokens"].to(self.device),
-                                   batch["token_lengths"].to(self.device))
+        terms = self.expert.losses(
+            features, lengths, batch["tokens"].to(self.device), batch["token_lengths"].to(self.device)
+        )
         whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
         labels, terms["phoneme"] = batch["phonemes_25"].to(self.device), 0.0
         for name, stream in rows.items():
@@ -71,34 +77,56 @@ def published_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
     if not isinstance(reader, Expert):
         raise ValueError(f"{config.pretrained}: holds a {type(reader).__name__}, expected a reader")
     if set(reader.modalities) != set(config.modalities):
-        raise ValueError(f"{config.pretrained}: reads {' and '.join(reader.modalities)}, expected {' and '.join(config.modalities)}")
+        raise ValueError(
+            f"{config.pretrained}: reads {' and '.join(reader.modalities)}, expected {' and '.join(config.modalities)}"
+        )
     if reader.vocabulary != tokenizer.size:
-        raise ValueError(f"{config.pretrained}: has {reader.vocabulary} outputs, its units are {tokenizer.size}; the setting units "
-                         "names the folder of unigram5000.model and unigram5000_units.txt")
+        raise ValueError(
+            f"{config.pretrained}: has {reader.vocabulary} outputs, its units are {tokenizer.size}; the setting units "
+            "names the folder of unigram5000.model and unigram5000_units.txt"
+        )
     return reader
 
 
 def untrained_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
-    return Expert(tokenizer.size, modalities=config.modalities, width=config.width, heads=config.heads,
-                  feedforward=config.feedforward, layers=config.layers, kernel=config.kernel,
-                  decoder_layers=config.decoder_layers, fusion=config.fusion, frontend_width=config.frontend_width,
-                  dropout=config.dropout, audio={"frontend_width": config.audio_frontend_width})
+    return Expert(
+        tokenizer.size,
+        modalities=config.modalities,
+        width=config.width,
+        heads=config.heads,
+        feedforward=config.feedforward,
+        layers=config.layers,
+        kernel=config.kernel,
+        decoder_layers=config.decoder_layers,
+        fusion=config.fusion,
+        frontend_width=config.frontend_width,
+        dropout=config.dropout,
+        audio={"frontend_width": config.audio_frontend_width},
+    )
 
 
 def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     """A reader trained on the 2D part: stage "expert" guides, stage "reader" scores and is never part of a loss."""
     config: ReaderConfig = getattr(run.config, stage)
     if config.drop_audio + config.drop_video > 1:
-        raise ValueError(f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
-                         f"got {config.drop_audio} and {config.drop_video}")
+        raise ValueError(
+            f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
+            f"got {config.drop_audio} and {config.drop_video}"
+        )
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
-    key = run.key(pretrain_reader, config, seed, corpus.hash, *named_files(config.pretrained),
-                  *named_files(config.tokenizer, "*.model", "*_units.txt"))
+    key = run.key(
+        pretrain_reader,
+        config,
+        seed,
+        corpus.hash,
+        *named_files(config.pretrained),
+        *named_files(config.tokenizer, "*.model", "*_units.txt"),
+    )
     if run.finished(stage, key):
         return
     if config.pretrained:
-        build_reader(config)            # or says what is wrong with it
-        run.finish(stage, key, pretrained=config.pretrained, history=[])        # none of ours
+        build_reader(config)  # or says what is wrong with it
+        run.finish(stage, key, pretrained=config.pretrained, history=[])  # none of ours
     else:
         torch.manual_seed(seed)
         clips, held_out = corpus.clips("train"), corpus.clips("validation")
@@ -110,10 +138,21 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
             rates = {f"cer_{m}": corpus_rate(said, transcribe(task.expert, held_out, streams=(m,))) for m in alone}
             return {"cer": corpus_rate(said, read), **rates, "read": read[0]}
 
-        history = fit(run, stage, key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
-                      lambda g: bucket_batches(clips.frames, config.batch_frames, g),
-                      lambda indices: collate(clips, indices, "video" in config.modalities, task.expert.tokenizer), seed,
-                      warmup_cosine(config.warmup), validate, clip=5.0, average=config.average)
+        history = fit(
+            run,
+            stage,
+            key,
+            task,
+            [{"params": task.parameters(), "lr": config.lr}],
+            config.epochs,
+            lambda g: bucket_batches(clips.frames, config.batch_frames, g),
+            lambda indices: collate(clips, indices, "video" in config.modalities, task.expert.tokenizer),
+            seed,
+            warmup_cosine(config.warmup),
+            validate,
+            clip=5.0,
+            average=config.average,
+        )
         finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
 
 

@@ -1,4 +1,5 @@
 """Batches of an epoch and learning-rate factors."""
+
 import math
 from collections.abc import Callable
 
@@ -38,13 +39,15 @@ def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generato
 
 def shuffled_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
     order = torch.randperm(count, generator=generator).tolist()
-    return [order[i:i + size] for i in range(0, count, size)]
+    return [order[i : i + size] for i in range(0, count, size)]
 
 
 def warmup_cosine(warmup: float) -> Callable[[float], float]:
     """Learning-rate factor over training progress in [0, 1]: linear up to 1 at `warmup`, then a cosine down to 0."""
+
     def factor(progress: float) -> float:
         if progress < warmup:
             return (progress + 1e-3) / (warmup + 1e-3)
         return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
     return factor

@@ -1,4 +1,5 @@
 """Training of the speech encoder by CTC."""
+
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +44,14 @@ class SpeechTask(nn.Module):
 
     def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
         hidden, counts = self.encode(to_device(batch, self.device))
-        ctc = F.ctc_loss(self.letters(hidden).log_softmax(-1).transpose(0, 1), batch["tokens"], counts,
-                         batch["token_lengths"], reduction="sum", zero_infinity=True)
+        ctc = F.ctc_loss(
+            self.letters(hidden).log_softmax(-1).transpose(0, 1),
+            batch["tokens"],
+            counts,
+            batch["token_lengths"],
+            reduction="sum",
+            zero_infinity=True,
+        )
         ctc = mean_over(ctc, batch["token_lengths"].sum())
         phoneme = phoneme_loss(self.phonemes(hidden), batch["phonemes_50"].to(self.device))
         return {"loss": ctc + phoneme, "ctc": ctc, "phoneme": phoneme}
@@ -60,18 +67,34 @@ def named_files(setting: str, *patterns: str) -> list[Path]:
 def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False) -> SpeechEncoder:
     if config.pretrained:
         return SpeechEncoder.from_pretrained(config.pretrained)
-    sizes = dict(hidden_size=config.width, num_hidden_layers=config.layers, num_attention_heads=config.heads,
-                 intermediate_size=3 * config.width, conv_dim=(config.conv_width,) * 7, num_conv_pos_embeddings=32,
-                 num_conv_pos_embedding_groups=8, layerdrop=0.0, apply_spec_augment=False, hidden_dropout=0.0,
-                 attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0)
+    sizes = dict(
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=3 * config.width,
+        conv_dim=(config.conv_width,) * 7,
+        num_conv_pos_embeddings=32,
+        num_conv_pos_embedding_groups=8,
+        layerdrop=0.0,
+        apply_spec_augment=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+    )
     return SpeechEncoder(sizes, train_convolutions)
 
 
 def pretrain_speech(run: Run, corpus: Corpus) -> None:
     """Stage "speech": the speech encoder, trained on the 2D part's speech."""
     config = run.config.speech
-    key = run.key(pretrain_speech, config, run.config.seed, corpus.hash,
-                  *named_files(config.pretrained, "config.json", "*.safetensors", "*.bin"))
+    key = run.key(
+        pretrain_speech,
+        config,
+        run.config.seed,
+        corpus.hash,
+        *named_files(config.pretrained, "config.json", "*.safetensors", "*.bin"),
+    )
     if run.finished("speech", key):
         return
     if config.pretrained:
@@ -83,13 +106,25 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         lengths = clips.frames
 
         def validate() -> dict:
-            log_probs, counts = task.log_probs(to_device(collate(held_out, range(len(held_out)), video=False), run.device))
+            log_probs, counts = task.log_probs(
+                to_device(collate(held_out, range(len(held_out)), video=False), run.device)
+            )
             texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(log_probs, counts)]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
 
-        history = fit(run, "speech", key, task, [{"params": task.parameters(), "lr": config.lr}], config.epochs,
-                      lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
-                      partial(collate, clips, video=False), run.config.seed, warmup_cosine(0.1), validate)
+        history = fit(
+            run,
+            "speech",
+            key,
+            task,
+            [{"params": task.parameters(), "lr": config.lr}],
+            config.epochs,
+            lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
+            partial(collate, clips, video=False),
+            run.config.seed,
+            warmup_cosine(0.1),
+            validate,
+        )
         finish_fit(run, "speech", key, {"speech": task.encoder}, history, corpus=corpus.hash)
 
 

@@ -1,12 +1,16 @@
 """What notebooks show beyond figures: the state of a run, the player, the t-SNE explorer, a live face, the preference study."""
+
 from ..core.lazy import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {
-    "run_status": ".status:run_status",
-    "train_missing": ".status:train_missing",
-    "compare_models": ".player:compare_models",
-    "explore_tsne": ".tsne_explorer:explore_tsne",
-    "live_face": ".live_widget:live_face",
-    "preference_page": ".preference_study:preference_page",
-    "preference_table": ".preference_study:preference_table",
-})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "run_status": ".status:run_status",
+        "train_missing": ".status:train_missing",
+        "compare_models": ".player:compare_models",
+        "explore_tsne": ".tsne_explorer:explore_tsne",
+        "live_face": ".live_widget:live_face",
+        "preference_page": ".preference_study:preference_page",
+        "preference_table": ".preference_study:preference_table",
+    },
+)

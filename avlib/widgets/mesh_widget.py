@@ -6,6 +6,7 @@
 
 Pictures are drawn by the browser, at most one for each that its screen shows; vertices that come faster replace each other.
 """
+
 from pathlib import Path
 
 import anywidget
@@ -31,6 +32,7 @@ def as_bytes(array: torch.Tensor | np.ndarray, kind: str) -> bytes:
 
 class FaceWidget(anywidget.AnyWidget):
     """See above. template: (V, 3), faces: (F, 3), albedo: (V,) in [0, 1]; side: pixels."""
+
     _esm = module("mesh.js", "mesh_widget.js")
     mesh = Dict().tag(sync=True)
     vertices = Bytes().tag(sync=True)
@@ -44,6 +46,8 @@ class FaceWidget(anywidget.AnyWidget):
         """Shows these vertices (V, 3), in the template's unit. ValueError for another shape, or NaN."""
         vertices = np.asarray(vertices, "<f4")
         if vertices.shape != self.shape or not np.isfinite(vertices).all():
-            raise ValueError(f"face: expected finite vertices {self.shape}, got {vertices.shape}"
-                             f"{'' if np.isfinite(vertices).all() else ' with NaN or infinite values'}")
+            raise ValueError(
+                f"face: expected finite vertices {self.shape}, got {vertices.shape}"
+                f"{'' if np.isfinite(vertices).all() else ' with NaN or infinite values'}"
+            )
         self.vertices = vertices.tobytes()

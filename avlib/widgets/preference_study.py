@@ -11,6 +11,7 @@ answers/            what participants send back, a JSON file each
 A participant's number (study-<page>.html?participant=7; by chance unless given) is that of a sheet: in which order the pairs come, and
 on which side each clip stands. On every sheet each model stands left in half of its pairs, and the next sheet mirrors the sides.
 """
+
 import base64
 import json
 import re
@@ -44,14 +45,15 @@ from ..training.joint import load_animator, predict
 TEMPLATE = Path(__file__).with_name("preference_study.html")
 QUESTIONS = {"lips": "lip synchronisation", "realism": "realism"}
 SHEETS = 200
-PAIRS_A_CHECK = 6           # a pair in which one face says another sentence, after so many
-LARGEST = 1_000_000         # bytes of answers that are read
+PAIRS_A_CHECK = 6  # a pair in which one face says another sentence, after so many
+LARGEST = 1_000_000  # bytes of answers that are read
 NAME = re.compile(r"[\w.-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Shown:
     """Whose faces are shown: a run's trained model or its scans ("truth"), or others' predictions in a folder."""
+
     model: str
     run: Run | None = None
     folder: Path | None = None
@@ -83,13 +85,21 @@ class Shown:
         return method(record["animator"], record["guidance"])
 
     def made_from(self) -> list:
-        files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(self.folder.glob("*.npy"))] if self.folder else []
+        files = (
+            [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(self.folder.glob("*.npy"))]
+            if self.folder
+            else []
+        )
         return [self.title, files, self.run.finished_key(self.model) if self.run and self.model != TRUTH else ""]
 
     def motions(self, corpus: Corpus, utterances: list[Utterance]) -> list[torch.Tensor]:
         """Vertices (T, V, 3) of each, in the first training style; of a folder's styles in the first there is."""
         if self.folder:
-            files = {name: path for of in reversed(external_predictions.find_predictions(self.folder, utterances).values()) for name, path in of.items()}
+            files = {
+                name: path
+                for of in reversed(external_predictions.find_predictions(self.folder, utterances).values())
+                for name, path in of.items()
+            }
             return [external_predictions.read_prediction(files[u.name], corpus, u) for u in utterances]
         if self.model == TRUTH:
             return [corpus.motion(u) for u in utterances]
@@ -97,7 +107,9 @@ class Shown:
         return [predict(self.run, corpus, animator, u) for u in utterances]
 
 
-def page(pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12, seed: int = 0, side: int = 256) -> Path:
+def page(
+    pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12, seed: int = 0, side: int = 256
+) -> Path:
     """Writes the page and its key into the folder, unless they are there; returns the page's path. pairs: of models, of which the
     table will say how often the second was preferred; sentences: of the test subjects, drawn by the seed; side: of a clip, pixels."""
     shown = list(chain(*pairs))
@@ -109,7 +121,9 @@ def page(pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12
     (home, corpus), *others = corpora.items()
     for run, other in others:
         if other.hash != corpus.hash:
-            raise ValueError(f"{home} and {run}: expected the same corpus, got {corpus.name} {corpus.hash} and {other.name} {other.hash}")
+            raise ValueError(
+                f"{home} and {run}: expected the same corpus, got {corpus.name} {corpus.hash} and {other.name} {other.hash}"
+            )
     there = corpus.utterances("test")
     if not 1 <= sentences <= len(there):
         raise ValueError(f"sentences: expected 1 to {len(there)}, as many as the test split has, got {sentences}")
@@ -125,8 +139,11 @@ def page(pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12
     if path.exists() and key.exists():
         return path
     chosen = draw.sample(there, sentences)
-    items = [{"comparison": n, "utterance": u, "motions": dict(zip("ab", both))} for n, pair in enumerate(pairs)
-             for u, *both in zip(chosen, *(s.motions(corpus, chosen) for s in pair))]
+    items = [
+        {"comparison": n, "utterance": u, "motions": dict(zip("ab", both))}
+        for n, pair in enumerate(pairs)
+        for u, *both in zip(chosen, *(s.motions(corpus, chosen) for s in pair))
+    ]
     items += checks(corpus, draw, len(items) // PAIRS_A_CHECK)
     clips = {}
     for item in items:
@@ -134,13 +151,30 @@ def page(pairs: Sequence[tuple[Shown, Shown]], folder: Path, sentences: int = 12
         speech = corpus.speech(item["utterance"])
         for code, which in item["clips"].items():
             clips[code] = clip(corpus, item["motions"][which], speech, side)
-    study = {"page": name, "pairs": [list(item["clips"]) for item in items], "sheets": sheets(items, draw), "clips": clips}
+    study = {
+        "page": name,
+        "pairs": [list(item["clips"]) for item in items],
+        "sheets": sheets(items, draw),
+        "clips": clips,
+    }
     text = TEMPLATE.read_text().replace("STUDY", json.dumps(study), 1)
     distinct = len({s.method for s in shown}) == len({s.title for s in shown})
     models = [[{"model": s.title, "method": s.method if distinct else s.title} for s in pair] for pair in pairs]
-    write_json(key, {"page": name, "comparisons": models, "corpus": corpus.title, "split": "test", "seed": seed, "commit": commit(),
-                     "pairs": [{"comparison": item["comparison"], "utterance": item["utterance"].name, "clips": item["clips"]}
-                               for item in items]})
+    write_json(
+        key,
+        {
+            "page": name,
+            "comparisons": models,
+            "corpus": corpus.title,
+            "split": "test",
+            "seed": seed,
+            "commit": commit(),
+            "pairs": [
+                {"comparison": item["comparison"], "utterance": item["utterance"].name, "clips": item["clips"]}
+                for item in items
+            ],
+        },
+    )
     return write_atomic(path, lambda p: p.write_text(text))
 
 
@@ -158,7 +192,9 @@ def checks(corpus: Corpus, draw: Random, count: int) -> list[dict]:
 def clip(corpus: Corpus, motion: torch.Tensor, speech: torch.Tensor, side: int) -> str:
     """An MP4 with sound, in base64."""
     with tempfile.TemporaryDirectory() as folder:
-        return base64.b64encode(write_clip(Path(folder) / "clip.mp4", faces(corpus, motion, side), corpus.fps, speech).read_bytes()).decode()
+        return base64.b64encode(
+            write_clip(Path(folder) / "clip.mp4", faces(corpus, motion, side), corpus.fps, speech).read_bytes()
+        ).decode()
 
 
 def sheets(items: list[dict], draw: Random) -> list[list[tuple[int, int]]]:
@@ -210,7 +246,11 @@ def answered(path: Path, key: dict) -> tuple[str, list[tuple[dict, dict]]]:
 
 def collected(answers: Path | Sequence[Path], key: dict) -> tuple[dict[str, list[tuple[dict, dict]]], list[str]]:
     """What each participant answered, and for every file that is set aside a line that says why. answers: files, or their folder."""
-    paths = sorted(answers.glob("*.json")) if isinstance(answers, Path) and answers.is_dir() else [Path(p) for p in _listed(answers)]
+    paths = (
+        sorted(answers.glob("*.json"))
+        if isinstance(answers, Path) and answers.is_dir()
+        else [Path(p) for p in _listed(answers)]
+    )
     found, aside = {}, []
     for path in paths:
         try:
@@ -234,18 +274,42 @@ def table(answers: Path | Sequence[Path], key: dict | Path) -> Table:
     whole participants."""
     key = key if isinstance(key, dict) else read_json(key)
     people, aside = collected(answers, key)
-    heads = ["Preferred", *chain(*([f"{q} (%)", "over participants"] for q in QUESTIONS.values())), "participants", "answers"]
+    heads = [
+        "Preferred",
+        *chain(*([f"{q} (%)", "over participants"] for q in QUESTIONS.values())),
+        "participants",
+        "answers",
+    ]
     rows, data = [], []
     for n, (a, b) in enumerate(key["comparisons"]):
-        found = {q: preference([[said[q] == "b" for pair, said in given if pair["comparison"] == n] for given in people.values()])
-                 for q in QUESTIONS}
-        rows.append([f"{b['method']} to {a['method']}", *chain(*(_cells(f) for f in found.values())), str(len(people)),
-                     str(found["lips"]["answers"])])
+        found = {
+            q: preference(
+                [[said[q] == "b" for pair, said in given if pair["comparison"] == n] for given in people.values()]
+            )
+            for q in QUESTIONS
+        }
+        rows.append(
+            [
+                f"{b['method']} to {a['method']}",
+                *chain(*(_cells(f) for f in found.values())),
+                str(len(people)),
+                str(found["lips"]["answers"]),
+            ]
+        )
         data.append({"a": a, "b": b, "participants": len(people), "preferred": found})
-    notes = ["In brackets 95 % intervals: Wilson's, with p of the two-sided binomial test against 50 %, which take answers for independent; "
-             "and the bootstrap's over participants, with p of a permutation test that swaps all answers of a participant",
-             f"Set aside: {len(aside) or 'none'}{' (' * bool(aside)}{'; '.join(aside)}{')' * bool(aside)}"]
-    return Table(f"Preferred in pairs of clips, on the {key['corpus']}", heads, rows, {"page": key["page"], "split": key["split"]}, notes, data)
+    notes = [
+        "In brackets 95 % intervals: Wilson's, with p of the two-sided binomial test against 50 %, which take answers for independent; "
+        "and the bootstrap's over participants, with p of a permutation test that swaps all answers of a participant",
+        f"Set aside: {len(aside) or 'none'}{' (' * bool(aside)}{'; '.join(aside)}{')' * bool(aside)}",
+    ]
+    return Table(
+        f"Preferred in pairs of clips, on the {key['corpus']}",
+        heads,
+        rows,
+        {"page": key["page"], "split": key["split"]},
+        notes,
+        data,
+    )
 
 
 def preference(votes: list[list[bool]], seed: int = 0) -> dict:
@@ -257,13 +321,26 @@ def preference(votes: list[list[bool]], seed: int = 0) -> dict:
         return {"answers": 0, "share": None}
     test = binomtest(true, count)
     low, high = test.proportion_ci(method="wilson")
-    found = {"answers": count, "share": true / count, "low": low, "high": high, "p": float(test.pvalue),
-             "participants_low": None, "participants_high": None, "participants_p": None}
+    found = {
+        "answers": count,
+        "share": true / count,
+        "low": low,
+        "high": high,
+        "p": float(test.pvalue),
+        "participants_low": None,
+        "participants_high": None,
+        "participants_p": None,
+    }
     if len(votes) > 1:
-        none, against = (torch.stack((x, totals[:, 1]), 1) for x in (torch.zeros(len(votes)), totals[:, 1] - totals[:, 0]))
+        none, against = (
+            torch.stack((x, totals[:, 1]), 1) for x in (torch.zeros(len(votes)), totals[:, 1] - totals[:, 0])
+        )
         _, low, high = paired_interval(totals, none, torch.Generator().manual_seed(seed))
-        found |= {"participants_low": low, "participants_high": high,
-                  "participants_p": permutation_test(totals, against, torch.Generator().manual_seed(seed))}
+        found |= {
+            "participants_low": low,
+            "participants_high": high,
+            "participants_p": permutation_test(totals, against, torch.Generator().manual_seed(seed)),
+        }
     return found
 
 
@@ -273,7 +350,10 @@ def _cells(found: dict) -> list[str]:
         return ["–", "–"]
     told = lambda low, high, p: f"[{100 * low:.1f}, {100 * high:.1f}], p {f'{p:.2g}' if p >= 0.001 else '< 0.001'}"
     over = [found[f"participants_{k}"] for k in ("low", "high", "p")]
-    return [f"{100 * found['share']:.1f} {told(found['low'], found['high'], found['p'])}", told(*over) if over[0] is not None else "–"]
+    return [
+        f"{100 * found['share']:.1f} {told(found['low'], found['high'], found['p'])}",
+        told(*over) if over[0] is not None else "–",
+    ]
 
 
 def key_of(path: Path) -> Path:
@@ -285,12 +365,16 @@ def preference_table(path: Path, folder: Path, name: str = "table_preference") -
     """The table of a page's answers, written into a folder too; or how to come by answers. Markdown."""
     answers = path.parent / "answers"
     if not any(answers.glob("*.json")):
-        return (f"No answers yet. Give participants `{path.name}` of `{path.parent}` and nothing else, each with a number of their own "
-                f"(`{path.name}?participant=1`, `2`, …). What the page saves in the end comes into `{answers}`; then run this cell again.")
+        return (
+            f"No answers yet. Give participants `{path.name}` of `{path.parent}` and nothing else, each with a number of their own "
+            f"(`{path.name}?participant=1`, `2`, …). What the page saves in the end comes into `{answers}`; then run this cell again."
+        )
     return table(answers, key_of(path)).write(folder, name, key=read_json(key_of(path)))
 
 
 def preference_page(run: Run, pair: list[str], sentences: int, side: int = 192) -> Path:
     """The page of two models of one run, in its folder preference/, of as many sentences if there are."""
     most = len(corpus_of(run).utterances("test"))
-    return page([tuple(Shown(model, run) for model in pair)], run.folder / "preference", min(sentences, most), side=side)
+    return page(
+        [tuple(Shown(model, run) for model in pair)], run.folder / "preference", min(sentences, most), side=side
+    )

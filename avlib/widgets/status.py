@@ -1,4 +1,5 @@
 """What a notebook that is opened by hand finds: which stages of its run are there, and what has to run before it can."""
+
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ..corpus.corpus import Corpus
 from ..training.joint import model_names, train_joint
 
 NOTEBOOKS = ("01_data_prep", "02_expert_pretraining", "03_joint_training", "04_evaluation", "05_tsne_analysis")
-FIRST = NOTEBOOKS[1]            # without its stages no later notebook can begin
+FIRST = NOTEBOOKS[1]  # without its stages no later notebook can begin
 
 
 class Missing(ValueError):
@@ -24,7 +25,12 @@ class Missing(ValueError):
 def made_by(run: Run, seeds: list[int]) -> dict[str, list[str]]:
     """The stages of each notebook by which it is known to have run."""
     models = model_names(run, seeds)
-    return dict(zip(NOTEBOOKS, (["corpus"], ["speech", "expert", "reader"], models, [f"evaluation-{m}" for m in models], ["tsne"])))
+    return dict(
+        zip(
+            NOTEBOOKS,
+            (["corpus"], ["speech", "expert", "reader"], models, [f"evaluation-{m}" for m in models], ["tsne"]),
+        )
+    )
 
 
 def record_of(run: Run, stage: str) -> Path | None:
@@ -39,8 +45,12 @@ def missing(run: Run, stages: list[str]) -> list[str]:
 def run_status(run: Run, notebook: str, seeds: list[int] = (0,)) -> str:
     """Markdown: what there is of the run. ValueError, shown without a traceback, where another notebook has to run first."""
     made = made_by(run, seeds)
-    lines = [f"Run **{run.name}**, preset {run.config.preset}, in `{run.folder}`, on {run.device}.", "",
-             "| notebook | its results | made | commit |", "|---|---|---|---|"]
+    lines = [
+        f"Run **{run.name}**, preset {run.config.preset}, in `{run.folder}`, on {run.device}.",
+        "",
+        "| notebook | its results | made | commit |",
+        "|---|---|---|---|",
+    ]
     for name, stages in made.items():
         absent = missing(run, stages)
         there = [record_of(run, stage) for stage in stages if stage not in absent]
@@ -48,12 +58,20 @@ def run_status(run: Run, notebook: str, seeds: list[int] = (0,)) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(p.stat().st_mtime for p in there))) if there else ""
         commits = ", ".join(sorted({read_json(p)["commit"] for p in there}))
         lines.append(f"| {f'**{name}**' if name == notebook else name} | {state} | {when} | {commits} |")
-    if others := [f"`{p.parent.name}` (preset {read_json(p)['preset']})" for p in sorted(runs.RESULTS.glob("*/config.json"))
-                  if p.parent != run.folder]:
-        lines += ["", f"Other runs here: {', '.join(others)}. The cell above says which run is opened: `run` and `preset`."]
+    if others := [
+        f"`{p.parent.name}` (preset {read_json(p)['preset']})"
+        for p in sorted(runs.RESULTS.glob("*/config.json"))
+        if p.parent != run.folder
+    ]:
+        lines += [
+            "",
+            f"Other runs here: {', '.join(others)}. The cell above says which run is opened: `run` and `preset`.",
+        ]
     if notebook > FIRST and (absent := missing(run, made[FIRST])):
-        raise Missing(f"{run.folder}: has no {', no '.join(absent)} yet. Run notebook {FIRST} first, or all of them: ./run_all.sh "
-                      f"--preset {run.config.preset} --run {run.name}")
+        raise Missing(
+            f"{run.folder}: has no {', no '.join(absent)} yet. Run notebook {FIRST} first, or all of them: ./run_all.sh "
+            f"--preset {run.config.preset} --run {run.name}"
+        )
     return "\n".join(lines) + "\n"
 
 

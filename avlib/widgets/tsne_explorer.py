@@ -1,4 +1,5 @@
 """The t-SNE maps of notebook 05, to be explored: what lips are behind a dot, how its word sounds, and what sets two groups apart."""
+
 import io
 
 import anywidget
@@ -16,7 +17,7 @@ from ..metrics.feature_separation import separation
 from ..plots.results import maps
 from .mesh_widget import as_bytes, module
 
-FINEST = 48             # pixels of a shown crop's side, at most
+FINEST = 48  # pixels of a shown crop's side, at most
 GROUPS = ("A", "B")
 
 
@@ -32,20 +33,24 @@ class Frames:
         self.spots = [(i, t) for i, first, last, _ in said for t in range(first, last + 1)]
         self.words = [word for _, first, last, word in said for _ in range(first, last + 1)]
         place = {spot: n for n, spot in enumerate(self.spots)}
-        self.behind = {name: [place[spot] for spot in zip(s.clips, s.frames)] for name, s in spaces.items()}     # of each dot
+        self.behind = {
+            name: [place[spot] for spot in zip(s.clips, s.frames)] for name, s in spaces.items()
+        }  # of each dot
         self.runs = [(place[i, first], place[i, last]) for i, first, last, _ in said]
         videos = {i: clips.video(i) for i in dict.fromkeys(i for i, _ in self.spots)}
         self.crops = torch.stack([videos[i][t] for i, t in self.spots])
         if (side := max(self.crops.shape[1:])) > FINEST:
             smaller = [round(s * FINEST / side) for s in self.crops.shape[1:]]
-            self.crops = torch.nn.functional.interpolate(self.crops[None].float(), smaller, mode="area")[0].round().byte()
+            self.crops = (
+                torch.nn.functional.interpolate(self.crops[None].float(), smaller, mode="area")[0].round().byte()
+            )
 
     def sound(self) -> tuple[torch.Tensor, list[float]]:
         """The words one after another, (S,) at 16 kHz, and the seconds at which each begins in it, and the last ends."""
         pieces = []
         for first, last in self.runs:
             (i, begin), (_, end) = self.spots[first], self.spots[last]
-            pieces.append(self.clips.speech(i)[begin * SAMPLES_PER_FRAME:(end + 1) * SAMPLES_PER_FRAME])
+            pieces.append(self.clips.speech(i)[begin * SAMPLES_PER_FRAME : (end + 1) * SAMPLES_PER_FRAME])
         return torch.cat(pieces), [0.0, *(np.cumsum([len(p) for p in pieces]) / SPEECH_HZ).tolist()]
 
     def picture(self) -> tuple[bytes, int]:
@@ -67,21 +72,31 @@ class Frames:
         for name in GROUPS:
             chosen = self.shown(space, groups[name])
             words = [self.words[n] for n in chosen]
-            about[name] = {"told": f"{len(chosen)} dots" + "".join(f", {words.count(w)} {w}" for w in sorted(set(words))),
-                           "lips": jpeg(self.crops[chosen].float().mean(0).numpy()) if chosen else b""}
+            about[name] = {
+                "told": f"{len(chosen)} dots" + "".join(f", {words.count(w)} {w}" for w in sorted(set(words))),
+                "lips": jpeg(self.crops[chosen].float().mean(0).numpy()) if chosen else b"",
+            }
         both = [(row[n], name) for name in GROUPS for n in groups[name] if n in row]
         frames = self.spaces[space]
         try:
-            found = separation(frames.features[[k for k, _ in both]], [name for _, name in both],
-                               [frames.utterances[k] for k, _ in both])
+            found = separation(
+                frames.features[[k for k, _ in both]],
+                [name for _, name in both],
+                [frames.utterances[k] for k, _ in both],
+            )
         except ValueError as error:
             return about | {"apart": f"too few to say how far apart they are: {error}"}
-        return about | {"apart": f"{space}: silhouette {found['silhouette']:.2f} (1: apart, 0: mixed), a linear probe tells "
-                                 f"{100 * found['probe']:.0f} % apart (chance: 50 %)"}
+        return about | {
+            "apart": f"{space}: silhouette {found['silhouette']:.2f} (1: apart, 0: mixed), a linear probe tells "
+            f"{100 * found['probe']:.0f} % apart (chance: 50 %)"
+        }
 
     def by_word(self) -> dict[str, list[int]]:
         """The first two words as groups."""
-        return {name: [n for n, w in enumerate(self.words) if w == word] for name, word in zip(GROUPS, sorted(set(self.words)))}
+        return {
+            name: [n for n, w in enumerate(self.words) if w == word]
+            for name, word in zip(GROUPS, sorted(set(self.words)))
+        }
 
 
 def jpeg(grey: np.ndarray) -> bytes:
@@ -93,24 +108,49 @@ def jpeg(grey: np.ndarray) -> bytes:
 
 class Explorer(anywidget.AnyWidget):
     """The maps; the kernel is asked only when groups or the space are others."""
+
     _esm = module("tsne_explorer.js")
     content = Dict().tag(sync=True)
     space = Unicode().tag(sync=True)
-    groups = Dict().tag(sync=True)          # name -> numbers of frames
+    groups = Dict().tag(sync=True)  # name -> numbers of frames
     told = Dict().tag(sync=True)
 
     def __init__(self, record: dict, frames: Frames):
         samples, begins = frames.sound()
         sheet, columns = frames.picture()
-        maps = {name: [{"title": f"perplexity {m['perplexity']:.3g}, seed {m['seed']}, silhouette of the map {m['silhouette']:.2f}",
-                        "points": as_bytes(m["points"], "<f4")} for m in record["maps"][name]] for name in frames.behind}
+        maps = {
+            name: [
+                {
+                    "title": f"perplexity {m['perplexity']:.3g}, seed {m['seed']}, silhouette of the map {m['silhouette']:.2f}",
+                    "points": as_bytes(m["points"], "<f4"),
+                }
+                for m in record["maps"][name]
+            ]
+            for name in frames.behind
+        }
         said = [frames.clips.utterances[i] for i, _ in frames.spots]
         self.frames = frames
-        super().__init__(space=next(iter(maps)), groups=frames.by_word(), content={
-            "maps": maps, "behind": frames.behind, "words": frames.words, "frames": [t for _, t in frames.spots],
-            "texts": [u.text for u in said], "speakers": [u.subject for u in said], "names": [u.name for u in said],
-            "runs": frames.runs, "begins": begins, "sound": as_bytes((samples.clamp(-1, 1) * 32767).round(), "<i2"),
-            "rate": SPEECH_HZ, "fps": VIDEO_FPS, "sheet": sheet, "columns": columns, "crop": list(frames.crops.shape[1:])})
+        super().__init__(
+            space=next(iter(maps)),
+            groups=frames.by_word(),
+            content={
+                "maps": maps,
+                "behind": frames.behind,
+                "words": frames.words,
+                "frames": [t for _, t in frames.spots],
+                "texts": [u.text for u in said],
+                "speakers": [u.subject for u in said],
+                "names": [u.name for u in said],
+                "runs": frames.runs,
+                "begins": begins,
+                "sound": as_bytes((samples.clamp(-1, 1) * 32767).round(), "<i2"),
+                "rate": SPEECH_HZ,
+                "fps": VIDEO_FPS,
+                "sheet": sheet,
+                "columns": columns,
+                "crop": list(frames.crops.shape[1:]),
+            },
+        )
         self.observe(self._compare, ["groups", "space"])
         self._compare()
 

@@ -1,4 +1,5 @@
 """CodeTalker against its published loop written plainly, and what a batch, a window and the codes must not change."""
+
 import math
 import pickle
 
@@ -20,7 +21,9 @@ def animator(fps=30, layers=2, projected=False) -> CodeTalker:
     torch.manual_seed(0)
     codec = MotionVQVAE(V, WIDTH, layers, 2, 24, 4, 6 if projected else 4, 12, projected)
     nn.init.normal_(codec.quantiser.codes)
-    model = CodeTalker(V, STYLES, codec, WIDTH, 4, layers, period=5, fps=fps, encoder=SpeechEncoder(TINY), scale=0.5).eval()
+    model = CodeTalker(
+        V, STYLES, codec, WIDTH, 4, layers, period=5, fps=fps, encoder=SpeechEncoder(TINY), scale=0.5
+    ).eval()
     nn.init.normal_(model.code_map.weight, std=0.5)
     return model
 
@@ -31,10 +34,10 @@ def plain_rollout(model: CodeTalker, speech, lengths, template, style) -> torch.
     heard = model.heard(speech, lengths, None)
     style, rows = model.style_map(style), [model.style_map(style)]
     for t in range(heard.shape[1]):
-        states = model.decoder(torch.stack(rows, 1), heard[:, :t + 1])
+        states = model.decoder(torch.stack(rows, 1), heard[:, : t + 1])
         codes, _ = model.codes(states)
-        shown = torch.cat((codes, codes), 1) if t == 0 else codes       # one frame alone has no variance
-        moved = model.codec.decode(shown, torch.tensor([shown.shape[1]]))[:, :t + 1]
+        shown = torch.cat((codes, codes), 1) if t == 0 else codes  # one frame alone has no variance
+        moved = model.codec.decode(shown, torch.tensor([shown.shape[1]]))[:, : t + 1]
         rows.append(model.motion_map(moved[:, -1]) + style)
     return model.scale * moved.unflatten(-1, (V, 3)) + template[:, None]
 
@@ -59,7 +62,7 @@ def test_padding_and_neighbours_change_nothing(generator):
     distances = []
     for i, n in enumerate(frames.tolist()):
         one = slice(i, i + 1)
-        alone = speech[one, :lengths[i]], lengths[one], x.template[one], x.style[one]
+        alone = speech[one, : lengths[i]], lengths[one], x.template[one], x.style[one]
         torch.testing.assert_close(together[i, :n], model(*alone)[0], rtol=1e-5, atol=1e-5)
         same, distance = model.teacher_forced(*alone, motion[one, :n], frames[one])
         torch.testing.assert_close(forced[i, :n], same[0], rtol=1e-5, atol=1e-5)
@@ -69,7 +72,7 @@ def test_padding_and_neighbours_change_nothing(generator):
 
     codec, moved = model.codec, motion.flatten(-2)
     whole = codec.losses(moved, frames)
-    parts = [codec.losses(moved[i:i + 1, :n], torch.tensor([n])) for i, n in enumerate(frames.tolist())]
+    parts = [codec.losses(moved[i : i + 1, :n], torch.tensor([n])) for i, n in enumerate(frames.tolist())]
     for name, value in whole.items():
         torch.testing.assert_close(value, sum(p[name] * n for p, n in zip(parts, frames)) / frames.sum())
 
@@ -122,7 +125,7 @@ def test_the_growing_decoder_is_the_decoder_on_every_prefix(generator):
     codes = model.codes(torch.randn(2, 12, WIDTH, generator=generator))[0].flatten(-2)
     growing, decoder = Growing(model.codec.decoder), model.codec.decoder
     for t in range(12):
-        whole = decoder.context(decoder.project(codes[:, :t + 1]), torch.tensor([t + 1] * 2))
+        whole = decoder.context(decoder.project(codes[:, : t + 1]), torch.tensor([t + 1] * 2))
         torch.testing.assert_close(growing.add(codes[:, t]), whole[:, -1], rtol=1e-5, atol=1e-5)
 
 
@@ -135,11 +138,12 @@ def test_the_first_window_is_the_decoder_and_a_try_leaves_no_trace(generator):
         again = tried.add(codes[:, begin:end], True)
         torch.testing.assert_close(again, straight.add(codes[:, begin:end], True))
         if not begin:
-            torch.testing.assert_close(again, decoder.context(decoder.project(codes[:, :9]), torch.tensor([9, 9])),
-                                       rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                again, decoder.context(decoder.project(codes[:, :9]), torch.tensor([9, 9])), rtol=1e-4, atol=1e-5
+            )
     whole = decoder.context(decoder.project(codes), torch.tensor([20, 20]))
     away = (again - whole[:, 12:]).abs().mean() / whole.std()
-    assert 0 < away < 0.5           # what came before a window is as it was then, and no frame is amiss
+    assert 0 < away < 0.5  # what came before a window is as it was then, and no frame is amiss
 
 
 def test_windows_keep_a_bounded_past(generator):
@@ -170,15 +174,17 @@ def test_windows_of_pieces_are_windows_of_the_whole(generator):
     heard = model.heard(*model.encoder.extract(x.samples, x.lengths), None).detach()
     whole = model.rollout(x.style, 4)(heard)
     pieces = model.rollout(x.style, 4)
-    torch.testing.assert_close(torch.cat([pieces(heard[:, :16]), pieces(heard[:, 16:20]), pieces(heard[:, 20:])], 1), whole)
+    torch.testing.assert_close(
+        torch.cat([pieces(heard[:, :16]), pieces(heard[:, 16:20]), pieces(heard[:, 20:])], 1), whole
+    )
 
 
 def test_a_stream_is_the_windowed_roll_out_in_pieces(monkeypatch, generator):
     monkeypatch.setattr(wav2vec2, "PIECE_S", 0.5)
     monkeypatch.setattr(wav2vec2, "CONTEXT_S", 100.0)
     model = animator()
-    model.window = 5                                        # pieces of half a second are three windows
-    for seconds, count in ((2.5, 1), (5.0, 6)):             # two seconds are kept back, as context of what goes before
+    model.window = 5  # pieces of half a second are three windows
+    for seconds, count in ((2.5, 1), (5.0, 6)):  # two seconds are kept back, as context of what goes before
         x = inputs(generator, int(seconds * 16000))
         want = model.predict(x.samples, x.lengths, x.template, x.style)[0]
         pieces = list(model.stream(x.samples[0], x.template[0], x.style[0]))
@@ -194,7 +200,7 @@ def test_training_on_its_own_motion_forgets_the_truth_of_the_frame_before(genera
     frames = model.frames(lengths)
     motion = torch.randn(2, int(frames.max()), V, 3, generator=generator)
     learn = lambda m: model.learn(speech, lengths, x.template, x.style, m, frames)[0]
-    assert not torch.allclose(learn(motion), learn(motion.flip(1)), atol=1e-3)      # as published
+    assert not torch.allclose(learn(motion), learn(motion.flip(1)), atol=1e-3)  # as published
     model.scheduled_sampling = 1.0
     torch.testing.assert_close(learn(motion), learn(motion.flip(1)))
     learn(motion).square().sum().backward()
@@ -278,15 +284,34 @@ def test_published_files_are_recognised(tmp_path, dataset, fps):
     with pytest.raises(ValueError, match="second.pth.tar: stage two of CodeTalker.*give that as codec"):
         published.load_pretrained(tmp_path / "second.pth.tar")
     with pytest.raises(ValueError, match="codec is a FaceFormer"):
-        published.load_pretrained(tmp_path / "second.pth.tar", published.load_pretrained(tmp_path / "vocaset.pth", encoder=config["wav2vec2"]))
+        published.load_pretrained(
+            tmp_path / "second.pth.tar", published.load_pretrained(tmp_path / "vocaset.pth", encoder=config["wav2vec2"])
+        )
 
 
 def test_the_speech_encoder_of_a_file_is_recognised():
-    for sizes in ({"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 160, "num_hidden_layers": 2,
-                   "conv_dim": (24,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4},
-                  {"hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 96, "num_hidden_layers": 1,
-                   "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
-                   "feat_extract_norm": "layer", "conv_bias": True}):
+    for sizes in (
+        {
+            "hidden_size": 128,
+            "num_attention_heads": 2,
+            "intermediate_size": 160,
+            "num_hidden_layers": 2,
+            "conv_dim": (24,) * 7,
+            "num_conv_pos_embeddings": 16,
+            "num_conv_pos_embedding_groups": 4,
+        },
+        {
+            "hidden_size": 64,
+            "num_attention_heads": 1,
+            "intermediate_size": 96,
+            "num_hidden_layers": 1,
+            "conv_dim": (8,) * 7,
+            "num_conv_pos_embeddings": 8,
+            "num_conv_pos_embedding_groups": 2,
+            "feat_extract_norm": "layer",
+            "conv_bias": True,
+        },
+    ):
         weights = {f"audio_encoder.{n}": w for n, w in SpeechEncoder(sizes).model.state_dict().items()}
         found = published.encoder_sizes(weights, "file")
         assert {k: found[k] for k in sizes} == sizes
@@ -304,12 +329,15 @@ def test_faulty_files_are_named_and_run_nothing(tmp_path, monkeypatch):
     load = lambda: published.load_pretrained(tmp_path / "a.pth", encoder=config["wav2vec2"])
     nan = weights["vertice_map.bias"].clone()
     nan[2] = math.nan
-    for content, told in ((weights | {"vertice_map.bias": nan}, "motion_map.bias holds values that are not finite"),
-                          ({n: w for n, w in weights.items() if n != "vertice_map_r.bias"}, "vertex_map.bias is missing"),
-                          (weights | {"another": nan}, "another is not a weight of FaceFormer"),
-                          ({n: w for n, w in weights.items() if n != "PPE.pe"}, "give fps"),
-                          ({"weight": nan}, "neither FaceFormer nor CodeTalker"), ([1, 2], "holds no weights by name"),
-                          (weights | {"b": Bomb()}, "not loaded: it asks to run")):
+    for content, told in (
+        (weights | {"vertice_map.bias": nan}, "motion_map.bias holds values that are not finite"),
+        ({n: w for n, w in weights.items() if n != "vertice_map_r.bias"}, "vertex_map.bias is missing"),
+        (weights | {"another": nan}, "another is not a weight of FaceFormer"),
+        ({n: w for n, w in weights.items() if n != "PPE.pe"}, "give fps"),
+        ({"weight": nan}, "neither FaceFormer nor CodeTalker"),
+        ([1, 2], "holds no weights by name"),
+        (weights | {"b": Bomb()}, "not loaded: it asks to run"),
+    ):
         torch.save(content, tmp_path / "a.pth")
         with pytest.raises(ValueError, match=f"a.pth: .*{told}"):
             load()

@@ -1,4 +1,5 @@
 """FaceFormer's rollout against the plain published loop, and the properties every animator has."""
+
 import math
 import weakref
 
@@ -48,20 +49,30 @@ def plain_rollout(model: FaceFormer, speech, lengths, template, style, frames=No
     layer = nn.TransformerDecoderLayer(WIDTH, heads, 2 * WIDTH, batch_first=True)
     decoder = nn.TransformerDecoder(layer, len(model.decoder.layers)).eval()
     prefix = "transformer_decoder."
-    weights = {k[len(prefix):]: v for k, v in official_weights(model).items() if k.startswith(prefix)}
+    weights = {k[len(prefix) :]: v for k, v in official_weights(model).items() if k.startswith(prefix)}
     slopes = [2 ** (-8 * (h + 1) / heads) for h in range(heads)]
     style = model.style_map(style)
     rows = [style]
     for t in range(T):
         n = t + 1
         x = torch.cat(rows) + torch.stack([model.decoder.positions[i % model.decoder.period] for i in range(n)])
-        bias = torch.tensor([[[-slope * ((i - j) // model.decoder.period) if j <= i else -math.inf for j in range(n)]
-                              for i in range(n)] for slope in slopes])
+        bias = torch.tensor(
+            [
+                [
+                    [-slope * ((i - j) // model.decoder.period) if j <= i else -math.inf for j in range(n)]
+                    for i in range(n)
+                ]
+                for slope in slopes
+            ]
+        )
         elsewhere = torch.tensor([[not i * R <= s < (i + 1) * R for s in range(T * R)] for i in range(n)])
         # differentiable in the animator's own weights
-        states = torch.func.functional_call(decoder, {**dict(decoder.named_parameters()), **weights},
-                                            (x[None], speech.flatten(0, 1)[None]),
-                                            dict(tgt_mask=bias, memory_mask=elsewhere))
+        states = torch.func.functional_call(
+            decoder,
+            {**dict(decoder.named_parameters()), **weights},
+            (x[None], speech.flatten(0, 1)[None]),
+            dict(tgt_mask=bias, memory_mask=elsewhere),
+        )
         displacement = model.vertex_map(states)
         rows.append(model.motion_map(displacement[0, -1:]) + style)
     return displacement.unflatten(-1, (V, 3)) + template[:, None]
@@ -88,13 +99,19 @@ def test_gradient_matches_finite_differences(generator, fps):
     model = animator(fps, layers=2).double()
     x = inputs(generator, 1800, 1600)
     speech, lengths = model.encoder.extract(x.samples.double(), x.lengths)
-    names = ("vertex_map.weight", "motion_map.bias", "style_map.weight", "decoder.layers.0.cross_qkv.bias",
-             "decoder.layers.1.self_qkv.bias")
+    names = (
+        "vertex_map.weight",
+        "motion_map.bias",
+        "style_map.weight",
+        "decoder.layers.0.cross_qkv.bias",
+        "decoder.layers.1.self_qkv.bias",
+    )
     tensors = [model.get_parameter(n).detach().clone().requires_grad_() for n in names]
 
     def vertices(*values):
-        return torch.func.functional_call(model, dict(zip(names, values)),
-                                          (speech, lengths, x.template.double(), x.style.double()))
+        return torch.func.functional_call(
+            model, dict(zip(names, values)), (speech, lengths, x.template.double(), x.style.double())
+        )
 
     assert vertices(*tensors).shape[1] >= 2
     assert torch.autograd.gradcheck(vertices, tensors, fast_mode=True)
@@ -106,14 +123,20 @@ def test_padding_does_not_change_vertices_or_gradient(generator, fps):
     frames = model.frames(model.encoder.lengths(x.lengths))
     batch = model(*model.encoder.extract(x.samples, x.lengths), x.template, x.style)
     assert batch.shape == (3, frames.max(), V, 3) and batch.isfinite().all()
-    alone = [model(*model.encoder.extract(x.samples[i:i + 1, :n], x.lengths[i:i + 1]), x.template[i:i + 1],
-                   x.style[i:i + 1])[0] for i, n in enumerate(x.lengths)]
+    alone = [
+        model(
+            *model.encoder.extract(x.samples[i : i + 1, :n], x.lengths[i : i + 1]),
+            x.template[i : i + 1],
+            x.style[i : i + 1],
+        )[0]
+        for i, n in enumerate(x.lengths)
+    ]
     for got, want, t in zip(batch, alone, frames):
         torch.testing.assert_close(got[:t], want, atol=1e-5, rtol=1e-5)
     weight = model.motion_map.weight
     masked = (batch * frame_mask(frames)[..., None, None]).square().sum()
-    got, = torch.autograd.grad(masked, weight)
-    want, = torch.autograd.grad(sum(a.square().sum() for a in alone), weight)
+    (got,) = torch.autograd.grad(masked, weight)
+    (want,) = torch.autograd.grad(sum(a.square().sum() for a in alone), weight)
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
 
@@ -169,7 +192,7 @@ def test_a_stream_is_the_roll_out_in_pieces(monkeypatch, generator, fps):
     model, x = animator(fps), inputs(generator, 40000)
     want = model.predict(x.samples, x.lengths, x.template, x.style)[0]
     monkeypatch.setattr(wav2vec2, "PIECE_S", 0.5)
-    monkeypatch.setattr(wav2vec2, "CONTEXT_S", 100.0)          # each piece hears all there is
+    monkeypatch.setattr(wav2vec2, "CONTEXT_S", 100.0)  # each piece hears all there is
     pieces = list(model.stream(x.samples[0], x.template[0], x.style[0]))
     assert len(pieces) >= 5
     torch.testing.assert_close(torch.cat(pieces), want, rtol=1e-4, atol=1e-5)
@@ -178,7 +201,7 @@ def test_a_stream_is_the_roll_out_in_pieces(monkeypatch, generator, fps):
     both = model.predict(twice(x.samples), torch.tensor([40000, 9000]), twice(x.template), twice(x.style))
     torch.testing.assert_close(both[0], want, rtol=1e-4, atol=1e-5)
     alone = model.predict(x.samples[:, :9000], torch.tensor([9000]), x.template, x.style)[0]
-    torch.testing.assert_close(both[1, :len(alone)], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both[1, : len(alone)], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_roll_out_keeps_is_bounded(generator):
@@ -199,7 +222,9 @@ def frames_fed_back(generator, dropout: float) -> tuple[AlignedDecoder, torch.Te
     """A decoder in training, in double precision, with the first input and speech of two utterances."""
     torch.manual_seed(0)
     decoder = AlignedDecoder(8, heads=2, layers=2, period=5, dropout=dropout).double().train()
-    first, speech = (torch.randn(*shape, generator=generator).double().requires_grad_() for shape in ((2, 8), (2, 7, 2, 8)))
+    first, speech = (
+        torch.randn(*shape, generator=generator).double().requires_grad_() for shape in ((2, 8), (2, 7, 2, 8))
+    )
     return decoder, first, speech
 
 
@@ -209,7 +234,7 @@ def test_gradient_of_a_roll_out_matches_finite_differences(monkeypatch, generato
     decoder, first, speech = frames_fed_back(generator, dropout)
 
     def states(first, speech, weight):
-        torch.manual_seed(1)                        # the same dropout every time
+        torch.manual_seed(1)  # the same dropout every time
         rollout = Rollout(decoder, first, lambda state: state @ weight)
         return torch.cat([rollout(speech[:, :4]), rollout(speech[:, 4:])], 1)
 
@@ -252,8 +277,12 @@ def test_a_frame_attends_to_its_context_alone(generator, grad):
     want = layer(rows, frames, bias, memory, layer.past(frames))
     past = layer.past(context)
     with torch.set_grad_enabled(grad):
-        got = torch.cat([layer(rows[t:t + 1], 1, torch.zeros(4, 1, min(t + 1, context)), (memory[0][t:t + 1],), past)
-                         for t in range(frames)])
+        got = torch.cat(
+            [
+                layer(rows[t : t + 1], 1, torch.zeros(4, 1, min(t + 1, context)), (memory[0][t : t + 1],), past)
+                for t in range(frames)
+            ]
+        )
     torch.testing.assert_close(got, want)
     assert grad or past.known.rows.shape[2] <= 2 * context
 
@@ -269,13 +298,13 @@ def test_a_roll_out_is_let_go_with_its_graph(generator):
 
 
 def test_biases_and_positions():
-    assert head_slopes(4).tolist() == [2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8]
-    assert head_slopes(3).tolist() == [2 ** -4, 2 ** -8, 2 ** -2]  # the slopes of two heads, then the first of four
+    assert head_slopes(4).tolist() == [2**-2, 2**-4, 2**-6, 2**-8]
+    assert head_slopes(3).tolist() == [2**-4, 2**-8, 2**-2]  # the slopes of two heads, then the first of four
     assert distance_bias(4, 3, 7)[0].tolist() == [0, 0, 0, -0.25, -0.25, -0.25, -0.5]
     bias = causal_bias(4, 3, 7)
     for i in range(7):
-        assert (bias[:, i, i + 1:] == -math.inf).all()
-        assert torch.equal(bias[:, i, :i + 1].flip(1), distance_bias(4, 3, i + 1))
+        assert (bias[:, i, i + 1 :] == -math.inf).all()
+        assert torch.equal(bias[:, i, : i + 1].flip(1), distance_bias(4, 3, i + 1))
     table = periodic_positions(6, 5)
     assert table.shape == (5, 6) and table[0].tolist() == [0, 1, 0, 1, 0, 1]
     torch.testing.assert_close(table[3, 2], torch.tensor(math.sin(3 / 10000 ** (2 / 6))))
@@ -313,11 +342,13 @@ def test_published_weights_load_or_are_refused():
 
     nan = weights["vertice_map.bias"].detach().clone()
     nan[3] = math.nan
-    faults = {"vertice_map.weight is missing": {k: v for k, v in weights.items() if k != "vertice_map.weight"},
-              "vertex_map.bias is missing": {k: v for k, v in weights.items() if k != "vertice_map_r.bias"},
-              "surplus is not a weight of FaceFormer": weights | {"surplus": nan},
-              "motion_map.bias holds values that are not finite": weights | {"vertice_map.bias": nan},
-              r"vertex_map.bias has shape \(9,\), expected \(21,\)": weights | {"vertice_map_r.bias": torch.zeros(9)}}
+    faults = {
+        "vertice_map.weight is missing": {k: v for k, v in weights.items() if k != "vertice_map.weight"},
+        "vertex_map.bias is missing": {k: v for k, v in weights.items() if k != "vertice_map_r.bias"},
+        "surplus is not a weight of FaceFormer": weights | {"surplus": nan},
+        "motion_map.bias holds values that are not finite": weights | {"vertice_map.bias": nan},
+        r"vertex_map.bias has shape \(9,\), expected \(21,\)": weights | {"vertice_map_r.bias": torch.zeros(9)},
+    }
     for message, faulty in faults.items():
         with pytest.raises(ValueError, match=f"^biwi.pth: {message}( .and|,|$)"):
             FaceFormer.load_published(faulty, fps=25, encoder=TINY, source="biwi.pth")
@@ -332,8 +363,9 @@ def test_registry():
 def test_plugins_are_known_by_their_place_and_forgotten_when_they_fail(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.py").write_text("from avlib import register\n"
-                                                 f"register('{name}-of-mine')(type('{name}', (), {{}}))\n")
+        (tmp_path / name / "mine.py").write_text(
+            f"from avlib import register\nregister('{name}-of-mine')(type('{name}', (), {{}}))\n"
+        )
     files = tuple(str(tmp_path / name / "mine.py") for name in ("one", "two"))
     assert [registry.find_animator(f"{name}-of-mine", files).__name__ for name in ("one", "two")] == ["one", "two"]
     (tmp_path / "broken.py").write_text("1 / 0")

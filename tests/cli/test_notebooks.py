@@ -1,5 +1,6 @@
 """The five notebooks through papermill at preset smoke, as ./run_all.sh runs them: once, again, and under another name.
 Beside the kit's animators they train the one that the README adds, in a file of its own."""
+
 import json
 import os
 import signal
@@ -17,8 +18,16 @@ from tests.chain import ANIMATORS, ROOT, avlib, command
 
 def records(folder: Path, run: str) -> dict[str, bytes]:
     found = {p.name: p.read_bytes() for p in sorted((folder / "results" / run / "records").glob("*.json"))}
-    assert {"corpus.json", "speech.json", "expert.json", "reader.json", "readers.json", "codetalker-prior.json", "tsne.json",
-            "evaluation-truth.json"} <= found.keys()
+    assert {
+        "corpus.json",
+        "speech.json",
+        "expert.json",
+        "reader.json",
+        "readers.json",
+        "codetalker-prior.json",
+        "tsne.json",
+        "evaluation-truth.json",
+    } <= found.keys()
     for model in (f"{animator}-{guidance}-s0" for animator in ANIMATORS for guidance in ("unguided", "guided")):
         assert {f"{model}.json", f"evaluation-{model}.json"} <= found.keys()
     return found
@@ -27,8 +36,16 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
 def test_the_run_leaves_all_that_it_promises(smoke):
     run = smoke / "results" / "one"
     table = (run / "tables" / "table.md").read_text()
-    for row in ("Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance", "CodeTalker",
-                "CodeTalker + AV guidance", "mine", "mine + AV guidance"):
+    for row in (
+        "Ground truth",
+        "Still face",
+        "FaceFormer",
+        "FaceFormer + AV guidance",
+        "CodeTalker",
+        "CodeTalker + AV guidance",
+        "mine",
+        "mine + AV guidance",
+    ):
         assert f"| {row} |" in table
     assert "embedded corpus" in table
     rows = json.loads((run / "tables" / "table.json").read_text())["rows"]
@@ -38,7 +55,7 @@ def test_the_run_leaves_all_that_it_promises(smoke):
         assert values[name]["LVE"] != values[f"{name} + AV guidance"]["LVE"]
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 4 and page.count("<img") >= 8 and "Ground truth" in page
-    assert "src='http" not in page and "href=" not in page      # without the sign it occurs in the pictures' base64
+    assert "src='http" not in page and "href=" not in page  # without the sign it occurs in the pictures' base64
     evaluation = json.loads((run / "records" / "evaluation-truth.json").read_text())
     assert {"metrics", "config", "commit", "corpus", "split"} <= evaluation.keys()
     assert all({"value", "unit"} <= m.keys() for m in evaluation["metrics"].values())
@@ -57,36 +74,56 @@ def test_an_own_recording_becomes_a_clip_with_sound(smoke):
 def test_again_does_nothing_anew(smoke):
     before = records(smoke, "one")
     done = avlib(smoke, "--preset", "smoke", "--run", "one")
-    assert done.returncode == 0 and done.stdout.count("done before") == 4 + 2 * len(ANIMATORS) and "runs" not in done.stdout
+    assert (
+        done.returncode == 0
+        and done.stdout.count("done before") == 4 + 2 * len(ANIMATORS)
+        and "runs" not in done.stdout
+    )
     assert records(smoke, "one") == before
 
 
 def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smoke):
     """Killed once while the expert learns, which then goes on from a checkpoint."""
     with open(smoke / "killed.log", "w") as log:
-        first = subprocess.Popen(**command(smoke, "--preset", "smoke", "--run", "two", AVLIB_CHECKPOINT_S="1"), stdout=log, stderr=log,
-                                 start_new_session=True)
+        first = subprocess.Popen(
+            **command(smoke, "--preset", "smoke", "--run", "two", AVLIB_CHECKPOINT_S="1"),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         checkpoint, until = smoke / "results" / "two" / "weights" / "expert.resume.safetensors", time.monotonic() + 600
         while not checkpoint.exists() and first.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     assert checkpoint.exists(), (smoke / "killed.log").read_text()[-3000:]
-    time.sleep(3)                           # in which what it had started ends by itself
+    time.sleep(3)  # in which what it had started ends by itself
     done = avlib(smoke, "--preset", "smoke", "--run", "two")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "expert: goes on at step" in done.stdout
     assert records(smoke, "two") == records(smoke, "one")
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 asked for"),
-    (["--preset", "enormous"], "enormous"), (["--set", "joint.epoch=1"], "joint.epoch"), (["--set", "joint"], "KEY=VALUE"),
-    (["--seeds", "a"], "--seeds"), (["--device", "abacus"], "abacus"), (["--run", "a/b"], "a/b"),
-    (["--set", "animators=nobody"], "'nobody'"), (["--set", "plugins=none.py"], "none.py: no such file"),
-    (["--speech", "nothing.wav"], "nothing.wav: no such file"), (["--colour"], "--colour"), (["--corpus", "lrs3"], "'lrs3'"),
-    (["--corpus", "vocaset"], "voca.is.tue.mpg.de"), (["--corpus", "biwi", "--data", "nowhere"], "nowhere"),
-    (["--predictions", "nowhere"], "nowhere: no such folder")])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 asked for"),
+        (["--preset", "enormous"], "enormous"),
+        (["--set", "joint.epoch=1"], "joint.epoch"),
+        (["--set", "joint"], "KEY=VALUE"),
+        (["--seeds", "a"], "--seeds"),
+        (["--device", "abacus"], "abacus"),
+        (["--run", "a/b"], "a/b"),
+        (["--set", "animators=nobody"], "'nobody'"),
+        (["--set", "plugins=none.py"], "none.py: no such file"),
+        (["--speech", "nothing.wav"], "nothing.wav: no such file"),
+        (["--colour"], "--colour"),
+        (["--corpus", "lrs3"], "'lrs3'"),
+        (["--corpus", "vocaset"], "voca.is.tue.mpg.de"),
+        (["--corpus", "biwi", "--data", "nowhere"], "nowhere"),
+        (["--predictions", "nowhere"], "nowhere: no such folder"),
+    ],
+)
 def test_bad_arguments_get_one_line_and_leave_nothing(smoke, arguments, told):
     before = sorted(smoke.rglob("*"))
     done = avlib(smoke, *arguments)
@@ -109,7 +146,7 @@ def test_damaged_caches_are_named(smoke):
     kept = record.read_bytes()
     try:
         shard.write_bytes(whole[:-1000])
-        record.unlink()                     # so that the notebook runs again
+        record.unlink()  # so that the notebook runs again
         done = avlib(smoke, "--preset", "smoke", "--run", "one")
         assert done.returncode != 0 and shard.name in done.stderr.splitlines()[-1]
     finally:
@@ -122,10 +159,14 @@ def test_a_finished_run_is_compared_on_sentences_that_its_corpus_has_not(smoke):
     done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(f"| {name} |" in done.stdout for name in ("FaceFormer", "CodeTalker", "mine"))
-    made, of = (json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded"))
+    made, of = (
+        json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded")
+    )
     texts, known = ({u["text"] for u in corpus["utterances"]} for corpus in (made, of))
     assert len(texts) == 2 and not texts & known
-    assert {u["subject"] for u in made["utterances"]} == {u["subject"] for u in of["utterances"] if u["split"] == "validation"}
+    assert {u["subject"] for u in made["utterances"]} == {
+        u["subject"] for u in of["utterances"] if u["split"] == "validation"
+    }
     scored = json.loads((smoke / "results/one/variants/further/records/evaluation-mine-guided-s0.json").read_text())
     assert scored["corpus"] == made["hash"] != of["hash"]
 

@@ -1,4 +1,5 @@
 """What is declared, pinned and mirrored says the same; notebooks hold calls and prose, and no outputs."""
+
 import json
 import re
 import tomllib
@@ -22,7 +23,9 @@ def test_every_declared_package_is_pinned_to_a_version_that_fits():
     assert all(re.fullmatch(r"[\w.-]+==\S+", line) for line in lines)
     pins = {line.split("==")[0].lower(): line.split("==")[1] for line in lines}
     for name, requirement in declared().items():
-        assert requirement.specifier.contains(pins[name]), f"{name}: pinned {pins[name]}, declared {requirement.specifier}"
+        assert requirement.specifier.contains(pins[name]), (
+            f"{name}: pinned {pins[name]}, declared {requirement.specifier}"
+        )
 
 
 def test_environment_mirrors_the_declaration():

@@ -1,5 +1,6 @@
 """Every command and every snippet of the README is run: what takes minutes or licensed data as far as the notebooks, which
 test_notebooks.py runs at preset smoke. Names of files that a reader has are those of files made here."""
+
 import os
 import re
 import shlex
@@ -29,11 +30,26 @@ from tests.corpus.test_facekit import write_checkout
 from tests.training.test_pretraining import published_weights
 
 BLOCKS = [line for block in re.findall(r"^```bash\n(.*?)^```", README, re.S | re.M) for line in block.splitlines()]
-INLINE = [f"./run_all.sh {code}" if code.startswith("--set ") else code for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)]
-COMMANDS = list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in BLOCKS + INLINE
-                              if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line)))
-KINDS = {"animates": r"\./run_all\.sh animate ", "prefers": r"\./run_all\.sh preference ", "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
-         "launches": "accelerate ", "asks": r"python -m avlib\.", "tests": r"\S+ python -m pytest", "trains": r"\./run_all\.sh($| --(?!help))"}
+INLINE = [
+    f"./run_all.sh {code}" if code.startswith("--set ") else code
+    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
+]
+COMMANDS = list(
+    dict.fromkeys(
+        shlex.join(shlex.split(line, comments=True))
+        for line in BLOCKS + INLINE
+        if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line)
+    )
+)
+KINDS = {
+    "animates": r"\./run_all\.sh animate ",
+    "prefers": r"\./run_all\.sh preference ",
+    "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
+    "launches": "accelerate ",
+    "asks": r"python -m avlib\.",
+    "tests": r"\S+ python -m pytest",
+    "trains": r"\./run_all\.sh($| --(?!help))",
+}
 
 
 def of_kind(kind: str) -> list[str]:
@@ -67,7 +83,12 @@ def desk(tmp_path, monkeypatch) -> Path:
 def filled(line: str) -> list[str]:
     """A command's arguments, with this folder's files for those that only a reader has."""
     folder = "recordings" if "recordings=" in line else "ICT-FaceKit"
-    for there, here in (("/data/VOCASET", "VOCASET"), ("/data/mine", "VOCASET"), ("/their/result/npy", "result/npy"), ("FOLDER", folder)):
+    for there, here in (
+        ("/data/VOCASET", "VOCASET"),
+        ("/data/mine", "VOCASET"),
+        ("/their/result/npy", "result/npy"),
+        ("FOLDER", folder),
+    ):
         line = line.replace(there, here)
     return shlex.split(line)[1:]
 
@@ -75,7 +96,11 @@ def filled(line: str) -> list[str]:
 @pytest.mark.parametrize("line", of_kind("trains"))
 def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line):
     ran = []
-    monkeypatch.setattr(notebooks, "execute", lambda run, name, parameters, *more: ran.append((name, notebooks.made_from(name, parameters))))
+    monkeypatch.setattr(
+        notebooks,
+        "execute",
+        lambda run, name, parameters, *more: ran.append((name, notebooks.made_from(name, parameters))),
+    )
     monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
     monkeypatch.setattr(notebooks, "prepare_corpus", lambda run: None)
     monkeypatch.setattr(variants, "run_variants", lambda run, corpus, seeds: ran.append(("study", seeds)))
@@ -90,9 +115,12 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
         return
     seeds = 3 if "0,1,2" in line or "study" in line else 1
     models = 2 * seeds * (1 if "animators=faceformer" in arguments else 2)
-    assert [name for name in done if name[0] == "0"] == sorted(["01_data_prep", "02_expert_pretraining", "04_evaluation",
-                                                               "05_tsne_analysis"] + models * ["03_joint_training"])
-    assert ("study" in done) == ("study" in line and "variants=" not in line) and ("speech" in done) == ("--speech" in line)
+    assert [name for name in done if name[0] == "0"] == sorted(
+        ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"] + models * ["03_joint_training"]
+    )
+    assert ("study" in done) == ("study" in line and "variants=" not in line) and ("speech" in done) == (
+        "--speech" in line
+    )
     if "--run" in arguments:
         assert (desk / "results" / arguments[arguments.index("--run") + 1]).is_dir()
 
@@ -139,8 +167,13 @@ def test_modules_of_their_own_say_how_they_are_called(line):
 def test_tests_are_found(line):
     variable, python, *arguments = shlex.split(line.replace("<folder>", str(ROOT / "tests" / "fixtures" / "parity")))
     name, value = variable.split("=")
-    done = subprocess.run([sys.executable, *arguments, "--collect-only", "-q"], cwd=ROOT, env=os.environ | {name: value},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *arguments, "--collect-only", "-q"],
+        cwd=ROOT,
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "test_faceformer_matches_record" in done.stdout
 
 
@@ -153,9 +186,21 @@ def test_the_script_starts_what_it_is_asked_for(line):
         told = {"test": "test_readme.py::", "setup": "environment: ready", "--help": "usage: ./run_all.sh"}[command[1]]
         assert done.returncode == 0 and told in done.stdout
         return
-    server = subprocess.Popen([*command, "--no-browser", "--port=18765", "--ServerApp.port_retries=0", "--IdentityProvider.token=t",
-                               "--allow-root"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              start_new_session=True)
+    server = subprocess.Popen(
+        [
+            *command,
+            "--no-browser",
+            "--port=18765",
+            "--ServerApp.port_retries=0",
+            "--IdentityProvider.token=t",
+            "--allow-root",
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         for _ in range(120):
             time.sleep(0.5)
@@ -171,7 +216,9 @@ def test_the_script_starts_what_it_is_asked_for(line):
         server.wait()
 
 
-@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if "@register" not in s], ids=lambda s: s.strip().splitlines()[-1][:40])
+@pytest.mark.parametrize(
+    "snippet", [s for s in SNIPPETS if "@register" not in s], ids=lambda s: s.strip().splitlines()[-1][:40]
+)
 def test_a_snippet_runs(tmp_path, smoke, snippet):
     """Where a finished run is asked for, the one of preset smoke; published checkpoints in their layouts, but small."""
     (tmp_path / "results").mkdir()
@@ -179,7 +226,9 @@ def test_a_snippet_runs(tmp_path, smoke, snippet):
     if "published" in snippet:
         write_published(tmp_path)
     places = {"AVLIB_RESULTS": str(tmp_path / "results"), "AVLIB_DATA": str(smoke / "data"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, env=os.environ | places, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, env=os.environ | places, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     if "save(" in snippet:
         assert {p.suffix for p in (tmp_path / "mine").iterdir()} >= {".glb", ".mp4"}
@@ -190,5 +239,8 @@ def write_published(folder: Path) -> None:
     weights, _ = checkpoints("codetalker")
     first = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
     torch.save({"state_dict": {f"module.{n}": w for n, w in first.items()}}, folder / "stage1.pth.tar")
-    torch.save({"state_dict": {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}}, folder / "stage2.pth.tar")
+    torch.save(
+        {"state_dict": {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}},
+        folder / "stage2.pth.tar",
+    )
     torch.save(published_weights("both", 5049), folder / "avsr_trlrwlrs2lrs3vox2avsp_base.pth")

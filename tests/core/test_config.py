@@ -21,7 +21,7 @@ def test_presets_load_and_override(preset):
 
 def test_preset_paper_has_the_published_sizes(monkeypatch):
     """Shapes that published checkpoints have, at the vertex count of VOCASET."""
-    monkeypatch.setattr(AudioFrontEnd, "listen", lambda self: None)     # starting values, which nothing here has
+    monkeypatch.setattr(AudioFrontEnd, "listen", lambda self: None)  # starting values, which nothing here has
     config, encoder = load("paper"), SpeechEncoder()
     with torch.device("meta"):
         codec = CodeTalker.prior(5023, config.codetalker)
@@ -39,11 +39,20 @@ def test_preset_paper_has_the_published_sizes(monkeypatch):
     assert config.faceformer == FaceFormerConfig(width=64, heads=4, layers=1)
 
 
-@pytest.mark.parametrize("preset, overrides, told", [
-    ("dem", {}, "dem"), ("smoke", {"joint.epoch": 1}, "joint.epoch"), ("smoke", {"joint": 1}, "joint"),
-    ("smoke", {"seed.x": 1}, "seed"), ("smoke", {"joint.epochs": "many"}, "joint.epochs"),
-    ("smoke", {"joint.epochs": 1.5}, "joint.epochs"), ("smoke", {"joint.epochs": True}, "joint.epochs"),
-    ("smoke", {"expert.babble_db": []}, "babble_db"), ("smoke", {"preset": "demo"}, "preset")])
+@pytest.mark.parametrize(
+    "preset, overrides, told",
+    [
+        ("dem", {}, "dem"),
+        ("smoke", {"joint.epoch": 1}, "joint.epoch"),
+        ("smoke", {"joint": 1}, "joint"),
+        ("smoke", {"seed.x": 1}, "seed"),
+        ("smoke", {"joint.epochs": "many"}, "joint.epochs"),
+        ("smoke", {"joint.epochs": 1.5}, "joint.epochs"),
+        ("smoke", {"joint.epochs": True}, "joint.epochs"),
+        ("smoke", {"expert.babble_db": []}, "babble_db"),
+        ("smoke", {"preset": "demo"}, "preset"),
+    ],
+)
 def test_wrong_settings_are_named(preset, overrides, told):
     with pytest.raises(ValueError, match=told) as error:
         load(preset, **overrides)
@@ -60,7 +69,14 @@ def test_a_list_that_may_be_empty_can_be_emptied_again(none):
 def test_digest_sees_every_part(tmp_path):
     a = tmp_path / "a"
     a.write_text("x")
-    digests = {digest(Config()), digest(load("smoke")), digest(Config(seed=1)), digest("a", "b"), digest("ab"), digest(a)}
+    digests = {
+        digest(Config()),
+        digest(load("smoke")),
+        digest(Config(seed=1)),
+        digest("a", "b"),
+        digest("ab"),
+        digest(a),
+    }
     a.write_text("y")
     assert len(digests | {digest(a)}) == 7
     assert digest(Config()) == digest(as_dict(Config()))

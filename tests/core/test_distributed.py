@@ -1,4 +1,5 @@
 """Two processes that share a batch take the step that one takes with the whole of it."""
+
 import dataclasses
 import os
 import socket
@@ -11,7 +12,15 @@ from torch import nn
 
 from avlib.core import files
 from avlib.core import run as runs
-from avlib.core.distributed import SharedBatchNorm, any_process, is_distributed, mean_over, process_count, share_batch_statistics, uncounted
+from avlib.core.distributed import (
+    SharedBatchNorm,
+    any_process,
+    is_distributed,
+    mean_over,
+    process_count,
+    share_batch_statistics,
+    uncounted,
+)
 from avlib.core.files import read_weights
 from avlib.core.presets import load
 from avlib.core.run import Run
@@ -35,12 +44,16 @@ def clips(indices: list[int]) -> dict:
     draw = lambda i: torch.Generator().manual_seed(i)
     frames = torch.tensor([6 + i % 4 for i in indices])
     pad = lambda part: nn.utils.rnn.pad_sequence(part, batch_first=True)
-    return {"speech": pad([torch.randn(int(n) * 640, generator=draw(i)) for i, n in zip(indices, frames)]),
-            "video": pad([torch.rand(int(n), 24, 24, generator=draw(i)) for i, n in zip(indices, frames)]), "lengths": frames,
-            "tokens": pad([torch.randint(1, 9, (1 + i % 3,), generator=draw(i)) for i in indices]),
-            "token_lengths": torch.tensor([1 + i % 3 for i in indices]),
-            "phonemes_25": nn.utils.rnn.pad_sequence([torch.randint(1, 9, (int(n) - i % 2,), generator=draw(i))
-                                                      for i, n in zip(indices, frames)], True, IGNORED)}
+    return {
+        "speech": pad([torch.randn(int(n) * 640, generator=draw(i)) for i, n in zip(indices, frames)]),
+        "video": pad([torch.rand(int(n), 24, 24, generator=draw(i)) for i, n in zip(indices, frames)]),
+        "lengths": frames,
+        "tokens": pad([torch.randint(1, 9, (1 + i % 3,), generator=draw(i)) for i in indices]),
+        "token_lengths": torch.tensor([1 + i % 3 for i in indices]),
+        "phonemes_25": nn.utils.rnn.pad_sequence(
+            [torch.randint(1, 9, (int(n) - i % 2,), generator=draw(i)) for i, n in zip(indices, frames)], True, IGNORED
+        ),
+    }
 
 
 def learn(folder: str, name: str) -> list[dict]:
@@ -49,21 +62,44 @@ def learn(folder: str, name: str) -> list[dict]:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
-    config = dataclasses.replace(load("smoke").expert, width=16, feedforward=32, fusion=64, decoder_layers=1, frontend_width=4,
-                                 audio_frontend_width=4, time_mask=0.4, audio_only_fraction=0.0, drop_audio=0.5, drop_video=0.3)
+    config = dataclasses.replace(
+        load("smoke").expert,
+        width=16,
+        feedforward=32,
+        fusion=64,
+        decoder_layers=1,
+        frontend_width=4,
+        audio_frontend_width=4,
+        time_mask=0.4,
+        audio_only_fraction=0.0,
+        drop_audio=0.5,
+        drop_video=0.3,
+    )
     task = ReaderTask(build_reader(config), config, Voices(), torch.device("cpu"))
     double = lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
     run = Run(name, load("smoke"))
     # plain descent: Adam's first steps are signs, which rounding decides where a gradient is nothing
     torch.optim.AdamW = lambda groups, **_: torch.optim.SGD(groups)
-    history = loop.fit(run, "toy", "k", task, [{"params": task.parameters(), "lr": 0.01}], 1,
-                        lambda g: [[3, 1, 4, 0, 2], [6]], lambda i: double(clips(i)), 1, average=1)
+    history = loop.fit(
+        run,
+        "toy",
+        "k",
+        task,
+        [{"params": task.parameters(), "lr": 0.01}],
+        1,
+        lambda g: [[3, 1, 4, 0, 2], [6]],
+        lambda i: double(clips(i)),
+        1,
+        average=1,
+    )
     loop.finish_fit(run, "toy", "k", {"task": task}, history, processes=process_count())
     return history
 
 
 def worker(rank: int, port: int, folder: str):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     history = learn(folder, "two")
     assert is_distributed() and (rank == 0 or history)
     rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
@@ -72,9 +108,9 @@ def worker(rank: int, port: int, folder: str):
     share_batch_statistics(split)
     wanted = plain(rows)[:2] if rank == 0 else plain(rows)[2:]
     assert torch.allclose(split(mine), wanted) and torch.allclose(split.running_var, plain.running_var)
-    with uncounted(rank == 1):      # rank 0's rows alone count
+    with uncounted(rank == 1):  # rank 0's rows alone count
         assert torch.allclose(split(mine)[:1], plain(rows[:2])[:1]) or rank == 1
-        assert float(mean_over(torch.tensor(6.0), 2)) == (6.0 if rank == 0 else 0.0)        # their mean is 3
+        assert float(mean_over(torch.tensor(6.0), 2)) == (6.0 if rank == 0 else 0.0)  # their mean is 3
     assert any_process(torch.tensor([rank == 1])) and not any_process(torch.tensor([False]))
     dist.destroy_process_group()
 
@@ -90,8 +126,13 @@ def both(tmp_path_factory) -> dict:
     torch.multiprocessing.start_processes(worker, (port, folder), 2, start_method="spawn")
     context.join()
     root = Path(folder)
-    return {name: (read_weights(root / name / "weights" / "toy.safetensors")[0], files.read_json(root / name / "records" / "toy.json"))
-            for name in ("one", "two")}
+    return {
+        name: (
+            read_weights(root / name / "weights" / "toy.safetensors")[0],
+            files.read_json(root / name / "records" / "toy.json"),
+        )
+        for name in ("one", "two")
+    }
 
 
 def learn_alone(rank: int, folder: str):

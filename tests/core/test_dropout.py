@@ -1,4 +1,5 @@
 """Dropout: its share, its mean, its gradient; and that the speech encoder uses it wherever it drops anything."""
+
 import pytest
 import torch
 from torch import nn
@@ -17,10 +18,10 @@ def test_a_mask_drops_its_share_and_keeps_the_mean(share):
     assert mask.dtype == torch.float32 and len(mask.unique()) == 2 and float(mask.min()) == 0
     assert abs(float((mask == 0).sum()) / count - share) < near
     assert abs(float(mask.double().mean()) - 1) < near / (1 - share)
-    for dim in (0, 1):                  # neighbours, which share their random bits, are dropped independently
+    for dim in (0, 1):  # neighbours, which share their random bits, are dropped independently
         dropped = (mask == 0).double()
         both = dropped * dropped.roll(1, dim)
-        assert abs(float(both.mean()) - share ** 2) < 5 * (share ** 2 / count) ** 0.5
+        assert abs(float(both.mean()) - share**2) < 5 * (share**2 / count) ** 0.5
 
 
 def test_masks_follow_the_seed():
@@ -33,7 +34,7 @@ def test_module_drops_in_training_alone_and_hands_the_gradient_to_what_it_kept()
     y = module.train()(x)
     y.sum().backward()
     torch.testing.assert_close(x.grad, y.detach() / x.detach())
-    assert set(x.grad.unique().tolist()) == {0.0, y.new_tensor(1 / (1 - round(0.4 * 2 ** 16) / 2 ** 16)).item()}
+    assert set(x.grad.unique().tolist()) == {0.0, y.new_tensor(1 / (1 - round(0.4 * 2**16) / 2**16)).item()}
     assert module.eval()(x) is x and dropout.Dropout(0.0).train()(x) is x
 
 
@@ -65,4 +66,4 @@ def test_attention_is_transformers_own_and_keeps_its_mean_under_dropout(generato
     torch.testing.assert_close(got, want)
     torch.manual_seed(0)
     many = torch.stack([attend(module, query, key, value, own if padded else None, 0.2, 0.3)[0] for _ in range(2000)])
-    assert ((many.mean(0) - want).abs() < 6 * many.std(0) / 2000 ** 0.5 + 1e-6).all() and (many.std(0) > 0).any()
+    assert ((many.mean(0) - want).abs() < 6 * many.std(0) / 2000**0.5 + 1e-6).all() and (many.std(0) > 0).any()

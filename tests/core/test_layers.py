@@ -1,4 +1,5 @@
 """The layout of the package, read from its imports: rooms in one order, no circles, no private names of others, small files."""
+
 import ast
 import subprocess
 import sys
@@ -9,12 +10,25 @@ import pytest
 import avlib
 from avlib.core.sources import PACKAGE, imported, path_of, reachable
 
-ROOMS = ("core", "speech", "render", "metrics", "corpus", "animators", "lipreading", "training", "evaluation", "plots", "export",
-         "widgets", "cli")
-PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "prepare")      # the same within the room `corpus`
+ROOMS = (
+    "core",
+    "speech",
+    "render",
+    "metrics",
+    "corpus",
+    "animators",
+    "lipreading",
+    "training",
+    "evaluation",
+    "plots",
+    "export",
+    "widgets",
+    "cli",
+)
+PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "prepare")  # the same within the room `corpus`
 HEAVY = ("torch", "torchaudio", "transformers", "matplotlib", "sklearn", "av", "mediapipe")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
-LONG_FUNCTIONS = {      # why a function is longer than that
+LONG_FUNCTIONS = {  # why a function is longer than that
     "avlib/corpus/embedded/rig.py:_shapes": "one table of shapes after another: what each does to the vertices, in the order of SHAPES",
 }
 
@@ -47,13 +61,15 @@ def test_a_room_imports_only_from_rooms_before_it(module):
     for other in imported(module):
         assert room_of(other) <= room_of(module), f"{module} imports {other}, of a room after its own"
         if room_of(module) == room_of(other) == ROOMS.index("corpus"):
-            assert part_of(other) <= part_of(module), f"{module} imports {other}, of a part of the corpus room after its own"
+            assert part_of(other) <= part_of(module), (
+                f"{module} imports {other}, of a part of the corpus room after its own"
+            )
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_reaches_itself(module):
     for other in imported(module):
-        if other != module.rpartition(".")[0]:      # its own package, whose __init__ imports nothing of it
+        if other != module.rpartition(".")[0]:  # its own package, whose __init__ imports nothing of it
             assert module not in reachable(other), f"{module} imports {other}, which imports it"
 
 
@@ -68,7 +84,9 @@ def test_no_private_name_of_another_module_is_used(path):
             modules.update(a.asname or a.name for a in node.names if a.name.islower())
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-            assert not node.attr.startswith("_") or node.attr.startswith("__"), f"{path}:{node.lineno}: {node.value.id}.{node.attr}"
+            assert not node.attr.startswith("_") or node.attr.startswith("__"), (
+                f"{path}:{node.lineno}: {node.value.id}.{node.attr}"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -80,7 +98,9 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, ast.FunctionDef):
             name = f"{path.relative_to(PACKAGE.parent)}:{node.name}"
             length = node.end_lineno - node.lineno + 1
-            assert length <= LONGEST_FUNCTION or name in LONG_FUNCTIONS, f"{name}: {length} lines, expected at most {LONGEST_FUNCTION}"
+            assert length <= LONGEST_FUNCTION or name in LONG_FUNCTIONS, (
+                f"{name}: {length} lines, expected at most {LONGEST_FUNCTION}"
+            )
 
 
 def test_constants_cost_no_heavy_import():
@@ -88,7 +108,13 @@ def test_constants_cost_no_heavy_import():
     for path in FILES:
         code = [n for n in ast.parse(path.read_text("utf-8")).body if not isinstance(n, ast.Expr)]
         if code and all(isinstance(n, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom) for n in code):
-            heavy = [n for n in code if isinstance(n, ast.Import | ast.ImportFrom) for name in HEAVY if name in ast.unparse(n)]
+            heavy = [
+                n
+                for n in code
+                if isinstance(n, ast.Import | ast.ImportFrom)
+                for name in HEAVY
+                if name in ast.unparse(n)
+            ]
             assert not heavy or path.name == "__init__.py", f"{path}: {ast.unparse(heavy[0])}"
 
 
@@ -98,14 +124,18 @@ def test_the_rooms_of_the_tests_are_those_of_the_package():
 
 
 def test_the_package_is_imported_quickly_and_offers_its_names():
-    code = ("import sys, time; began = time.perf_counter(); import avlib; took = time.perf_counter() - began; "
-            f"print(took, [m for m in {HEAVY} if m in sys.modules])")
-    took, _, heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.partition(" ")
+    code = (
+        "import sys, time; began = time.perf_counter(); import avlib; took = time.perf_counter() - began; "
+        f"print(took, [m for m in {HEAVY} if m in sys.modules])"
+    )
+    took, _, heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.partition(" ")
     assert float(took) < 0.3 and heavy.strip() == "[]"
     for package in (avlib, avlib.metrics, avlib.plots, avlib.evaluation, avlib.widgets):
         for name in package.__all__:
             assert getattr(package, name) is not None and name in dir(package)
-            same = path_of(f"{package.__name__}.{name}")        # a module of that name would hide it once imported
+            same = path_of(f"{package.__name__}.{name}")  # a module of that name would hide it once imported
             assert same is None or getattr(package, name).__name__ == f"{package.__name__}.{name}"
     with pytest.raises(AttributeError, match="no attribute 'animates'; it offers open_run, "):
         avlib.animates  # noqa: B018

@@ -1,4 +1,5 @@
 """Keys of stages change with the code that a stage can reach, with none other, and not with comments and docstrings."""
+
 import shutil
 
 import pytest
@@ -6,9 +7,16 @@ import pytest
 from avlib.core import sources
 from avlib.core.sources import PACKAGE, code_of, imported, reachable, source_digest
 
-STAGES = {"corpus": "avlib.corpus.embedded.maker", "scans": "avlib.corpus.prepare", "speech": "avlib.training.speech_encoder",
-          "readers": "avlib.training.readers", "motion VQ-VAE": "avlib.training.motion_vqvae", "joint": "avlib.training.joint",
-          "evaluation": "avlib.evaluation.evaluate", "t-SNE": "avlib.evaluation.tsne"}
+STAGES = {
+    "corpus": "avlib.corpus.embedded.maker",
+    "scans": "avlib.corpus.prepare",
+    "speech": "avlib.training.speech_encoder",
+    "readers": "avlib.training.readers",
+    "motion VQ-VAE": "avlib.training.motion_vqvae",
+    "joint": "avlib.training.joint",
+    "evaluation": "avlib.evaluation.evaluate",
+    "t-SNE": "avlib.evaluation.tsne",
+}
 
 
 @pytest.fixture
@@ -29,27 +37,38 @@ def changed_stages(package, path: str, old: str, new: str) -> set[str]:
     return {stage for stage, module in STAGES.items() if source_digest(module, package) != before[stage]}
 
 
-@pytest.mark.parametrize("path, old, new, stages", [
-    # that were stale when the modules of each stage were listed by hand
-    ("speech/sound.py", "+ 1e-7", "+ 1e-6", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
-    ("corpus/clips.py", ".float() / 32768", ".float() / 32767", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
-    ("core/tensors.py", "< lengths[:, None]", "<= lengths[:, None]", set(STAGES)),
-    ("core/tensors.py", "digest(list(numbers)), 16", "digest(list(numbers)), 16 + 0", set(STAGES)),
-    ("speech/phonemes_to_visemes.csv", "p,p", "p,q", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
-    ("metrics/protocols.json", "sequences", "pooled", {"evaluation", "t-SNE"}),
-])
+@pytest.mark.parametrize(
+    "path, old, new, stages",
+    [
+        # that were stale when the modules of each stage were listed by hand
+        ("speech/sound.py", "+ 1e-7", "+ 1e-6", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
+        (
+            "corpus/clips.py",
+            ".float() / 32768",
+            ".float() / 32767",
+            {"speech", "readers", "joint", "evaluation", "t-SNE"},
+        ),
+        ("core/tensors.py", "< lengths[:, None]", "<= lengths[:, None]", set(STAGES)),
+        ("core/tensors.py", "digest(list(numbers)), 16", "digest(list(numbers)), 16 + 0", set(STAGES)),
+        ("speech/phonemes_to_visemes.csv", "p,p", "p,q", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
+        ("metrics/protocols.json", "sequences", "pooled", {"evaluation", "t-SNE"}),
+    ],
+)
 def test_a_change_of_reached_code_changes_the_key(package, path, old, new, stages):
     assert changed_stages(package, path, old, new) >= stages
 
 
-@pytest.mark.parametrize("path, old, new", [
-    ("cli/notebooks.py", "import json", "import json, shutil"),
-    ("widgets/player.py", "import ", "import shutil\nimport "),
-    ("plots/tracks.py", "import ", "import shutil\nimport "),
-    ("core/tensors.py", "\ndef ", "\n# a comment\ndef "),
-    ("training/loop.py", '"""', '"""Said otherwise. '),
-    ("core/tensors.py", '    """', '    """Said otherwise. '),
-])
+@pytest.mark.parametrize(
+    "path, old, new",
+    [
+        ("cli/notebooks.py", "import json", "import json, shutil"),
+        ("widgets/player.py", "import ", "import shutil\nimport "),
+        ("plots/tracks.py", "import ", "import shutil\nimport "),
+        ("core/tensors.py", "\ndef ", "\n# a comment\ndef "),
+        ("training/loop.py", '"""', '"""Said otherwise. '),
+        ("core/tensors.py", '    """', '    """Said otherwise. '),
+    ],
+)
 def test_other_code_comments_and_docstrings_leave_it(package, path, old, new):
     assert changed_stages(package, path, old, new) == set()
 
@@ -74,10 +93,16 @@ def test_imports_are_found_wherever_they_stand(tmp_path):
         (folder / "__init__.py").write_text("")
     (package / "room" / "one.py").write_text(
         "from typing import TYPE_CHECKING\nimport avlib.room.two\nfrom .inner import deep\nif TYPE_CHECKING:\n    from . import never\n"
-        "def f():\n    from ..room import late\n    import json\n")
+        "def f():\n    from ..room import late\n    import json\n"
+    )
     for name in ("two", "never", "late", "inner/deep"):
         (package / "room" / f"{name}.py").write_text("")
-    assert imported("avlib.room.one", package) == ["avlib.room", "avlib.room.inner", "avlib.room.inner.deep", "avlib.room.late",
-                                                   "avlib.room.two"]
+    assert imported("avlib.room.one", package) == [
+        "avlib.room",
+        "avlib.room.inner",
+        "avlib.room.inner.deep",
+        "avlib.room.late",
+        "avlib.room.two",
+    ]
     with pytest.raises(ValueError, match="avlib.room.none: no module of "):
         reachable("avlib.room.none", package)

@@ -1,4 +1,5 @@
 """The embedded corpus: in step, deterministic, split by sentence and subject; damaged files are named."""
+
 import json
 import os
 import re
@@ -21,8 +22,16 @@ from avlib.corpus.embedded.sentences import NOUNS, plural, sentences
 from avlib.corpus.utterance import Utterance
 from avlib.metrics.lips import lip_aperture
 
-TINY = CorpusConfig(clips_2d=3, validation_clips_2d=2, sentences_train=1, sentences_validation=1, sentences_test=1,
-                    crop=32, strength=(1.0, 1.0), noise_mm=0.0)
+TINY = CorpusConfig(
+    clips_2d=3,
+    validation_clips_2d=2,
+    sentences_train=1,
+    sentences_validation=1,
+    sentences_test=1,
+    crop=32,
+    strength=(1.0, 1.0),
+    noise_mm=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def test_the_crop_holds_the_lips_of_everyone_in_every_pose(tmp_path, generator):
     lip = maker.rig.regions["lip"]
     for person in maker.people:
         rest, shapes = person.template[lip], person.shapes[:, lip]
-        for way in (1, -1):                 # motion is linear in the shapes' weights, from 0 to 1
+        for way in (1, -1):  # motion is linear in the shapes' weights, from 0 to 1
             maker.camera.check_holds(rest + way * (way * shapes).clamp_min(0).sum(0), "lips")
         weights = torch.cat([torch.eye(len(shapes)), torch.rand(50, len(shapes), generator=generator)])
         moved = rest + (weights @ shapes.flatten(1)).unflatten(1, (-1, 3))
@@ -63,7 +72,9 @@ def test_lips_meet_when_the_speech_says_so_to_the_frame(corpus):
     are not: a slip of two frames between phonemes and motion would show."""
     closed, opened = [], []
     for u in corpus.utterances("train"):
-        gap = 1000 * lip_aperture(corpus.motion(u), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")))
+        gap = 1000 * lip_aperture(
+            corpus.motion(u), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower"))
+        )
         for p in u.phonemes:
             middle = round((p.start_s + p.end_s) / 2 * corpus.fps)
             label = p.label.lstrip("ˈˌ")
@@ -78,7 +89,7 @@ def test_the_speech_is_loud_where_the_words_are(corpus):
     for u in corpus.utterances("test"):
         speech = corpus.speech(u)
         first, last = (round(s * SPEECH_HZ) for s in (u.words[0].start_s, u.words[-1].end_s))
-        inside, before = speech[first:last].square().mean(), speech[:first - 80].square().mean()
+        inside, before = speech[first:last].square().mean(), speech[: first - 80].square().mean()
         assert inside > 1e-4 and before < 1e-6
 
 
@@ -113,9 +124,12 @@ def test_damaged_files_are_named(corpus, tmp_path):
     path = corpus.folder / "vertices_npy" / f"{u.name}.npy"
     whole = path.read_bytes()
     flat = np.load(path)
-    for change, told in ((lambda: path.write_bytes(whole[:-100]), "not a whole array"),
-                         (lambda: np.save(path, flat[:-1]), "shape"),
-                         (lambda: np.save(path, flat * np.nan), "NaN"), (path.unlink, "not a whole array")):
+    for change, told in (
+        (lambda: path.write_bytes(whole[:-100]), "not a whole array"),
+        (lambda: np.save(path, flat[:-1]), "shape"),
+        (lambda: np.save(path, flat * np.nan), "NaN"),
+        (path.unlink, "not a whole array"),
+    ):
         change()
         with pytest.raises(ValueError, match=f"{u.name}.npy: .*{told}"):
             corpus.motion(u)
@@ -142,7 +156,11 @@ def test_ten_times_as_much_as_memory_allows_is_read_at_level_memory(tmp_path, ge
     speech = torch.zeros(clips_a_shard * frames * SAMPLES_PER_FRAME).short()
     for shard in range(round(10 * budget_mb / (clips_a_shard * one_mb)) + 1):
         video[:], speech[:] = shard, shard
-        about = {"utterances": json.dumps([Utterance(str(n), "train", "", "go", frames).as_dict() for n in range(clips_a_shard)])}
+        about = {
+            "utterances": json.dumps(
+                [Utterance(str(n), "train", "", "go", frames).as_dict() for n in range(clips_a_shard)]
+            )
+        }
         save_file({"video": video, "speech": speech}, tmp_path / f"train-{shard:05d}.safetensors", metadata=about)
     clips = Clips(tmp_path, "train")
     assert len(clips) * one_mb > 10 * budget_mb
@@ -164,7 +182,7 @@ def _double(x: int) -> int:
 
 
 def _seat(_: int) -> tuple[str, int]:
-    time.sleep(0.5)                             # so that no worker takes all
+    time.sleep(0.5)  # so that no worker takes all
     return os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
 

@@ -2,6 +2,7 @@
 
 AVLIB_FACEKIT_DIR=<folder> names the real one.
 """
+
 import json
 import os
 import shutil
@@ -31,12 +32,16 @@ from avlib.render.renderer import Renderer
 from avlib.speech.segment import Segment
 
 REAL = Path(os.environ.get("AVLIB_FACEKIT_DIR", "none"))
-PARTED = 0.04       # of the opening of the jaw: the lips of the scanned face are not quite closed
+PARTED = 0.04  # of the opening of the jaw: the lips of the scanned face are not quite closed
 
 
 def write_obj(path: Path, vertices: np.ndarray, quads: np.ndarray):
     """vertices (V, 3), metres, in the embedded rig's frame: written in centimetres, with another origin."""
-    lines = ["# written by a test", "mtllib none.mtl", *("v %.6f %.6f %.6f" % tuple(v) for v in 100 * vertices + [0, 1.5, 0])]
+    lines = [
+        "# written by a test",
+        "mtllib none.mtl",
+        *("v %.6f %.6f %.6f" % tuple(v) for v in 100 * vertices + [0, 1.5, 0]),
+    ]
     lines += ["vt 0 0", "usemtl M_Face", *("f " + " ".join(f"{v + 1}/1" for v in quad) for quad in quads)]
     path.write_text("\n".join(lines) + "\n")
 
@@ -45,11 +50,17 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
     """The embedded rig in the layout of ICT-FaceKit: its skin and the back of its lips as face and mouth socket, its shapes
     as expressions. Returns where its parts lie."""
     rig, grids = Rig(), parts()
-    number = {name: np.arange(part.start, part.stop).reshape(grids[name][0].shape[:2]) for name, part in rig.parts.items()}
+    number = {
+        name: np.arange(part.start, part.stop).reshape(grids[name][0].shape[:2]) for name, part in rig.parts.items()
+    }
     skin = number["skin"]
-    order = [("skin", skin[CONTACT:]), ("socket", skin[:CONTACT]), ("gums", number["throat"]),
-             *((part, number[part]) for part in ("tongue", "upper_teeth", "lower_teeth")),
-             *((f"eyeball_{side}", number[f"eyeball_{side}"]) for side in ("left", "right"))]
+    order = [
+        ("skin", skin[CONTACT:]),
+        ("socket", skin[:CONTACT]),
+        ("gums", number["throat"]),
+        *((part, number[part]) for part in ("tongue", "upper_teeth", "lower_teeth")),
+        *((f"eyeball_{side}", number[f"eyeball_{side}"]) for side in ("left", "right")),
+    ]
     quads = []
     for name, grid in (("skin", skin), *order[2:]):
         if name == "skin" or "eyeball" in name:
@@ -67,13 +78,25 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
 
     shape = dict(zip(SHAPES, rig._shapes(rig._mean)))
     neutral = rig._mean + PARTED * shape["jaw_open"]
-    expressions = {"jawOpen": shape["jaw_open"] / 0.55, "mouthClose": 1.1 * shape["lip_close"] / 0.55,
-                   "jawLeft": 2 * shape["skew"], "mouthPucker": shape["pucker"] + 0.2 * shape["funnel"],
-                   "mouthFunnel": shape["funnel"], "mouthRollLower": shape["lip_tuck"], "mouthRollUpper": shape["lip_press"]}
+    expressions = {
+        "jawOpen": shape["jaw_open"] / 0.55,
+        "mouthClose": 1.1 * shape["lip_close"] / 0.55,
+        "jawLeft": 2 * shape["skew"],
+        "mouthPucker": shape["pucker"] + 0.2 * shape["funnel"],
+        "mouthFunnel": shape["funnel"],
+        "mouthRollLower": shape["lip_tuck"],
+        "mouthRollUpper": shape["lip_press"],
+    }
     left = np.clip(0.5 + rig._mean[:, :1] / 0.004, 0, 1)
-    for name, both in (("mouthUpperUp", shape["upper_raise"]), ("mouthLowerDown", shape["lower_drop"]),
-                       ("mouthSmile", shape["spread"]), ("mouthStretch", shape["spread"]), ("eyeBlink", shape["brow_raise"]),
-                       ("browInnerUp", shape["brow_raise"]), ("browOuterUp", shape["brow_raise"])):
+    for name, both in (
+        ("mouthUpperUp", shape["upper_raise"]),
+        ("mouthLowerDown", shape["lower_drop"]),
+        ("mouthSmile", shape["spread"]),
+        ("mouthStretch", shape["spread"]),
+        ("eyeBlink", shape["brow_raise"]),
+        ("browInnerUp", shape["brow_raise"]),
+        ("browOuterUp", shape["brow_raise"]),
+    ):
         expressions |= {f"{name}_L": left * both, f"{name}_R": (1 - left) * both}
     meshes = {"generic_neutral_mesh": neutral} | {name: neutral + move for name, move in expressions.items()}
     meshes |= {f"identity{k:03d}": neutral + rig._traits[trait] for k, trait in enumerate((0, 2, 12))}
@@ -82,11 +105,15 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
         write_obj(folder / f"{name}.obj", vertices[old], quads)
 
     def nearest(x, y):
-        return int(np.linalg.norm(rig._mean[old[:skin[CONTACT:].size], :2] - [x, y], axis=1).argmin())
+        return int(np.linalg.norm(rig._mean[old[: skin[CONTACT:].size], :2] - [x, y], axis=1).argmin())
 
-    landmarks = [0] * 17 + [nearest(x, 0.038) for x in (-0.05, -0.04, -0.03, -0.02, -0.012, 0.012, 0.02, 0.03, 0.04, 0.05)]
-    landmarks += [0] * 9 + [nearest(x, 0.018) for x in (-0.045, -0.035, -0.025, -0.018, -0.025, -0.035,
-                                                       0.018, 0.025, 0.035, 0.045, 0.035, 0.025)]
+    landmarks = [0] * 17 + [
+        nearest(x, 0.038) for x in (-0.05, -0.04, -0.03, -0.02, -0.012, 0.012, 0.02, 0.03, 0.04, 0.05)
+    ]
+    landmarks += [0] * 9 + [
+        nearest(x, 0.018)
+        for x in (-0.045, -0.035, -0.025, -0.018, -0.025, -0.035, 0.018, 0.025, 0.035, 0.045, 0.035, 0.025)
+    ]
     landmarks += place[skin[BORDER, [32, 27, 22, 16, 10, 5, 0, 59, 54, 48, 42, 37]]].tolist()
     landmarks += place[skin[CONTACT, [32, 24, 16, 8, 0, 56, 48, 40]]].tolist()
     (folder / "vertex_indices.json").write_text(json.dumps({"idx_to_landmark_verts": landmarks}))
@@ -116,7 +143,7 @@ def folder(request, written):
 @pytest.fixture(scope="module")
 def kit(folder, written):
     kit = FaceKit(folder)
-    kit.margin = Rig.margin if folder == written[0] else kit.margin      # the written one has the embedded rig's lips
+    kit.margin = Rig.margin if folder == written[0] else kit.margin  # the written one has the embedded rig's lips
     return kit
 
 
@@ -130,14 +157,21 @@ def middle(label, around="ə", **options):
 
 def gap_mm(kit, identity, weights):
     """(T, C): how far each point of the line where the lips meet is from the other lip's."""
-    line = kit.motion(replace(identity, template=identity.template[kit._line], shapes=identity.shapes[:, kit._line]), weights)
+    line = kit.motion(
+        replace(identity, template=identity.template[kit._line], shapes=identity.shapes[:, kit._line]), weights
+    )
     return 1000 * (torch.from_numpy(kit._other).float() @ line - line).norm(dim=-1)
 
 
 def aperture_mm(kit, identity, weights):
     """(T,): how far the middle of the lips is open."""
     vertices = kit.motion(identity, weights)
-    return 1000 * (vertices[:, kit.regions["upper_lip_middle"]] - vertices[:, kit.regions["lower_lip_middle"]]).norm(dim=-1)[:, 0]
+    return (
+        1000
+        * (vertices[:, kit.regions["upper_lip_middle"]] - vertices[:, kit.regions["lower_lip_middle"]]).norm(dim=-1)[
+            :, 0
+        ]
+    )
 
 
 def part(kit, name, vertices):
@@ -170,7 +204,7 @@ def test_lip_region_is_the_lips_between_their_landmarks(kit):
     x = template[lip, 0]
     assert abs((x > 1e-5).sum() - (x < -1e-5).sum()) <= 2 and abs(x.max() + x.min()) < 5e-4
     assert np.isin(kit._landmarks[48:68], lip).all()
-    back = kit._grid[:kit._contact.min()]
+    back = kit._grid[: kit._contact.min()]
     assert not np.isin(back, lip).any()
 
 
@@ -195,7 +229,9 @@ def test_closed_lips_meet_along_their_whole_line(kit, label, generator):
         assert gap_mm(kit, identity, torch.zeros(1, len(SHAPES))).max() < 0.1
         for vowel in "iɑu":
             for strength in (0.5, 1.1):
-                shut, open_ = (middle(*pair, style=style, strength=strength) for pair in ((label, vowel), (vowel, label)))
+                shut, open_ = (
+                    middle(*pair, style=style, strength=strength) for pair in ((label, vowel), (vowel, label))
+                )
                 assert gap_mm(kit, identity, shut).max() < 0.1, f"{vowel}{label}{vowel}"
                 closed, opened = aperture_mm(kit, identity, torch.cat([shut, open_]))
                 assert closed < 0.01 and opened > 1, f"{vowel}{label}{vowel}"
@@ -210,7 +246,9 @@ def test_closed_lips_meet_however_far_the_jaw_is_down(kit):
 def test_the_jaw_takes_teeth_and_tongue_along(kit):
     identity, jaw = kit.identity(1), torch.eye(len(SHAPES))[:1]
     moved = kit.motion(identity, jaw)[0] - identity.template
-    drop = {name: -1000 * float(part(kit, name, moved)[:, 1].mean()) for name in ("lower_teeth", "upper_teeth", "tongue")}
+    drop = {
+        name: -1000 * float(part(kit, name, moved)[:, 1].mean()) for name in ("lower_teeth", "upper_teeth", "tongue")
+    }
     lips = {side: -1000 * float(moved[kit.regions[f"{side}_lip_middle"], 1]) for side in ("lower", "upper")}
     assert 15 < lips["lower"] - lips["upper"] < 25 and abs(lips["upper"]) < 3
     assert 10 < drop["lower_teeth"] < 25 and 5 < drop["tongue"] < 25 and abs(drop["upper_teeth"]) < 0.1
@@ -235,14 +273,16 @@ def test_shapes_do_what_their_names_say(kit):
     assert tongue["tongue_tip"][:, 1].max() > 6 and tongue["tongue_out"][:, 2].max() > 7
     assert tongue["tongue_back"][:, 1].max() > 5 and tongue["tongue_low"][:, 1].min() < -3
     for name in tongue:
-        assert shape[name].norm(dim=1).sum() == pytest.approx(float(tongue[name].norm(dim=1).sum()))     # nothing else moves
+        assert shape[name].norm(dim=1).sum() == pytest.approx(
+            float(tongue[name].norm(dim=1).sum())
+        )  # nothing else moves
 
 
 def test_left_and_right_mirror_each_other(kit):
     """Of all shapes but the one that leaves the middle: on the lips, a vertex and its mirror image move as mirror images."""
-    edge = kit._mean[kit._grid[-1]]         # where the columns of both lips are apart
+    edge = kit._mean[kit._grid[-1]]  # where the columns of both lips are apart
     mirror = np.linalg.norm(edge[:, None] * [-1, 1, 1] - edge, axis=-1).argmin(1)
-    lips = kit._grid[kit._contact.min():int(kit._border.max()) + 1]
+    lips = kit._grid[kit._contact.min() : int(kit._border.max()) + 1]
     for name, move in zip(SHAPES, kit._moves):
         off = np.linalg.norm(move[lips] * [-1, 1, 1] - move[lips[:, mirror]], axis=-1).max()
         assert off < 0.0005 or name == "skew" and off > 0.001, name
@@ -253,7 +293,7 @@ def test_teeth_and_tongue_stay_behind_closed_lips(kit):
     for subject in (0, 3, 7, 11):
         vertices = kit.motion(kit.identity(subject), torch.cat([torch.zeros(1, len(SHAPES)), middle("m", "ɑ")]))
         for frame in vertices:
-            lips = frame[kit._grid[kit._contact.min():].ravel()]
+            lips = frame[kit._grid[kit._contact.min() :].ravel()]
             for name in ("upper_teeth", "lower_teeth", "tongue"):
                 for x in (-0.008, 0.0, 0.008):
                     teeth = part(kit, name, frame)
@@ -283,7 +323,9 @@ def test_the_mouth_region_fills_the_crop_as_the_whole_face_does(kit):
     camera = crop_camera(torch.stack([p.template[kit.regions["lip"]] for p in people]), 32, kit.margin)
     mouth = kit.regions["mouth"]
     whole, part = Renderer(kit.faces, camera), Renderer(submesh(kit.faces, mouth, len(people[0].template)), camera)
-    vertices = torch.cat([kit.motion(p, torch.cat([torch.zeros(1, len(SHAPES)), middle("ɑ", "a")])) for p in (people[4], people[10])])
+    vertices = torch.cat(
+        [kit.motion(p, torch.cat([torch.zeros(1, len(SHAPES)), middle("ɑ", "a")])) for p in (people[4], people[10])]
+    )
     seen, shown = whole(vertices) > 0, part(vertices[:, mouth]) > 0
     assert seen.float().mean() > 0.9 and torch.equal(seen, shown)
 
@@ -297,7 +339,9 @@ def test_sounds_look_different(kit):
 
 def test_teeth_are_light_and_the_throat_is_dark(kit):
     albedo = kit.identity(0).albedo
-    skin, lips, teeth = (albedo[where].median() for where in (kit.parts["skin"], kit.regions["lip"], kit.parts["upper_teeth"]))
+    skin, lips, teeth = (
+        albedo[where].median() for where in (kit.parts["skin"], kit.regions["lip"], kit.parts["upper_teeth"])
+    )
     depth = torch.from_numpy(kit._mean)[kit.parts["tongue"], 2]
     tongue = albedo[kit.parts["tongue"]]
     assert lips < skin < teeth and tongue[depth.argmin()] < 0.6 * tongue[depth.argmax()]
@@ -305,8 +349,15 @@ def test_teeth_are_light_and_the_throat_is_dark(kit):
 
 def test_the_corpus_is_made_of_the_face(written, tmp_path, monkeypatch):
     monkeypatch.setattr(facekit, "PARTS", written[1])
-    tiny = CorpusConfig(clips_2d=1, validation_clips_2d=1, sentences_train=1, sentences_validation=1, sentences_test=1,
-                        crop=32, noise_mm=0.0)
+    tiny = CorpusConfig(
+        clips_2d=1,
+        validation_clips_2d=1,
+        sentences_train=1,
+        sentences_validation=1,
+        sentences_test=1,
+        crop=32,
+        noise_mm=0.0,
+    )
     maker = Maker(tiny, tmp_path, written[0])
     assert isinstance(maker.rig, FaceKit) and maker.rig.subjects == facekit.SUBJECTS
     said, video, _ = maker.clip("train_00000", "train", "i must go")
@@ -333,7 +384,9 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
         file.write("# another\n")
     for k, folder in enumerate((written[0], moved, changed)):
         with pytest.raises(ValueError, match="no corpus"):
-            prepare.prepare_corpus(Run(f"r{k}", load("smoke", **{"corpus.name": "facekit", "corpus.data": str(folder)})))
+            prepare.prepare_corpus(
+                Run(f"r{k}", load("smoke", **{"corpus.name": "facekit", "corpus.data": str(folder)}))
+            )
     with pytest.raises(ValueError, match="no corpus"):
         prepare.prepare_corpus(Run("r", load("smoke")))
     assert names[0] == names[1] and len(set(names)) == 3
@@ -375,5 +428,7 @@ def test_published_parts_are_pieces_of_the_published_mesh():
     within = [np.flatnonzero((first <= v) & (v < last)) for v in range(facekit.PARTS["whole"][1])]
     names = [name for name in facekit.PARTS if name != "whole"]
     label = [names[w[0]] if len(w) else "" for w in within]
-    joined = {tuple(sorted((label[a], label[b]))) for a, b in edges.tolist() if label[a] != label[b] and label[a] and label[b]}
+    joined = {
+        tuple(sorted((label[a], label[b]))) for a, b in edges.tolist() if label[a] != label[b] and label[a] and label[b]
+    }
     assert joined == {("skin", "socket"), ("gums", "tongue")}

@@ -1,5 +1,6 @@
 """Lips found by geometry: on the embedded rig, whose lips are known, on a scanned face where there is one, and for a whole corpus of
 a topology that nobody has marked."""
+
 import json
 import os
 import pickle
@@ -45,9 +46,11 @@ def test_the_lips_of_the_rig_are_found(person, size):
 def test_the_lips_of_a_scanned_face_are_found(name):
     """Around all twenty of its landmarks of the mouth, and around none of the nose and the chin."""
     vertices, faces = read_mesh(FACEKIT / "FaceXModel" / f"{name}.obj")
-    landmarks = np.array(json.loads((FACEKIT / "FaceXModel" / "vertex_indices.json").read_text())["idx_to_landmark_verts"])
+    landmarks = np.array(
+        json.loads((FACEKIT / "FaceXModel" / "vertex_indices.json").read_text())["idx_to_landmark_verts"]
+    )
     found = find_lips(vertices, faces)
-    away = np.linalg.norm(vertices[landmarks, None] - vertices[found["lip"]], axis=-1).min(1)       # centimetres
+    away = np.linalg.norm(vertices[landmarks, None] - vertices[found["lip"]], axis=-1).min(1)  # centimetres
     assert away[48:].max() < 0.3 and np.median(away[48:]) == 0 and away[[7, 8, 9, *range(31, 36)]].min() > 1
     for side, landmark in (("upper", 62), ("lower", 66)):
         assert np.linalg.norm(vertices[found[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
@@ -57,9 +60,11 @@ def test_a_face_without_a_mouth_is_told():
     across = np.linspace(-1, 1, 30)
     x, y = (a.ravel() for a in np.meshgrid(across, across))
     first = (np.arange(29)[:, None] * 30 + np.arange(29)).ravel()
-    faces = np.concatenate([np.stack((first, first + 1, first + 30), 1), np.stack((first + 1, first + 31, first + 30), 1)])
+    faces = np.concatenate(
+        [np.stack((first, first + 1, first + 30), 1), np.stack((first + 1, first + 31, first + 30), 1)]
+    )
     with pytest.raises(ValueError, match="no mouth below the nose"):
-        find_lips(np.stack((x, y, -x ** 2 - (y - 0.3) ** 2), 1), faces)
+        find_lips(np.stack((x, y, -(x**2) - (y - 0.3) ** 2), 1), faces)
 
 
 def test_walking_goes_around_what_is_closed():
@@ -75,9 +80,20 @@ def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypa
     """Neither lips, nor a camera, nor where to get it from: the lips are found, and the crop holds them."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     people = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
-    facts = {"name": "mine", "made_by": "scans", "unit": "m", "vertices": len(RIG.identity(0).template), "fps": 25,
-             "sentence": "s{:02d}", "sentences": 2, "transcripts": "{subject}.txt",
-             "splits": {split: {"subjects": [who], "sentences": [1, 2]} for split, who in zip(("train", "validation", "test"), people)}}
+    facts = {
+        "name": "mine",
+        "made_by": "scans",
+        "unit": "m",
+        "vertices": len(RIG.identity(0).template),
+        "fps": 25,
+        "sentence": "s{:02d}",
+        "sentences": 2,
+        "transcripts": "{subject}.txt",
+        "splits": {
+            split: {"subjects": [who], "sentences": [1, 2]}
+            for split, who in zip(("train", "validation", "test"), people)
+        },
+    }
     (tmp_path / "mine.json").write_text(json.dumps(facts))
     data = tmp_path / "data"
     for part in ("vertices_npy", "wav"):
@@ -93,7 +109,9 @@ def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypa
     faces = "\n".join(f"f {a + 1} {b + 1} {c + 1}" for a, b, c in RIG.faces.tolist())
     points = "\n".join(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in people["Ada"].template.tolist())
     (data / "face.obj").write_text(f"{points}\n{faces}\n")
-    conversion.convert(data, scan_specification(read_specification(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made")
+    conversion.convert(
+        data, scan_specification(read_specification(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made"
+    )
     corpus = Corpus(tmp_path / "made")
     assert {s: len(corpus.utterances(s)) for s in corpus.subjects} == {"train": 2, "validation": 2, "test": 2}
     u = corpus.utterances("train")[0]

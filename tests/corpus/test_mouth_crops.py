@@ -1,4 +1,5 @@
 """Video of a face that moves, turns and comes nearer: its mouth stands still in the crops, in time with the sound."""
+
 import importlib.util
 import os
 import sys
@@ -38,7 +39,7 @@ def texture(z):
 
 def picture(t: int) -> np.ndarray:
     a, b = pose(t)
-    y, x = np.mgrid[:SIZE[0], :SIZE[1]]
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     return texture(a * (x + 1j * y) + b).round().astype(np.uint8)
 
 
@@ -139,7 +140,7 @@ def test_similarity_is_the_one_that_was_applied(generator):
 
 
 def test_beyond_the_picture_is_black():
-    outside = torch.tensor(MEAN_FACE)[None] - torch.tensor([129.31, 157.82])        # the mouth in the first pixel
+    outside = torch.tensor(MEAN_FACE)[None] - torch.tensor([129.31, 157.82])  # the mouth in the first pixel
     cut = crop(torch.full((1, 300, 300), 200, dtype=torch.uint8), outside)[0]
     assert (cut[:46] == 0).all() and (cut[:, :46] == 0).all() and (cut[50:, 50:] == 200).all()
 
@@ -148,7 +149,10 @@ def test_beyond_the_picture_is_black():
 def test_each_frame_is_the_one_on_the_screen_at_its_time(tmp_path, times):
     times = np.round(times - times[0], 3)
     pictures = [np.full((16, 16), 2 * i, np.uint8) for i in range(len(times))]
-    shown = [frame.to_ndarray(format="gray")[0, 0] // 2 for frame in frames_at(record(tmp_path / "a.mkv", pictures, times), 25)]
+    shown = [
+        frame.to_ndarray(format="gray")[0, 0] // 2
+        for frame in frames_at(record(tmp_path / "a.mkv", pictures, times), 25)
+    ]
     want = np.searchsorted(times, np.arange(len(shown)) / 25 + 1e-6, "right") - 1
     assert np.array_equal(shown, want) and abs(len(shown) / 25 - times[-1]) < 0.15
     part = [f.to_ndarray(format="gray")[0, 0] // 2 for f in frames_at(tmp_path / "a.mkv", 25, 0.4, 0.8)]
@@ -157,14 +161,16 @@ def test_each_frame_is_the_one_on_the_screen_at_its_time(tmp_path, times):
 
 def test_sound_and_picture_stay_in_step(tmp_path):
     sound = np.zeros(2 * RATE, np.int16)
-    sound[int(1.2 * RATE):int(1.21 * RATE)] = 20000
+    sound[int(1.2 * RATE) : int(1.21 * RATE)] = 20000
     times = np.arange(60) / 30
-    path = record(tmp_path / "a.mkv", [np.full((16, 16), 255 * (t >= 1.2 - 1e-6), np.uint8) for t in times], times, sound)
+    path = record(
+        tmp_path / "a.mkv", [np.full((16, 16), 255 * (t >= 1.2 - 1e-6), np.uint8) for t in times], times, sound
+    )
     first = [f.to_ndarray(format="gray")[0, 0] for f in frames_at(path, 25)].index(255)
     assert first == 30
     for begin in (0.0, 0.8):
         heard = speech_at(path, begin, 25).float().abs() > 5000
-        assert heard.any() == (begin > 0)           # the first second is before it
+        assert heard.any() == (begin > 0)  # the first second is before it
         assert not heard.any() or abs(int(heard.nonzero()[0]) - (1.2 - begin) * 16000) < 32
     assert len(speech_at(path, 0.0, 70)) == 70 * 640
 
@@ -172,11 +178,16 @@ def test_sound_and_picture_stay_in_step(tmp_path):
 def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, monkeypatch):
     whole = film(tmp_path / "whole.mkv")
     (tmp_path / "text.mkv").write_text("no video")
-    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     film(tmp_path / "mute.mkv", sound=None)
     film(tmp_path / "one.mkv", frames=1)
-    for name, reason in {"nowhere.mkv": "no such file", "text.mkv": "no video file", "mute.mkv": "no audio in it",
-                         "one.mkv": "1 frames, expected at least 5", "cut.mkv": "breaks off|cut short"}.items():
+    for name, reason in {
+        "nowhere.mkv": "no such file",
+        "text.mkv": "no video file",
+        "mute.mkv": "no audio in it",
+        "one.mkv": "1 frames, expected at least 5",
+        "cut.mkv": "breaks off|cut short",
+    }.items():
         with pytest.raises(Excluded, match=reason):
             mouth_clip(tmp_path / name, Finder())
 
@@ -204,15 +215,26 @@ def test_a_variable_frame_rate_is_set_aside(tmp_path):
     pictures = [np.zeros((16, 16), np.uint8)] * 36
     media.even_rate(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
     with pytest.raises(Excluded, match="variable frame rate, 20 to 100 ms a frame"):
-        mouth_clip(record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0))
+        mouth_clip(
+            record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0)
+        )
 
 
-@pytest.mark.parametrize("frames, side, labelled, reason", [
-    (30, 96, 40, "30 frames, its label says 40"), (1, 96, 1, "1 frames, expected at least 5"),
-    (30, 88, 30, "crops of 88 x 88 pixels, expected 96 x 96")])
+@pytest.mark.parametrize(
+    "frames, side, labelled, reason",
+    [
+        (30, 96, 40, "30 frames, its label says 40"),
+        (1, 96, 1, "1 frames, expected at least 5"),
+        (30, 88, 30, "crops of 88 x 88 pixels, expected 96 x 96"),
+    ],
+)
 def test_crops_that_are_none_are_set_aside(tmp_path, frames, side, labelled, reason):
-    path = record(tmp_path / "a.mkv", [np.zeros((side, side), np.uint8)] * frames, np.arange(frames) / 25,
-                  np.zeros(frames * RATE // 25, np.int16))
+    path = record(
+        tmp_path / "a.mkv",
+        [np.zeros((side, side), np.uint8)] * frames,
+        np.arange(frames) / 25,
+        np.zeros(frames * RATE // 25, np.int16),
+    )
     with pytest.raises(Excluded, match=reason):
         mouth_crops.cropped_clip(path, path, labelled)
 
@@ -221,7 +243,9 @@ def test_what_mediapipe_lacks_is_asked_for(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="nothing.task: no such file; it is to be had from https"):
         mouth_crops.MediaPipe(tmp_path / "nothing.task")
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.30"))
-    with pytest.raises(ValueError, match="MediaPipe 0.10.30 finds faces by a file face_landmarker.task.*--landmarks.*https"):
+    with pytest.raises(
+        ValueError, match="MediaPipe 0.10.30 finds faces by a file face_landmarker.task.*--landmarks.*https"
+    ):
         mouth_crops.MediaPipe()
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(ValueError, match="MediaPipe, which finds faces, does not load .*: pip install mediapipe"):
@@ -253,13 +277,18 @@ def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
     person, middle = rig.identity(0), (side - 1) / 2
     camera = camera_for(person.template, side)
     face = Renderer(rig.faces, camera, albedo=person.albedo, antialias=True)(person.template[None])[:, None]
-    a, b = torch.polar(1 + 0.2 * (t / 9).sin(), 0.2 * (t / 7).sin()), torch.polar(torch.full((50,), 12.0).double(), t / 5)
+    a, b = (
+        torch.polar(1 + 0.2 * (t / 9).sin(), 0.2 * (t / 7).sin()),
+        torch.polar(torch.full((50,), 12.0).double(), t / 5),
+    )
     offsets = torch.arange(side).double() - middle
     square = torch.complex(offsets.expand(side, side), offsets[:, None].expand(side, side))
     at = torch.view_as_real((square - b[:, None, None]) / a[:, None, None]).float() / middle
     shown = torch.nn.functional.grid_sample(face.expand(50, -1, -1, -1), at, align_corners=True)[:, 0]
     pictures = (shown * 255).round().byte().numpy()
-    video, _ = mouth_clip(record(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * RATE, np.int16)), make())
+    video, _ = mouth_clip(
+        record(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * RATE, np.int16)), make()
+    )
     assert (video.float() - video.float().mean(0)).abs().mean() < 6
     found = np.stack([finder(picture[..., None].repeat(3, -1))[mouth_crops.MOUTH] for picture in pictures]) - middle
     columns, rows, _ = camera.to_pixels(person.template[rig.regions["lip"]].T * camera.pixels_per_unit)

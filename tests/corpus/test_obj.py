@@ -1,4 +1,5 @@
 """Wavefront OBJ: what it says is read, what it cannot mean is named with its line."""
+
 import numpy as np
 import pytest
 
@@ -51,19 +52,22 @@ def test_relative_numbers_count_from_where_they_stand(tmp_path):
     assert read_obj(write(tmp_path, text)).corners.tolist() == [0, 1, 2, 1, 2, 3]
 
 
-@pytest.mark.parametrize("bad, told", [
-    ("v 1 2", "line 4: expected a vertex of three finite numbers, got 'v 1 2'"),
-    ("v 1 2 x", "line 4: expected a vertex"),
-    ("v 1 nan 2", "line 4: expected a vertex"),
-    ("f 1 2", "line 4: expected a face of three or more of the 3 vertices"),
-    ("f 1 2 4", "line 4: expected a face"),
-    ("f 0 1 2", "line 4: expected a face"),
-    ("f -4 1 2", "line 4: expected a face"),
-    ("f 1 2 3/x", "line 4: expected a face"),
-    ("f 1/1/1/1 2 3", "line 4: expected a face"),
-    ("f 1 2 2.5", "line 4: expected a face"),
-    ("solid cube", "line 4: expected a statement of Wavefront OBJ, got 'solid cube'"),
-])
+@pytest.mark.parametrize(
+    "bad, told",
+    [
+        ("v 1 2", "line 4: expected a vertex of three finite numbers, got 'v 1 2'"),
+        ("v 1 2 x", "line 4: expected a vertex"),
+        ("v 1 nan 2", "line 4: expected a vertex"),
+        ("f 1 2", "line 4: expected a face of three or more of the 3 vertices"),
+        ("f 1 2 4", "line 4: expected a face"),
+        ("f 0 1 2", "line 4: expected a face"),
+        ("f -4 1 2", "line 4: expected a face"),
+        ("f 1 2 3/x", "line 4: expected a face"),
+        ("f 1/1/1/1 2 3", "line 4: expected a face"),
+        ("f 1 2 2.5", "line 4: expected a face"),
+        ("solid cube", "line 4: expected a statement of Wavefront OBJ, got 'solid cube'"),
+    ],
+)
 def test_what_is_no_obj_is_named_with_its_line(tmp_path, bad, told):
     with pytest.raises(ValueError, match=f"mesh.obj, {told}"):
         read_obj(write(tmp_path, f"v 0 0 0\nv 1 0 0\nv 0 1 0\n{bad}\nf 1 2 3\n"))

@@ -1,4 +1,5 @@
 """Pickles of others: what they hold is read, in Python 2's bytes and in ours; what they would run is not."""
+
 import codecs
 import collections
 import contextlib
@@ -15,8 +16,11 @@ from avlib.corpus.scans.pickles import KNOWN, load_pickle
 from tests import python2
 
 AUDIO = np.arange(-300, 300, dtype="<i2")
-CONTENT = {"subject": {"sentence01": {"audio": AUDIO, "sample_rate": 22000}, "none": None}, 7: [1.5, -3, 2**20, True, (1, 2)],
-           "square": np.arange(12.0).reshape(3, 4)}
+CONTENT = {
+    "subject": {"sentence01": {"audio": AUDIO, "sample_rate": 22000}, "none": None},
+    7: [1.5, -3, 2**20, True, (1, 2)],
+    "square": np.arange(12.0).reshape(3, 4),
+}
 
 
 def same(a, b) -> bool:
@@ -45,8 +49,14 @@ def test_every_protocol_gives_back_what_was_written(tmp_path, protocol):
 def test_python_2_gives_back_what_it_wrote(tmp_path):
     """Strings of every byte, arrays of both orders and byte orders, and numbers of NumPy's own."""
     letters = bytes(range(256)).decode("latin1") * 2
-    content = CONTENT | {letters: letters, "fortran": np.asfortranarray(CONTENT["square"]), "big": AUDIO.astype(">i2"), "unicode": "é",
-                         "number": np.float32(0.5), "count": np.int64(9)}
+    content = CONTENT | {
+        letters: letters,
+        "fortran": np.asfortranarray(CONTENT["square"]),
+        "big": AUDIO.astype(">i2"),
+        "unicode": "é",
+        "number": np.float32(0.5),
+        "count": np.int64(9),
+    }
     (tmp_path / "a.pkl").write_bytes(python2.dumps(as_python2(content) | {"unicode": "é"}))
     assert same(load_pickle(tmp_path / "a.pkl"), content | {"number": 0.5, "count": 9})
 
@@ -93,12 +103,14 @@ ODD = {
     "array of type 'O8'": pickle.dumps(np.array([Call(os.system, "touch ran")], object), 2),
     "array of type 'U4'": pickle.dumps(np.array(["text"]), 2),
     "array of type 'V8'": pickle.dumps(np.zeros(2, [("a", "f4"), ("b", "f4")]), 2),
-    "array of objects": b"\x80\x02" + ARRAY + b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x00\x85cnumpy\ndtype\nU\x02f4\x85R\x89]tb.",
+    "array of objects": b"\x80\x02"
+    + ARRAY
+    + b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x00\x85cnumpy\ndtype\nU\x02f4\x85R\x89]tb.",
     "1200 bytes for an array of shape (601,)": NUMBERS.replace(b"MX\x02", b"MY\x02"),
     "calls numpy.ndarray": b"cnumpy\nndarray\n(I2147483647\ntR.",
     "encodes text as 'rot13'": pickle.dumps(Call(codecs.encode, "abc", "rot13"), 2),
     "sets the state of a dict": told_state(collections.OrderedDict(), {"x": 1}),
-    "__setstate__() missing": b"\x80\x02ccollections\nOrderedDict\n(N}U\x05itemsK\x01stb.",       # of the class itself
+    "__setstate__() missing": b"\x80\x02ccollections\nOrderedDict\n(N}U\x05itemsK\x01stb.",  # of the class itself
     "contains itself": b"\x80\x02]q\x00h\x00a.",
     "holds a set": pickle.dumps({"a": {1}}, 4),
     "persistent": b"\x80\x02U\x01aQ.",
@@ -123,7 +135,7 @@ def test_nothing_that_a_pickle_would_run_is_run(tmp_path, monkeypatch, told):
     refused(tmp_path / "bad.pkl", f"it asks for {told};")
     with contextlib.suppress(Exception):
         pickle.loads(RUN[told])
-    assert (tmp_path / "ran").exists()          # or this test would show nothing
+    assert (tmp_path / "ran").exists()  # or this test would show nothing
 
 
 @pytest.mark.parametrize("told", ODD)

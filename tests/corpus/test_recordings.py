@@ -1,4 +1,5 @@
 """A user's own recordings: phonemes found where they are said, texts that do not fit told, and the face that says them."""
+
 import re
 import shutil
 from pathlib import Path
@@ -23,7 +24,10 @@ from avlib.speech.espeak import Speech, speak
 
 TEXT = "many people came up but nobody bumped the map"
 BEFORE_S, PAUSE_S, AFTER_S = 0.9, 0.5, 1.2
-SIZES = {f"corpus.{name}": 1 for name in ("clips_2d", "validation_clips_2d", "sentences_train", "sentences_validation", "sentences_test")}
+SIZES = {
+    f"corpus.{name}": 1
+    for name in ("clips_2d", "validation_clips_2d", "sentences_train", "sentences_validation", "sentences_test")
+}
 
 
 def said(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.ndarray, float]:
@@ -32,7 +36,9 @@ def said(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.n
     speech = speak(TEXT, variant=variant, words_per_minute=words_per_minute, pitch=35)
     cut = next(w.start_s for w in speech.words if w.label == "but")
     at, seconds = round(cut * speech.rate_hz), lambda s: np.zeros(round(s * speech.rate_hz))
-    samples = np.concatenate([seconds(BEFORE_S), speech.samples[:at], seconds(PAUSE_S), speech.samples[at:], seconds(AFTER_S)])
+    samples = np.concatenate(
+        [seconds(BEFORE_S), speech.samples[:at], seconds(PAUSE_S), speech.samples[at:], seconds(AFTER_S)]
+    )
     return speech, samples + 2e-4 * np.random.default_rng(0).standard_normal(len(samples)), cut
 
 
@@ -40,7 +46,9 @@ def shifted(time_s: float, cut: float) -> float:
     return time_s + BEFORE_S + PAUSE_S * (time_s >= cut - 1e-6)
 
 
-def write(folder: Path, name: str = "one", text: str = "Many people came up, but nobody bumped the map!", suffix: str = "wav") -> Path:
+def write(
+    folder: Path, name: str = "one", text: str = "Many people came up, but nobody bumped the map!", suffix: str = "wav"
+) -> Path:
     """A stereo recording at 22,050 Hz, and its transcript as people write."""
     speech, samples, _ = said()
     folder.mkdir(exist_ok=True)
@@ -53,9 +61,15 @@ def write(folder: Path, name: str = "one", text: str = "Many people came up, but
 def test_phonemes_and_words_are_found_where_they_are_said(variant, pace):
     """Pauses at either end and between words are none of their time."""
     speech, samples, cut = said(variant, pace)
-    words, phonemes, cost = phoneme_alignment.align(resample(torch.from_numpy(samples).float(), speech.rate_hz, SPEECH_HZ), TEXT)
+    words, phonemes, cost = phoneme_alignment.align(
+        resample(torch.from_numpy(samples).float(), speech.rate_hz, SPEECH_HZ), TEXT
+    )
     truth, found = ([p for p in ps if p.label] for ps in (speech.phonemes, phonemes))
-    assert [p.label for p in found] == [p.label for p in truth] and [w.label for w in words] == TEXT.split() and cost < recordings.WORST
+    assert (
+        [p.label for p in found] == [p.label for p in truth]
+        and [w.label for w in words] == TEXT.split()
+        and cost < recordings.WORST
+    )
     late = np.array([f.start_s - shifted(p.start_s, cut) for f, p in zip(found, truth)])
     assert np.median(np.abs(late)) < 0.015 and np.percentile(np.abs(late), 90) < 0.05
     before, after = words[TEXT.split().index("but") - 1], words[TEXT.split().index("but")]
@@ -78,6 +92,7 @@ def test_the_cheapest_path_is_the_cheapest_of_all():
             for step, extra in ((0, waiting[path[-1]]), (1, 0), (2, phoneme_alignment.HASTE)):
                 if (state := path[-1] + step) < 5:
                     yield from ways([*path, state], total + extra + costs[len(path), state])
+
         best = min(way for first in (0, 1) for way in ways([first], costs[0, first]))
         assert phoneme_alignment.cheapest(costs, waiting).tolist() == best[1]
 
@@ -92,7 +107,10 @@ def sounding(samples: np.ndarray):
 
 NOISE = 0.1 * np.random.default_rng(1).standard_normal(3 * SPEECH_HZ)
 FAULTS = {
-    "no transcript": (lambda f: (f / "one.txt").unlink(), r"one: expected a recording .* and its transcript \(.txt\), got one.wav$"),
+    "no transcript": (
+        lambda f: (f / "one.txt").unlink(),
+        r"one: expected a recording .* and its transcript \(.txt\), got one.wav$",
+    ),
     "no sound": (lambda f: (f / "one.wav").unlink(), r"one: expected a recording .*, got one.txt$"),
     "two sounds": (damaged("one.flac", b""), r"one: expected a recording .*, got one.flac, one.txt, one.wav"),
     "no audio": (damaged("one.wav", b"no"), r"one.wav: 2 bytes that are no audio file"),
@@ -101,8 +119,11 @@ FAULTS = {
     "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: no text in UTF-8"),
     "silence": (sounding(np.zeros(SPEECH_HZ)), r"one.wav: nothing is said: its level is -100 dB"),
     "noise": (sounding(NOISE), r"one.txt: not what is said in one.wav, .*: they differ by \d.\d+, expected at most"),
-    "another text": (damaged("one.txt", b"she was far away from her sister's hall"), r"one.txt: not what is said in one.wav"),
-    "too short": (sounding(NOISE[:SPEECH_HZ // 2]), r"0.5 s are too short for its 9 words"),
+    "another text": (
+        damaged("one.txt", b"she was far away from her sister's hall"),
+        r"one.txt: not what is said in one.wav",
+    ),
+    "too short": (sounding(NOISE[: SPEECH_HZ // 2]), r"0.5 s are too short for its 9 words"),
     "too long": (sounding(np.tile(NOISE, 5)), r"one.wav: 15.0 s, expected at most 12 s: cut it"),
 }
 
@@ -121,7 +142,9 @@ def test_any_sound_file_beside_its_text_is_a_recording(tmp_path):
     (tmp_path / "notes.md").write_text("of others")
     assert list(recordings.find_recordings(str(tmp_path))) == ["two"] and recordings.find_recordings("") == {}
     text, speech, *_ = recordings.read_recording(recordings.find_recordings(str(tmp_path))["two"])
-    assert text == TEXT and len(speech) / SPEECH_HZ == pytest.approx(BEFORE_S + PAUSE_S + AFTER_S + len(said()[0].samples) / 22050, abs=1e-3)
+    assert text == TEXT and len(speech) / SPEECH_HZ == pytest.approx(
+        BEFORE_S + PAUSE_S + AFTER_S + len(said()[0].samples) / 22050, abs=1e-3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +159,13 @@ def prepared(tmp_path_factory):
         patch.setattr(maker, "DATA", folder / "data")
 
         def prepare(name, **settings):
-            settings = {f"corpus.{k}": v for k, v in settings.items()} | SIZES | {"corpus.crop": 32, "corpus.strength": "[1.0,1.0]"}
+            settings = (
+                {f"corpus.{k}": v for k, v in settings.items()}
+                | SIZES
+                | {"corpus.crop": 32, "corpus.strength": "[1.0,1.0]"}
+            )
             return prepare_module.prepare_corpus(Run(name, load("smoke", **settings)))
+
         yield prepare, own
 
 
@@ -148,14 +176,19 @@ def test_own_recordings_join_the_training_sentences_alone(prepared):
     assert prepare("plain").hash == plain.hash != corpus.hash and plain.recordings == {}
     for split in corpus.subjects:
         names = [u.name for u in corpus.utterances(split)]
-        assert set(names) - {u.name for u in plain.utterances(split)} == ({corpus.example().name} if split == "train" else set())
+        assert set(names) - {u.name for u in plain.utterances(split)} == (
+            {corpus.example().name} if split == "train" else set()
+        )
         assert all(torch.equal(corpus.motion(u), plain.motion(u)) for u in plain.utterances(split))
     assert corpus.example().subject in corpus.subjects["train"] and corpus.example().text == TEXT
     assert corpus.clips("validation").utterances == plain.clips("validation").utterances
     clips = corpus.clips("train")
     assert [u.text for u in clips.utterances if u not in plain.clips("train").utterances] == [TEXT]
     i = [u.text for u in clips.utterances].index(TEXT)
-    assert clips.video(i).shape == (clips.utterances[i].frames, 32, 32) and corpus.speech(corpus.example()).abs().max() > 0.05
+    assert (
+        clips.video(i).shape == (clips.utterances[i].frames, 32, 32)
+        and corpus.speech(corpus.example()).abs().max() > 0.05
+    )
     assert (clips.speech(i) - corpus.speech(corpus.example())).abs().max() < 1e-3
     told = corpus.describe()
     assert "Own recordings, among the training sentences of both parts: 1." in told and "Set aside: 1." in told
@@ -165,7 +198,9 @@ def test_own_recordings_join_the_training_sentences_alone(prepared):
 def test_lips_close_where_the_recording_says_p_b_and_m(prepared):
     prepare, own = prepared
     corpus, (speech, _, cut) = prepare("own", recordings=str(own)), said()
-    gap = 1000 * lip_aperture(corpus.motion(corpus.example()), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")))
+    gap = 1000 * lip_aperture(
+        corpus.motion(corpus.example()), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower"))
+    )
     middle = lambda p: float(gap[round((shifted(p.start_s, cut) + shifted(p.end_s - 1e-3, cut)) / 2 * corpus.fps)])
     closed = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("p", "b", "m")]
     opened = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("æ", "ɑː", "eɪ")]
@@ -197,10 +232,20 @@ def test_a_changed_or_renamed_transcript_makes_another_corpus(prepared, tmp_path
     assert len(set(made)) == 3
 
 
-@pytest.mark.parametrize("settings, told", [
-    ({"recordings": "/nowhere"}, "corpus.recordings: expected a folder .*'/nowhere'"),
-    ({"recordings": str(Path(__file__).parent.parent / "fixtures")}, "corpus.recordings: expected a folder with recordings"),
-    ({"recordings": ".", "name": "vocaset", "data": "."}, "corpus.recordings: .* embedded or facekit; vocaset is scanned")])
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"recordings": "/nowhere"}, "corpus.recordings: expected a folder .*'/nowhere'"),
+        (
+            {"recordings": str(Path(__file__).parent.parent / "fixtures")},
+            "corpus.recordings: expected a folder with recordings",
+        ),
+        (
+            {"recordings": ".", "name": "vocaset", "data": "."},
+            "corpus.recordings: .* embedded or facekit; vocaset is scanned",
+        ),
+    ],
+)
 def test_a_folder_without_recordings_and_a_corpus_that_says_none_are_told_at_once(settings, told):
     with pytest.raises(ValueError, match=told):
         prepare_module.check_corpus(CorpusConfig(**settings))

@@ -1,4 +1,5 @@
 """The embedded face: topology, identities, and lips that do what the phonemes say."""
+
 import pytest
 import torch
 
@@ -61,8 +62,9 @@ def covering(rig):
 
 
 def inner(rig):
-    return torch.cat([torch.arange(rig.parts[name].start, rig.parts[name].stop)
-                      for name in ("upper_teeth", "lower_teeth", "tongue")])
+    return torch.cat(
+        [torch.arange(rig.parts[name].start, rig.parts[name].stop) for name in ("upper_teeth", "lower_teeth", "tongue")]
+    )
 
 
 def test_mesh_is_whole(rig):

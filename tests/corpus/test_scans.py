@@ -1,4 +1,5 @@
 """Scans in their owners' layouts: read whole, in step with their speech, and everything that can be wrong with them named."""
+
 import json
 import os
 import pickle
@@ -43,9 +44,15 @@ def one_core(monkeypatch):
 def folders(tmp_path_factory) -> dict[str, tuple[Path, owners.Owner]]:
     """A folder in each layout, and who wrote it."""
     folder = tmp_path_factory.mktemp("owners")
-    return {name: (folder / name, write(folder / name)) for name, write in (
-        ("raw VOCASET", owners.write_vocaset), ("VOCASET", owners.write_prepared), ("raw BIWI", owners.write_biwi),
-        ("BIWI", owners.write_biwi_prepared))}
+    return {
+        name: (folder / name, write(folder / name))
+        for name, write in (
+            ("raw VOCASET", owners.write_vocaset),
+            ("VOCASET", owners.write_prepared),
+            ("raw BIWI", owners.write_biwi),
+            ("BIWI", owners.write_biwi_prepared),
+        )
+    }
 
 
 def corpus_of(data: Path, facts=VOCASET, **config) -> Corpus:
@@ -81,14 +88,20 @@ def test_a_layout_is_read_whole(folders, name):
         opening = owner.opening(number, (np.arange(len(loud)) + 0.5) / 50)
         assert np.corrcoef(loud, opening)[0, 1] > 0.95
         assert u.text == owners.TEXTS[number % 4].replace(".", "") and not u.words
-    assert corpus.fps == facts.fps and corpus.vertices == facts.vertices and set(corpus.templates) == set(owner.templates)
+    assert (
+        corpus.fps == facts.fps and corpus.vertices == facts.vertices and set(corpus.templates) == set(owner.templates)
+    )
     for subject, template in corpus.templates.items():
         assert np.abs(template.numpy() - owner.templates[subject]).max() < 1e-5
     assert torch.equal(corpus.faces, torch.from_numpy(owner.faces))
     u = everything[0]
-    video, lengths = lip_video(corpus)(corpus.motion(u)[None], torch.tensor([u.frames]))    # checks that the lips are inside
+    video, lengths = lip_video(corpus)(
+        corpus.motion(u)[None], torch.tensor([u.frames])
+    )  # checks that the lips are inside
     assert video.shape[2:] == (48, 48) and abs(int(lengths) / 25 - u.frames / facts.fps) <= 1 / 25
-    assert corpus.subjects == {s: [p for p in split.subjects if p in owner.sequences] for s, split in facts.splits.items()}
+    assert corpus.subjects == {
+        s: [p for p in split.subjects if p in owner.sequences] for s, split in facts.splits.items()
+    }
 
 
 def rewrite(path: Path, change) -> None:
@@ -115,9 +128,11 @@ def sounds(change):
 
 def retold(change):
     """The transcripts of one subject, changed."""
+
     def damage(folder: Path):
         path = folder / "sentencestext" / f"{OTHER}.txt"
         path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
     return damage
 
 
@@ -126,38 +141,99 @@ def restored(change):
         owner = owners.vocaset()
         owner.templates[OTHER] = change(owner.templates[OTHER])
         (folder / "templates.pkl").write_bytes(python2.dumps({s.encode(): t for s, t in owner.templates.items()}))
+
     return damage
 
 
 # what is wrong with one sequence -> who suffers, and what the report says of it
 FAULTS = {
-    "wrong vertex count": (motions(lambda m: m[:, :-3]), SECOND, rf"{SECOND}.npy: 5022 vertices a frame, vocaset has 5023"),
-    "no array": (lambda f: (f / "vertices_npy" / f"{SECOND}.npy").write_bytes(b"no"), SECOND, rf"{SECOND}.npy: not a whole array"),
-    "cut short": (lambda f: (p := f / "vertices_npy" / f"{SECOND}.npy").write_bytes(p.read_bytes()[:-9]), SECOND,
-                  rf"{SECOND}.npy: not a whole array"),
-    "objects": (lambda f: np.save(f / "vertices_npy" / f"{SECOND}.npy", np.array([None]), allow_pickle=True), SECOND,
-                rf"{SECOND}.npy: not a whole array .*objects"),
-    "millimetres": (motions(lambda m: 1000 * m), SECOND,
-                    rf"{SECOND}.npy: .* m from its template .* is 300, the template's 0.3: another unit"),
-    "NaN": (motions(holding_nan), SECOND, rf"{SECOND}.npy: 1 of 24 frames hold NaN or infinite values, the first is frame 10"),
-    "half the frames": (motions(lambda m: m[::2]), SECOND,
-                        rf"{SECOND}.npy: 24 frames at 60 a second last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within "
-                        "0.20 s; they would agree at 30.0 frames a second"),
-    "longer speech": (sounds(lambda s: np.concatenate((s, s))), SECOND, rf"{SECOND}.npy: 48 frames .* \(.*{SECOND}.wav\) 1.60 s"),
-    "no speech": (lambda f: (f / "wav" / f"{SECOND}.wav").unlink(), SECOND,
-                  rf"wav/{SECOND}.wav: missing; .*{SECOND}.npy has the motion"),
-    "no motion": (lambda f: (f / "vertices_npy" / f"{SECOND}.npy").unlink(), SECOND,
-                  rf"vertices_npy/{SECOND}.npy: missing; .*{SECOND}.wav has the speech"),
-    "no sound file": (lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"), SECOND, rf"{SECOND}.wav: .*no audio file"),
-    "transcripts missing": (lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(), THIRD,
-                            rf"{THIRD} has no transcript: .*{OTHER}.txt: no such file"),
-    "lines missing": (retold(lambda lines: lines[:-2]), THIRD, rf"{THIRD} has no transcript: .*{OTHER}.txt: 38 lines, expected 40"),
-    "blank lines beside a missing one": (retold(lambda lines: sum(([line, ""] for line in lines[:-1]), [])), THIRD,
-                                         rf"{OTHER}.txt: 77 lines"),
+    "wrong vertex count": (
+        motions(lambda m: m[:, :-3]),
+        SECOND,
+        rf"{SECOND}.npy: 5022 vertices a frame, vocaset has 5023",
+    ),
+    "no array": (
+        lambda f: (f / "vertices_npy" / f"{SECOND}.npy").write_bytes(b"no"),
+        SECOND,
+        rf"{SECOND}.npy: not a whole array",
+    ),
+    "cut short": (
+        lambda f: (p := f / "vertices_npy" / f"{SECOND}.npy").write_bytes(p.read_bytes()[:-9]),
+        SECOND,
+        rf"{SECOND}.npy: not a whole array",
+    ),
+    "objects": (
+        lambda f: np.save(f / "vertices_npy" / f"{SECOND}.npy", np.array([None]), allow_pickle=True),
+        SECOND,
+        rf"{SECOND}.npy: not a whole array .*objects",
+    ),
+    "millimetres": (
+        motions(lambda m: 1000 * m),
+        SECOND,
+        rf"{SECOND}.npy: .* m from its template .* is 300, the template's 0.3: another unit",
+    ),
+    "NaN": (
+        motions(holding_nan),
+        SECOND,
+        rf"{SECOND}.npy: 1 of 24 frames hold NaN or infinite values, the first is frame 10",
+    ),
+    "half the frames": (
+        motions(lambda m: m[::2]),
+        SECOND,
+        rf"{SECOND}.npy: 24 frames at 60 a second last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within "
+        "0.20 s; they would agree at 30.0 frames a second",
+    ),
+    "longer speech": (
+        sounds(lambda s: np.concatenate((s, s))),
+        SECOND,
+        rf"{SECOND}.npy: 48 frames .* \(.*{SECOND}.wav\) 1.60 s",
+    ),
+    "no speech": (
+        lambda f: (f / "wav" / f"{SECOND}.wav").unlink(),
+        SECOND,
+        rf"wav/{SECOND}.wav: missing; .*{SECOND}.npy has the motion",
+    ),
+    "no motion": (
+        lambda f: (f / "vertices_npy" / f"{SECOND}.npy").unlink(),
+        SECOND,
+        rf"vertices_npy/{SECOND}.npy: missing; .*{SECOND}.wav has the speech",
+    ),
+    "no sound file": (
+        lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"),
+        SECOND,
+        rf"{SECOND}.wav: .*no audio file",
+    ),
+    "transcripts missing": (
+        lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(),
+        THIRD,
+        rf"{THIRD} has no transcript: .*{OTHER}.txt: no such file",
+    ),
+    "lines missing": (
+        retold(lambda lines: lines[:-2]),
+        THIRD,
+        rf"{THIRD} has no transcript: .*{OTHER}.txt: 38 lines, expected 40",
+    ),
+    "blank lines beside a missing one": (
+        retold(lambda lines: sum(([line, ""] for line in lines[:-1]), [])),
+        THIRD,
+        rf"{OTHER}.txt: 77 lines",
+    ),
     "a line empty": (retold(lambda lines: [""] + lines[1:]), THIRD, rf"{OTHER}.txt: line 1 is empty"),
-    "digits": (retold(lambda lines: ["Take 5."] + lines[1:]), THIRD, rf"{OTHER}.txt, sentence 1: text 'take 5': no token for '5'"),
-    "template in millimetres": (restored(lambda t: 1000 * t), THIRD, rf"templates.pkl: {OTHER}: its largest side is 29., expected 0.15 to 0.6 m"),
-    "template of others": (restored(lambda t: t[:-1]), THIRD, rf"templates.pkl: {OTHER}: 5022 vertices, vocaset has 5023"),
+    "digits": (
+        retold(lambda lines: ["Take 5."] + lines[1:]),
+        THIRD,
+        rf"{OTHER}.txt, sentence 1: text 'take 5': no token for '5'",
+    ),
+    "template in millimetres": (
+        restored(lambda t: 1000 * t),
+        THIRD,
+        rf"templates.pkl: {OTHER}: its largest side is 29., expected 0.15 to 0.6 m",
+    ),
+    "template of others": (
+        restored(lambda t: t[:-1]),
+        THIRD,
+        rf"templates.pkl: {OTHER}: 5022 vertices, vocaset has 5023",
+    ),
 }
 
 
@@ -185,9 +261,17 @@ def test_a_fault_stops_a_strict_run(copy, fault):
 
 
 MISSING = {
-    "raw VOCASET": ["data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl", "templates.pkl", "FLAME_sample.ply",
-                    "sentencestext"],
-    "VOCASET": ["vertices_npy", "templates.pkl", "templates", "sentencestext"], "raw BIWI": ["faces", "rigid_scans", "sentences.txt"]}
+    "raw VOCASET": [
+        "data_verts.npy",
+        "raw_audio_fixed.pkl",
+        "subj_seq_to_idx.pkl",
+        "templates.pkl",
+        "FLAME_sample.ply",
+        "sentencestext",
+    ],
+    "VOCASET": ["vertices_npy", "templates.pkl", "templates", "sentencestext"],
+    "raw BIWI": ["faces", "rigid_scans", "sentences.txt"],
+}
 
 
 @pytest.mark.parametrize("name, part", [(name, part) for name, parts in MISSING.items() for part in parts])
@@ -197,7 +281,12 @@ def test_what_is_missing_is_named_with_where_to_get_it(folders, tmp_path, name, 
     for path in source.iterdir():
         if path.name != part:
             (tmp_path / "data" / path.name).symlink_to(path)
-    where = {"FLAME_sample.ply": "mesh", "templates": "mesh", "sentencestext": "transcripts", "sentences.txt": "transcripts"}
+    where = {
+        "FLAME_sample.ply": "mesh",
+        "templates": "mesh",
+        "sentencestext": "transcripts",
+        "sentences.txt": "transcripts",
+    }
     with pytest.raises(ValueError) as error:
         find_layout(tmp_path / "data", owner.facts)
     assert owner.facts.where[where.get(part, "data")] in str(error.value) and str(tmp_path / "data") in str(error.value)
@@ -206,12 +295,15 @@ def test_what_is_missing_is_named_with_where_to_get_it(folders, tmp_path, name, 
 
 def repickled(name: str, change):
     """One of VOCASET's pickles, changed."""
+
     def damage(folder: Path):
         content = pickles.load_pickle(folder / name)
         change(content)
-        encoded = lambda c: {k.encode() if isinstance(k, str) else k: encoded(v) for k, v in c.items()} \
-            if isinstance(c, dict) else c
+        encoded = lambda c: (
+            {k.encode() if isinstance(k, str) else k: encoded(v) for k, v in c.items()} if isinstance(c, dict) else c
+        )
         (folder / name).write_bytes(python2.dumps(encoded(content)))
+
     return damage
 
 
@@ -219,18 +311,30 @@ def without_frames(first: int, last: int):
     def change(index: dict):
         for n in range(first, last):
             del index[TRAIN]["sentence02"][n]
+
     return repickled("subj_seq_to_idx.pkl", change)
 
 
-@pytest.mark.parametrize("damage, told", [
-    (without_frames(10, 20), r"data_verts.npy: frames 10 to 19 are missing"),
-    (without_frames(0, 10), r"data_verts.npy: frames 1 to 9 are missing"),
-    (without_frames(20, 48), r"data_verts.npy: 20 frames at 60 a second last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s"),
-    (repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: 10**6})),
-     r"data_verts.npy: 240 frames, the index asks for frame 1000000"),
-    (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")),
-     rf"raw_audio_fixed.pkl: {TRAIN} sentence02: missing; .*data_verts.npy has the motion of {SECOND}"),
-    (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"templates.pkl: {OTHER}: missing; expected a template")])
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (without_frames(10, 20), r"data_verts.npy: frames 10 to 19 are missing"),
+        (without_frames(0, 10), r"data_verts.npy: frames 1 to 9 are missing"),
+        (
+            without_frames(20, 48),
+            r"data_verts.npy: 20 frames at 60 a second last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s",
+        ),
+        (
+            repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: 10**6})),
+            r"data_verts.npy: 240 frames, the index asks for frame 1000000",
+        ),
+        (
+            repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")),
+            rf"raw_audio_fixed.pkl: {TRAIN} sentence02: missing; .*data_verts.npy has the motion of {SECOND}",
+        ),
+        (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"templates.pkl: {OTHER}: missing; expected a template"),
+    ],
+)
 def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     folder = copy("raw VOCASET")
     damage(folder)
@@ -238,20 +342,47 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     assert len(aside) == 1 and re.search(told, *aside.values()) and set(aside) <= {SECOND, THIRD}
 
 
-@pytest.mark.parametrize("damage, told", [
-    (lambda f: np.save(f / "data_verts.npy", np.zeros((3, 5000, 3), np.float32)),
-     r"data_verts.npy: 5000 vertices a frame, vocaset has 5023"),
-    (lambda f: (f / "templates.pkl").write_bytes(pickle.dumps([1])), r"templates.pkl: expected a dict of subject -> vertices"),
-    (lambda f: (f / "templates.pkl").write_bytes(b"cos\nsystem\n."), r"templates.pkl: not loaded: it asks for os.system"),
-    (lambda f: (f / "subj_seq_to_idx.pkl").write_bytes(pickle.dumps({"a": [1]})), r"subj_seq_to_idx.pkl: expected subject -> sentence"),
-    (repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: -1})),
-     r"subj_seq_to_idx.pkl: .* sentence02: expected frame -> row"),
-    (repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN]["sentence02"].pop("audio")),
-     r"raw_audio_fixed.pkl: .* sentence02 has sample_rate; expected"),
-    (lambda f: (f / "FLAME_sample.ply").write_bytes((f / "FLAME_sample.ply").read_bytes()[:-7]), r"FLAME_sample.ply: no whole .ply"),
-    (lambda f: [p.unlink() for p in (f / "sentencestext").iterdir()], r"FaceTalk_170728_03272_TA.txt: no such file"),
-    (repickled("subj_seq_to_idx.pkl", lambda i: i.pop(VOCASET.splits["test"].subjects[0])),
-     r"split test of vocaset is empty: .*subj_seq_to_idx.pkl: .* sentence21: missing; .*raw_audio_fixed.pkl has")])
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (
+            lambda f: np.save(f / "data_verts.npy", np.zeros((3, 5000, 3), np.float32)),
+            r"data_verts.npy: 5000 vertices a frame, vocaset has 5023",
+        ),
+        (
+            lambda f: (f / "templates.pkl").write_bytes(pickle.dumps([1])),
+            r"templates.pkl: expected a dict of subject -> vertices",
+        ),
+        (
+            lambda f: (f / "templates.pkl").write_bytes(b"cos\nsystem\n."),
+            r"templates.pkl: not loaded: it asks for os.system",
+        ),
+        (
+            lambda f: (f / "subj_seq_to_idx.pkl").write_bytes(pickle.dumps({"a": [1]})),
+            r"subj_seq_to_idx.pkl: expected subject -> sentence",
+        ),
+        (
+            repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: -1})),
+            r"subj_seq_to_idx.pkl: .* sentence02: expected frame -> row",
+        ),
+        (
+            repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN]["sentence02"].pop("audio")),
+            r"raw_audio_fixed.pkl: .* sentence02 has sample_rate; expected",
+        ),
+        (
+            lambda f: (f / "FLAME_sample.ply").write_bytes((f / "FLAME_sample.ply").read_bytes()[:-7]),
+            r"FLAME_sample.ply: no whole .ply",
+        ),
+        (
+            lambda f: [p.unlink() for p in (f / "sentencestext").iterdir()],
+            r"FaceTalk_170728_03272_TA.txt: no such file",
+        ),
+        (
+            repickled("subj_seq_to_idx.pkl", lambda i: i.pop(VOCASET.splits["test"].subjects[0])),
+            r"split test of vocaset is empty: .*subj_seq_to_idx.pkl: .* sentence21: missing; .*raw_audio_fixed.pkl has",
+        ),
+    ],
+)
 def test_a_fault_that_spoils_everything_stops_with_the_file_named(copy, damage, told):
     folder = copy("raw VOCASET")
     damage(folder)
@@ -264,11 +395,14 @@ def test_few_lost_frames_are_bridged(copy):
     folder = copy("raw VOCASET")
     without_frames(9, 12)(folder)
     corpus = corpus_of(folder)
-    u, = (u for u in corpus.utterances("train") if u.name == SECOND)
+    (u,) = (u for u in corpus.utterances("train") if u.name == SECOND)
     truth, motion = owners.vocaset().motion(TRAIN, 2), corpus.motion(u).numpy()
     expected = truth[::2].copy()
     expected[5] = truth[8] + (truth[12] - truth[8]) / 2
-    assert motion.shape == expected.shape and np.abs(motion - expected).max() < 1e-6 < np.abs(truth[10] - expected[5]).max()
+    assert (
+        motion.shape == expected.shape
+        and np.abs(motion - expected).max() < 1e-6 < np.abs(truth[10] - expected[5]).max()
+    )
 
 
 @pytest.mark.parametrize("change", [lambda s: s[:-2000], lambda s: np.concatenate((s, s[:2000]))])
@@ -278,7 +412,7 @@ def test_speech_a_little_shorter_or_longer_is_padded_or_cut_at_its_end(copy, cha
     before = corpus_of(folder)
     sounds(change)(folder)
     after = corpus_of(folder)
-    u, = (u for u in after.utterances("train") if u.name == SECOND)
+    (u,) = (u for u in after.utterances("train") if u.name == SECOND)
     whole, changed = before.speech(u), after.speech(u)
     assert not after.origin["aside"] and len(changed) == len(whole) == round(u.frames / 30 * 16000)
     assert (changed[:10000] - whole[:10000]).abs().max() < 1e-3
@@ -289,11 +423,13 @@ def test_raw_and_prepared_files_give_the_same_corpus(folders):
     assert raw.camera == prepared.camera and raw.motion_scale == pytest.approx(prepared.motion_scale)
     for u in raw.utterances("train"):
         assert torch.equal(raw.motion(u), prepared.motion(u))
-        assert (raw.speech(u) - prepared.speech(u)).abs().max() < 1e-3       # rounded to 16 bits once more
+        assert (raw.speech(u) - prepared.speech(u)).abs().max() < 1e-3  # rounded to 16 bits once more
 
 
 def test_sixty_frames_taken_for_thirty_are_noticed(folders):
-    with pytest.raises(ValueError, match=r"48 frames at 30 a second last 1.60 s, .* they would agree at 60.0 frames a second"):
+    with pytest.raises(
+        ValueError, match=r"48 frames at 30 a second last 1.60 s, .* they would agree at 60.0 frames a second"
+    ):
         corpus_of(folders["VOCASET"][0], replace(VOCASET, scan_fps=30))
 
 
@@ -303,10 +439,12 @@ def test_biwi_is_read_with_counts_of_any_size_and_without_the_pose_of_the_head(t
     owner = owners.Owner(facts, 40, {"F2": [1]}, seconds=0.4, mouth_y=-0.08)
     owners.write_biwi(tmp_path, owner, turn, count)
     for frame in (tmp_path / "faces" / "F2" / "e01").glob("*.vl"):
-        frame.with_suffix(".tform").write_text("0 1 0 9\n-1 0 0 9\n0 0 1 9\n")         # how the head was held: no part of the frame
+        frame.with_suffix(".tform").write_text(
+            "0 1 0 9\n-1 0 0 9\n0 0 1 9\n"
+        )  # how the head was held: no part of the frame
     frames, motion = find_layout(tmp_path, facts).motions["F2", "e01"].read(facts)
     assert frames == 10 and np.abs(motion - owner.used("F2", 1, recorded=True)).max() < (0.01 if turn else 2e-6)
-    assert np.ptp(motion, axis=0).max() > 0.03             # the mouth still opens; the head as a whole went further than that
+    assert np.ptp(motion, axis=0).max() > 0.03  # the mouth still opens; the head as a whole went further than that
     path = tmp_path / "faces" / "F2" / "e01" / "frame_004.vl"
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(ValueError, match=r"frame_004.vl: 2\d+ bytes, expected 2000 vertices of 12"):
@@ -330,7 +468,9 @@ def test_a_stopped_conversion_goes_on_where_it_stopped(folders, tmp_path, monkey
     done.append("anything")
     conversion.convert(data, VOCASET, CorpusConfig(), tmp_path / "out")
     assert len(done) == len(set(done)) == 1 + len(owners.vocaset().names())
-    assert [u.as_dict() for u in Corpus(tmp_path / "out").utterances("train")] == [u.as_dict() for u in whole.utterances("train")]
+    assert [u.as_dict() for u in Corpus(tmp_path / "out").utterances("train")] == [
+        u.as_dict() for u in whole.utterances("train")
+    ]
 
 
 def test_a_changed_file_makes_another_corpus_and_files_of_others_do_not(copy):
@@ -340,9 +480,11 @@ def test_a_changed_file_makes_another_corpus_and_files_of_others_do_not(copy):
     (folder / "result" / "prediction.npy").write_bytes(b"")
     assert listing(folder, VOCASET) == before
     path = folder / "vertices_npy" / f"{SECOND}.npy"
-    rewrite(path, lambda motion: motion + 1)            # of the same size
+    rewrite(path, lambda motion: motion + 1)  # of the same size
     os.utime(path, (1, 1))
-    assert [entry[:2] for entry in listing(folder, VOCASET)] == [entry[:2] for entry in before] and listing(folder, VOCASET) != before
+    assert [entry[:2] for entry in listing(folder, VOCASET)] == [entry[:2] for entry in before] and listing(
+        folder, VOCASET
+    ) != before
 
 
 def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, tmp_path, monkeypatch):
@@ -355,17 +497,24 @@ def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, 
     settings = {"corpus.name": "vocaset", "corpus.data": str(folder)}
     run = runs.Run("a", load("smoke", **settings))
     first = prepare.prepare_corpus(run)
-    assert run.record("corpus")["corpus"] == first.hash and first.clips_folder == tmp_path / "2d" and "2D part" in first.title
+    assert (
+        run.record("corpus")["corpus"] == first.hash
+        and first.clips_folder == tmp_path / "2d"
+        and "2D part" in first.title
+    )
     assert Path(run.record("corpus")["folder"]) == first.folder
 
     def converts(*_):
         pytest.fail("converts again")
-    converts.__module__ = conversion.__name__       # by which its stage has its key
+
+    converts.__module__ = conversion.__name__  # by which its stage has its key
     monkeypatch.setattr(prepare, "convert", converts)
     assert prepare.prepare_corpus(run).hash == first.hash
     clips.hash = "two"
     assert prepare.prepare_corpus(run).hash != first.hash
-    with pytest.raises(ValueError, match="split train of vocaset: 3 sequences found, 314 published; not there: .*sentence03"):
+    with pytest.raises(
+        ValueError, match="split train of vocaset: 3 sequences found, 314 published; not there: .*sentence03"
+    ):
         prepare.prepare_corpus(runs.Run("b", load("smoke", **settings, **{"corpus.strict": True})))
     (folder / "wav" / f"{SECOND}.wav").unlink()
     with pytest.raises(pytest.fail.Exception, match="converts again"):
@@ -395,18 +544,41 @@ def test_the_facts_say_what_was_published():
         assert tuple(len(s.subjects) * len(s.numbers()) for s in splits) == counts
         assert all(s.published <= n for s, n in zip(splits, counts))
     assert (VOCASET.fps, VOCASET.step, BIWI.fps, BIWI.step) == (30, 2, 25, 1)
-    assert len(VOCASET.regions["lip"]) == 250 and len(BIWI.regions["lip"]) == 4996 and len(BIWI.regions["upper_face"]) == 7784
+    assert (
+        len(VOCASET.regions["lip"]) == 250
+        and len(BIWI.regions["lip"]) == 4996
+        and len(BIWI.regions["upper_face"]) == 7784
+    )
 
 
-@pytest.mark.parametrize("change, told", [
-    ({"splits": {"train": {"subjects": ["A"], "sentences": [1, 2]}}}, "split validation is missing"),
-    ({"vertices": None}, "vertices"), ({"colour": 1}, "colour"), ({"scan_fps": 50}, "scan_fps is 50, expected a multiple of fps, 30"),
-    ({"regions": {"lip": [5023]}}, "a region names vertex 5023 of 5023"), ({"camera": {"scale": 0}}, "scale"),
-    ({"splits": {s: {"subjects": ["A"], "sentences": [k, k]} for k, s in enumerate(("train", "validation", "test"))}},
-     "subject A is in train and in validation"),
-    ({"splits": {s: {"subjects": ["A"], "sentences": [1, 2], "seen": True} for s in ("train", "validation", "test")}},
-     "A sentence01 is in train and in validation"),
-    ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, facekit, scans")])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"splits": {"train": {"subjects": ["A"], "sentences": [1, 2]}}}, "split validation is missing"),
+        ({"vertices": None}, "vertices"),
+        ({"colour": 1}, "colour"),
+        ({"scan_fps": 50}, "scan_fps is 50, expected a multiple of fps, 30"),
+        ({"regions": {"lip": [5023]}}, "a region names vertex 5023 of 5023"),
+        ({"camera": {"scale": 0}}, "scale"),
+        (
+            {
+                "splits": {
+                    s: {"subjects": ["A"], "sentences": [k, k]} for k, s in enumerate(("train", "validation", "test"))
+                }
+            },
+            "subject A is in train and in validation",
+        ),
+        (
+            {
+                "splits": {
+                    s: {"subjects": ["A"], "sentences": [1, 2], "seen": True} for s in ("train", "validation", "test")
+                }
+            },
+            "A sentence01 is in train and in validation",
+        ),
+        ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, facekit, scans"),
+    ],
+)
 def test_wrong_facts_are_named(tmp_path, change, told):
     facts = {k: v for k, v in read_specification("vocaset").items() if k != "path"} | change
     path = tmp_path / "own.json"
@@ -416,10 +588,16 @@ def test_wrong_facts_are_named(tmp_path, change, told):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("config, told", [
-    ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a file of facts"), ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
-    ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"), ({"name": "none.json"}, "none.json"),
-    ({"data": "."}, "the embedded corpus is made, and reads none")])
+@pytest.mark.parametrize(
+    "config, told",
+    [
+        ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a file of facts"),
+        ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
+        ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"),
+        ({"name": "none.json"}, "none.json"),
+        ({"data": "."}, "the embedded corpus is made, and reads none"),
+    ],
+)
 def test_a_corpus_that_is_not_there_is_told_at_once(config, told):
     with pytest.raises(ValueError, match=told):
         prepare.check_corpus(CorpusConfig(**config))

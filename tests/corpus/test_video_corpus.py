@@ -1,4 +1,5 @@
 """2D corpora in their owners' layouts: what is found, what is set aside, and that nothing is made twice."""
+
 import importlib.util
 import json
 import os
@@ -42,7 +43,13 @@ def put(whole, *paths):
 @pytest.fixture
 def lrs2(whole, tmp_path):
     root = tmp_path / "lrs2"
-    put(whole, *(root / part / f"{name}.mp4" for part, name in (("main", "5/1"), ("main", "5/2"), ("main", "6/1"), ("pretrain", "7/1"))))
+    put(
+        whole,
+        *(
+            root / part / f"{name}.mp4"
+            for part, name in (("main", "5/1"), ("main", "5/2"), ("main", "6/1"), ("pretrain", "7/1"))
+        ),
+    )
     for name in ("main/5/1", "main/5/2", "main/6/1"):
         (root / f"{name}.txt").write_text("Text:  DON'T {NS} GO\nConf: 3\n")
     (root / "pretrain/7/1.txt").write_text(TIMED)
@@ -55,8 +62,12 @@ def test_lrs2_as_its_owners_lay_it_out(lrs2):
     kind, sources = find_sources(lrs2)
     assert kind == "LRS2"
     assert [(s.split, s.name, s.text) for s in sources] == [
-        ("test", "main/8/1", ""), ("train", "main/5/1", "don't go"), ("train", "main/5/2", "don't go"),
-        ("train", "pretrain/7/1", "must we go"), ("validation", "main/6/1", "don't go")]
+        ("test", "main/8/1", ""),
+        ("train", "main/5/1", "don't go"),
+        ("train", "main/5/2", "don't go"),
+        ("train", "pretrain/7/1", "must we go"),
+        ("validation", "main/6/1", "don't go"),
+    ]
     assert [(w.label, w.start_s, w.end_s) for w in sources[3].words][1] == ("we", 0.5, 0.7)
     (lrs2 / "val.txt").unlink()
     with pytest.raises(ValueError, match="val.txt: no such file, nor above it"):
@@ -87,25 +98,36 @@ def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, wh
     out = tmp_path / "out"
     summary = prepare_clips(lrs2, out, Finder)
     assert summary["layout"] == "LRS2"
-    assert summary["splits"] == {"train": {"clips": 2, "frames": 40, "aside": 1}, "validation": {"clips": 1, "frames": 20, "aside": 0},
-                                 "test": {"clips": 0, "frames": 0, "aside": 1}}
+    assert summary["splits"] == {
+        "train": {"clips": 2, "frames": 40, "aside": 1},
+        "validation": {"clips": 1, "frames": 20, "aside": 0},
+        "test": {"clips": 0, "frames": 0, "aside": 1},
+    }
     reasons = {a["name"]: a["reason"] for a in summary["aside"]}
     assert reasons["main/8/1"] == "no transcript" and "no token for '7'" in reasons["main/5/2"]
     clips = Clips(out / "2d", "train")
-    assert [u.text for u in clips.utterances] == ["don't go", "must we go"] and clips.utterances[1].words[2].label == "go"
+    assert [u.text for u in clips.utterances] == ["don't go", "must we go"] and clips.utterances[1].words[
+        2
+    ].label == "go"
     assert clips.video(1).shape == (20, 96, 96) and clips.speech(1).shape == (20 * 640,)
 
 
 def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
     out = tmp_path / "out"
     states = lambda: {p.name: p.stat().st_mtime_ns for p in (out / "2d").glob("*.safetensors")}
-    again = lambda: (before := states()) and prepare_clips(lrs2, out, Finder) and {n for n, at in states().items() if before.get(n) != at}
+    again = lambda: (
+        (before := states())
+        and prepare_clips(lrs2, out, Finder)
+        and {n for n, at in states().items() if before.get(n) != at}
+    )
     first = prepare_clips(lrs2, out, Finder)
     assert again() == set() and prepare_clips(lrs2, out, Finder) == first
     (lrs2 / "main/6/1.txt").write_text("Text:  MUST GO\n")
     assert again() == {"validation-00000.safetensors"}
     assert Clips(out / "2d", "validation").utterances[0].text == "must go"
-    put(film(tmp_path / "longer.mp4", 50), lrs2 / "main/8/1.mp4", lrs2 / "main/6/1.mp4")       # one that was missing, one changed
+    put(
+        film(tmp_path / "longer.mp4", 50), lrs2 / "main/8/1.mp4", lrs2 / "main/6/1.mp4"
+    )  # one that was missing, one changed
     (lrs2 / "main/8/1.txt").write_text("Text:  GO\n")
     assert again() == {"validation-00000.safetensors", "test-00000.safetensors"}
     assert Clips(out / "2d", "validation").frames.tolist() == Clips(out / "2d", "test").frames.tolist() == [50]
@@ -126,6 +148,7 @@ def test_after_a_kill_it_goes_on_where_it_stopped(lrs2, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         made.append(1)
         return Finder()
+
     with pytest.raises(KeyboardInterrupt):
         prepare_clips(lrs2, tmp_path / "out", killed)
     assert not (tmp_path / "out" / "video_corpus.json").exists()
@@ -175,7 +198,7 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     film(root / "mute.mp4", sound=None)
     record(root / "faceless.mp4", [black] * 40, np.arange(40) / 25, sound)
     film(root / "one.mp4", frames=1)
-    (root / "cut.mp4").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    (root / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (root / "text.mp4").write_text("no video")
     times = np.cumsum(np.tile([0.02, 0.05, 0.03], 13))
     record(root / "variable.mp4", [picture(int(25 * t)) for t in times], times, sound)
@@ -185,13 +208,24 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     (root / "list.csv").write_text("path,text,split\n" + "".join(f"{n}.mp4,{said.get(n, 'go')},train\n" for n in names))
     summary = prepare_clips(root, tmp_path / "out", Sighted)
     reasons = {one["name"]: one["reason"] for one in summary["aside"]}
-    expected = {"digits": "no token for '7' in its transcript", "wordless": "no transcript", "mute": "no audio in it",
-                "faceless": "no face in any frame", "one": "1 frames, expected at least 5", "text": "no video file",
-                "stands": "one picture for more than 0.5 s from 0.0 s on", "nowhere": "no such file", "cut": "",
-                "variable": "variable frame rate, 20 to 50 ms a frame"}
+    expected = {
+        "digits": "no token for '7' in its transcript",
+        "wordless": "no transcript",
+        "mute": "no audio in it",
+        "faceless": "no face in any frame",
+        "one": "1 frames, expected at least 5",
+        "text": "no video file",
+        "stands": "one picture for more than 0.5 s from 0.0 s on",
+        "nowhere": "no such file",
+        "cut": "",
+        "variable": "variable frame rate, 20 to 50 ms a frame",
+    }
     assert reasons.keys() == expected.keys() and all(reasons[name].startswith(told) for name, told in expected.items())
     assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "no video file" in reasons["cut"]
-    assert sum(n["clips"] for n in summary["splits"].values()) == 1 and sum(n["aside"] for n in summary["splits"].values()) == 10
+    assert (
+        sum(n["clips"] for n in summary["splits"].values()) == 1
+        and sum(n["aside"] for n in summary["splits"].values()) == 10
+    )
     parts = [Clips(tmp_path / "out" / "2d", split) for split, count in summary["splits"].items() if count["clips"]]
     held = {u.name: clips.video(i) for clips in parts for i, u in enumerate(clips.utterances)}
     assert held.keys() == {"whole"} and held["whole"].shape[1:] == (96, 96)
@@ -214,7 +248,10 @@ def test_a_table_tells_files_and_transcripts(tmp_path, whole):
     table = tmp_path / "list.csv"
     table.write_text("path,text,split\nvideos/a.mp4,Go now!,train\nvideos/b.mp4,go,test\n")
     kind, sources = find_sources(tmp_path)
-    assert kind == "table" and [(s.name, s.split, s.text) for s in sources] == [("videos/b", "test", "go"), ("videos/a", "train", "go now")]
+    assert kind == "table" and [(s.name, s.split, s.text) for s in sources] == [
+        ("videos/b", "test", "go"),
+        ("videos/a", "train", "go now"),
+    ]
     table.write_text("file,text\na,b\n")
     with pytest.raises(ValueError, match="list.csv: columns file, text, expected path and text"):
         find_sources(tmp_path)
@@ -236,7 +273,8 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
     record(folder / "lrs3" / "seg" / "a.mp4", crops, np.arange(30) / 25, np.zeros(30 * RATE // 25, np.int16))
     ids = " ".join(map(str, tokenizer.encode("you must go")))
     (folder / "labels" / "lrs3_train_transcript_lengths_seg16s.csv").write_text(
-        f"lrs3,seg/a.mp4,30,{ids}\nlrs3,seg/b.mp4,30,{ids}\n")
+        f"lrs3,seg/a.mp4,30,{ids}\nlrs3,seg/b.mp4,30,{ids}\n"
+    )
     (folder / "labels" / "lrs3_test_transcript_lengths_seg16s.csv").write_text(f"lrs3,seg/a2.mp4,30,{ids}\n")
     (folder / "labels" / "lrs3_val_transcript_lengths_seg16s.csv").write_text("lrs3,seg/a3.mp4,30,7 9000\n")
     summary = prepare_clips(folder, tmp_path / "out", tokenizers=[tokenizer])
@@ -252,8 +290,10 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
         find_sources(folder, tokenizer)
 
 
-@pytest.mark.parametrize("transcript, told", [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"),
-                                              ("Text:  GÓ".encode("latin-1"), "utf-8")])
+@pytest.mark.parametrize(
+    "transcript, told",
+    [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"), ("Text:  GÓ".encode("latin-1"), "utf-8")],
+)
 def test_transcripts_that_cannot_be_read_are_set_aside(lrs2, tmp_path, transcript, told):
     (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
     summary = prepare_clips(lrs2, tmp_path / "out", Finder)
@@ -273,7 +313,7 @@ def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypat
     assert made.keys() == {"unigram16.model", "unigram16_units.txt"}
     tokenizer = tokenizer_of(str(units))
     assert tokenizer.size == 16 and tokenizer.decode(tokenizer.encode("we must go")) == "we must go"
-    assert tokenizer.unknown("quiz") and not tokenizer.unknown("you went now")       # validation has no say
+    assert tokenizer.unknown("quiz") and not tokenizer.unknown("you went now")  # validation has no say
     prepare_video.main([*arguments, "16"])
     assert {p.name: p.read_bytes() for p in units.iterdir()} == made
     with pytest.raises(ValueError, match="--train-units: 5000 units of 3 transcripts: .*too high.*<= ") as error:
@@ -294,13 +334,14 @@ def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch)
         corpus.hash, corpus.clips_folder = "of the 3D part", tmp_path / "none"
         attach(SimpleNamespace(config=load("smoke", **{"corpus.video_corpus": str(folder)})), corpus)
         return corpus
+
     assert attached("").hash == "of the 3D part"
     raw = attached(lrs2)
     assert raw.clips_folder.parent.parent == tmp_path / "data" and len(raw.clips("train")) == 3
     assert attached(lrs2).hash == raw.hash != "of the 3D part"
     prepare_clips(lrs2, tmp_path / "out", Finder)
     assert attached(tmp_path / "out").hash == raw.hash
-    os.utime(lrs2 / "main/6/1.mp4")             # the same again
+    os.utime(lrs2 / "main/6/1.mp4")  # the same again
     assert attached(lrs2).hash == raw.hash
     put(film(tmp_path / "longer.mp4", 50), lrs2 / "main/6/1.mp4")
     changed = attached(lrs2)

@@ -1,4 +1,5 @@
 """Predictions that others wrote: found by name, looked over, and scored like the kit's own."""
+
 import os
 from types import SimpleNamespace
 
@@ -57,17 +58,33 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
         return batch["video"], batch["lengths"]
 
     examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
-    for name, stub in (("make_examples", examples), ("load_reader", lambda run, name: name), ("load_speech", lambda *_: None),
-                       ("load_guide", lambda run, corpus, model: f"guide of {model}"), ("read_batch", read_batch),
-                       ("decode", lambda reader, features, *_: ["you must"] * len(features))):
+    for name, stub in (
+        ("make_examples", examples),
+        ("load_reader", lambda run, name: name),
+        ("load_speech", lambda *_: None),
+        ("load_guide", lambda run, corpus, model: f"guide of {model}"),
+        ("read_batch", read_batch),
+        ("decode", lambda reader, features, *_: ["you must"] * len(features)),
+    ):
         monkeypatch.setattr(evaluate, name, stub)
     record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
-    assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [(STYLES[1], 1e-6)] * 2
+    assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [
+        (STYLES[1], 1e-6)
+    ] * 2
     assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
-    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
-    assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and record["metrics"]["FDD"]["value"] is None
+    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0][
+        "subject"
+    ] == owners.VOCASET.splits["test"].subjects[0]
+    assert (
+        record["masks"]["lip"]["vertices"] == 250
+        and record["unit"] == "m"
+        and record["metrics"]["FDD"]["value"] is None
+    )
     edits = [error_counts(r["text"], "you must") for r in record["rows"]]
-    assert record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits)) and len(seen) == 2
+    assert (
+        record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits))
+        and len(seen) == 2
+    )
     assert [who for who, *_ in seen] == ["reader"] * 2 and all(streams == ("video",) for _, streams, _ in seen)
     run.finish("faceformer-guided-s0", "key")
     judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, judge="faceformer-guided-s0")
@@ -77,14 +94,21 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
     assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != record["metrics"]["LVE"]
 
 
-@pytest.mark.parametrize("change, told", [
-    (lambda p: p.unlink(), "missing; expected a prediction of each of 2 test sequences"),
-    (lambda p: p.write_bytes(b"no"), "not a whole array"),
-    (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, the scan has 15 at 30 a second; at most 2 may differ"),
-    (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, the scan has 15"),
-    (lambda p: np.save(p, np.load(p)[:, :-3]), r"shape \(15, 15066\), expected \(frames, 15069\)"),
-    (lambda p: np.save(p, np.load(p) * np.nan), "NaN"),
-    (lambda p: np.save(p, np.load(p) * 1000), r" m from the template of FaceTalk_170809_00138_TA on average, .*another unit")])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda p: p.unlink(), "missing; expected a prediction of each of 2 test sequences"),
+        (lambda p: p.write_bytes(b"no"), "not a whole array"),
+        (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, the scan has 15 at 30 a second; at most 2 may differ"),
+        (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, the scan has 15"),
+        (lambda p: np.save(p, np.load(p)[:, :-3]), r"shape \(15, 15066\), expected \(frames, 15069\)"),
+        (lambda p: np.save(p, np.load(p) * np.nan), "NaN"),
+        (
+            lambda p: np.save(p, np.load(p) * 1000),
+            r" m from the template of FaceTalk_170809_00138_TA on average, .*another unit",
+        ),
+    ],
+)
 def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
     u = corpus.utterances("test")[0]
     path = folder / f"{u.name}_condition_{STYLES[0]}.npy"
@@ -99,8 +123,11 @@ def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
 def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
     """By name and to the bit, of a model's every style; no model is needed for the scans themselves."""
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
-    monkeypatch.setattr(evaluate, "make_examples", lambda corpus, utterances, _: [
-        SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances])
+    monkeypatch.setattr(
+        evaluate,
+        "make_examples",
+        lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances],
+    )
     evaluate.export_predictions(None, corpus, evaluate.TRUTH, tmp_path)
     files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))
     assert list(files) == ["-"]
@@ -128,13 +155,24 @@ def test_a_method_is_called_as_told_or_as_its_folder(tmp_path):
 def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
     """Its notebook is not taken for finished once a file has changed, come or gone, and is when none has."""
     path = external_predictions.write_prediction(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
-    parameters = {"run_name": "a", "preset": "smoke", "device": "cpu", "overrides": {}, "seeds": [0], "predictions": [f"theirs={path.parent}"]}
+    parameters = {
+        "run_name": "a",
+        "preset": "smoke",
+        "device": "cpu",
+        "overrides": {},
+        "seeds": [0],
+        "predictions": [f"theirs={path.parent}"],
+    }
     made_from = lambda: notebooks.made_from("04_evaluation", parameters)
     keys = [made_from()]
     (tmp_path / "beside.npy").write_bytes(b"")
     assert made_from() == keys[0]
-    for change in (lambda: os.utime(path, (1, 1)), lambda: path.write_bytes(b"other"), lambda: path.with_name("new.npy").write_bytes(b""),
-                   path.unlink):
+    for change in (
+        lambda: os.utime(path, (1, 1)),
+        lambda: path.write_bytes(b"other"),
+        lambda: path.with_name("new.npy").write_bytes(b""),
+        path.unlink,
+    ):
         change()
         keys.append(made_from())
     assert len(set(keys)) == 5

@@ -1,4 +1,5 @@
 """Probes say what a reader read: each stream by itself, the same noise for all, every viseme counted once."""
+
 from types import SimpleNamespace
 
 import jiwer
@@ -38,21 +39,39 @@ def clips() -> SimpleNamespace:
 
     class Clips(SimpleNamespace):
         __len__ = lambda self: len(FRAMES)
-    return Clips(utterances=[Utterance(f"c{i}", "v", "", text, n) for i, (text, n) in enumerate(zip(TEXTS, FRAMES))],
-                 frames=torch.tensor(FRAMES), speech=lambda i: speech[i], video=lambda i: video[i])
+
+    return Clips(
+        utterances=[Utterance(f"c{i}", "v", "", text, n) for i, (text, n) in enumerate(zip(TEXTS, FRAMES))],
+        frames=torch.tensor(FRAMES),
+        speech=lambda i: speech[i],
+        video=lambda i: video[i],
+    )
 
 
 def reader(*modalities: str):
     torch.manual_seed(1)
-    return build_reader(ReaderConfig(modalities=modalities, width=16, heads=2, feedforward=16, layers=1, decoder_layers=1,
-                                     fusion=32, frontend_width=2, audio_frontend_width=2)).eval()
+    return build_reader(
+        ReaderConfig(
+            modalities=modalities,
+            width=16,
+            heads=2,
+            feedforward=16,
+            layers=1,
+            decoder_layers=1,
+            fusion=32,
+            frontend_width=2,
+            audio_frontend_width=2,
+        )
+    ).eval()
 
 
 @pytest.fixture
 def features(monkeypatch):
     """Probes give what they would decode, a clip's features (T, D), in place of its text; at three levels."""
     monkeypatch.setattr(reader_analysis, "LEVELS_DB", (None, 10, -10))
-    monkeypatch.setattr(reader_analysis, "decode", lambda expert, x, lengths, *_: [f[:n] for f, n in zip(x, lengths.tolist())])
+    monkeypatch.setattr(
+        reader_analysis, "decode", lambda expert, x, lengths, *_: [f[:n] for f, n in zip(x, lengths.tolist())]
+    )
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -71,6 +90,7 @@ def test_visemes_are_counted_by_hand():
     def found(said, read):
         counts = viseme_counts([said], [read])
         return {(a, b): counts[place[a]][place[b]] for a in place for b in place if counts[place[a]][place[b]]}
+
     assert found("pat", "bat") == {("p", "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
     assert found("pat", "fat") == {("p", "f"): 1, ("a", "a"): 1, ("t", "t"): 1}
     assert found("pat", "at") == {("p", None): 1, ("a", "a"): 1, ("t", "t"): 1}
@@ -96,7 +116,7 @@ def test_noise_has_its_level_over_the_clip_alone(generator):
     added = mixed(pad(speech), noise, -5) - pad(speech)
     assert not added[1, 400:].any()
     for s, a in zip(speech, added):
-        assert float(10 * (s.square().mean() / a[:len(s)].square().mean()).log10()) == pytest.approx(-5, abs=1e-3)
+        assert float(10 * (s.square().mean() / a[: len(s)].square().mean()).log10()) == pytest.approx(-5, abs=1e-3)
 
 
 @torch.no_grad()
@@ -107,8 +127,11 @@ def test_streams_are_read_as_the_expert_reads_them(clips, features):
     yes, no = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
     video = crop_and_normalise(pad([clips.video(i) for i in range(3)]).float() / 255)
     audio = normalise_speech(pad([clips.speech(i) for i in range(3)]), lengths)
-    for streams, present in {"audio and video": None, "audio": {"video": no, "audio": yes},
-                             "video": {"video": yes, "audio": no}}.items():
+    for streams, present in {
+        "audio and video": None,
+        "audio": {"video": no, "audio": yes},
+        "video": {"video": yes, "audio": no},
+    }.items():
         encoded = expert.encode(video, audio, lengths, present=present)
         assert same(read[streams][0], [f[:n] for f, n in zip(encoded, FRAMES)])
     assert not same(read["audio"][0], read["video"][0]) and not same(read["audio"][0], read["audio and video"][0])
@@ -144,7 +167,9 @@ def test_stages_are_done_once(clips, tmp_path, monkeypatch):
     record = reader_analysis.readers_in_noise(run, corpus, {"expert": expert})
     assert record["levels_db"][0] is None and record["clips"] == 2
     read = read_in_noise(expert, clips, [0, 2], Babble(clips), run.config.seed)
-    assert record["accuracy"]["expert"]["audio"] == [100 * (1 - corpus_rate([TEXTS[0], TEXTS[2]], t)) for t in read["audio"]]
+    assert record["accuracy"]["expert"]["audio"] == [
+        100 * (1 - corpus_rate([TEXTS[0], TEXTS[2]], t)) for t in read["audio"]
+    ]
     monkeypatch.setattr(reader_analysis, "read_in_noise", None)
     assert reader_analysis.readers_in_noise(run, corpus, {"expert": None}) == run.record("noise")
     counted = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
@@ -153,7 +178,10 @@ def test_stages_are_done_once(clips, tmp_path, monkeypatch):
         patch.setattr(reader_analysis, "viseme_counts", None)
         assert reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"]) == run.record("visemes")
     run.finish("readers", "read anew", read={"reader": TEXTS, "expert": TEXTS})
-    assert reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])["counts"]["reader"] == counted["counts"]["expert"]
+    assert (
+        reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])["counts"]["reader"]
+        == counted["counts"]["expert"]
+    )
 
 
 def test_transcripts_grow_row_by_row():
@@ -166,6 +194,11 @@ def test_transcripts_grow_row_by_row():
     published = {"pretrained": "base.pth", "history": []}
     assert "not trained here" in transcripts_by_epoch({"expert": published, "reader": published})
     assert transcripts_by_epoch({"expert": published, "reader": reader}).splitlines()[2:] == [
-        "| said |  | you must go |", "| 1 |  | o |", "| 2 |  | you o |"]
+        "| said |  | you must go |",
+        "| 1 |  | o |",
+        "| 2 |  | you o |",
+    ]
     assert "not trained here" in transcripts_by_epoch({"reader": {"history": [{"loss": 1.0}]}})
-    assert transcripts_by_epoch({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith("| said | go |\n| 1 |  |")
+    assert transcripts_by_epoch({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith(
+        "| said | go |\n| 1 |  |"
+    )

@@ -1,4 +1,5 @@
 """Tables say what the records say, and the page holds all it shows."""
+
 import csv
 import json
 import re
@@ -14,9 +15,24 @@ from avlib.evaluation import report
 
 def rows(lve: float, rate: float, read: str = "") -> list[dict]:
     """Two utterances under two styles, of ten frames and ten characters each."""
-    one = {"largest(lip, power=2)": [10 * lve, 10], "edits(of=characters)": [10 * rate, 10], "edits(of=visemes)": [10 * (rate - 5), 10]}
-    return [{"utterance": u, "subject": "a", "style": style, "text": "a big bag", "read": read, "loudness": 1.0, "scores": one}
-            for style in "xy" for u in ("a_1", "a_2")]
+    one = {
+        "largest(lip, power=2)": [10 * lve, 10],
+        "edits(of=characters)": [10 * rate, 10],
+        "edits(of=visemes)": [10 * (rate - 5), 10],
+    }
+    return [
+        {
+            "utterance": u,
+            "subject": "a",
+            "style": style,
+            "text": "a big bag",
+            "read": read,
+            "loudness": 1.0,
+            "scores": one,
+        }
+        for style in "xy"
+        for u in ("a_1", "a_2")
+    ]
 
 
 @pytest.fixture
@@ -24,11 +40,23 @@ def run(tmp_path, monkeypatch) -> Run:
     """A run of two seeds whose evaluation records were written by hand."""
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run = Run("a <b>", load("smoke", animators="faceformer"))
-    for model, lve, rate in (("truth", 0.0, 20.0), ("still", 8e-5, 70.0), ("faceformer-unguided-s0", 3e-5, 50.0),
-                             ("faceformer-unguided-s1", 1e-5, 52.0), ("faceformer-guided-s0", 2e-5, 40.0),
-                             ("faceformer-guided-s1", 2e-5, 44.0)):
-        run.finish(f"evaluation-{model}", "key", split="test", corpus_name="embedded", unit="m", rows=rows(lve, rate, f"{model} read"),
-                   masks={"lip": {"hash": "3f2a1b", "vertices": 384}})
+    for model, lve, rate in (
+        ("truth", 0.0, 20.0),
+        ("still", 8e-5, 70.0),
+        ("faceformer-unguided-s0", 3e-5, 50.0),
+        ("faceformer-unguided-s1", 1e-5, 52.0),
+        ("faceformer-guided-s0", 2e-5, 40.0),
+        ("faceformer-guided-s1", 2e-5, 44.0),
+    ):
+        run.finish(
+            f"evaluation-{model}",
+            "key",
+            split="test",
+            corpus_name="embedded",
+            unit="m",
+            rows=rows(lve, rate, f"{model} read"),
+            masks={"lip": {"hash": "3f2a1b", "vertices": 384}},
+        )
     return run
 
 
@@ -39,7 +67,10 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
-    assert "| FaceFormer, guided less unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |" in markdown
+    assert (
+        "| FaceFormer, guided less unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |"
+        in markdown
+    )
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == ["Method", "Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance"]
     data = json.loads((run.folder / "tables" / "table.json").read_text())
@@ -59,7 +90,7 @@ def test_published_figures_stand_beside_their_own_corpus_alone(run):
 
 def test_every_protocol_has_its_rows(run):
     lines = report.protocols_table(run, [0, 1], "embedded corpus").splitlines()
-    assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines          # not in these rows
+    assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines  # not in these rows
     assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 2.000 | 2.000 |" in lines
     assert (run.folder / "tables" / "table_protocols.csv").exists()
 
@@ -76,7 +107,12 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
         (run.folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
     text = report.write_report(run).read_text()
     captions = re.findall("<figcaption>(.*?)</figcaption>", text)
-    assert [c.split(",")[0] for c in captions] == ["What guidance and each variant change", "Its lips", "The p", "1 faces"]
+    assert [c.split(",")[0] for c in captions] == [
+        "What guidance and each variant change",
+        "Its lips",
+        "The p",
+        "1 faces",
+    ]
     assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f"alt='{captions[2]}'" in text
     assert "data:image/png;base64,iVBORw==" in text and "http" not in text
     assert "a &lt;b&gt;" in text and "a <b>" not in text
@@ -84,8 +120,11 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
 
 
 def test_all_that_the_notebooks_save_has_a_caption():
-    saved = [name for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
-             for name in re.findall(r'([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)', path.read_text())]
+    saved = [
+        name
+        for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
+        for name in re.findall(r"([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)", path.read_text())
+    ]
     assert len(saved) > 15 and [n for n in saved if report._placed(Path(n))[0] == len(report.SHOWN)] == []
 
 

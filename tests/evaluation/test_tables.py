@@ -1,4 +1,5 @@
 """The paper's tables from made-up records: what they say, in every format, and what stands beside."""
+
 import csv
 import io
 import json
@@ -13,8 +14,21 @@ MASKS = {"lip": {"hash": "3f2a1b", "vertices": 384}}
 
 def record(lves: dict[str, float], unit: str = "m", styles: str = "xy", more: float = 0.0) -> dict:
     """An evaluation: the LVE of each utterance under every style, all of ten frames."""
-    rows = [{"utterance": u, "subject": "a", "style": s, "loudness": 1.0, "scores": {"largest(lip, power=2)": [10 * (lve + more), 10],
-             "edits(of=characters)": [3e2, 10], "edits(of=visemes)": [2e2, 10]}} for s in styles for u, lve in lves.items()]
+    rows = [
+        {
+            "utterance": u,
+            "subject": "a",
+            "style": s,
+            "loudness": 1.0,
+            "scores": {
+                "largest(lip, power=2)": [10 * (lve + more), 10],
+                "edits(of=characters)": [3e2, 10],
+                "edits(of=visemes)": [2e2, 10],
+            },
+        }
+        for s in styles
+        for u, lve in lves.items()
+    ]
     return {"unit": unit, "split": "test", "masks": MASKS, "corpus_name": "biwi", "rows": rows}
 
 
@@ -33,8 +47,14 @@ def written(tmp_path):
 def test_mean_and_spread_and_where_they_come_from(written):
     table, folder = written
     markdown = (folder / "one.md").read_text()
-    assert "| FaceFormer | 5.500 ± 1.414 | 30.000 ± 0.000 | 6.0449 |" in markdown and "| Still_face | 4.500 | 30.000 | – |" in markdown
-    assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown and "quoted second-hand" in markdown
+    assert (
+        "| FaceFormer | 5.500 ± 1.414 | 30.000 ± 0.000 | 6.0449 |" in markdown
+        and "| Still_face | 4.500 | 30.000 | – |" in markdown
+    )
+    assert (
+        "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown
+        and "quoted second-hand" in markdown
+    )
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown
 
 
@@ -44,13 +64,25 @@ def test_csv_and_json_keep_the_source_with_every_row(written):
     assert [r["Method"] for r in body] == ["Still_face", "FaceFormer"]
     assert all((r["protocol"], r["mask"], r["split"]) == ("avlib", "lip 3f2a1b (384 vertices)", "test") for r in body)
     data = json.loads((folder / "one.json").read_text())
-    assert data["split"] == "test" and data["seeds"] == [0, 1] and data["rows"][1]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
+    assert (
+        data["split"] == "test"
+        and data["seeds"] == [0, 1]
+        and data["rows"][1]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
+    )
 
 
 def test_latex_is_whole_and_escaped(written):
     table, folder = written
     text = (folder / "one.tex").read_text()
-    assert re.findall(r"\\(\w+rule|begin|end)", text) == ["begin", "begin", "toprule", "midrule", "bottomrule", "end", "end"]
+    assert re.findall(r"\\(\w+rule|begin|end)", text) == [
+        "begin",
+        "begin",
+        "toprule",
+        "midrule",
+        "bottomrule",
+        "end",
+        "end",
+    ]
     assert r"\begin{tabular}{lrrr}" in text and r"Still\_face" in text and r"100 \%" in text and r"$\pm$" in text
     assert r"m\textsuperscript{2}" in text and not re.search(r"(?<!\\)[%_#&](?! )|[²±–−]", text)
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -61,12 +93,22 @@ def test_a_difference_is_of_utterances_not_of_styles():
     """The same sentence under twice as many styles is no new evidence: neither interval nor p changes."""
     score = tables.protocols()["avlib"].scores["LVE"]
     better = {u: v - 1e-6 * (i + 1) * (-1) ** (i == 1) for i, (u, v) in enumerate(spread().items())}
-    few, many = (tables.difference([record(better, styles=s)], [record(spread(), styles=s)], score) for s in ("x", "xyzw"))
+    few, many = (
+        tables.difference([record(better, styles=s)], [record(spread(), styles=s)], score) for s in ("x", "xyzw")
+    )
     assert few == pytest.approx(many) and few["utterances"] == 8
-    assert few["difference"] == pytest.approx(-4e-6) and few["low"] < few["difference"] < few["high"] < 0 and few["p"] < 0.05
-    seeds = tables.difference([record(better), record(better, more=1e-5)], [record(spread()), record(spread(), more=1e-5)], score)
+    assert (
+        few["difference"] == pytest.approx(-4e-6)
+        and few["low"] < few["difference"] < few["high"] < 0
+        and few["p"] < 0.05
+    )
+    seeds = tables.difference(
+        [record(better), record(better, more=1e-5)], [record(spread()), record(spread(), more=1e-5)], score
+    )
     assert seeds == pytest.approx(few)
-    assert tables.difference([record(better)], [record(spread())], score) == tables.difference([record(better)], [record(spread())], score)
+    assert tables.difference([record(better)], [record(spread())], score) == tables.difference(
+        [record(better)], [record(spread())], score
+    )
 
 
 def test_what_has_no_interval_is_a_dash():
@@ -85,16 +127,26 @@ def test_small_p_are_not_rounded_to_nothing():
 
 
 def test_the_ablation_has_a_row_for_each_part_and_both_animators():
-    rows = {name: {"FaceFormer": [record(spread(k * 1e-5)), record(spread(k * 1e-5))], "CodeTalker": [record(spread())]}
-            for k, name in enumerate(tables.PUBLISHED_ABLATION)}
+    rows = {
+        name: {"FaceFormer": [record(spread(k * 1e-5)), record(spread(k * 1e-5))], "CodeTalker": [record(spread())]}
+        for k, name in enumerate(tables.PUBLISHED_ABLATION)
+    }
     del rows["without speech"]["CodeTalker"]
     table = tables.ablation(rows, "Ablation")
-    lines = dict((line.split(" | ")[0].removeprefix("| "), line) for line in table.markdown().splitlines() if line.startswith("| "))
+    lines = dict(
+        (line.split(" | ")[0].removeprefix("| "), line)
+        for line in table.markdown().splitlines()
+        if line.startswith("| ")
+    )
     assert list(lines)[1:] == ["full", "without 2D prior", "without L_rlv", "without speech", "L_rlv alone", "baseline"]
     assert lines["full"] == "| full | 4.500 ± 0.000 | – | 5.5061 | 4.500 | – | 4.8403 |"
     assert lines["without L_rlv"].startswith("| without L_rlv | 6.500 ± 0.000 | +2.000 [+2.000, +2.000], p 0.00")
     assert lines["without speech"].endswith("| 6.0352 | – | – | 5.3155 |")
-    assert "quoted second-hand" in table.caption and "split test" in table.caption and table.heads[3] == "FaceFormer, quoted (BIWI LVE, 1e-4)"
+    assert (
+        "quoted second-hand" in table.caption
+        and "split test" in table.caption
+        and table.heads[3] == "FaceFormer, quoted (BIWI LVE, 1e-4)"
+    )
     assert table.data[1]["animators"]["FaceFormer"]["less full"]["difference"] == pytest.approx(1e-5)
 
 

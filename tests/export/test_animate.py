@@ -1,4 +1,5 @@
 """Ways of speaking, alone and mixed."""
+
 import pytest
 import torch
 
@@ -12,7 +13,9 @@ def test_styles_mix_by_weight():
     torch.testing.assert_close(style_mixture(STYLES, {"Ann": 1, "Cem": 3}), torch.tensor([0.25, 0.0, 0.75]))
 
 
-@pytest.mark.parametrize("wanted, told", [("Dan", "Dan"), ({"Ann": 1.0, "Dan": 1.0}, "Dan"), ({"Ann": 0.0}, "positive sum")])
+@pytest.mark.parametrize(
+    "wanted, told", [("Dan", "Dan"), ({"Ann": 1.0, "Dan": 1.0}, "Dan"), ({"Ann": 0.0}, "positive sum")]
+)
 def test_unknown_styles_are_named(wanted, told):
     with pytest.raises(ValueError, match=f"style: expected .*{told}"):
         style_mixture(STYLES, wanted)

@@ -1,4 +1,5 @@
 """Weights of ARKit's shapes: found again where they are known, within 0 and 1, smooth, on ICT-FaceKit's face and on others."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,12 +24,19 @@ def checkout(tmp_path_factory):
 
 
 def corpus(rig: Rig, person: int = 4) -> SimpleNamespace:
-    return SimpleNamespace(name="small", faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template})
+    return SimpleNamespace(
+        name="small", faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template}
+    )
 
 
 def test_names_are_arkits():
     assert len(NAMES) == len(set(NAMES)) == 52
-    assert NAMES[0] == "eyeBlinkLeft" and NAMES[7] == "eyeBlinkRight" and NAMES[17] == "jawOpen" and NAMES[51] == "tongueOut"
+    assert (
+        NAMES[0] == "eyeBlinkLeft"
+        and NAMES[7] == "eyeBlinkRight"
+        and NAMES[17] == "jawOpen"
+        and NAMES[51] == "tongueOut"
+    )
 
 
 def problem(frames: int = 30) -> tuple[np.ndarray, np.ndarray]:
@@ -50,12 +58,18 @@ def test_no_weight_that_is_allowed_is_nearer(monkeypatch):
     wanted = (3 * weights - 1) @ moves + 0.3 * np.random.default_rng(1).standard_normal((30, 40))
     x = torch.tensor(bounded(moves, wanted), requires_grad=True)
     size = torch.from_numpy(np.linalg.norm(moves, axis=1))
-    (((x @ torch.from_numpy(moves) - torch.from_numpy(wanted)) ** 2).sum()
-     + arkit.SMOOTH * (((x[2:] - 2 * x[1:-1] + x[:-2]) * size) ** 2).sum()).backward()
+    (
+        ((x @ torch.from_numpy(moves) - torch.from_numpy(wanted)) ** 2).sum()
+        + arkit.SMOOTH * (((x[2:] - 2 * x[1:-1] + x[:-2]) * size) ** 2).sum()
+    ).backward()
     slope, at = (x.grad / size).numpy(), x.detach().numpy()
     assert at.min() == 0 and at.max() == 1 and ((at > 0) & (at < 1)).sum() > 20
     enough = 1e-3 * np.abs(slope).max()
-    assert np.abs(slope[(at > 0) & (at < 1)]).max() < enough and slope[at == 0].min() > -enough and slope[at == 1].max() < enough
+    assert (
+        np.abs(slope[(at > 0) & (at < 1)]).max() < enough
+        and slope[at == 0].min() > -enough
+        and slope[at == 1].max() < enough
+    )
 
 
 def test_smoothness_takes_the_jitter_away():
@@ -63,7 +77,7 @@ def test_smoothness_takes_the_jitter_away():
     shaken = (0.2 + 0.6 * weights + 0.1 * (-1) ** np.arange(30)[:, None]) @ moves
     jitter = [np.abs(np.diff(bounded(moves, shaken, smooth), 2, axis=0)).mean() for smooth in (0.0, 0.01, 1.0)]
     assert jitter[0] > jitter[1] > 2 * jitter[2]
-    assert bounded(moves, shaken[:1]).shape == (1, 6)           # a frame has no bend
+    assert bounded(moves, shaken[:1]).shape == (1, 6)  # a frame has no bend
 
 
 def test_its_own_face_gives_its_own_weights(checkout):
@@ -71,9 +85,9 @@ def test_its_own_face_gives_its_own_weights(checkout):
     shapes = arkit.shapes(checkout, corpus(kit), "Eve")
     assert shapes.own and {"eyeLookUpLeft", "cheekPuff"} <= set(shapes.missing)
     assert {"jawOpen", "mouthSmileLeft"} <= set(shapes.names)
-    assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}       # are there, and move no mouth
+    assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}  # are there, and move no mouth
     move = dict(zip(shapes.names, shapes.moves))
-    assert np.abs(move["mouthSmileLeft"][kit._mean[shapes.vertices, 0] < -0.004]).max() < 1e-9       # the person's left
+    assert np.abs(move["mouthSmileLeft"][kit._mean[shapes.vertices, 0] < -0.004]).max() < 1e-9  # the person's left
     true = np.zeros((20, 52))
     true[:, NAMES.index("jawOpen")] = np.linspace(0, 0.8, 20)
     true[:, NAMES.index("mouthFunnel")] = 0.4
@@ -93,10 +107,15 @@ def test_another_face_is_moved_at_its_own_lips(checkout):
     other = SimpleNamespace(faces=rig.faces, regions=rig.regions, templates={"Eve": size * identity.template})
     shapes = arkit.shapes(checkout, other, "Eve")
     assert not shapes.own
-    middle = [int(np.flatnonzero(shapes.vertices == int(rig.regions[f"{side}_lip_middle"]))[0]) for side in ("upper", "lower")]
+    middle = [
+        int(np.flatnonzero(shapes.vertices == int(rig.regions[f"{side}_lip_middle"]))[0]) for side in ("upper", "lower")
+    ]
     upper, lower = shapes.moves[shapes.names.index("jawOpen"), middle]
     assert np.linalg.norm(upper) < 0.05 * np.linalg.norm(lower)
-    moved = size * (rig.motion(identity, 0.5 * torch.eye(len(rig._shapes(rig._mean)))[:9]) - identity.template).double().numpy()
+    moved = (
+        size
+        * (rig.motion(identity, 0.5 * torch.eye(len(rig._shapes(rig._mean)))[:9]) - identity.template).double().numpy()
+    )
     weights, errors = shapes.fit(moved)
     assert errors["lips"]["explained"] > 0.9 and 0 <= weights.min() and weights.max() <= 1
     still, errors = shapes.fit(np.zeros((3, len(identity.template), 3)))
@@ -104,13 +123,19 @@ def test_another_face_is_moved_at_its_own_lips(checkout):
 
 
 def test_a_checkout_without_the_shapes_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"):
+    with pytest.raises(
+        ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"
+    ):
         arkit.shapes(tmp_path, corpus(Rig()), "Eve")
 
 
 def test_a_face_whose_lips_are_not_marked_is_told(checkout):
     rig = Rig()
     face = corpus(rig)
-    face.regions = rig.regions | {f"{side}_lip_middle": torch.tensor([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")}
-    with pytest.raises(ValueError, match="the small face lacks what ARKit's shapes are carried over by: 0 of the 384 vertices"):
+    face.regions = rig.regions | {
+        f"{side}_lip_middle": torch.tensor([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")
+    }
+    with pytest.raises(
+        ValueError, match="the small face lacks what ARKit's shapes are carried over by: 0 of the 384 vertices"
+    ):
         arkit.shapes(checkout, face, "Eve")

@@ -1,4 +1,5 @@
 """`animate`: what is asked for is written and says what it is; what cannot be is told in one line, and nothing is left behind."""
+
 import csv
 import json
 import os
@@ -40,12 +41,27 @@ MODEL, FPS = "faceformer-unguided-s0", 25
 def write_corpus(folder: Path, rig: Rig) -> Path:
     people = [rig.identity(k).template for k in range(3)]
     folder.mkdir(parents=True)
-    np.savez(folder / "mesh.npz", faces=rig.faces.numpy(), templates=torch.stack(people).numpy(),
-             albedo=rig.identity(0).albedo.numpy())
-    write_json(folder / "corpus.json", {
-        "name": "embedded", "hash": "0", "fps": FPS, "unit": "m", "motion_scale": 1e-3, "soft_silhouettes": True,
-        "subjects": {"train": ["Ada", "Ben"], "validation": [], "test": ["Kim"]}, "utterances": [],
-        "camera": asdict(crop_camera(people[0][rig.regions["lip"]])), "regions": {k: v.tolist() for k, v in rig.regions.items()}})
+    np.savez(
+        folder / "mesh.npz",
+        faces=rig.faces.numpy(),
+        templates=torch.stack(people).numpy(),
+        albedo=rig.identity(0).albedo.numpy(),
+    )
+    write_json(
+        folder / "corpus.json",
+        {
+            "name": "embedded",
+            "hash": "0",
+            "fps": FPS,
+            "unit": "m",
+            "motion_scale": 1e-3,
+            "soft_silhouettes": True,
+            "subjects": {"train": ["Ada", "Ben"], "validation": [], "test": ["Kim"]},
+            "utterances": [],
+            "camera": asdict(crop_camera(people[0][rig.regions["lip"]])),
+            "regions": {k: v.tolist() for k, v in rig.regions.items()},
+        },
+    )
     return folder
 
 
@@ -57,7 +73,12 @@ def place(tmp_path_factory):
         for module in (runs, animate_module):
             patch.setattr(module, "RESULTS", folder / "results")
         patch.setattr(facekit, "PARTS", write_checkout(folder / "checkout"))
-        run = Run("tiny", load("smoke", **{"animators": "faceformer", "faceformer.width": 16, "speech.conv_width": 8, "device": "cpu"}))
+        run = Run(
+            "tiny",
+            load(
+                "smoke", **{"animators": "faceformer", "faceformer.width": 16, "speech.conv_width": 8, "device": "cpu"}
+            ),
+        )
         run.finish("corpus", "0", folder=str(write_corpus(folder / "data", Rig())))
         torch.manual_seed(0)
         weights = nn.ModuleDict({"speech": build_speech_encoder(run.config.speech)}).state_dict()
@@ -65,7 +86,9 @@ def place(tmp_path_factory):
         animator = build_animator(run, speaker_module.corpus_of(run), "faceformer")
         nn.init.normal_(animator.vertex_map.weight, std=0.3)
         weights = nn.ModuleDict({"animator": animator}).state_dict()
-        run.finish(MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="unguided")
+        run.finish(
+            MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="unguided"
+        )
         (folder / "sounds").mkdir()
         draw = np.random.default_rng(0)
         soundfile.write(folder / "sounds" / "one.wav", 0.1 * draw.standard_normal((11025, 2)), 22050)
@@ -82,15 +105,33 @@ def animate(*arguments) -> int:
 def exported(place) -> tuple[Path, dict]:
     """Every format of one sound, and what the .json beside them says."""
     out = place / "out"
-    animate(place / "sounds" / "one.wav", "--formats", ",".join(animation.FORMATS), "--face", place / "checkout", "--out", out,
-            "--style", "Ada=1,Ben=3")
+    animate(
+        place / "sounds" / "one.wav",
+        "--formats",
+        ",".join(animation.FORMATS),
+        "--face",
+        place / "checkout",
+        "--out",
+        out,
+        "--style",
+        "Ada=1,Ben=3",
+    )
     return out / f"one-{MODEL}", json.loads((out / f"one-{MODEL}.json").read_text())
 
 
 def test_it_says_what_it_is(exported):
     stem, about = exported
-    want = {"fps": FPS, "unit": "m", "frames": 12, "subject": "Kim", "style": {"Ada": 1, "Ben": 3}, "run": "tiny", "model": MODEL,
-            "corpus": "embedded", "commit": runs.commit()}
+    want = {
+        "fps": FPS,
+        "unit": "m",
+        "frames": 12,
+        "subject": "Kim",
+        "style": {"Ada": 1, "Ben": 3},
+        "run": "tiny",
+        "model": MODEL,
+        "corpus": "embedded",
+        "commit": runs.commit(),
+    }
     assert {k: about[k] for k in want} == want and about.keys() - want.keys() == set(animation.FORMATS)
     named = {about[k][name] for k in animation.FORMATS for name in ("file", "template") if name in about[k]}
     there = {path.name for path in stem.parent.iterdir()}
@@ -101,7 +142,9 @@ def test_vertices_and_their_faces(exported, place):
     stem, about = exported
     vertices = np.load(f"{stem}.npy")
     assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig()._mean), 3]
-    again = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style={"Ada": 1, "Ben": 3}, device="cpu")
+    again = avlib.animate(
+        place / "sounds" / "one.wav", run="tiny", model=MODEL, style={"Ada": 1, "Ben": 3}, device="cpu"
+    )
     np.testing.assert_allclose(vertices, again.vertices.numpy(), atol=1e-6)
     other = avlib.animate(place / "sounds" / "one.wav", run="tiny", model=MODEL, style="Ada", device="cpu")
     assert np.abs(vertices - other.vertices.numpy()).max() > 1e-5
@@ -123,7 +166,7 @@ def test_the_glb_plays_the_same_motion(exported):
     away = 1000 * np.linalg.norm(vertices - np.load(f"{stem}.npy"), axis=-1)
     np.testing.assert_array_equal(faces, Rig().faces.numpy())
     assert times[-1] == pytest.approx(11 / FPS) and about["glb"]["unit"] == "mm"
-    assert about["glb"]["rms"] == pytest.approx(np.sqrt((away ** 2).mean()), rel=0.05) and about["glb"]["rms"] <= 0.02
+    assert about["glb"]["rms"] == pytest.approx(np.sqrt((away**2).mean()), rel=0.05) and about["glb"]["rms"] <= 0.02
 
 
 def test_weights_of_arkits_shapes(exported, place):
@@ -139,7 +182,10 @@ def test_weights_of_arkits_shapes(exported, place):
     shapes = animation.shapes_for(speaker, ["arkit"], place / "checkout")
     weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
     np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
-    assert held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3) and np.ptp(weights, axis=0).max() > 0.05
+    assert (
+        held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3)
+        and np.ptp(weights, axis=0).max() > 0.05
+    )
 
 
 def test_timecode():
@@ -163,12 +209,16 @@ def test_a_folder_and_a_text(place, tmp_path, capsys):
     about = json.loads((tmp_path / f"hello-you-{MODEL}.json").read_text())
     assert about["text"] == "Hello, you!" and about["subject"] == "Ada"
     spoken, rate = soundfile.read(tmp_path / about["sound"])
-    assert rate == 16000 and about["frames"] == len(np.load(tmp_path / about["npy"]["file"])) == int(len(spoken) / rate * FPS)
+    assert rate == 16000 and about["frames"] == len(np.load(tmp_path / about["npy"]["file"])) == int(
+        len(spoken) / rate * FPS
+    )
     assert capsys.readouterr().out.count(" frames of ") == 3
 
 
 def test_from_python(place, tmp_path):
-    made = avlib.animate(0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), run="tiny", model=MODEL, device="cpu")
+    made = avlib.animate(
+        0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), run="tiny", model=MODEL, device="cpu"
+    )
     assert made.vertices.shape == (12, len(Rig()._mean), 3)
     about = made.save(tmp_path, "mine", "npy,arkit", place / "checkout")
     assert about["arkit"]["file"] == "mine-arkit.csv" and (tmp_path / "mine.json").exists()
@@ -180,21 +230,30 @@ def test_importing_the_package_imports_no_models():
     assert done.stdout.split() == ["False", "True"]
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["{sounds}/one.wav", "--formats", "npy,fbx"], "formats: expected some of npy, mp4, glb, arkit, obj, got 'fbx'"),
-    (["{sounds}/one.wav", "--subject", "Zoe"], "subject: expected one of Ada, Ben, Kim, got 'Zoe'"),
-    (["{sounds}/one.wav", "--style", "Zoe"], "style: expected one of Ada, Ben, got 'Zoe'"),
-    (["{sounds}/one.wav", "--style", "Ada=much"], "style: expected a name, or weights as"),
-    (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
-    (["{sounds}/one.wav", "--run", "none"], "none: no such run; ./run_all.sh makes one"),
-    (["{sounds}/one.wav", "--formats", "arkit"], "arkit: this face lacks ARKit's shapes; .*--face"),
-    (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
-    (["{sounds}/one.wav", "--colour"], "--colour"),
-    (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is no folder"),
-    (["{sounds}/notes.txt"], "notes.txt: 8 bytes that are no audio file"),
-    (["{sounds}/none.wav"], "none.wav: no such file"), (["none.wav"], "none.wav: no such file"),
-    (["{checkout}"], "checkout: no sounds in this folder"), ([""], "text: nothing to say in ''"), (["..."], "text: nothing to say in"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (
+            ["{sounds}/one.wav", "--formats", "npy,fbx"],
+            "formats: expected some of npy, mp4, glb, arkit, obj, got 'fbx'",
+        ),
+        (["{sounds}/one.wav", "--subject", "Zoe"], "subject: expected one of Ada, Ben, Kim, got 'Zoe'"),
+        (["{sounds}/one.wav", "--style", "Zoe"], "style: expected one of Ada, Ben, got 'Zoe'"),
+        (["{sounds}/one.wav", "--style", "Ada=much"], "style: expected a name, or weights as"),
+        (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
+        (["{sounds}/one.wav", "--run", "none"], "none: no such run; ./run_all.sh makes one"),
+        (["{sounds}/one.wav", "--formats", "arkit"], "arkit: this face lacks ARKit's shapes; .*--face"),
+        (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
+        (["{sounds}/one.wav", "--colour"], "--colour"),
+        (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is no folder"),
+        (["{sounds}/notes.txt"], "notes.txt: 8 bytes that are no audio file"),
+        (["{sounds}/none.wav"], "none.wav: no such file"),
+        (["none.wav"], "none.wav: no such file"),
+        (["{checkout}"], "checkout: no sounds in this folder"),
+        ([""], "text: nothing to say in ''"),
+        (["..."], "text: nothing to say in"),
+    ],
+)
 def test_what_cannot_be_is_told_and_nothing_is_left(place, tmp_path, arguments, told):
     filled = [a.format(sounds=place / "sounds", checkout=place / "checkout") for a in arguments]
     own = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
@@ -253,16 +312,30 @@ def test_errors_on_the_command_line_are_one_line(monkeypatch):
         runpy.run_module("avlib", run_name="__main__")
 
 
-@pytest.mark.parametrize("words, file", [("Hello there.", False), ("Hello", False), ("voice.wav", True), ("a/b", True),
-                                         ("Is it 3.5?", False), ("x" * 5000, False)])
+@pytest.mark.parametrize(
+    "words, file",
+    [
+        ("Hello there.", False),
+        ("Hello", False),
+        ("voice.wav", True),
+        ("a/b", True),
+        ("Is it 3.5?", False),
+        ("x" * 5000, False),
+    ],
+)
 def test_what_names_a_file(words, file):
     assert speaker_module.looks_like_file(words) is file
 
 
 def test_help_names_every_option():
     """run_all.sh answers --help itself, without Python."""
-    told = subprocess.run(["./run_all.sh", "animate", "--help"], capture_output=True, text=True, cwd=runs.ROOT,
-                          env=os.environ | {"AVLIB_PYTHON": "/bin/false"})
+    told = subprocess.run(
+        ["./run_all.sh", "animate", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=runs.ROOT,
+        env=os.environ | {"AVLIB_PYTHON": "/bin/false"},
+    )
     assert told.returncode == 0
     for word in ("animate WHAT", "--model", "--subject", "--style", "--formats", "--face", "--out", *animation.FORMATS):
         assert word in told.stdout

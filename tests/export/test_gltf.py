@@ -1,4 +1,5 @@
 """A .glb says what it holds rightly, and its morph targets add up to the motion."""
+
 import json
 import os
 import shutil
@@ -41,7 +42,7 @@ def read(path: Path) -> tuple[dict, callable]:
     data = path.read_bytes()
     magic, version, length, size, kind = struct.unpack_from("<4sII I4s", data)
     assert (magic, version, length, kind) == (b"glTF", 2, len(data), b"JSON") and size % 4 == 0
-    about = json.loads(data[20:20 + size])
+    about = json.loads(data[20 : 20 + size])
     rest, kind = struct.unpack_from("<I4s", data, 20 + size)
     assert kind == b"BIN\0" and rest % 4 == 0 and about["buffers"][0]["byteLength"] == rest == len(data) - 28 - size
 
@@ -53,6 +54,7 @@ def read(path: Path) -> tuple[dict, callable]:
         if "min" in said:
             assert said["min"] == values.min(0).tolist() and said["max"] == values.max(0).tolist()
         return values
+
     return about, array
 
 
@@ -64,9 +66,15 @@ def played(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     assert animation["channels"][0]["target"]["path"] == "weights" and sampler["interpolation"] == "LINEAR"
     times = array(sampler["input"])[:, 0]
     weights = array(sampler["output"]).reshape(len(times), -1)
-    assert "min" in about["accessors"][sampler["input"]] and "min" in about["accessors"][primitive["attributes"]["POSITION"]]
-    vertices, normals = (array(primitive["attributes"][name]) + np.tensordot(
-        weights, np.stack([array(target[name]) for target in primitive["targets"]]), 1) for name in ("POSITION", "NORMAL"))
+    assert (
+        "min" in about["accessors"][sampler["input"]]
+        and "min" in about["accessors"][primitive["attributes"]["POSITION"]]
+    )
+    vertices, normals = (
+        array(primitive["attributes"][name])
+        + np.tensordot(weights, np.stack([array(target[name]) for target in primitive["targets"]]), 1)
+        for name in ("POSITION", "NORMAL")
+    )
     assert len(about["meshes"][0]["extras"]["targetNames"]) == weights.shape[1]
     return times, vertices, normals, array(primitive["indices"]).reshape(-1, 3)
 
@@ -105,7 +113,9 @@ def test_as_few_targets_as_the_bound_takes():
 
 def test_at_most_so_many_targets_and_the_error_is_told(tmp_path):
     about = write(tmp_path / "a.glb", motion(12), most=3)
-    assert about["targets"] == 3 and about["rms"] == pytest.approx(off(played(tmp_path / "a.glb")[1], motion(12))[0], rel=0.01)
+    assert about["targets"] == 3 and about["rms"] == pytest.approx(
+        off(played(tmp_path / "a.glb")[1], motion(12))[0], rel=0.01
+    )
     assert about["rms"] > 2e-5
 
 
@@ -138,14 +148,19 @@ def test_normals_turn_with_the_face(tmp_path):
         np.add.at(true, corner, np.cross(b - a, c - a))
     turned = normals[-1][:-1] / np.linalg.norm(normals[-1][:-1], axis=1, keepdims=True)
     np.testing.assert_allclose(turned, true[:-1] / np.linalg.norm(true[:-1], axis=1, keepdims=True), atol=1e-4)
-    np.testing.assert_allclose(normals[0][-1], [0, 0, 1])       # of a vertex in no face
+    np.testing.assert_allclose(normals[0][-1], [0, 0, 1])  # of a vertex in no face
     assert np.abs(turned - normals[0][:-1]).max() > 0.1
 
 
 def test_the_validator_finds_no_fault(tmp_path):
     """The Khronos glTF validator: `npm install gltf-validator`, and NODE_PATH names its node_modules."""
-    found = shutil.which("node") and subprocess.run(["node", "-e", "require.resolve('gltf-validator')"], capture_output=True,
-                                                    env=os.environ).returncode == 0
+    found = (
+        shutil.which("node")
+        and subprocess.run(
+            ["node", "-e", "require.resolve('gltf-validator')"], capture_output=True, env=os.environ
+        ).returncode
+        == 0
+    )
     if not found:
         pytest.skip("no node with gltf-validator here: npm install gltf-validator; NODE_PATH names its node_modules")
     write(tmp_path / "a.glb", motion(12))

@@ -1,4 +1,5 @@
 """Speech streamed through an animator: pieces do not matter, the more is heard the nearer it comes to the whole, and it stays bounded."""
+
 import io
 import json
 import shutil
@@ -52,8 +53,13 @@ def speaker(kind: str = "faceformer", fps: int = 25) -> Speaker:
     else:
         animator = Plain(encoder, *common, fps)
     made = object.__new__(Speaker)
-    vars(made).update(animator=animator.eval(), corpus=SimpleNamespace(fps=fps), run=SimpleNamespace(device=torch.device("cpu")),
-                          template=torch.randn(V, 3), mixed=torch.eye(STYLES)[0])
+    vars(made).update(
+        animator=animator.eval(),
+        corpus=SimpleNamespace(fps=fps),
+        run=SimpleNamespace(device=torch.device("cpu")),
+        template=torch.randn(V, 3),
+        mixed=torch.eye(STYLES)[0],
+    )
     return made
 
 
@@ -79,8 +85,15 @@ def test_with_the_whole_as_window_it_is_the_whole(kind, fps):
 def test_the_more_is_heard_the_nearer_it_comes():
     by, sound = speaker("faceformer", 30), speech(5)
     whole = torch.cat(list(by(load_sound(sound))))
-    apart = [float((streamed(by, sound, **settings) - whole).norm(dim=-1).mean()) for settings in
-             (dict(window_s=1, lookahead_s=0.0), dict(window_s=2, lookahead_s=0.4), dict(window_s=4, lookahead_s=1), dict(window_s=8, lookahead_s=3))]
+    apart = [
+        float((streamed(by, sound, **settings) - whole).norm(dim=-1).mean())
+        for settings in (
+            dict(window_s=1, lookahead_s=0.0),
+            dict(window_s=2, lookahead_s=0.4),
+            dict(window_s=4, lookahead_s=1),
+            dict(window_s=8, lookahead_s=3),
+        )
+    ]
     assert apart == sorted(apart, reverse=True) and apart[-1] < apart[0] / 2
 
 
@@ -97,7 +110,7 @@ def test_who_is_late_catches_up_in_larger_steps():
     by, sound = speaker(), speech(8)
     stream = live.Stream(by, window_s=2)
     made = stream.feed(sound)
-    assert len(made) == int((8 - 0.3) * 25) and len(stream.spent) == 5        # steps of 8 hops, 1.6 s
+    assert len(made) == int((8 - 0.3) * 25) and len(stream.spent) == 5  # steps of 8 hops, 1.6 s
     hasty, steady = torch.cat((made, stream.end())), streamed(by, sound, window_s=2)
     assert hasty.shape == steady.shape and (hasty - steady).abs().mean() < 0.2 * (steady - steady.mean(0)).abs().mean()
 
@@ -106,7 +119,7 @@ def test_a_frame_comes_as_soon_as_its_lookahead_is_there():
     stream, sound, frames = live.Stream(speaker(), lookahead_s=0.4, hop_s=0.2), speech(4), 0
     for n, piece in enumerate(sound.split(160), start=1):
         frames += len(stream.feed(piece))
-        hops = n // 20                      # of 20 pieces of 10 ms
+        hops = n // 20  # of 20 pieces of 10 ms
         assert frames == max(0, int((hops * 0.2 - 0.4) * 25 + 1e-9))
     assert stream.latency_s == pytest.approx(0.6, abs=0.2) and stream.latency_s > 0.6
 
@@ -139,7 +152,12 @@ def held(stream: live.Stream) -> int:
     seen, total, waiting = set(), 0, [stream]
     while waiting:
         thing = waiting.pop()
-        if id(thing) in seen or isinstance(thing, (nn.Module, type, str, int, float)) or callable(thing) and not hasattr(thing, "__dict__"):
+        if (
+            id(thing) in seen
+            or isinstance(thing, (nn.Module, type, str, int, float))
+            or callable(thing)
+            and not hasattr(thing, "__dict__")
+        ):
             continue
         seen.add(id(thing))
         if torch.is_tensor(thing):
@@ -159,7 +177,12 @@ def held(stream: live.Stream) -> int:
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-3])
 def test_a_silent_room_is_not_taken_for_speech(noise, monkeypatch):
     """Before anyone has spoken, and long after: the encoder's input is as quiet as that of the silence between words."""
-    by, room, heard, convolved = speaker(), noise * torch.randn(6 * SPEECH_HZ, generator=torch.Generator().manual_seed(2)), [], live.convolved
+    by, room, heard, convolved = (
+        speaker(),
+        noise * torch.randn(6 * SPEECH_HZ, generator=torch.Generator().manual_seed(2)),
+        [],
+        live.convolved,
+    )
     torch.testing.assert_close(streamed(by, room[:SPEECH_HZ]), streamed(by, torch.zeros(SPEECH_HZ)))
     monkeypatch.setattr(live, "MEMORY_S", 1.0)
     monkeypatch.setattr(live, "convolved", lambda *given: heard.append(convolved(*given)) or heard[-1])
@@ -186,8 +209,17 @@ def test_short_and_silent_sounds():
     assert streamed(by, torch.zeros(48000)).isfinite().all()
 
 
-@pytest.mark.parametrize("settings", [dict(hop_s=0.01), dict(window_s=0.3), dict(lookahead_s=-1.0), dict(window_s=float("inf")), dict(rate=0),
-                                      dict(hop_s=float("nan"))])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(hop_s=0.01),
+        dict(window_s=0.3),
+        dict(lookahead_s=-1.0),
+        dict(window_s=float("inf")),
+        dict(rate=0),
+        dict(hop_s=float("nan")),
+    ],
+)
 def test_settings_that_cannot_be_are_one_line(settings):
     with pytest.raises(ValueError, match="^live: expected [^\n]*$"):
         live.Stream(speaker(), **settings)
@@ -205,8 +237,14 @@ def test_the_browser_gets_the_frames_of_what_it_sends():
         for piece in sound.split(640):
             widget.told(None, {"kind": "sound", "session": session}, [memoryview(piece.numpy().tobytes())])
         widget.told(None, {"kind": "end", "session": session}, [])
-    assert len([1 for content, _ in sent if content["session"] == 1]) == len(sound.split(640)) + 1       # every question has its answer
-    frames = [torch.tensor(np.frombuffer(buffers[0], "<f4")).view(-1, V, 3) for content, buffers in sent if content["session"] == 2]
+    assert (
+        len([1 for content, _ in sent if content["session"] == 1]) == len(sound.split(640)) + 1
+    )  # every question has its answer
+    frames = [
+        torch.tensor(np.frombuffer(buffers[0], "<f4")).view(-1, V, 3)
+        for content, buffers in sent
+        if content["session"] == 2
+    ]
     torch.testing.assert_close(torch.cat(frames), streamed(by, sound))
     assert [c["first"] for c, _ in sent if c["session"] == 2] == [sum(map(len, frames[:n])) for n in range(len(frames))]
     widget.told(None, {"kind": "sound", "session": 2}, [memoryview(np.full(640, np.nan, "f4").tobytes())])
@@ -218,7 +256,9 @@ def test_the_tap_hands_on_every_sample():
     if not (node := shutil.which("node")):
         pytest.skip("no node, which runs the widgets' JavaScript here")
     text = Path(live_widget.__file__).with_name("live_widget.js").read_text()
-    script = text[text.index("const TAP"):text.index("const tap")] + """
+    script = (
+        text[text.index("const TAP") : text.index("const tap")]
+        + """
         const said = []; let made;
         globalThis.AudioWorkletProcessor = class { constructor() { this.port = { postMessage: m => said.push({ until: m.until, samples: [...m.samples] }) } } };
         globalThis.registerProcessor = (_, kind) => { made = kind };
@@ -231,6 +271,7 @@ def test_the_tap_hands_on_every_sample():
           tap.process([n === 3 ? [] : [ramp, ramp.map(x => x + 2)]]);
         }
         console.log(JSON.stringify(said));"""
+    )
     done = subprocess.run([node, "-e", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

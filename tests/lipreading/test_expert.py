@@ -1,4 +1,5 @@
 """Properties of the expert: what padding, batches, caches and wrong input may and may not do."""
+
 import importlib
 import itertools
 import math
@@ -21,8 +22,19 @@ TOKENS, TOKEN_LENGTHS = torch.tensor([[3, 3, 1, 5], [2, 0, 0, 0], [7, 6, -1, -1]
 
 def build(*modalities: str, **sizes) -> Expert:
     torch.manual_seed(0)
-    sizes = dict(width=16, heads=2, feedforward=24, layers=2, kernel=5, decoder_layers=2, fusion=20, frontend_width=4,
-                 ) | sizes
+    sizes = (
+        dict(
+            width=16,
+            heads=2,
+            feedforward=24,
+            layers=2,
+            kernel=5,
+            decoder_layers=2,
+            fusion=20,
+            frontend_width=4,
+        )
+        | sizes
+    )
     expert = Expert(VOCABULARY, modalities or ("audio", "video"), **sizes).eval()
     with torch.no_grad():  # batch statistics and sharp decisions as after training
         for name, buffer in expert.named_buffers():
@@ -38,10 +50,10 @@ def build(*modalities: str, **sizes) -> Expert:
 def streams(frames: int = 7, modalities: tuple = ("audio", "video"), padding: float | None = None) -> list:
     generator = torch.Generator().manual_seed(1)
     video = torch.randn(3, 7, 20, 24, generator=generator)[:, :frames]
-    audio = torch.randn(3, 7 * 640, generator=generator)[:, :640 * frames]
+    audio = torch.randn(3, 7 * 640, generator=generator)[:, : 640 * frames]
     if padding is not None:
         for i, n in enumerate(LENGTHS):
-            video[i, n:], audio[i, 640 * n:] = padding, padding
+            video[i, n:], audio[i, 640 * n :] = padding, padding
     return [video if "video" in modalities else None, audio if "audio" in modalities else None]
 
 
@@ -53,7 +65,9 @@ def test_an_absent_stream_is_neither_seen_nor_heard(stream):
         whole, some = expert.encode(video, audio, LENGTHS), expert.encode(video, audio, LENGTHS, present=present)
         other = {"video": video, "audio": audio}[stream].clone()
         other[1] = torch.nan
-        changed = expert.encode(*({"video": video, "audio": audio} | {stream: other}).values(), LENGTHS, present=present)
+        changed = expert.encode(
+            *({"video": video, "audio": audio} | {stream: other}).values(), LENGTHS, present=present
+        )
         nobody = expert.encode(video, audio, LENGTHS, present={stream: torch.zeros(3, dtype=torch.bool)})
     torch.testing.assert_close(some[[0, 2]], whole[[0, 2]])
     assert torch.equal(some, changed) and not torch.allclose(some[1], whole[1], atol=0.1)
@@ -69,13 +83,13 @@ def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
     hypotheses = expert.decode(features, LENGTHS, beam=4, ctc_weight=0.3)
     sums = {"ctc": 0.0, "attention": 0.0}
     for i, n in enumerate(LENGTHS):
-        own = [None if x is None else x[i:i + 1, :n * (x.shape[1] // 7)] for x in inputs]
+        own = [None if x is None else x[i : i + 1, : n * (x.shape[1] // 7)] for x in inputs]
         alone, length = expert.encode(*own, n[None]), n[None]
         torch.testing.assert_close(features[i, :n], alone[0], rtol=1e-4, atol=1e-5)
         assert not features[i, n:].any()
-        terms = expert.losses(alone, length, TOKENS[i:i + 1, :TOKEN_LENGTHS[i]], TOKEN_LENGTHS[i:i + 1])
+        terms = expert.losses(alone, length, TOKENS[i : i + 1, : TOKEN_LENGTHS[i]], TOKEN_LENGTHS[i : i + 1])
         sums = {name: total + terms[name] / len(LENGTHS) for name, total in sums.items()}
-        hypothesis, = expert.decode(alone, length, beam=4, ctc_weight=0.3)
+        (hypothesis,) = expert.decode(alone, length, beam=4, ctc_weight=0.3)
         assert hypothesis.tokens == hypotheses[i].tokens
         assert hypothesis.score == pytest.approx(hypotheses[i].score, abs=1e-3)
     for name, total in sums.items():
@@ -85,7 +99,7 @@ def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
 def test_padding_stays_out_of_batch_statistics_and_gradients():
     narrow, wide = build(dropout=0.0).train(), build(dropout=0.0).train()
     inputs = streams()
-    padded = [torch.cat((x, torch.full_like(x[:, :x.shape[1] // 7 * 4], 9.0)), 1) for x in inputs]
+    padded = [torch.cat((x, torch.full_like(x[:, : x.shape[1] // 7 * 4], 9.0)), 1) for x in inputs]
     for expert, given in ((narrow, inputs), (wide, padded)):
         terms = expert.losses(expert.encode(*given, LENGTHS), LENGTHS, TOKENS, TOKEN_LENGTHS)
         (terms["ctc"] + terms["attention"]).backward()
@@ -102,8 +116,9 @@ def test_convolution_over_time_does_not_cross_seams(stride, generator):
     seams = torch.tensor(lengths).cumsum(0)[:-1]
     apart = [F.conv1d(piece, conv.weight, stride=stride, padding=1) for piece in x.squeeze(2).split(lengths, -1)]
     torch.testing.assert_close(conv(x, seams).squeeze(2), torch.cat(apart, -1))
-    assert torch.autograd.gradcheck(lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x, seams)),
-                                    (x, conv.weight))
+    assert torch.autograd.gradcheck(
+        lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x, seams)), (x, conv.weight)
+    )
 
 
 def test_losses_are_their_definitions(generator):
@@ -112,11 +127,12 @@ def test_losses_are_their_definitions(generator):
     terms = expert.losses(features, LENGTHS, TOKENS, TOKEN_LENGTHS)
     log_probs, ctc, attention, right, count = expert.ctc_log_probs(features), 0.0, 0.0, 0, 0
     for i, (n, m) in enumerate(zip(LENGTHS, TOKEN_LENGTHS)):
-        ctc += F.ctc_loss(log_probs[i, :n, None], TOKENS[i:i + 1, :m], n[None], m[None], reduction="sum")
+        ctc += F.ctc_loss(log_probs[i, :n, None], TOKENS[i : i + 1, :m], n[None], m[None], reduction="sum")
         end = torch.tensor([VOCABULARY - 1])
         heard, wanted = torch.cat((end, TOKENS[i, :m])), torch.cat((TOKENS[i, :m], end))
-        logits, _ = expert.decoder(heard[None], expert.decoder.memory(features[i:i + 1, :n]),
-                                   torch.ones(1, n, dtype=torch.bool))
+        logits, _ = expert.decoder(
+            heard[None], expert.decoder.memory(features[i : i + 1, :n]), torch.ones(1, n, dtype=torch.bool)
+        )
         smoothed = torch.full((m + 1, VOCABULARY), 0.1 / (VOCABULARY - 1)).scatter(1, wanted[:, None], 0.9)
         attention += F.kl_div(logits[0].log_softmax(-1), smoothed, reduction="sum")
         right, count = right + (logits[0].argmax(-1) == wanted).sum(), count + m + 1
@@ -133,7 +149,7 @@ def test_gradient_on_the_video_matches_a_finite_difference(generator):
         return terms["ctc"] + terms["attention"]
 
     video.requires_grad_()
-    gradient, = torch.autograd.grad(loss(video), video)
+    (gradient,) = torch.autograd.grad(loss(video), video)
     assert gradient[0].flatten(1).norm(dim=1).all() and not gradient[1, 3:].any()
     with torch.no_grad():
         step = 0.1 * gradient / gradient.norm()
@@ -171,7 +187,7 @@ def test_prefix_scores_are_sums_over_all_paths(generator):
         scores, prefix = prefixes.next_scores(torch.arange(4).expand(2, 1, -1)), text[:depth]
         for i, n in enumerate(lengths):
             totals = paths(log_probs[i, :n])
-            begins = {c: sum(p for t, p in totals.items() if t[:depth + 1] == (*prefix, c)) for c in (1, 2)}
+            begins = {c: sum(p for t, p in totals.items() if t[: depth + 1] == (*prefix, c)) for c in (1, 2)}
             for c, expected in (begins | {3: totals.get(prefix, 0.0)}).items():  # the last id is the end
                 assert scores[i, 0, c].exp().item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
         if depth < 3:
@@ -187,7 +203,7 @@ def test_wide_beam_finds_the_best_of_all_transcripts(ctc_weight, generator):
     expert, frames = Expert(5, ("video",), 8, 2, 12, 1, 3, 1, frontend_width=2).eval(), 3
     features, length = 3 * torch.randn(1, frames, 8, generator=generator), torch.tensor([frames])
     log_probs = expert.ctc_log_probs(features)
-    found, = expert.decode(features, length, beam=200, ctc_weight=ctc_weight)
+    (found,) = expert.decode(features, length, beam=200, ctc_weight=ctc_weight)
     totals, memory = paths(log_probs[0, :, :4]), expert.decoder.memory(features)
     best = (-math.inf, None)
     for text in (t for n in range(frames + 1) for t in itertools.product(range(ctc_weight > 0, 4), repeat=n)):
@@ -198,7 +214,7 @@ def test_wide_beam_finds_the_best_of_all_transcripts(ctc_weight, generator):
             score += (1 - ctc_weight) * decoded[-1, 4].item()
             ctc = totals.get(text, 0.0)
         else:
-            ctc = sum(p for t, p in totals.items() if t[:len(text)] == text)
+            ctc = sum(p for t, p in totals.items() if t[: len(text)] == text)
         if ctc_weight:
             score += ctc_weight * math.log(max(ctc, 1e-300))
         best = max(best, (score, list(text)))
@@ -223,14 +239,17 @@ def test_bfloat16_autocast_stays_close():
     assert F.cosine_similarity(*(gradient.flatten() for _, gradient in results), dim=0) > 0.8
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda w: w.pop("encoders.video.norm.weight"), "norm.weight is missing"),
-    (lambda w: w.update({"language_model": torch.zeros(1)}), "language_model"),
-    (lambda w: w.update({"ctc.bias": torch.zeros(3)}), r"ctc.bias has shape \(3,\), expected \(9,\)"),
-    (lambda w: w["ctc.bias"].fill_(math.nan), "ctc.bias holds values that are not finite"),
-    (lambda w: w.pop("ctc.weight"), "ctc.weight is missing"),
-    (lambda w: w.clear(), "no weight of an encoder"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda w: w.pop("encoders.video.norm.weight"), "norm.weight is missing"),
+        (lambda w: w.update({"language_model": torch.zeros(1)}), "language_model"),
+        (lambda w: w.update({"ctc.bias": torch.zeros(3)}), r"ctc.bias has shape \(3,\), expected \(9,\)"),
+        (lambda w: w["ctc.bias"].fill_(math.nan), "ctc.bias holds values that are not finite"),
+        (lambda w: w.pop("ctc.weight"), "ctc.weight is missing"),
+        (lambda w: w.clear(), "no weight of an encoder"),
+    ],
+)
 def test_faulty_checkpoints_are_named(change, message):
     weights = {name: tensor.clone() for name, tensor in build("video").state_dict().items()}
     assert Expert.load_published(weights, source="lips.pth").vocabulary == VOCABULARY
@@ -243,15 +262,16 @@ def test_bad_input_is_named():
     expert, (video, audio) = build(), streams()
     features = torch.zeros(3, 7, 16)
     for call, message in (
-            (lambda: expert.encode(video, None, LENGTHS), "got video, expected audio and video"),
-            (lambda: expert.encode(video, audio[:, 1:], LENGTHS), r"audio has shape \(3, 4479\)"),
-            (lambda: expert.encode(video[:, None], audio, LENGTHS), "video has shape"),
-            (lambda: expert.encode(video, audio, LENGTHS + 1), r"lengths are \[8, 4, 6\], expected 1 to 7"),
-            (lambda: expert.losses(features, LENGTHS, TOKENS + 5, TOKEN_LENGTHS), "lie in 6..12, expected 1..7"),
-            (lambda: expert.decode(features, LENGTHS, beam=0), "beam is 0"),
-            (lambda: Expert(9, ("smell",)), "expected audio, video or both"),
-            (lambda: Expert(9, width=10, heads=4), "width 10 does not divide into 4 heads"),
-            (lambda: Expert(9, kernel=4), "kernel is 4, expected an odd number")):
+        (lambda: expert.encode(video, None, LENGTHS), "got video, expected audio and video"),
+        (lambda: expert.encode(video, audio[:, 1:], LENGTHS), r"audio has shape \(3, 4479\)"),
+        (lambda: expert.encode(video[:, None], audio, LENGTHS), "video has shape"),
+        (lambda: expert.encode(video, audio, LENGTHS + 1), r"lengths are \[8, 4, 6\], expected 1 to 7"),
+        (lambda: expert.losses(features, LENGTHS, TOKENS + 5, TOKEN_LENGTHS), "lie in 6..12, expected 1..7"),
+        (lambda: expert.decode(features, LENGTHS, beam=0), "beam is 0"),
+        (lambda: Expert(9, ("smell",)), "expected audio, video or both"),
+        (lambda: Expert(9, width=10, heads=4), "width 10 does not divide into 4 heads"),
+        (lambda: Expert(9, kernel=4), "kernel is 4, expected an odd number"),
+    ):
         with pytest.raises(ValueError, match=message):
             call()
 
@@ -266,13 +286,15 @@ def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, voc
     torch.manual_seed(0)
     for sharp, ctc_sharp, length_bonus in ((0.5, 0.5, 0.0), (0.5, 6.0, 0.6), (4.0, 0.5, -0.5), (4.0, 6.0, 0.0)):
         decoder = Decoder(vocabulary, 8, 2, 12, 1, 0.0).eval()
-        decoder.out.weight.normal_(std=sharp / 8 ** 0.5, generator=generator)
+        decoder.out.weight.normal_(std=sharp / 8**0.5, generator=generator)
         decoder.out.bias[-1] = 1
         lengths, features = torch.tensor([7, 2]), torch.randn(2, 7, 8, generator=generator)
         log_probs = (ctc_sharp * torch.randn(2, 7, vocabulary, generator=generator)).log_softmax(-1)
         found = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
         for i, n in enumerate(lengths):
-            want = read.plain_search(decoder, features[i:i + 1, :n], log_probs[i:i + 1, :n], beam, ctc_weight, length_bonus)
+            want = read.plain_search(
+                decoder, features[i : i + 1, :n], log_probs[i : i + 1, :n], beam, ctc_weight, length_bonus
+            )
             assert found[i].tokens == want.tokens and found[i].score == pytest.approx(want.score, abs=1e-4)
             assert ctc_weight == 0 or BLANK not in want.tokens
 
@@ -283,7 +305,9 @@ def test_packed_maps_are_those_that_they_pack(generator):
     features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 5), generator=generator)
     mask = torch.arange(7) < LENGTHS[:, None]
     quick = packed(decoder)
-    assert not any(isinstance(m, torch.nn.Linear) for m in quick.modules()) and quick.embed.weight is decoder.embed.weight
+    assert (
+        not any(isinstance(m, torch.nn.Linear) for m in quick.modules()) and quick.embed.weight is decoder.embed.weight
+    )
     want = decoder(tokens, decoder.memory(features), mask)[0]
     torch.testing.assert_close(quick(tokens, quick.memory(features), mask)[0], want, rtol=1e-4, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
@@ -295,11 +319,17 @@ def test_the_search_does_nothing_in_vain(monkeypatch, generator):
     """It ends when nothing can win any more, and keeps no token that no hypothesis is made of."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent.parent / "benchmarks"))
     torch.manual_seed(0)
-    expert, script, calls = Expert(30, ("video",), 32, 2, 48, 1, 3, 1, frontend_width=2).eval(), [5, 9, 9, 2, 17, 11, 3], []
+    expert, script, calls = (
+        Expert(30, ("video",), 32, 2, 48, 1, 3, 1, frontend_width=2).eval(),
+        [5, 9, 9, 2, 17, 11, 3],
+        [],
+    )
     log_probs = importlib.import_module("read").say(expert, script, 20)[None]
     expert.decoder.out.weight.data.mul_(3)
     expert.decoder.register_forward_pre_hook(lambda decoder, given: calls.append(given))
-    found, = beam_search(expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1)
+    (found,) = beam_search(
+        expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1
+    )
     assert found.tokens == script and len(calls) == len(script) + 1
     living = 0
     for step, (tokens, _, _, place, _, seen, _) in enumerate(calls):

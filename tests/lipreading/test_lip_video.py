@@ -12,7 +12,7 @@ from avlib.render.lip_video import resample_motion, submesh, video_frames
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
 def test_resampled_motion_is_the_motion_at_video_times(fps):
     seconds = torch.arange(90) / fps
-    motion = torch.stack([seconds, 2 * seconds, -seconds], -1)[None, :, None]    # moves at constant speed
+    motion = torch.stack([seconds, 2 * seconds, -seconds], -1)[None, :, None]  # moves at constant speed
     frames = int(video_frames(torch.tensor(90), fps))
     video = resample_motion(motion, fps, frames)
     assert video.shape == (1, frames, 1, 3)
@@ -28,8 +28,8 @@ def test_hearing_ignores_padding_loudness_and_offset(generator):
     speech = torch.randn(2, 6400, generator=generator)
     lengths = torch.tensor([10, 6])
     heard = normalise_speech(speech, lengths)
-    alone = normalise_speech(speech[1:, :6 * 640], lengths[1:])
-    assert torch.allclose(heard[1:, :6 * 640], alone, atol=1e-5) and not heard[1, 6 * 640:].any()
+    alone = normalise_speech(speech[1:, : 6 * 640], lengths[1:])
+    assert torch.allclose(heard[1:, : 6 * 640], alone, atol=1e-5) and not heard[1, 6 * 640 :].any()
     assert torch.allclose(normalise_speech(3 * speech + 1, lengths), heard, atol=1e-4)
     assert not normalise_speech(torch.zeros(1, 6400), torch.tensor([10])).any()
 
@@ -55,11 +55,13 @@ def test_masking_covers_at_most_what_it_may_and_spares_padding(generator):
 def test_seeing_takes_the_centre_or_a_random_part(generator):
     video = torch.rand(2, 3, 48, 48, generator=generator)
     side = round(48 * SEEN)
-    assert torch.allclose(crop_and_normalise(video) * 0.165 + 0.421, video[..., 2:2 + side, 2:2 + side], atol=1e-6)
+    assert torch.allclose(crop_and_normalise(video) * 0.165 + 0.421, video[..., 2 : 2 + side, 2 : 2 + side], atol=1e-6)
     draws = lambda *seeds: [torch.Generator().manual_seed(seed) for seed in seeds]
     parts = {round(float(crop_and_normalise(video, draws(s, s + 9)).sum()), 3) for s in range(8)}
     assert len(parts) > 4
-    assert torch.equal(crop_and_normalise(video, draws(3, 4))[1:], crop_and_normalise(video[1:], draws(4)))     # of no concern to a clip who else is there
+    assert torch.equal(
+        crop_and_normalise(video, draws(3, 4))[1:], crop_and_normalise(video[1:], draws(4))
+    )  # of no concern to a clip who else is there
 
 
 def test_submesh_keeps_just_the_faces_among_its_vertices():
@@ -69,9 +71,15 @@ def test_submesh_keeps_just_the_faces_among_its_vertices():
 
 def test_silhouettes_are_blended_where_the_corpus_has_them_and_nobody_minds():
     corners = torch.arange(4)
-    corpus = SimpleNamespace(templates={"one": torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) - 0.47}, fps=25,
-                             regions={"lip": corners, "mouth": corners}, faces=torch.tensor([[0, 1, 2], [0, 2, 3]]),
-                             albedo=torch.ones(4), camera=Camera(1.0, 16), soft_silhouettes=True)
+    corpus = SimpleNamespace(
+        templates={"one": torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) - 0.47},
+        fps=25,
+        regions={"lip": corners, "mouth": corners},
+        faces=torch.tensor([[0, 1, 2], [0, 2, 3]]),
+        albedo=torch.ones(4),
+        camera=Camera(1.0, 16),
+        soft_silhouettes=True,
+    )
 
     def opening(**given) -> float:
         """How strongly the whole picture's brightness pulls at where the square's edges are."""
@@ -84,7 +92,10 @@ def test_silhouettes_are_blended_where_the_corpus_has_them_and_nobody_minds():
     assert opening() < 1e-3
     moving = corpus.templates["one"].expand(1, 30, 4, 3)
     corpus.fps = 30
-    assert [int(lip_video(corpus, fps=fps)(moving, torch.tensor([30]))[1]) for fps in (None, 25)] == [25, 30]  # 30 taken for 25: too slow
+    assert [int(lip_video(corpus, fps=fps)(moving, torch.tensor([30]))[1]) for fps in (None, 25)] == [
+        25,
+        30,
+    ]  # 30 taken for 25: too slow
     corpus.camera = Camera(1.0, 16, rows=(0, 8))
     with pytest.raises(ValueError, match="lips of one: spans rows"):
         lip_video(corpus)

@@ -1,4 +1,5 @@
 """Hand-worked values, zeros for equal inputs, and what each metric must not react to."""
+
 import math
 
 import jiwer
@@ -22,7 +23,11 @@ def test_equal_sequences_have_no_error(generator):
     motion, template = sequences(generator, 6, 9), torch.zeros(4, 3)
     assert vertices_module.lve(motion, motion, LIP) == vertices_module.lip_distance(motion, motion, LIP) == 0
     assert vertices_module.mean_vertex_error(motion, motion) == 0
-    assert vertices_module.fdd(motion, motion, template, UPPER) == vertices_module.absolute_fdd(motion, motion, template, UPPER) == 0
+    assert (
+        vertices_module.fdd(motion, motion, template, UPPER)
+        == vertices_module.absolute_fdd(motion, motion, template, UPPER)
+        == 0
+    )
     assert lips.aperture_correlation(motion, motion, 1, 2) == pytest.approx(1)
 
 
@@ -41,7 +46,9 @@ def test_lve_by_hand():
 def test_lve_is_that_of_torchmetrics(generator):
     prediction, truth = sequences(generator, 9, 7, vertices=20)
     lip = [2, 3, 5, 7, 11]
-    assert vertices_module.lve(prediction, truth, lip) == pytest.approx(float(lip_vertex_error(prediction, truth, lip)), rel=1e-6)
+    assert vertices_module.lve(prediction, truth, lip) == pytest.approx(
+        float(lip_vertex_error(prediction, truth, lip)), rel=1e-6
+    )
 
 
 def test_frames_are_pooled_not_sequences():
@@ -55,8 +62,11 @@ def test_errors_do_not_depend_on_the_frame_of_reference(generator):
     (prediction, truth), shift = sequences(generator, 5, 5), torch.randn(3, generator=generator)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     moved = [x @ turn + shift for x in (prediction, truth)]
-    for metric in (lambda p, t: vertices_module.lve(p, t, LIP), vertices_module.mean_vertex_error,
-                   lambda p, t: lips.aperture_correlation(p, t, 1, 2)):
+    for metric in (
+        lambda p, t: vertices_module.lve(p, t, LIP),
+        vertices_module.mean_vertex_error,
+        lambda p, t: lips.aperture_correlation(p, t, 1, 2),
+    ):
         assert metric(*moved) == pytest.approx(metric(prediction, truth), rel=1e-4)
     millimetres = vertices_module.lve(prediction * 1000, truth * 1000, LIP)
     assert millimetres == pytest.approx(1e6 * vertices_module.lve(prediction, truth, LIP), rel=1e-4)
@@ -87,17 +97,25 @@ def test_fdd_by_hand_and_by_sign():
     assert vertices_module.fdd(*pair) == 0 and vertices_module.absolute_fdd(*pair) == 1
 
 
-@pytest.mark.parametrize("of, by_hand", [
-    ("squared displacement", lambda x, rest: ((x - rest) ** 2).sum(-1)),
-    ("steps", lambda x, rest: np.linalg.norm(np.diff(x, axis=0), axis=-1)),
-    ("coordinate sum", lambda x, rest: x.sum(-1)),
-    ("distance from the mean", lambda x, rest: np.linalg.norm(x - x.mean(0), axis=-1))])
+@pytest.mark.parametrize(
+    "of, by_hand",
+    [
+        ("squared displacement", lambda x, rest: ((x - rest) ** 2).sum(-1)),
+        ("steps", lambda x, rest: np.linalg.norm(np.diff(x, axis=0), axis=-1)),
+        ("coordinate sum", lambda x, rest: x.sum(-1)),
+        ("distance from the mean", lambda x, rest: np.linalg.norm(x - x.mean(0), axis=-1)),
+    ],
+)
 def test_what_is_called_dynamics(generator, of, by_hand):
     prediction, truth = sequences(generator, 8, 8)
     rest = torch.randn(4, 3, generator=generator)
-    true, predicted = (by_hand(x.double().numpy(), rest.double().numpy())[:, UPPER].std(0).mean() for x in (truth, prediction))
+    true, predicted = (
+        by_hand(x.double().numpy(), rest.double().numpy())[:, UPPER].std(0).mean() for x in (truth, prediction)
+    )
     assert vertices_module.fdd(prediction, truth, rest, UPPER, of) == pytest.approx(true - predicted, rel=1e-4)
-    assert vertices_module.absolute_fdd(prediction, truth, rest, UPPER, of) == pytest.approx(abs(true - predicted), rel=1e-4)
+    assert vertices_module.absolute_fdd(prediction, truth, rest, UPPER, of) == pytest.approx(
+        abs(true - predicted), rel=1e-4
+    )
 
 
 def test_fdd_takes_a_template_for_each_sequence(generator):
@@ -160,7 +178,9 @@ def test_corpus_rate_weighs_by_length():
 def clusters(generator, distance, utterances=12, frames=5):
     """Features of two labels, spoken in turn by utterances whose own offset is larger than the noise."""
     who = torch.arange(utterances).repeat_interleave(frames)
-    features = 0.2 * torch.randn(len(who), 6, generator=generator) + torch.randn(utterances, 6, generator=generator)[who]
+    features = (
+        0.2 * torch.randn(len(who), 6, generator=generator) + torch.randn(utterances, 6, generator=generator)[who]
+    )
     features[:, 0] += distance * (who % 2)
     return features, ["must" if u % 2 else "just" for u in who.tolist()], who.tolist()
 
@@ -175,6 +195,8 @@ def test_separation_does_not_depend_on_order(generator):
     features, labels, who = clusters(generator, 1.0)
     order = torch.randperm(len(who), generator=generator).tolist()
     turned = feature_separation.separation(features[order], [labels[i] for i in order], [who[i] for i in order])
-    assert turned["silhouette"] == pytest.approx(feature_separation.separation(features, labels, who)["silhouette"], rel=1e-5)
+    assert turned["silhouette"] == pytest.approx(
+        feature_separation.separation(features, labels, who)["silhouette"], rel=1e-5
+    )
     with pytest.raises(ValueError, match="'just': 1"):
         feature_separation.separation(np.zeros((3, 2)), ["just", "must", "must"], [0, 1, 2])

@@ -1,4 +1,5 @@
 """Properties of the renderer: who is seen, what it looks like, and where the gradient goes."""
+
 import importlib.util
 import math
 from dataclasses import replace
@@ -13,25 +14,38 @@ from avlib.render.silhouettes import face_neighbours
 
 CAMERA = Camera(scale=1.0, image_size=32)
 NEAR = replace(CAMERA, perspective=True, distance=2.5, centre=(0.1, -0.2))
-BACKENDS = ["avlib", pytest.param("pytorch3d", marks=pytest.mark.skipif(
-    importlib.util.find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"))]
+BACKENDS = [
+    "avlib",
+    pytest.param(
+        "pytorch3d",
+        marks=pytest.mark.skipif(importlib.util.find_spec("pytorch3d") is None, reason="PyTorch3D is not installed"),
+    ),
+]
 
 
 def dome(side: int = 9, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """A smooth open surface that fills the whole image, z = 0.3 - 0.2 x² - 0.1 y² + 0.05 x y: (V, 3), (F, 3)."""
-    x, y = torch.meshgrid(torch.linspace(-1.3, 1.27, side, dtype=dtype), torch.linspace(1.31, -1.25, side, dtype=dtype),
-                          indexing="xy")
-    vertices = torch.stack([x, y, 0.3 - 0.2 * x ** 2 - 0.1 * y ** 2 + 0.05 * x * y], -1).view(-1, 3)
+    x, y = torch.meshgrid(
+        torch.linspace(-1.3, 1.27, side, dtype=dtype), torch.linspace(1.31, -1.25, side, dtype=dtype), indexing="xy"
+    )
+    vertices = torch.stack([x, y, 0.3 - 0.2 * x**2 - 0.1 * y**2 + 0.05 * x * y], -1).view(-1, 3)
     corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
-    return vertices, torch.cat([torch.stack([corner, corner + side, corner + 1], 1),
-                                torch.stack([corner + 1, corner + side, corner + side + 1], 1)])
+    return vertices, torch.cat(
+        [
+            torch.stack([corner, corner + side, corner + 1], 1),
+            torch.stack([corner + 1, corner + side, corner + side + 1], 1),
+        ]
+    )
 
 
 def triangles(count: int, generator, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """Triangles that share no vertex, of all sizes and directions, some beyond the image's border."""
     size = torch.rand(count, 1, 1, generator=generator, dtype=dtype) ** 2
-    vertices = (torch.rand(count, 1, 3, generator=generator, dtype=dtype) * 2.4 - 1.2
-                + size * torch.randn(count, 3, 3, generator=generator, dtype=dtype))
+    vertices = (
+        torch.rand(count, 1, 3, generator=generator, dtype=dtype) * 2.4
+        - 1.2
+        + size * torch.randn(count, 3, 3, generator=generator, dtype=dtype)
+    )
     return vertices.view(-1, 3), torch.arange(3 * count).view(-1, 3)
 
 
@@ -116,11 +130,15 @@ def test_perspective_shows_what_is_nearer_larger_and_leaves_its_plane_as_it_is()
     flat, faces = dome()
     flat[:, 2] = 0
     near = replace(CAMERA, perspective=True, distance=3.0)
-    torch.testing.assert_close(Renderer(faces, near)(0.7 * flat), Renderer(faces, CAMERA)(0.7 * flat), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        Renderer(faces, near)(0.7 * flat), Renderer(faces, CAMERA)(0.7 * flat), atol=1e-6, rtol=0
+    )
     k = near.pixels_per_unit
     points = torch.tensor([[0.2, 0.1, 0.0], [0.2, 0.1, 1.5], [0.2, 0.1, 3.5]], dtype=torch.float64)
     column, row, distance = near.to_pixels(k * points.T)
-    assert (column[:2] - 15.5).tolist() == pytest.approx([3.2, 6.4]) and (15.5 - row[:2]).tolist() == pytest.approx([1.6, 3.2])
+    assert (column[:2] - 15.5).tolist() == pytest.approx([3.2, 6.4]) and (15.5 - row[:2]).tolist() == pytest.approx(
+        [1.6, 3.2]
+    )
     assert column[2].isnan() and (distance / k).tolist() == pytest.approx([3.0, 1.5, -0.5])
 
 
@@ -131,7 +149,7 @@ def test_nothing_behind_the_camera_is_seen():
     renderer = Renderer(torch.cat([faces, faces + len(vertices)]), NEAR)
     torch.testing.assert_close(renderer(both).detach(), Renderer(faces, NEAR)(vertices))
     renderer(both).sum().backward()
-    assert both.grad.isfinite().all() and (both.grad[len(vertices):] == 0).all()
+    assert both.grad.isfinite().all() and (both.grad[len(vertices) :] == 0).all()
 
 
 def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
@@ -139,15 +157,23 @@ def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
     albedo = torch.rand(2, len(vertices), generator=generator, dtype=torch.float64, requires_grad=True)
     directions = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
     both = Renderer(faces, CAMERA)(vertices.expand(2, -1, -1), albedo, directions)
-    alone = [Renderer(faces, CAMERA, Lights(tuple(map(tuple, d.tolist()))), a)(vertices)
-             for a, d in zip(albedo.detach(), directions)]
+    alone = [
+        Renderer(faces, CAMERA, Lights(tuple(map(tuple, d.tolist()))), a)(vertices)
+        for a, d in zip(albedo.detach(), directions)
+    ]
     torch.testing.assert_close(both.detach(), torch.stack(alone))
     vertices, faces = dome(side=4)
     small = Renderer(faces, Camera(1.0, 5))
-    for shape in ((4, 3), (1, 4, 3)):           # of lights that all meshes share, and of each mesh's own
+    for shape in ((4, 3), (1, 4, 3)):  # of lights that all meshes share, and of each mesh's own
         assert torch.autograd.gradcheck(
-            lambda *given: small(*given), (vertices[None].requires_grad_(), albedo[0, :16].detach().requires_grad_(),
-                                           directions[0].view(shape).requires_grad_()), atol=1e-4)
+            lambda *given: small(*given),
+            (
+                vertices[None].requires_grad_(),
+                albedo[0, :16].detach().requires_grad_(),
+                directions[0].view(shape).requires_grad_(),
+            ),
+            atol=1e-4,
+        )
 
 
 def test_batch_equals_each_and_keeps_axes(generator):
@@ -175,7 +201,7 @@ def test_crop_is_the_crop_of_the_whole(generator, camera, backend):
     vertices, faces = triangles(200, generator)
     whole = Renderer(faces, camera, backend=backend)(vertices)
     crop = Renderer(faces, replace(camera, rows=(5, 19), columns=(11, 30)), backend=backend)(vertices)
-    near = 1e-7 if backend == "avlib" else 1e-5         # PyTorch3D counts in float32
+    near = 1e-7 if backend == "avlib" else 1e-5  # PyTorch3D counts in float32
     torch.testing.assert_close(crop, whole[5:19, 11:30], atol=near, rtol=near)
 
 
@@ -194,7 +220,7 @@ def test_image_does_not_depend_on_face_order(generator):
 @pytest.mark.parametrize("front", [0, 1])
 def test_nearer_face_wins(front):
     vertices = torch.tensor([[-3.0, -3, 0], [3, -3, 0], [0, 4, 0]]).repeat(2, 1)
-    vertices[3 * front:3 * front + 3, 2] = 0.01
+    vertices[3 * front : 3 * front + 3, 2] = 0.01
     faces = torch.arange(6).view(2, 3)
     assert (Renderer(faces, CAMERA).rasterise(vertices[None]).face == front).all()
 
@@ -232,8 +258,19 @@ def test_hidden_vertices_get_gradient_through_normals_alone():
 def test_bad_faces_neither_crash_nor_spread(antialias, backend):
     vertices, faces = dome()
     V = len(vertices)
-    bad = torch.tensor([[math.nan, 0, 0.5], [0.1, math.inf, 0.5], [0.2, 0.3, math.nan], [0, 0, 0.9], [0.5, 0.5, 0.9],
-                        [50, 50, 1], [51, 50, 1], [50, 51, 1]], dtype=torch.float64)
+    bad = torch.tensor(
+        [
+            [math.nan, 0, 0.5],
+            [0.1, math.inf, 0.5],
+            [0.2, 0.3, math.nan],
+            [0, 0, 0.9],
+            [0.5, 0.5, 0.9],
+            [50, 50, 1],
+            [51, 50, 1],
+            [50, 51, 1],
+        ],
+        dtype=torch.float64,
+    )
     worse = torch.cat([vertices, bad]).requires_grad_()
     line, point, off_screen = [V + 3, V + 4, V + 3], [V + 3] * 3, [V + 5, V + 6, V + 7]
     spoiled = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
@@ -245,7 +282,7 @@ def test_bad_faces_neither_crash_nor_spread(antialias, backend):
     expected.square().sum().backward()
     image[0].square().sum().backward()
     torch.testing.assert_close(worse.grad[:V], clean.grad)
-    assert (worse.grad[V:V + 3] == 0).all()
+    assert (worse.grad[V : V + 3] == 0).all()
 
 
 @pytest.mark.parametrize("antialias", [False, True])
@@ -278,14 +315,22 @@ def test_supersampling_averages_a_finer_image(generator):
 
 def ring(turn: float = 0.1234) -> tuple[torch.Tensor, torch.Tensor]:
     """A flat ring in front of a wall that fills the right half: inner and outer silhouettes, many faces a pixel."""
-    radius, angle = torch.meshgrid(torch.linspace(0.15, 0.55, 10, dtype=torch.float64),
-                                   torch.arange(60, dtype=torch.float64) * math.tau / 60 + turn, indexing="ij")
+    radius, angle = torch.meshgrid(
+        torch.linspace(0.15, 0.55, 10, dtype=torch.float64),
+        torch.arange(60, dtype=torch.float64) * math.tau / 60 + turn,
+        indexing="ij",
+    )
     vertices = torch.stack([radius * angle.cos() + 0.013, radius * angle.sin() + 0.007, radius * 0], -1).view(-1, 3)
     wall = torch.tensor([[0.03, -3, -3], [3, -3, -4.5], [3, 3, -4.5], [0.03, 3, -3]], dtype=torch.float64)
     i, j = (x.flatten() for x in torch.meshgrid(torch.arange(9), torch.arange(60), indexing="ij"))
     a, b = i * 60 + j, i * 60 + (j + 1) % 60
-    return torch.cat([vertices, wall]), torch.cat([torch.stack([a, a + 60, b], 1), torch.stack([b, a + 60, b + 60], 1),
-                                                   torch.tensor([[600, 601, 602], [602, 603, 600]])])
+    return torch.cat([vertices, wall]), torch.cat(
+        [
+            torch.stack([a, a + 60, b], 1),
+            torch.stack([b, a + 60, b + 60], 1),
+            torch.tensor([[600, 601, 602], [602, 603, 600]]),
+        ]
+    )
 
 
 @pytest.mark.parametrize("motion", ["right", "up", "open"])
@@ -293,8 +338,11 @@ def test_antialiasing_gives_moving_silhouettes_a_gradient(motion):
     """That of the picture itself, near that of a supersampled one; hard coverage gives none."""
     vertices, faces = ring()
     step = torch.zeros_like(vertices)
-    step[:600] = {"right": vertices.new_tensor([1, 0, 0]), "up": vertices.new_tensor([0, 1, 0]), "open": vertices[:600]
-                  }[motion]
+    step[:600] = {
+        "right": vertices.new_tensor([1, 0, 0]),
+        "up": vertices.new_tensor([0, 1, 0]),
+        "open": vertices[:600],
+    }[motion]
     x = torch.linspace(-1, 1, 32, dtype=torch.float64)
     weight = (1 + x) ** 2 + (2 - x[:, None]) ** 2
 
@@ -359,7 +407,9 @@ def test_a_crop_off_the_mesh_is_an_error(camera):
     camera = replace(camera, rows=(4, 20), columns=(8, 22))
     inside = torch.tensor([[0.0, 0.3, 0.0], [0.1, 0.2, 0.1]])
     camera.check_holds(inside, "lips")
-    with pytest.raises(ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image.* crop, whose rows are 4 to 19$"):
+    with pytest.raises(
+        ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image.* crop, whose rows are 4 to 19$"
+    ):
         camera.check_holds(inside - torch.tensor([0, 1.0, 0]), "lips of Ann")
     with pytest.raises(ValueError, match="columns are"):
         camera.check_holds(inside + torch.tensor([0.8, 0, 0]), "lips")

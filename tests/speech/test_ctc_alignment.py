@@ -1,4 +1,5 @@
 """Word times follow the CTC path: in order, within the clip, one for each word, whatever lies in the padding."""
+
 import pytest
 import torch
 
@@ -34,12 +35,26 @@ def test_a_path_built_by_hand_gives_its_own_times():
     m, e, t, o, space = (tokenizer.ids[c] for c in "meto ")
     path = [0, 0, 0, 0, m, m, e, space, space, 0, t, 0, o, 0, o, o, 0, 0, 0, 0, space, m, 0, e, 0]
     assert token_frames(sharp(path, tokenizer.size), tokenizer.encode("me too me")) == [
-        (4, 6), (6, 7), (7, 9), (10, 11), (12, 13), (14, 16), (20, 21), (21, 22), (23, 24)]
+        (4, 6),
+        (6, 7),
+        (7, 9),
+        (10, 11),
+        (12, 13),
+        (14, 16),
+        (20, 21),
+        (21, 22),
+        (23, 24),
+    ]
     assert word_times(sharp(path, tokenizer.size), "me too me", tokenizer) == (
-        Segment("me", 2 / 25, 8 / 25), Segment("too", 8 / 25, 18 / 25), Segment("me", 19 / 25, 24 / 25))
+        Segment("me", 2 / 25, 8 / 25),
+        Segment("too", 8 / 25, 18 / 25),
+        Segment("me", 19 / 25, 24 / 25),
+    )
     # no word begins before the clip does, nor before the word in front of it has ended
     assert word_times(sharp([m, e, space, t, o, 0], tokenizer.size), "me to", tokenizer) == (
-        Segment("me", 0.0, 2 / 25), Segment("to", 2 / 25, 5 / 25))
+        Segment("me", 0.0, 2 / 25),
+        Segment("to", 2 / 25, 5 / 25),
+    )
 
 
 def test_pieces_make_up_words():
@@ -66,7 +81,9 @@ def test_the_path_is_the_most_probable_one(generator):
         for first_end in range(first + 1, 6):
             for second in range(first_end, 6):
                 for end in range(second + 1, 7):
-                    path = torch.tensor([2 if first <= t < first_end else 3 if second <= t < end else 0 for t in range(6)])
+                    path = torch.tensor(
+                        [2 if first <= t < first_end else 3 if second <= t < end else 0 for t in range(6)]
+                    )
                     paths[(first, first_end), (second, end)] = float(log_probs[range(6), path].sum())
     assert tuple(token_frames(log_probs, [2, 3])) == max(paths, key=paths.get)
 
@@ -81,14 +98,24 @@ def test_equal_letters_need_a_frame_between(tokenizer):
 def test_texts_that_cannot_have_times(tokenizer):
     log_probs = torch.zeros(8, tokenizer.size).log_softmax(-1)
     assert word_times(log_probs, "", tokenizer) == ()
-    assert word_times(log_probs, "we were away a year ago", tokenizer) == ()       # more tokens than frames
+    assert word_times(log_probs, "we were away a year ago", tokenizer) == ()  # more tokens than frames
     with pytest.raises(ValueError, match="no token for '7'"):
         word_times(log_probs, "go 7", tokenizer)
 
 
 def test_padding_does_not_change_word_times(generator):
-    expert = build_reader(ReaderConfig(width=16, heads=2, feedforward=16, layers=1, decoder_layers=1, fusion=16,
-                                       frontend_width=2, audio_frontend_width=2)).eval()
+    expert = build_reader(
+        ReaderConfig(
+            width=16,
+            heads=2,
+            feedforward=16,
+            layers=1,
+            decoder_layers=1,
+            fusion=16,
+            frontend_width=2,
+            audio_frontend_width=2,
+        )
+    ).eval()
     features, lengths = 5 * torch.randn(3, 60, 16, generator=generator), torch.tensor([60, 41, 20])
     texts = ["you must go now", "it is just me", "we were away a year ago"]
     together = align(expert, features, lengths, texts)
@@ -96,11 +123,11 @@ def test_padding_does_not_change_word_times(generator):
     features[1, 41:] = torch.randn(19, 16, generator=generator)
     assert align(expert, features, lengths, texts) == together
     for i, n in enumerate(lengths.tolist()):
-        assert align(expert, features[i:i + 1, :n], lengths[i:i + 1], texts[i:i + 1]) == together[i:i + 1]
+        assert align(expert, features[i : i + 1, :n], lengths[i : i + 1], texts[i : i + 1]) == together[i : i + 1]
 
 
 def test_a_word_reaches_a_little_beyond_its_tokens(tokenizer):
     tokens = tokenizer.encode("must")
     path = [0] * 10 + [k for token in tokens for k in (token, 0)]
-    word, = word_times(sharp(path, tokenizer.size), "must", tokenizer)
+    (word,) = word_times(sharp(path, tokenizer.size), "must", tokenizer)
     assert (word.start_s, word.end_s) == ((10 - REACH) / 25, (9 + 2 * len(tokens)) / 25)

@@ -1,4 +1,5 @@
 """Speech is the same whenever and wherever it is made, and its times are those of the audio."""
+
 import hashlib
 import multiprocessing
 import threading
@@ -78,14 +79,32 @@ def test_a_stop_begins_with_its_closure():
     for stop in (s for s in spoken.phonemes if s.label == "p"):
         start, end = (round(t * spoken.rate_hz) for t in (stop.start_s, stop.end_s))
         closed = round(0.02 * spoken.rate_hz)
-        assert np.abs(spoken.samples[start:start + closed]).max() < 0.003 < np.abs(spoken.samples[start:end]).max()
+        assert np.abs(spoken.samples[start : start + closed]).max() < 0.003 < np.abs(spoken.samples[start:end]).max()
 
 
 def test_words_are_those_of_the_text_and_made_of_whole_phonemes():
     text = 'Anna\'s "big" dog looked in the box, and from the top of the wall; we have been there.'
     spoken = speak(text)
-    assert [w.label for w in spoken.words] == ["anna's", "big", "dog", "looked", "in", "the", "box", "and", "from", "the",
-                                              "top", "of", "the", "wall", "we", "have", "been", "there"]
+    assert [w.label for w in spoken.words] == [
+        "anna's",
+        "big",
+        "dog",
+        "looked",
+        "in",
+        "the",
+        "box",
+        "and",
+        "from",
+        "the",
+        "top",
+        "of",
+        "the",
+        "wall",
+        "we",
+        "have",
+        "been",
+        "there",
+    ]
     starts, ends = ({getattr(s, name) for s in spoken.phonemes if s.label} for name in ("start_s", "end_s"))
     for before, after in zip(spoken.words, spoken.words[1:]):
         assert before.end_s <= after.start_s
@@ -114,10 +133,18 @@ def test_phonemize_separates_words_and_phonemes():
     assert phonemize("") == ""
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"text": ""}, "nothing to say"), ({"text": " ... "}, "nothing to say"), ({"text": "a\0b"}, "NUL"),
-    ({"voice": "tlh-x"}, "no voice 'tlh-x"), ({"variant": "f99"}, "no voice variant 'f99'"),
-    ({"words_per_minute": 10}, "words_per_minute is 10"), ({"pitch": 101}, "pitch is 101")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"text": ""}, "nothing to say"),
+        ({"text": " ... "}, "nothing to say"),
+        ({"text": "a\0b"}, "NUL"),
+        ({"voice": "tlh-x"}, "no voice 'tlh-x"),
+        ({"variant": "f99"}, "no voice variant 'f99'"),
+        ({"words_per_minute": 10}, "words_per_minute is 10"),
+        ({"pitch": 101}, "pitch is 101"),
+    ],
+)
 def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         speak(**{"text": "hello", **options})

@@ -1,4 +1,5 @@
 """Tokens come back as the text they came from; viseme strings merge what lips cannot tell apart."""
+
 import pytest
 
 from avlib.speech.text import SentencePieceTokenizer, Tokenizer, normalise_text

@@ -1,4 +1,5 @@
 """Speech files and the speech encoder."""
+
 import math
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_read_speech_resamples_any_rate(tmp_path, rate_hz):
     assert samples.dtype == torch.float32 and abs(len(samples) - 8000) <= 1
     n = min(len(samples), 8000)
     want = torch.from_numpy(tone(16000)).float()
-    torch.testing.assert_close(samples[200:n - 200], want[200:n - 200], atol=5e-3, rtol=0)
+    torch.testing.assert_close(samples[200 : n - 200], want[200 : n - 200], atol=5e-3, rtol=0)
 
 
 def test_stereo_is_averaged_and_flac_is_read(tmp_path):
@@ -57,8 +58,14 @@ def test_bad_files_are_named_with_the_reason(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     soundfile.write(tmp_path / "short.wav", tone(16000)[:300], 16000)
     soundfile.write(tmp_path / "nan.wav", np.where(np.arange(8000) == 7, np.nan, 0.1), 16000, subtype="FLOAT")
-    reasons = {"absent": "no such file", "folder": "no such file", "empty": "0 bytes", "text": "no audio file",
-               "short": "18.8 ms", "nan": "1 of 8000 samples are not finite"}
+    reasons = {
+        "absent": "no such file",
+        "folder": "no such file",
+        "empty": "0 bytes",
+        "text": "no audio file",
+        "short": "18.8 ms",
+        "nan": "1 of 8000 samples are not finite",
+    }
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=rf"{name}\.wav: .*{reason}") as error:
             read_speech(tmp_path / f"{name}.wav")
@@ -91,7 +98,7 @@ def test_padding_does_not_change_features(generator, norm, fps):
     batch = encoder(samples, lengths, frames, fps)
     assert batch.shape == (3, frames.max(), features_per_frame(fps), encoder.width)
     for i, (n, t) in enumerate(zip(lengths, frames)):
-        alone = encoder(samples[i:i + 1, :n], lengths[i:i + 1], frames[i:i + 1], fps)[0]
+        alone = encoder(samples[i : i + 1, :n], lengths[i : i + 1], frames[i : i + 1], fps)[0]
         torch.testing.assert_close(batch[i, :t], alone, atol=1e-5, rtol=1e-5)
         assert (batch[i, t:] == 0).all()
 
@@ -116,9 +123,9 @@ def test_interpolation_is_linear_with_ends_on_ends(generator):
     lengths, targets = torch.tensor([50, 33, 1]), torch.tensor([30, 41, 3])
     got = between(features, *even_positions(lengths, targets))
     for i in range(3):
-        own = features[i:i + 1, :lengths[i]].mT
+        own = features[i : i + 1, : lengths[i]].mT
         want = F.interpolate(own, int(targets[i]), mode="linear", align_corners=True).mT[0]
-        torch.testing.assert_close(got[i, :targets[i]], want, atol=1e-5, rtol=0)
+        torch.testing.assert_close(got[i, : targets[i]], want, atol=1e-5, rtol=0)
 
 
 def test_frames_last_as_long_as_the_speech():
@@ -185,7 +192,9 @@ def test_pretrained_folder(tmp_path, generator):
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 44056])
 def test_a_file_read_in_parts_is_the_file_read_whole(tmp_path, generator, rate):
-    soundfile.write(tmp_path / "a.wav", 0.2 * torch.randn(int(1.7 * rate), 2, generator=generator).numpy(), rate, "FLOAT")
+    soundfile.write(
+        tmp_path / "a.wav", 0.2 * torch.randn(int(1.7 * rate), 2, generator=generator).numpy(), rate, "FLOAT"
+    )
     file = SpeechFile(tmp_path / "a.wav")
     whole = file[:]
     assert len(file) == len(whole) and abs(len(whole) / 16000 - 1.7) < 1e-3

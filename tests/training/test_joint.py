@@ -1,4 +1,5 @@
 """The guidance reaches the vertices, and the animator, with the gradient that finite differences find."""
+
 import pytest
 import torch
 
@@ -13,9 +14,21 @@ from avlib.training.joint_task import JointTask, principal_motions, project_grad
 from avlib.training.losses import vertex_losses
 from avlib.training.schedules import constant_then_cosine
 
-ENCODER = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
-               num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, layerdrop=0.0, apply_spec_augment=False,
-               hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0)
+ENCODER = dict(
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=32,
+    conv_dim=(8,) * 7,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+    layerdrop=0.0,
+    apply_spec_augment=False,
+    hidden_dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+    feat_proj_dropout=0.0,
+)
 
 
 def sheet(side: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,8 +36,12 @@ def sheet(side: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
     y, x = torch.meshgrid(torch.linspace(-0.1, 0.1, side), torch.linspace(-0.1, 0.1, side), indexing="ij")
     z = 0.01 * (40 * x).sin() * (30 * y).cos()
     corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
-    faces = torch.cat([torch.stack([corner, corner + 1, corner + side], 1),
-                       torch.stack([corner + 1, corner + side + 1, corner + side], 1)])
+    faces = torch.cat(
+        [
+            torch.stack([corner, corner + 1, corner + side], 1),
+            torch.stack([corner + 1, corner + side + 1, corner + side], 1),
+        ]
+    )
     return torch.stack([x, y, z], -1).flatten(0, 1), faces
 
 
@@ -35,17 +52,49 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
     lips = LipVideo(faces, torch.full((len(template),), 0.7), torch.arange(len(template)), camera, fps=30)
     animator = FaceFormer(len(template), 2, width=8, heads=2, encoder=SpeechEncoder(ENCODER), dropout=0.0)
     torch.nn.init.normal_(animator.vertex_map.weight, std=1e-4)
-    expert = Expert(9, modalities=modalities, width=16, heads=2, feedforward=32, layers=1, kernel=5, decoder_layers=1,
-                    fusion=32, frontend_width=4, dropout=0.0) if guided else None
+    expert = (
+        Expert(
+            9,
+            modalities=modalities,
+            width=16,
+            heads=2,
+            feedforward=32,
+            layers=1,
+            kernel=5,
+            decoder_layers=1,
+            fusion=32,
+            frontend_width=4,
+            dropout=0.0,
+        )
+        if guided
+        else None
+    )
     draw = torch.Generator().manual_seed(1)
-    task = JointTask(animator, expert, lips, torch.arange(50, 90), 1e-3, config, 0.1,
-                     lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]), torch.device("cpu"))
+    task = JointTask(
+        animator,
+        expert,
+        lips,
+        torch.arange(50, 90),
+        1e-3,
+        config,
+        0.1,
+        lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]),
+        torch.device("cpu"),
+    )
     frames = torch.tensor([12, 6])
-    batch = {"features": torch.randn(2, 20, 8, generator=draw), "feature_lengths": torch.tensor([19, 9]),
-             "motion": template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw), "frames": frames,
-             "template": template.expand(2, -1, -1), "style": torch.eye(2), "speech": torch.randn(2, 6400, generator=draw),
-             "video": torch.rand(2, 10, 24, 24, generator=draw), "video_lengths": torch.tensor([10, 5]),
-             "tokens": torch.tensor([[1, 3, 5], [2, 4, 0]]), "token_lengths": torch.tensor([3, 2])}
+    batch = {
+        "features": torch.randn(2, 20, 8, generator=draw),
+        "feature_lengths": torch.tensor([19, 9]),
+        "motion": template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw),
+        "frames": frames,
+        "template": template.expand(2, -1, -1),
+        "style": torch.eye(2),
+        "speech": torch.randn(2, 6400, generator=draw),
+        "video": torch.rand(2, 10, 24, 24, generator=draw),
+        "video_lengths": torch.tensor([10, 5]),
+        "tokens": torch.tensor([[1, 3, 5], [2, 4, 0]]),
+        "token_lengths": torch.tensor([3, 2]),
+    }
     return task, batch
 
 
@@ -63,11 +112,13 @@ def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modaliti
     task, batch = task.double().eval(), {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
 
     def loss(vertices):
-        return task.reading(task.lips(vertices, batch["frames"])[0], batch["speech"], torch.tensor([True, False]), batch)
+        return task.reading(
+            task.lips(vertices, batch["frames"])[0], batch["speech"], torch.tensor([True, False]), batch
+        )
 
     vertices = batch["motion"].clone().requires_grad_()
     gradient = torch.autograd.grad(loss(vertices), vertices)[0]
-    assert gradient.norm() > 0 and not gradient[1, 6:].any()        # nothing flows into padding
+    assert gradient.norm() > 0 and not gradient[1, 6:].any()  # nothing flows into padding
     draw, step = torch.Generator().manual_seed(2), 1e-7
     for _ in range(4):
         way = torch.randn(vertices.shape, generator=draw, dtype=torch.float64)
@@ -80,7 +131,9 @@ def test_one_step_carries_the_weighted_gradient_into_the_animator():
     task, batch = build(JointConfig(lambda_mse=2.0, lambda_rlv=0.5, lambda_av=0.0, expert_learns_from="frozen"))
     terms = step(task, batch)
     got = [p.grad.clone() for p in task.animator.parameters() if p.grad is not None]
-    prediction = task.animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
+    prediction = task.animator(
+        batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"]
+    )
     valid = torch.arange(12) < batch["frames"][:, None]
     plain = vertex_losses(prediction, batch["motion"], valid, task.lip, 1e-3)
     task.zero_grad()
@@ -94,12 +147,12 @@ def test_one_step_carries_the_weighted_gradient_into_the_animator():
 
 def test_guidance_pushes_only_along_the_given_motions():
     draw = torch.Generator().manual_seed(3)
-    motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))     # 4 of 60 directions
+    motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))  # 4 of 60 directions
     vertices = torch.randn(2, 5, 20, 3, generator=draw, requires_grad=True)
     weight = torch.randn(2, 5, 20, 3, generator=draw)
     seen = project_gradient(vertices, motions)
     assert torch.equal(seen, vertices)
-    gradient, = torch.autograd.grad((seen * weight).sum(), vertices)
+    (gradient,) = torch.autograd.grad((seen * weight).sum(), vertices)
     inside = torch.einsum("btvc,kvc->btk", weight, motions)
     torch.testing.assert_close(gradient, torch.einsum("btk,kvc->btvc", inside, motions))
 
@@ -107,8 +160,18 @@ def test_guidance_pushes_only_along_the_given_motions():
 def test_principal_motions_span_what_the_scans_do():
     draw = torch.Generator().manual_seed(4)
     ways = torch.randn(3, 20, 3, generator=draw)
-    items = [Example(None, None, None, 1.0 + torch.einsum("tk,kvc->tvc", torch.randn(30, 3, generator=draw), ways),
-                     torch.ones(20, 3), None, None) for _ in range(2)]
+    items = [
+        Example(
+            None,
+            None,
+            None,
+            1.0 + torch.einsum("tk,kvc->tvc", torch.randn(30, 3, generator=draw), ways),
+            torch.ones(20, 3),
+            None,
+            None,
+        )
+        for _ in range(2)
+    ]
     motions = principal_motions(items, modes=3)
     torch.testing.assert_close(motions.flatten(1) @ motions.flatten(1).T, torch.eye(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.einsum("nvc,kvc,kwd->nwd", ways, motions, motions), ways, atol=1e-4, rtol=1e-4)
@@ -178,7 +241,11 @@ def test_the_baseline_needs_no_expert():
 
 def test_learning_rates_stay_and_then_fall_to_nothing():
     factor = constant_then_cosine(0.25)
-    assert [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1] and factor(0.875) == pytest.approx(0.5) and factor(1.0) == pytest.approx(0)
+    assert (
+        [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1]
+        and factor(0.875) == pytest.approx(0.5)
+        and factor(1.0) == pytest.approx(0)
+    )
     falling = [factor(0.75 + 0.01 * n) for n in range(26)]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) == 26
     assert constant_then_cosine(0.0)(1.0) == 1

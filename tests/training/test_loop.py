@@ -33,10 +33,20 @@ def learn(folder, monkeypatch, die_at=None, key="k", stage="toy", average=1):
     monkeypatch.setattr(runs, "RESULTS", folder)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     task, data = Regression(die_at), torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
-    history = fit(Run("r", load("smoke")), stage, key, task, [{"params": task.parameters(), "lr": 0.05}], epochs=4,
-                  batches=lambda g: schedules.shuffled_batches(20, 6, g), collate=lambda i: data[i], seed=3,
-                  schedule=warmup_cosine(0.2), validate=lambda: {"v": task.map.bias.item(), "read": "a word"},
-                  average=average)
+    history = fit(
+        Run("r", load("smoke")),
+        stage,
+        key,
+        task,
+        [{"params": task.parameters(), "lr": 0.05}],
+        epochs=4,
+        batches=lambda g: schedules.shuffled_batches(20, 6, g),
+        collate=lambda i: data[i],
+        seed=3,
+        schedule=warmup_cosine(0.2),
+        validate=lambda: {"v": task.map.bias.item(), "read": "a word"},
+        average=average,
+    )
     return history, task
 
 
@@ -46,7 +56,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "killed", monkeypatch, die_at=die_at, average=average)
     resumed_history, resumed = learn(tmp_path / "killed", monkeypatch, average=average)
-    assert resumed.steps == task.steps - die_at + 1       # goes on, does not begin anew
+    assert resumed.steps == task.steps - die_at + 1  # goes on, does not begin anew
     assert resumed_history == history and torch.equal(resumed.map.weight, task.map.weight)
     assert history[-1]["loss"] < history[0]["loss"] and len(history) == 4
 
@@ -81,7 +91,11 @@ def test_buckets_hold_every_clip_once_within_the_budget():
         assert len(b) == 1 or len(b) * int(lengths[b].max()) <= 1000
     padded = sum(len(b) * int(lengths[b].max()) for b in batches)
     assert padded < 1.15 * int(lengths.sum())
-    assert batches == bucket_batches(lengths, 1000, seeded_generator(1)) != bucket_batches(lengths, 1000, seeded_generator(2))
+    assert (
+        batches
+        == bucket_batches(lengths, 1000, seeded_generator(1))
+        != bucket_batches(lengths, 1000, seeded_generator(2))
+    )
 
 
 def test_schedule_rises_and_falls():

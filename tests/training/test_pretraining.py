@@ -1,4 +1,5 @@
 """What the readers are trained on: phonemes in step with frames, and streams that come and go."""
+
 import dataclasses
 from types import SimpleNamespace
 
@@ -31,31 +32,51 @@ class Voices:
 
 def batch() -> dict:
     draw = torch.Generator().manual_seed(1)
-    return {"speech": torch.randn(3, 8 * 640, generator=draw), "video": torch.rand(3, 8, 24, 24, generator=draw),
-            "lengths": torch.tensor([8, 6, 7]), "tokens": torch.tensor([[1, 2], [3, 0], [4, 5]]),
-            "token_lengths": torch.tensor([2, 1, 2]), "phonemes_25": torch.randint(1, 9, (3, 8), generator=draw)}
+    return {
+        "speech": torch.randn(3, 8 * 640, generator=draw),
+        "video": torch.rand(3, 8, 24, 24, generator=draw),
+        "lengths": torch.tensor([8, 6, 7]),
+        "tokens": torch.tensor([[1, 2], [3, 0], [4, 5]]),
+        "token_lengths": torch.tensor([2, 1, 2]),
+        "phonemes_25": torch.randint(1, 9, (3, 8), generator=draw),
+    }
 
 
 def loss(progress: float, change: dict, **settings) -> float:
-    config = dataclasses.replace(load("smoke").expert, width=16, feedforward=32, fusion=64, decoder_layers=1, **settings)
+    config = dataclasses.replace(
+        load("smoke").expert, width=16, feedforward=32, fusion=64, decoder_layers=1, **settings
+    )
     torch.manual_seed(0)
     task = ReaderTask(build_reader(config), config, Voices(), torch.device("cpu")).train()
-    return float(task(batch() | change, [torch.Generator().manual_seed(n) for n in range(3)], progress)["loss"].detach())
+    return float(
+        task(batch() | change, [torch.Generator().manual_seed(n) for n in range(3)], progress)["loss"].detach()
+    )
 
 
 def test_the_first_part_of_the_training_has_speech_alone():
     dark, silent = {"video": torch.zeros(3, 8, 24, 24)}, {"speech": torch.zeros(3, 8 * 640)}
-    assert loss(0.2, {}, audio_only_fraction=0.5) == loss(0.2, dark, audio_only_fraction=0.5) != loss(0.2, silent, audio_only_fraction=0.5)
+    assert (
+        loss(0.2, {}, audio_only_fraction=0.5)
+        == loss(0.2, dark, audio_only_fraction=0.5)
+        != loss(0.2, silent, audio_only_fraction=0.5)
+    )
     assert loss(0.6, {}, audio_only_fraction=0.5) != loss(0.6, dark, audio_only_fraction=0.5)
     assert loss(0.6, {}, drop_audio=1.0, drop_video=0.0) == loss(0.6, silent, drop_audio=1.0, drop_video=0.0)
 
 
 def test_one_stream_is_learned_from_alone():
-    assert loss(0.6, {}, modalities=("video",)) != loss(0.6, {"video": torch.zeros(3, 8, 24, 24)}, modalities=("video",))
+    assert loss(0.6, {}, modalities=("video",)) != loss(
+        0.6, {"video": torch.zeros(3, 8, 24, 24)}, modalities=("video",)
+    )
 
 
 def test_each_frame_is_labelled_with_the_phoneme_that_sounds():
-    phonemes = (Segment("", 0.0, 0.05), Segment("ˈm", 0.05, 0.12), Segment("strange", 0.12, 0.2), Segment("s", 0.2, 0.23))
+    phonemes = (
+        Segment("", 0.0, 0.05),
+        Segment("ˈm", 0.05, 0.12),
+        Segment("strange", 0.12, 0.2),
+        Segment("s", 0.2, 0.23),
+    )
     labels = phoneme_labels(Utterance("u", "train", "", "", 7, (), phonemes), 25, 7)
     assert labels.tolist() == [0, 0, PHONEMES["m"], IGNORED, IGNORED, PHONEMES["s"], IGNORED]
 
@@ -74,25 +95,37 @@ def test_a_clip_cannot_lose_both_streams(tmp_path, monkeypatch):
 
 def published_weights(kind: str, outputs: int) -> dict:
     """Weights in the layout of the published audio-visual reader, or of the one that has lips or speech alone."""
-    record, = parity_records("expert_audiovisual.pt" if kind != "video" else "expert_visual.pt")
+    (record,) = parity_records("expert_audiovisual.pt" if kind != "video" else "expert_visual.pt")
     weights = load_record(record)["weights"]
     if kind == "audio":
-        weights = {n.replace("aux_encoder.", "encoder."): w for n, w in weights.items()
-                   if not n.startswith(("encoder.", "fusion."))}
-    sized = {"ctc.ctc_lo.weight", "ctc.ctc_lo.bias", "decoder.embed.0.weight", "decoder.output_layer.weight",
-             "decoder.output_layer.bias"}
+        weights = {
+            n.replace("aux_encoder.", "encoder."): w
+            for n, w in weights.items()
+            if not n.startswith(("encoder.", "fusion."))
+        }
+    sized = {
+        "ctc.ctc_lo.weight",
+        "ctc.ctc_lo.bias",
+        "decoder.embed.0.weight",
+        "decoder.output_layer.weight",
+        "decoder.output_layer.bias",
+    }
     assert sized <= weights.keys()
     draw = torch.Generator().manual_seed(0)
     return {n: torch.randn(outputs, *w.shape[1:], generator=draw) if n in sized else w for n, w in weights.items()}
 
 
-@pytest.mark.parametrize("kind, modalities", [("video", ("video",)), ("audio", ("audio",)), ("both", ("audio", "video"))])
+@pytest.mark.parametrize(
+    "kind, modalities", [("video", ("video",)), ("audio", ("audio",)), ("both", ("audio", "video"))]
+)
 def test_published_readers_read_in_the_published_units(tmp_path, kind, modalities):
     torch.save(published_weights(kind, 5049), tmp_path / "base.pth")
     write_units(tmp_path, 5047)
     config = ReaderConfig(modalities=modalities, pretrained=str(tmp_path / "base.pth"), tokenizer=str(tmp_path))
     reader = build_reader(config)
-    assert reader.modalities == modalities and reader.vocabulary == reader.tokenizer.size == 5049 and not reader.training
+    assert (
+        reader.modalities == modalities and reader.vocabulary == reader.tokenizer.size == 5049 and not reader.training
+    )
     assert reader.tokenizer.decode(reader.tokenizer.encode("must just")) == "must just"
     features, lengths = torch.randn(2, 6, reader.ctc.in_features), torch.tensor([6, 4])
     for beam in (1, 3):
@@ -108,9 +141,11 @@ def test_a_published_reader_is_a_finished_stage_without_training(tmp_path, monke
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     torch.save(published_weights("both", 5049), tmp_path / "base.pth")
     write_units(tmp_path, 5047)
-    run = Run("a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.tokenizer": str(tmp_path)}))
+    run = Run(
+        "a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.tokenizer": str(tmp_path)})
+    )
     pretrain_reader(run, SimpleNamespace(hash="none"), "expert")
-    assert run.record("expert")["history"] == []            # which the notebook draws
+    assert run.record("expert")["history"] == []  # which the notebook draws
     assert load_reader(run, "expert").vocabulary == 5049
 
 
@@ -128,11 +163,17 @@ def test_a_file_replaced_under_the_same_path_is_another_reader(tmp_path, monkeyp
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     torch.save(published_weights("both", 5049), tmp_path / "base.pth")
     write_units(tmp_path, 5047)
-    run = Run("a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.tokenizer": str(tmp_path)}))
+    run = Run(
+        "a", load("smoke", **{"expert.pretrained": str(tmp_path / "base.pth"), "expert.tokenizer": str(tmp_path)})
+    )
     weights, units, keys = published_weights("both", 5049), tmp_path / "unigram5000_units.txt", []
     weights["ctc.ctc_lo.bias"] = weights["ctc.ctc_lo.bias"] + 1
-    for change in (lambda: None, lambda: None, lambda: units.write_text(units.read_text().replace("unit5000 ", "other ")),
-                   lambda: torch.save(weights, tmp_path / "base.pth")):
+    for change in (
+        lambda: None,
+        lambda: None,
+        lambda: units.write_text(units.read_text().replace("unit5000 ", "other ")),
+        lambda: torch.save(weights, tmp_path / "base.pth"),
+    ):
         change()
         pretrain_reader(run, SimpleNamespace(hash="none"), "expert")
         keys.append(run.finished_key("expert"))

@@ -1,4 +1,5 @@
 """A face in a notebook: what reaches the browser is the mesh and its last vertices; mesh.js draws what lies in front."""
+
 import json
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ import torch
 from avlib.widgets.mesh_widget import FaceWidget, module
 
 # two squares, the nearer one (grey 120) in the left half of the farther one (grey 60)
-CORNERS = torch.tensor([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 1], [0, -1, 1], [0, 1, 1], [-1, 1, 1.0]])
-FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])      # of the nearer one the back is seen
+CORNERS = torch.tensor(
+    [[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 1], [0, -1, 1], [0, 1, 1], [-1, 1, 1.0]]
+)
+FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])  # of the nearer one the back is seen
 ALBEDO = torch.tensor([60] * 4 + [120] * 4) / 255
 
 
@@ -27,13 +30,22 @@ def in_node(*names: str, script: str, **given):
 
 def picture(view: str = "", side: int = 40) -> np.ndarray:
     """Red, green, blue, opacity of each pixel, (side, side, 4)."""
-    pixels = in_node("mesh.js", "mesh_widget.js", script="""
+    pixels = in_node(
+        "mesh.js",
+        "mesh_widget.js",
+        script="""
         const mesh = new Mesh(Float32Array.from(given.corners), Uint32Array.from(given.faces), Uint8Array.from(given.albedo));
         const pixels = new Uint32Array(given.side ** 2), view = newView();
-        """ + view + """
+        """
+        + view
+        + """
         mesh.draw(pixels, new Float32Array(given.side ** 2), given.side, given.side, view);
-        console.log(JSON.stringify([...pixels]));""", corners=CORNERS.flatten().tolist(), faces=FACES.flatten().tolist(),
-                     albedo=(255 * ALBEDO).round().int().tolist(), side=side)
+        console.log(JSON.stringify([...pixels]));""",
+        corners=CORNERS.flatten().tolist(),
+        faces=FACES.flatten().tolist(),
+        albedo=(255 * ALBEDO).round().int().tolist(),
+        side=side,
+    )
     return np.array(pixels, "<u4").view(np.uint8).reshape(side, side, 4)
 
 
@@ -44,12 +56,12 @@ def test_what_is_nearer_hides_what_is_behind_and_both_sides_are_lit():
     near, far = seen[20, 10, :3].astype(float), seen[20, 30, :3].astype(float)
     assert near.mean() > 1.9 * far.mean() and near[0] > near[2]
     filled = seen[4:-4, 4:-4, 3]
-    assert (filled == 255).all()            # no seams between triangles
+    assert (filled == 255).all()  # no seams between triangles
 
 
 def test_a_turned_face_shows_its_other_side():
     behind = picture("view.yaw = Math.PI;")
-    assert behind[20, 10, :3].mean() < 0.6 * picture()[20, 10, :3].mean()       # now the farther square hides the nearer
+    assert behind[20, 10, :3].mean() < 0.6 * picture()[20, 10, :3].mean()  # now the farther square hides the nearer
     edge = picture("view.yaw = Math.PI / 2;")
     assert (edge[..., 3] == 255).mean() < 0.05
 
@@ -60,7 +72,10 @@ def test_vertices_reach_the_browser_as_they_are():
     assert list(face.mesh["albedo"]) == [60] * 4 + [120] * 4
     face.move(CORNERS.double() + 0.25)
     assert np.frombuffer(face.vertices, "<f4").reshape(-1, 3).tolist() == (CORNERS + 0.25).tolist()
-    for wrong, told in ((CORNERS[1:], r"expected finite vertices \(8, 3\), got \(7, 3\)"), (CORNERS * float("nan"), "NaN")):
+    for wrong, told in (
+        (CORNERS[1:], r"expected finite vertices \(8, 3\), got \(7, 3\)"),
+        (CORNERS * float("nan"), "NaN"),
+    ):
         with pytest.raises(ValueError, match=told):
             face.move(wrong)
-    assert np.frombuffer(face.vertices, "<f4")[0] == -0.75      # what was there stays
+    assert np.frombuffer(face.vertices, "<f4")[0] == -0.75  # what was there stays

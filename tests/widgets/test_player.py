@@ -1,4 +1,5 @@
 """The player's faces are the motions, its plots the metrics, and what it cannot show it tells in a line."""
+
 import io
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -31,14 +32,18 @@ def stage(place) -> Stage:  # noqa: F811
     run = open_run("tiny", device="cpu")
     corpus = speaker.corpus_of(run)
     sounds = (Segment("m", 0.0, 0.2), Segment("ˈɑː", 0.2, 0.5))
-    corpus._utterances = [Utterance(f"Kim_{k}", "test", "Kim", text, 20, (), sounds) for k, text in enumerate(("mama", "papa"))]
+    corpus._utterances = [
+        Utterance(f"Kim_{k}", "test", "Kim", text, 20, (), sounds) for k, text in enumerate(("mama", "papa"))
+    ]
     drop = torch.zeros(20, corpus.vertices, 3)
     drop[:, corpus.regions["lower_lip_middle"], 1] = -0.004 * torch.arange(20).div(3).sin().abs()[:, None]
     for name in ("vertices_npy", "wav"):
         (corpus.folder / name).mkdir(exist_ok=True)
     noise = 0.1 * np.random.default_rng(0).standard_normal(20 * 16000 // FPS)
     for said in corpus._utterances:
-        np.save(corpus.folder / "vertices_npy" / f"{said.name}.npy", (corpus.templates["Kim"] + drop).flatten(1).numpy())
+        np.save(
+            corpus.folder / "vertices_npy" / f"{said.name}.npy", (corpus.templates["Kim"] + drop).flatten(1).numpy()
+        )
         soundfile.write(corpus.folder / "wav" / f"{said.name}.wav", noise, 16000)
     return Stage(run, corpus, [0])
 
@@ -55,15 +60,27 @@ def test_the_faces_of_a_clip_are_the_motions(stage, clip):
     asked = [0, 7 / FPS, 7.5 / FPS, 99.0]
     for side, face in zip("Ada Ben".split(), clip["faces"]):
         want = predict(stage.run, stage.corpus, model, said, side)
-        numbers = {"weights": np.frombuffer(face["weights"], "<f4").tolist(), "targets": np.frombuffer(face["targets"], "<i2").tolist()}
-        got = in_node("mesh.js", "player.js", face=numbers, template=np.frombuffer(clip["template"], "<f4").tolist(), asked=asked,
-                      fps=clip["fps"], script="""
+        numbers = {
+            "weights": np.frombuffer(face["weights"], "<f4").tolist(),
+            "targets": np.frombuffer(face["targets"], "<i2").tolist(),
+        }
+        got = in_node(
+            "mesh.js",
+            "player.js",
+            face=numbers,
+            template=np.frombuffer(clip["template"], "<f4").tolist(),
+            asked=asked,
+            fps=clip["fps"],
+            script="""
             const face = { weights: Float32Array.from(given.face.weights), targets: Int16Array.from(given.face.targets) };
             const template = Float32Array.from(given.template);
             const at = s => [...pose(face, template, given.fps, s, new Float32Array(template.length))];
-            console.log(JSON.stringify(given.asked.map(at)));""")
-        off = torch.tensor(got).unflatten(1, (-1, 3)) - torch.stack([want[0], want[7], (want[7] + want[8]) / 2, want[-1]])
-        assert off.norm(dim=-1).max() < 1e-4 < (want[0] - want[7]).norm(dim=-1).max()      # 0.1 mm
+            console.log(JSON.stringify(given.asked.map(at)));""",
+        )
+        off = torch.tensor(got).unflatten(1, (-1, 3)) - torch.stack(
+            [want[0], want[7], (want[7] + want[8]) / 2, want[-1]]
+        )
+        assert off.norm(dim=-1).max() < 1e-4 < (want[0] - want[7]).norm(dim=-1).max()  # 0.1 mm
     assert clip["faces"][0]["weights"] != clip["faces"][1]["weights"]
 
 
@@ -73,14 +90,20 @@ def test_what_is_plotted_are_the_metrics(stage, clip):
     assert list(tracks) == [str(ADA), str(BEN), "scan"] and not len(tracks["scan"]["error"])
     scan = corpus.motion(said)
     np.testing.assert_allclose(tracks["scan"]["aperture"], aperture(corpus, scan), rtol=1e-5)
-    assert tracks[str(BEN)]["error"].mean() * 1e-5 == pytest.approx(lve(stage.motion(said, "", BEN), scan, corpus.regions["lip"]), rel=1e-4)
+    assert tracks[str(BEN)]["error"].mean() * 1e-5 == pytest.approx(
+        lve(stage.motion(said, "", BEN), scan, corpus.regions["lip"]), rel=1e-4
+    )
     assert (clip["unit"], clip["error_unit"]) == ("mm", "1e-5 m²") and [p[3] for p in clip["phonemes"]] == [True, False]
     sound, rate = soundfile.read(io.BytesIO(clip["sound"]))
     assert rate == 16000 and len(sound) / rate == clip["seconds"] == 20 / FPS
     shown = stage.clip(said, "", [Side(), ADA])
-    assert [t["name"] for t in shown["tracks"]] == ["scan", str(ADA)]        # once, where it is shown
-    seen = in_node("mesh.js", "player.js", script="console.log(JSON.stringify(envelope(Uint8Array.from(given.wav), 4)))",
-                   wav=list(clip["sound"]))
+    assert [t["name"] for t in shown["tracks"]] == ["scan", str(ADA)]  # once, where it is shown
+    seen = in_node(
+        "mesh.js",
+        "player.js",
+        script="console.log(JSON.stringify(envelope(Uint8Array.from(given.wav), 4)))",
+        wav=list(clip["sound"]),
+    )
     np.testing.assert_allclose(seen, [[p.min(), p.max()] for p in np.array_split(sound, 4)], atol=1e-4)
 
 
@@ -88,7 +111,7 @@ def test_one_side_is_chosen_without_the_other(stage):
     widget = Compare(stage)
     first, (left, right) = widget.player.clip, widget.sides
     assert right[1].value and not left[1].value
-    assert "faceformer-guided-s0" in widget.message.value and first == {}       # a model that is not there is told
+    assert "faceformer-guided-s0" in widget.message.value and first == {}  # a model that is not there is told
     right[1].value = False
     before = widget.player.clip
     assert widget.message.value == "" and before["title"] == "Kim: “mama”"
@@ -104,13 +127,18 @@ def test_speech_of_ones_own(stage, place):  # noqa: F811
     widget.sides[1][1].value = False
     widget.own.value, widget.subject.value = str(place / "sounds" / "one.wav"), "Ada"
     clip, one = widget.player.clip, animate.animate(place / "sounds" / "one.wav", "tiny", MODEL, "Ada", "Ada", "cpu")
-    assert widget.message.value == "" and clip["title"].startswith("Ada: ") and clip["seconds"] == 0.5 and not clip["phonemes"]
+    assert (
+        widget.message.value == ""
+        and clip["title"].startswith("Ada: ")
+        and clip["seconds"] == 0.5
+        and not clip["phonemes"]
+    )
     got = np.frombuffer(clip["tracks"][0]["aperture"], "<f4")
     np.testing.assert_allclose(got, aperture(stage.corpus, one.vertices), atol=1e-3)
-    assert len(clip["tracks"]) == 2 and not clip["tracks"][0]["error"]       # there is no scan
+    assert len(clip["tracks"]) == 2 and not clip["tracks"][0]["error"]  # there is no scan
     widget.own.value = "good morning"
     assert widget.player.clip["title"] == "Ada: “good morning”"
-    widget.sentence.value = stage.corpus.utterances("test")[1]               # a sentence takes its place
+    widget.sentence.value = stage.corpus.utterances("test")[1]  # a sentence takes its place
     assert widget.own.value == "" and widget.player.clip["title"] == "Kim: “papa”"
 
 
@@ -118,21 +146,49 @@ def test_a_recording_that_the_browser_sends(stage, place):  # noqa: F811
     widget = Compare(stage)
     widget.sides[1][1].value = False
     seconds = []
-    for samples in (8000, 12000):                           # another recording under the same name
+    for samples in (8000, 12000):  # another recording under the same name
         out = io.BytesIO()
         soundfile.write(out, np.full(samples, 0.1), 16000, format="WAV")
-        widget.upload.value = ({"name": "../my own.wav", "type": "audio/wav", "size": 1, "content": memoryview(out.getvalue()),
-                                "last_modified": datetime.now(UTC)},)
+        widget.upload.value = (
+            {
+                "name": "../my own.wav",
+                "type": "audio/wav",
+                "size": 1,
+                "content": memoryview(out.getvalue()),
+                "last_modified": datetime.now(UTC),
+            },
+        )
         seconds.append(widget.player.clip["seconds"])
-    assert seconds == [0.5, 0.75] and widget.own.value == str(stage.run.folder / "speech" / "my own.wav") and widget.message.value == ""
+    assert (
+        seconds == [0.5, 0.75]
+        and widget.own.value == str(stage.run.folder / "speech" / "my own.wav")
+        and widget.message.value == ""
+    )
     before = widget.player.clip
-    widget.upload.value = ({"name": "notes.txt", "type": "", "size": 1, "content": memoryview(b"no sound"), "last_modified": datetime.now(UTC)},)
+    widget.upload.value = (
+        {
+            "name": "notes.txt",
+            "type": "",
+            "size": 1,
+            "content": memoryview(b"no sound"),
+            "last_modified": datetime.now(UTC),
+        },
+    )
     assert "no audio file" in widget.message.value and widget.player.clip == before
     assert [p.name for p in (stage.run.folder / "speech").iterdir()] == ["my own.wav"]
 
 
-@pytest.mark.parametrize("own, told", [("nowhere.wav", "nowhere.wav: no such file"), ("notes.txt", "no audio file"), ("short.wav", "25 ms"),
-                                       ("long.wav", "61 s, expected at most 60"), ("...", "nothing to say"), ("<b>.wav", "&lt;b&gt;.wav: no such")])
+@pytest.mark.parametrize(
+    "own, told",
+    [
+        ("nowhere.wav", "nowhere.wav: no such file"),
+        ("notes.txt", "no audio file"),
+        ("short.wav", "25 ms"),
+        ("long.wav", "61 s, expected at most 60"),
+        ("...", "nothing to say"),
+        ("<b>.wav", "&lt;b&gt;.wav: no such"),
+    ],
+)
 def test_what_cannot_be_played_is_told_in_a_line_and_the_rest_stays(stage, tmp_path, own, told):
     (tmp_path / "notes.txt").write_text("no sound")
     for name, seconds in (("short.wav", 0.01), ("long.wav", 61)):
@@ -156,8 +212,11 @@ def test_a_scan_that_is_not_there_is_told(stage):
 
 def test_where_nobody_watches_it_is_a_picture(stage, monkeypatch, tmp_path):
     monkeypatch.setattr(player, "HEADLESS", True)
-    monkeypatch.setattr(player, "GUIDANCE", ("unguided", "unguided"))        # the run has no other
-    run = SimpleNamespace(config=SimpleNamespace(animators=("faceformer",)), **{k: getattr(stage.run, k) for k in ("name", "folder", "device")})
+    monkeypatch.setattr(player, "GUIDANCE", ("unguided", "unguided"))  # the run has no other
+    run = SimpleNamespace(
+        config=SimpleNamespace(animators=("faceformer",)),
+        **{k: getattr(stage.run, k) for k in ("name", "folder", "device")},
+    )
     monkeypatch.setattr(player, "Stage", lambda *_: stage)
     figure = player.compare_models(run, stage.corpus, [0])
     assert isinstance(figure, Figure) and len(figure.axes) == 4

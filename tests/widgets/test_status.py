@@ -1,4 +1,5 @@
 """A notebook opened by hand says what is there, stops where another has to run first, and trains what nobody has trained."""
+
 import pickle
 
 import pytest
@@ -30,14 +31,20 @@ def test_an_empty_run_lets_the_first_two_notebooks_begin_and_no_other(run):
         told = status.run_status(run, name)
         assert f"| **{name}** | not yet |" in told and told.count("not yet") == 5 and "`other` (preset demo)" in told
     for name in status.NOTEBOOKS[2:]:
-        with pytest.raises(ValueError, match="no speech, no expert, no reader yet. Run notebook 02_expert_pretraining first"):
+        with pytest.raises(
+            ValueError, match="no speech, no expert, no reader yet. Run notebook 02_expert_pretraining first"
+        ):
             status.run_status(run, name)
 
 
 def test_what_is_there_is_told_apart_from_what_is_not(run):
     for stage in ("corpus", "speech", "expert", "reader", ALL[0]):
         run.finish(stage, "key")
-    rows = {line.split(" | ")[0].strip("| *"): line for line in status.run_status(run, "04_evaluation").splitlines() if line.startswith("|")}
+    rows = {
+        line.split(" | ")[0].strip("| *"): line
+        for line in status.run_status(run, "04_evaluation").splitlines()
+        if line.startswith("|")
+    }
     assert "| there |" in rows["01_data_prep"] and "| there |" in rows["02_expert_pretraining"]
     assert f"all but {', '.join(ALL[1:])} |" in rows["03_joint_training"]
     assert "not yet" in rows["04_evaluation"] and "not yet" in rows["05_tsne_analysis"]
@@ -54,14 +61,21 @@ def test_in_a_notebook_the_reason_stands_alone(run, capsys):
 
 def test_only_what_is_missing_is_trained(run, monkeypatch):
     trained = []
-    sent = lambda thing: pickle.loads(pickle.dumps(thing))      # as from process to process
-    monkeypatch.setattr(status, "run_parallel", lambda jobs, device: (sent(sent(job[0])(*sent(job[1:]))) for job in jobs))
+    sent = lambda thing: pickle.loads(pickle.dumps(thing))  # as from process to process
+    monkeypatch.setattr(
+        status, "run_parallel", lambda jobs, device: (sent(sent(job[0])(*sent(job[1:]))) for job in jobs)
+    )
     monkeypatch.setattr(status, "train_joint", lambda r, corpus, *model: trained.append(model) or (lambda: "a model"))
     run.finish(ALL[1], "key")
     assert model_names(run, [0]) == ALL
     status.train_missing(run, None, model_names(run, [0, 3])[:6])
-    assert trained == [("faceformer", "unguided", 0), ("codetalker", "unguided", 0), ("codetalker", "guided", 0),
-                       ("faceformer", "unguided", 3), ("faceformer", "guided", 3)]
+    assert trained == [
+        ("faceformer", "unguided", 0),
+        ("codetalker", "unguided", 0),
+        ("codetalker", "guided", 0),
+        ("faceformer", "unguided", 3),
+        ("faceformer", "guided", 3),
+    ]
     trained.clear()
     for model in ALL:
         run.finish(model, "key")

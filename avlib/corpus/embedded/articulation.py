@@ -1,4 +1,5 @@
 """Phonemes to articulation weights, with coarticulation by dominance functions (Cohen and Massaro 1993)."""
+
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +8,43 @@ import torch
 
 from ...speech.segment import Segment
 
-SHAPES = ("jaw_open", "lip_close", "lip_press", "lip_tuck", "pucker", "funnel", "spread", "upper_raise", "lower_drop",
-          "skew", "tongue_tip", "tongue_out", "tongue_front", "tongue_back", "tongue_low", "blink", "brow_raise")
+SHAPES = (
+    "jaw_open",
+    "lip_close",
+    "lip_press",
+    "lip_tuck",
+    "pucker",
+    "funnel",
+    "spread",
+    "upper_raise",
+    "lower_drop",
+    "skew",
+    "tongue_tip",
+    "tongue_out",
+    "tongue_front",
+    "tongue_back",
+    "tongue_low",
+    "blink",
+    "brow_raise",
+)
 
 # How fast an articulator's dominance fades with time from a phoneme, 1/s; "close" is how far the lips are shut.
-RATES = {"jaw": 15.0, "close": 58.0, "press": 58.0, "tuck": 55.0, "pucker": 12.0, "funnel": 12.0, "spread": 14.0,
-         "raise": 24.0, "drop": 24.0, "tip": 40.0, "out": 50.0, "front": 20.0, "back": 24.0, "low": 18.0}
+RATES = {
+    "jaw": 15.0,
+    "close": 58.0,
+    "press": 58.0,
+    "tuck": 55.0,
+    "pucker": 12.0,
+    "funnel": 12.0,
+    "spread": 14.0,
+    "raise": 24.0,
+    "drop": 24.0,
+    "tip": 40.0,
+    "out": 50.0,
+    "front": 20.0,
+    "back": 24.0,
+    "low": 18.0,
+}
 
 # Phoneme: its firmness (0 leaves the lips to its neighbours), then its targets; articulators not named aim at 0.
 # Targets above 1 are cut at 1: the articulator arrives early and stays.
@@ -115,15 +147,20 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
     """
     parts = []
     for segment in segments:
-        plain = "".join(c for c in unicodedata.normalize("NFD", segment.label)
-                        if unicodedata.category(c) not in ("Mn", "Lm", "Po", "Pc", "Zs", "Sk"))
+        plain = "".join(
+            c
+            for c in unicodedata.normalize("NFD", segment.label)
+            if unicodedata.category(c) not in ("Mn", "Lm", "Po", "Pc", "Zs", "Sk")
+        )
         sounds = [_SAME.get(c, c) for c in plain] or [""]
         unknown = [c for c in sounds if c and c not in PHONEMES]
         if unknown:
             raise ValueError(f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no lips for {unknown[0]!r}")
         share = (segment.end_s - segment.start_s) / len(sounds)
-        parts += [Segment(sound, segment.start_s + k * share, segment.start_s + (k + 1) * share)
-                  for k, sound in enumerate(sounds)]
+        parts += [
+            Segment(sound, segment.start_s + k * share, segment.start_s + (k + 1) * share)
+            for k, sound in enumerate(sounds)
+        ]
     return parts
 
 
@@ -143,6 +180,7 @@ def _blend(phonemes, time_s, style):
 
 def _upper_face(time_s, duration_s, generator):
     """(T,) blinks and (T,) raised brows, which no sound tells of."""
+
     def events(every_s):
         count = int(torch.poisson(torch.tensor(duration_s / every_s), generator=generator))
         return torch.rand(2, count, generator=generator, dtype=torch.float64)
@@ -156,8 +194,14 @@ def _upper_face(time_s, duration_s, generator):
     return blink, pulses(when * duration_s, 0.15 + 0.2 * size, 0.7 * size)
 
 
-def articulate(phonemes: Sequence[Segment], duration_s: float, fps: float, style: Style = Style(),
-               strength: float = 1.0, generator: torch.Generator | None = None) -> torch.Tensor:
+def articulate(
+    phonemes: Sequence[Segment],
+    duration_s: float,
+    fps: float,
+    style: Style = Style(),
+    strength: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
     """Weights of the rig's shapes, (T, K), T = round(duration_s * fps), row i for the time i / fps.
 
     strength scales the mouth's motion about the rest pose: 1 speaks clearly, 0.5 mumbles. The generator draws blinks

@@ -3,6 +3,7 @@
 Frame: metres, x to the viewer's right, y up, z toward the viewer, origin in the middle of the head; the mouth lies
 where the VOCASET camera looks. Every part is a grid of points (rows, columns, 3).
 """
+
 import numpy as np
 
 MOUTH_Y = -0.049  # height of the closed lips
@@ -40,7 +41,7 @@ def _skin_z(x, y, sockets=True):
     along = np.clip((0.026 - y) / 0.042, 0, 1)  # 0 at the root of the nose, 1 at its tip
     ridge = (0.005 + 0.018 * along**1.3) * ramp(y, -0.0265, -0.0165) * ramp(-y, -0.042, -0.018)
     width = 0.0065 + 0.0045 * along**2
-    z = z + ridge * np.exp(-np.abs(x / width) ** 2.2)
+    z = z + ridge * np.exp(-(np.abs(x / width) ** 2.2))
     z = z + 0.0085 * bump(x, y, 0.0122, -0.0195, 0.0050, 0.0050)  # wings of the nose
     z = z + 0.0045 * bump(x, y, 0.024, 0.0385, 0.021, 0.008)  # brow ridge
     z = z + 0.004 * bump(x, y, 0.041, -0.008, 0.018, 0.016)  # cheekbones
@@ -78,8 +79,10 @@ def _skin():
     for t in LIP_T:
         x, y = (0.0245 + 0.0025 * t) * u, MOUTH_Y + line + t * side * height
         rings.append(np.stack([x, y, _skin_z(x, y) + 0.0006 + fullness * np.sin(np.pi * t**0.75)], -1))
-    inside = [rings[0] + np.stack([-0.001 * u * back, side * 0.25 * height * back, np.full_like(u, -0.0018 * back)], -1)
-              for back in (2.0, 0.8)]
+    inside = [
+        rings[0] + np.stack([-0.001 * u * back, side * 0.25 * height * back, np.full_like(u, -0.0018 * back)], -1)
+        for back in (2.0, 0.8)
+    ]
     border = rings[-1][:, :2]
     turn = 2 * np.pi * np.arange(COLUMNS) / COLUMNS
     way = np.stack([np.cos(turn), np.sin(turn)], -1)
@@ -124,8 +127,10 @@ def _brow():
     x = 0.0125 + 0.037 * along
     y = 0.0368 + 0.0052 * np.sin(np.pi * along * 0.8) - 0.003 * along**2
     thick = 0.003 * (1 - 0.7 * along**2) * (0.55 + 0.45 * ramp(along, 0, 0.25))
-    rows = [np.stack([x, y + k * thick, _skin_z(x, y + k * thick) + lift], -1)
-            for k, lift in ((-1, 0.0014), (0, 0.0026), (1, 0.0014))]
+    rows = [
+        np.stack([x, y + k * thick, _skin_z(x, y + k * thick) + lift], -1)
+        for k, lift in ((-1, 0.0014), (0, 0.0026), (1, 0.0014))
+    ]
     return np.stack(rows)
 
 
@@ -143,8 +148,13 @@ def _nostril():
 def _ear():
     """4 x 12 x 3 flap at the right side of the head, from the rim inward."""
     turn = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 12)
-    rows = [np.stack([0.069 + 0.017 * r * np.cos(turn), 0.004 + 0.031 * r * np.sin(turn) + 0.002 * np.cos(turn),
-                      np.full(12, z)], -1) for r, z in ((1.0, -0.012), (0.88, -0.002), (0.62, -0.012), (0.1, -0.004))]
+    rows = [
+        np.stack(
+            [0.069 + 0.017 * r * np.cos(turn), 0.004 + 0.031 * r * np.sin(turn) + 0.002 * np.cos(turn), np.full(12, z)],
+            -1,
+        )
+        for r, z in ((1.0, -0.012), (0.88, -0.002), (0.62, -0.012), (0.1, -0.004))
+    ]
     return np.stack(rows)
 
 
@@ -162,8 +172,17 @@ def _teeth(front, edge, root, wide):
 
 
 # z from the tip and y from the lips' line, millimetres: from below the tip over it backward
-TONGUE_PROFILE = ((-0.5, -8.0), (1.0, -6.4), (1.5, -5.2), (0.8, -4.2), (-2, -3.3), (-8, -1.8), (-15, -0.3), (-22, -0.5),
-                  (-27, -2.0))
+TONGUE_PROFILE = (
+    (-0.5, -8.0),
+    (1.0, -6.4),
+    (1.5, -5.2),
+    (0.8, -4.2),
+    (-2, -3.3),
+    (-8, -1.8),
+    (-15, -0.3),
+    (-22, -0.5),
+    (-27, -2.0),
+)
 
 
 def _tongue(tip):
@@ -227,8 +246,12 @@ def parts():
     """name -> (grid of points, closed?), in vertex order."""
     skin = _skin()
     lips_z = skin[CONTACT, COLUMNS // 4, 2]
-    throat = np.stack(np.meshgrid(np.linspace(-0.032, 0.032, 3), MOUTH_Y + np.linspace(-0.032, 0.024, 3),
-                                  [lips_z - 0.055], indexing="xy"), -1)[:, :, 0]
+    throat = np.stack(
+        np.meshgrid(
+            np.linspace(-0.032, 0.032, 3), MOUTH_Y + np.linspace(-0.032, 0.024, 3), [lips_z - 0.055], indexing="xy"
+        ),
+        -1,
+    )[:, :, 0]
     grids = {
         "skin": (skin, True),
         "upper_teeth": (_teeth(lips_z - 0.005, edge=-0.0022, root=0.011, wide=0.0235), False),
@@ -236,8 +259,13 @@ def parts():
         "tongue": (_tongue(lips_z - 0.0115), False),
         "throat": (throat, False),
     }
-    for name, points, closed in (("eyelids", _eyelids(), True), ("eyeball", _eyeball(), True), ("brow", _brow(), False),
-                                 ("ear", _ear(), False), ("nostril", _nostril(), True)):
+    for name, points, closed in (
+        ("eyelids", _eyelids(), True),
+        ("eyeball", _eyeball(), True),
+        ("brow", _brow(), False),
+        ("ear", _ear(), False),
+        ("nostril", _nostril(), True),
+    ):
         grids[f"{name}_right"] = (points, closed)
         grids[f"{name}_left"] = (points * np.array([-1.0, 1, 1]), closed)
     return grids

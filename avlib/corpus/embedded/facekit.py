@@ -3,6 +3,7 @@
 https://github.com/ICT-VGL/ICT-FaceKit (MIT), "ICT Face Model Light": Li et al. 2020. Its meshes are in centimetres, x to the
 viewer's right, y up, z toward the viewer; here they are in metres, with the mouth as high as the embedded rig's.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,29 @@ URL = "https://github.com/ICT-VGL/ICT-FaceKit"
 # Vertices of the parts that are shown, as ICT-FaceKit's README numbers them; the tongue begins where the fewest faces join it
 # to the gums. Left out are back of head and neck, eye sockets, irises (painted on the eyeballs instead), lacrimal fluid, eye
 # blend and occlusion meshes and lashes, and of the rest what no picture shows (`_seen`).
-PARTS = {"whole": (0, 26719), "skin": (0, 9409), "socket": (11248, 13294), "gums": (14062, 16611), "tongue": (16611, 17039),
-         "upper_teeth": (17039, 19247), "lower_teeth": (19247, 21451), "eyeball_left": (21451, 22221),
-         "eyeball_right": (23021, 23791)}
+PARTS = {
+    "whole": (0, 26719),
+    "skin": (0, 9409),
+    "socket": (11248, 13294),
+    "gums": (14062, 16611),
+    "tongue": (16611, 17039),
+    "upper_teeth": (17039, 19247),
+    "lower_teeth": (19247, 21451),
+    "eyeball_left": (21451, 22221),
+    "eyeball_right": (23021, 23791),
+}
 # What of a part is shown: faces whose normal points at least so far toward the viewer.
-TOWARD = {"skin": -0.3, "gums": 0.0, "tongue": -1.0, "upper_teeth": 0.2, "lower_teeth": 0.2, "eyeball_left": 0.4,
-          "eyeball_right": 0.4}
-INSIDE = 3          # rings of the mouth socket that are shown: the back of the lips
-DEEP, HIGH = 0.03, 0.014   # m: gums and teeth are shown so far behind the lips, above and below them
+TOWARD = {
+    "skin": -0.3,
+    "gums": 0.0,
+    "tongue": -1.0,
+    "upper_teeth": 0.2,
+    "lower_teeth": 0.2,
+    "eyeball_left": 0.4,
+    "eyeball_right": 0.4,
+}
+INSIDE = 3  # rings of the mouth socket that are shown: the back of the lips
+DEEP, HIGH = 0.03, 0.014  # m: gums and teeth are shown so far behind the lips, above and below them
 
 # Articulation shapes as sums of ICT-FaceKit's expressions; a name that ends in _ stands for both sides.
 EXPRESSIONS = {
@@ -43,10 +59,10 @@ EXPRESSIONS = {
     "blink": {"eyeBlink_": 1.0},
     "brow_raise": {"browInnerUp_": 0.7, "browOuterUp_": 0.7},
 }
-OPTIONAL = ("blink", "brow_raise")      # no speech depends on them: they stay still where their files are missing
+OPTIONAL = ("blink", "brow_raise")  # no speech depends on them: they stay still where their files are missing
 # Shapes that leave closed lips closed.
 CLOSED = ("lip_press", "pucker", "spread", "skew")
-REACH = 0.008       # m: how far from the line where the lips meet the skin follows it
+REACH = 0.008  # m: how far from the line where the lips meet the skin follows it
 SUBJECTS = ("Maya", "Noah", "Olga", "Paul", "Quinn", "Rosa", "Sven", "Tara", "Uma", "Vito", "Wren", "Yuri")
 
 
@@ -69,7 +85,11 @@ def files(folder: Path) -> dict[str, Path]:
 
 def _expressions(shape: str) -> dict[str, float]:
     """Files of an articulation shape and their weights."""
-    return {name + side: weight for name, weight in EXPRESSIONS[shape].items() for side in ("LR" if name[-1] == "_" else ("",))}
+    return {
+        name + side: weight
+        for name, weight in EXPRESSIONS[shape].items()
+        for side in ("LR" if name[-1] == "_" else ("",))
+    }
 
 
 def mouth_grid(mesh: Obj, skin: range, socket: range) -> np.ndarray:
@@ -105,6 +125,7 @@ def mouth_grid(mesh: Obj, skin: range, socket: range) -> np.ndarray:
 class Neutral:
     """The face at rest. vertices: (V, 3) as in its file; points: the same in metres, raised; landmarks: (68,) of the vertices;
     grid: see `mouth_grid`; keep: (V,) mask of the vertices that are shown; faces: (F, 3) among those, by their own numbers."""
+
     vertices: np.ndarray
     points: np.ndarray
     landmarks: np.ndarray
@@ -124,8 +145,9 @@ def read_neutral(paths: dict[str, Path]) -> Neutral:
     """paths: of `files`."""
     mesh = read_obj(paths["generic_neutral_mesh"])
     if len(mesh.vertices) != PARTS["whole"][1]:
-        raise ValueError(f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, "
-                         f"ICT-FaceKit has {PARTS['whole'][1]}")
+        raise ValueError(
+            f"{paths['generic_neutral_mesh']}: {len(mesh.vertices)} vertices, ICT-FaceKit has {PARTS['whole'][1]}"
+        )
     landmarks = np.array(read_json(paths["vertex_indices"]).get("idx_to_landmark_verts", []))
     if len(landmarks) != 68:
         raise ValueError(f"{paths['vertex_indices']}: expected 68 idx_to_landmark_verts, got {len(landmarks)}")
@@ -143,7 +165,7 @@ class FaceKit(Rig):
     """
 
     name = "facekit"
-    margin = 0.3        # its lips are narrower and open as wide
+    margin = 0.3  # its lips are narrower and open as wide
     subjects = SUBJECTS
 
     def __init__(self, folder: Path):
@@ -174,23 +196,30 @@ class FaceKit(Rig):
         brows, eyes = self._mean[self._landmarks[17:27]], self._mean[self._landmarks[36:48]]
         near = (np.abs(x) < 0.06) & (y < MOUTH_Y + 0.054) & (y > MOUTH_Y - 0.08)
         ring = np.arange(len(grid))[:, None]
-        self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
-            "lip": np.isin(number, self._grid[(ring >= self._contact) & (ring <= border.round())]),
-            "upper_face": (number < self.parts["skin"].stop) & (y > eyes[:, 1].min() - 0.003) & (y < brows[:, 1].max() + 0.03)
-                          & (np.abs(x) < np.abs(brows[:, 0]).max() + 0.005),
-            "mouth": near & (number < self.parts["eyeball_left"].start),
-            "upper_lip_middle": number == place[middles[0]],
-            "lower_lip_middle": number == place[middles[1]],
-        }.items()}
+        self.regions = {
+            name: torch.from_numpy(np.flatnonzero(mask))
+            for name, mask in {
+                "lip": np.isin(number, self._grid[(ring >= self._contact) & (ring <= border.round())]),
+                "upper_face": (number < self.parts["skin"].stop)
+                & (y > eyes[:, 1].min() - 0.003)
+                & (y < brows[:, 1].max() + 0.03)
+                & (np.abs(x) < np.abs(brows[:, 0]).max() + 0.005),
+                "mouth": near & (number < self.parts["eyeball_left"].start),
+                "upper_lip_middle": number == place[middles[0]],
+                "lower_lip_middle": number == place[middles[1]],
+            }.items()
+        }
 
     def _hold_lips(self, mean):
         """What `_met` needs: the line along which the lips meet, with the point of the other lip that each of its vertices
         meets, and by how much each vertex of the skin follows which vertex of the line."""
         columns = np.arange(self._grid.shape[1])
         self._line = self._grid[self._contact, columns]
-        left = int(np.argwhere(self._grid == self._landmarks[60])[0, 1])        # column of the left corner; the right one's is 0
-        upper, lower = columns[:left + 1], np.r_[0, columns[:left - 1:-1]]
-        self._other = np.zeros((len(columns), len(columns)))                    # rows: weights of the other lip's vertices
+        left = int(
+            np.argwhere(self._grid == self._landmarks[60])[0, 1]
+        )  # column of the left corner; the right one's is 0
+        upper, lower = columns[: left + 1], np.r_[0, columns[: left - 1 : -1]]
+        self._other = np.zeros((len(columns), len(columns)))  # rows: weights of the other lip's vertices
         for half, other in ((upper, lower), (lower, upper)):
             at, there = (_along(mean[self._line[lip]]) for lip in (half, other))
             self._other[np.ix_(half, other)] = np.stack([np.interp(at, there, unit) for unit in np.eye(len(there))], -1)
@@ -218,8 +247,8 @@ class FaceKit(Rig):
         shapes["lip_close"] = self._met(shapes["jaw_open"] + shapes["lip_close"]) - shapes["jaw_open"]
 
         tongue = self._mean[self.parts["tongue"]]
-        back = (tongue[:, 2].max() - tongue[:, 2]) / np.ptp(tongue[:, 2])       # 0 at the tip, 1 in the throat
-        loose = ramp(tongue[:, 1], tongue[:, 1].min(), tongue[:, 1].min() + 0.009)      # its root is fixed
+        back = (tongue[:, 2].max() - tongue[:, 2]) / np.ptp(tongue[:, 2])  # 0 at the tip, 1 in the throat
+        loose = ramp(tongue[:, 1], tongue[:, 1].min(), tongue[:, 1].min() + 0.009)  # its root is fixed
         tip = ramp(-back, -0.38, -0.13)
         for name, rise, push in (
             ("tongue_tip", 0.013 * tip, 0.0),
@@ -247,12 +276,17 @@ class FaceKit(Rig):
         albedo += (tone.brows - albedo) * ramp(-away, -0.006, -0.002)
 
         rings = np.arange(len(self._grid))[:, None]
-        inner, share = rings < self._contact, np.clip((self._border + 0.5 - rings) / 1.5, 0, 1)     # the border is soft
+        inner, share = rings < self._contact, np.clip((self._border + 0.5 - rings) / 1.5, 0, 1)  # the border is soft
         lips = np.where(inner, tone.lips * np.clip(1 - 0.14 * (self._contact - rings), 0.1, 1), tone.lips)
         albedo[self._grid] += (lips - albedo[self._grid]) * share
 
-        deep = 1 / (1 + ((z[self._line].max() - z).clip(0) / 0.035) ** 2)    # light fades toward the throat
-        for part, own in (("gums", 0.5), ("tongue", 0.65), ("upper_teeth", tone.teeth), ("lower_teeth", 0.93 * tone.teeth)):
+        deep = 1 / (1 + ((z[self._line].max() - z).clip(0) / 0.035) ** 2)  # light fades toward the throat
+        for part, own in (
+            ("gums", 0.5),
+            ("tongue", 0.65),
+            ("upper_teeth", tone.teeth),
+            ("lower_teeth", 0.93 * tone.teeth),
+        ):
             albedo[self.parts[part]] = own * deep[self.parts[part]]
         for part in ("eyeball_left", "eyeball_right"):
             ball = self._mean[self.parts[part]]

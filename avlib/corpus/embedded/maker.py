@@ -1,4 +1,5 @@
 """The embedded corpus, made on the spot: espeak-ng speaks, the rig moves, the renderer films. No download."""
+
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -30,18 +31,19 @@ from .articulation import articulate, random_style, subject_style
 from .rig import Rig
 from .sentences import sentences
 
-SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}    # of the 3D part
+SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}  # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_A_SHARD = 60
-LEAD_S = 0.12       # of silence before the first phoneme
-GRID_S = 0.2        # lengths are multiples of this: whole frames at 25 and at 30 a second
+LEAD_S = 0.12  # of silence before the first phoneme
+GRID_S = 0.2  # lengths are multiples of this: whole frames at 25 and at 30 a second
 
 
 @dataclass(frozen=True)
 class Take:
     """One sentence as it was said."""
+
     text: str
-    speech: torch.Tensor    # (S,) at 16 kHz
+    speech: torch.Tensor  # (S,) at 16 kHz
     words: tuple[Segment, ...]
     phonemes: tuple[Segment, ...]
 
@@ -56,15 +58,17 @@ def between(low: float, high: float, generator: torch.Generator) -> float:
 
 def take(text: str, voice: str, generator: torch.Generator) -> Take:
     """A sentence said by espeak-ng, at a rate, pitch and loudness that the generator draws."""
-    spoken = speak(text, variant=voice, words_per_minute=int(between(115, 155, generator)),
-                   pitch=int(between(35, 65, generator)))
+    spoken = speak(
+        text, variant=voice, words_per_minute=int(between(115, 155, generator)), pitch=int(between(35, 65, generator))
+    )
     samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     seconds = np.ceil((LEAD_S + len(samples) / SPEECH_HZ) / GRID_S) * GRID_S
     speech, first = torch.zeros(round(seconds * SPEECH_HZ)), round(LEAD_S * SPEECH_HZ)
-    speech[first:first + len(samples)] = samples * between(0.5, 1.0, generator)
+    speech[first : first + len(samples)] = samples * between(0.5, 1.0, generator)
 
     def placed(spans):
         return tuple(Segment(s.label, round(s.start_s + LEAD_S, 4), round(s.end_s + LEAD_S, 4)) for s in spans)
+
     return Take(text, speech.clamp(-1, 1), placed(spoken.words), placed(spoken.phonemes))
 
 
@@ -105,20 +109,33 @@ class Maker:
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.people])
         camera = crop_camera(lips, config.crop, margin=self.rig.margin)
         # a whole image of twice the crop, as the published crops sit in theirs
-        self.camera = replace(camera, scale=camera.scale / 2, image_size=2 * config.crop,
-                              rows=(config.crop // 2, 3 * config.crop // 2), columns=(config.crop // 2, 3 * config.crop // 2))
+        self.camera = replace(
+            camera,
+            scale=camera.scale / 2,
+            image_size=2 * config.crop,
+            rows=(config.crop // 2, 3 * config.crop // 2),
+            columns=(config.crop // 2, 3 * config.crop // 2),
+        )
         self.mouth = self.rig.regions["mouth"]
-        self.renderer = Renderer(submesh(self.rig.faces, self.mouth, len(self.people[0].template)), self.camera,
-                                 antialias=config.soft_silhouettes)
+        self.renderer = Renderer(
+            submesh(self.rig.faces, self.mouth, len(self.people[0].template)),
+            self.camera,
+            antialias=config.soft_silhouettes,
+        )
         taken, draw = set(), seeded_generator(config.seed)
-        counts = [("train", config.clips_2d), ("validation", config.validation_clips_2d),
-                  *((f"3d {s}", getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items())]
+        counts = [
+            ("train", config.clips_2d),
+            ("validation", config.validation_clips_2d),
+            *((f"3d {s}", getattr(config, f"sentences_{s}") * len(people)) for s, people in SUBJECTS.items()),
+        ]
         self.texts = {kind: sentences(count, draw, taken) for kind, count in counts}
 
     def strength(self, generator) -> float:
         return between(*self.config.strength, generator)
 
-    def clip(self, name: str, split: str, text: str, said: Take | None = None) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
+    def clip(
+        self, name: str, split: str, text: str, said: Take | None = None
+    ) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
         """One clip of the 2D part, of a person, pose, light and texture of its own: video uint8, speech int16. said: what is heard,
         espeak-ng in a voice of its own unless given."""
         draw = seeded_generator(self.config.seed, int(digest(name), 16))
@@ -133,19 +150,27 @@ class Maker:
         albedo = (person.albedo[self.mouth] * between(0.75, 1.25, draw)).clamp(0, 1)
         video = self.renderer(posed(vertices, about, draw), albedo.expand(frames, -1), lights.expand(frames, -1, -1))
         noise = 0.01 * torch.randn(video.shape, generator=draw)
-        return (utterance(name, split, "", said, frames), ((video + noise).clamp(0, 1) * 255).round().byte(),
-                (said.speech * 32767).round().short()[:frames * SAMPLES_PER_FRAME])
+        return (
+            utterance(name, split, "", said, frames),
+            ((video + noise).clamp(0, 1) * 255).round().byte(),
+            (said.speech * 32767).round().short()[: frames * SAMPLES_PER_FRAME],
+        )
 
     def missing_shards(self) -> list[tuple[Path, str, int]]:
         """Path, split and first clip of every shard of the 2D part that is not there yet."""
-        return [(path, split, first) for split in ("train", "validation")
-                for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
-                if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()]
+        return [
+            (path, split, first)
+            for split in ("train", "validation")
+            for first in range(0, len(self.texts[split]), CLIPS_A_SHARD)
+            if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_A_SHARD:03d}.safetensors").exists()
+        ]
 
     def shard(self, path: Path, split: str, first: int) -> None:
         texts = self.texts[split]
-        self.write_shard(path, [self.clip(f"{split}_{i:05d}", split, texts[i])
-                                for i in range(len(texts))[first:first + CLIPS_A_SHARD]])
+        self.write_shard(
+            path,
+            [self.clip(f"{split}_{i:05d}", split, texts[i]) for i in range(len(texts))[first : first + CLIPS_A_SHARD]],
+        )
 
     def write_shard(self, path: Path, made: list[tuple[Utterance, torch.Tensor, torch.Tensor]]) -> None:
         utterances, videos, speeches = zip(*made)
@@ -158,8 +183,10 @@ class Maker:
         texts = self.texts[f"3d {split}"]
         count = len(texts) // len(SUBJECTS[split])
         first = SUBJECTS[split].index(k) * count
-        return [self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text)
-                for i, text in enumerate(texts[first:first + count])]
+        return [
+            self.scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text)
+            for i, text in enumerate(texts[first : first + count])
+        ]
 
     def scan(self, k: int, split: str, name: str, text: str, said: Take | None = None) -> Utterance:
         draw, config = seeded_generator(self.config.seed, int(digest(name), 16)), self.config
@@ -181,7 +208,9 @@ class Maker:
             said = own_take(self.recordings[name])
         except ValueError as error:
             return name, str(error)
-        self.write_shard(self.folder / "2d" / f"train-own-{name}.safetensors", [self.clip(f"own_{name}", "train", said.text, said)])
+        self.write_shard(
+            self.folder / "2d" / f"train-own-{name}.safetensors", [self.clip(f"own_{name}", "train", said.text, said)]
+        )
         return name, self.scan(k, "train", f"{self.rig.subjects[k]}_own_{name}", said.text, said)
 
     def make(self) -> None:
@@ -201,25 +230,49 @@ class Maker:
         utterances += [u for name, u in own.items() if name not in aside]
         utterances.sort(key=lambda u: (self.rig.subjects.index(u.subject), u.name))
         templates = np.stack([p.template.numpy() for p in self.people])
-        write_atomic(self.folder / "mesh.npz", lambda p: np.savez(
-            p, faces=self.rig.faces.numpy(), albedo=self.people[0].albedo.numpy(), templates=templates))
-        squares = [np.square(np.load(self.folder / "vertices_npy" / f"{u.name}.npy").reshape(u.frames, -1, 3)
-                             - templates[self.rig.subjects.index(u.subject)]).mean() for u in utterances if u.split == "train"]
+        write_atomic(
+            self.folder / "mesh.npz",
+            lambda p: np.savez(
+                p, faces=self.rig.faces.numpy(), albedo=self.people[0].albedo.numpy(), templates=templates
+            ),
+        )
+        squares = [
+            np.square(
+                np.load(self.folder / "vertices_npy" / f"{u.name}.npy").reshape(u.frames, -1, 3)
+                - templates[self.rig.subjects.index(u.subject)]
+            ).mean()
+            for u in utterances
+            if u.split == "train"
+        ]
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-        write_json(self.folder / "corpus.json", {
-            "name": self.rig.name, "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
-            "fps": self.config.fps, "unit": "m", "soft_silhouettes": self.config.soft_silhouettes,
-            "motion_scale": float(np.sqrt(np.mean(squares))), "camera": asdict(self.camera),
-            "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
-            "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
-            "utterances": [u.as_dict() for u in utterances],
-            **({"recordings": {"used": [u.name for n, u in own.items() if n not in aside], "aside": aside}} if own else {})})
+        write_json(
+            self.folder / "corpus.json",
+            {
+                "name": self.rig.name,
+                "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
+                "fps": self.config.fps,
+                "unit": "m",
+                "soft_silhouettes": self.config.soft_silhouettes,
+                "motion_scale": float(np.sqrt(np.mean(squares))),
+                "camera": asdict(self.camera),
+                "subjects": {s: [self.rig.subjects[k] for k in people] for s, people in SUBJECTS.items()},
+                "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
+                "utterances": [u.as_dict() for u in utterances],
+                **(
+                    {"recordings": {"used": [u.name for n, u in own.items() if n not in aside], "aside": aside}}
+                    if own
+                    else {}
+                ),
+            },
+        )
 
 
 def make_embedded(run: Run, face: Path | None = None) -> Corpus:
     """The corpus of a run's configuration, made unless it is there. face: an ICT-FaceKit checkout whose face is to talk. ValueError
     for a recording that a strict run cannot use."""
-    config = replace(run.config.corpus, name="embedded", data="", strict=False, video_corpus="", landmarks="")  # it depends on none of these
+    config = replace(
+        run.config.corpus, name="embedded", data="", strict=False, video_corpus="", landmarks=""
+    )  # it depends on none of these
     corpus = make_configured(run, replace(config, recordings=""), face)
     if config.recordings:
         corpus = make_configured(run, config, face, corpus.clips_folder)
@@ -230,13 +283,16 @@ def make_embedded(run: Run, face: Path | None = None) -> Corpus:
 
 def make_configured(run: Run, config: CorpusConfig, face: Path | None, clips: Path | None = None) -> Corpus:
     """clips: a folder of shards that the corpus shares with another."""
-    files = list(facekit.files(face).values()) if face else []      # what the checkout holds counts, not where it lies
+    files = list(facekit.files(face).values()) if face else []  # what the checkout holds counts, not where it lies
     own = [file for pair in recordings.find_recordings(config.recordings).values() for file in pair]
     key = run.key(make_configured, replace(config, recordings=""), *files, [file.name for file in own], *own)
     folder = DATA / f"{facekit.FaceKit.name if face else Rig.name}-{key}"
     if not (folder / "corpus.json").exists():
-        log(f"corpus: makes {config.clips_2d} clips and the scans in {folder}" if clips is None else
-            f"corpus: {len(own)} files of recordings join it in {folder}")
+        log(
+            f"corpus: makes {config.clips_2d} clips and the scans in {folder}"
+            if clips is None
+            else f"corpus: {len(own)} files of recordings join it in {folder}"
+        )
         for shard in clips.iterdir() if clips else ():
             (folder / "2d").mkdir(parents=True, exist_ok=True)
             if not (folder / "2d" / shard.name).exists():

@@ -1,4 +1,5 @@
 """A user's own recordings with transcripts, x.wav beside x.txt, for the embedded face to say."""
+
 from pathlib import Path
 
 import torch
@@ -12,9 +13,9 @@ from ...speech.text import Tokenizer, normalise_text
 from .articulation import split
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-LONGEST_S = 12.0            # of a recording: animators learn from batches of whole sentences
-WORST = 1.3                 # mean cost of a frame, above which a text is not what is said
-SILENT_DB = -65             # of full scale
+LONGEST_S = 12.0  # of a recording: animators learn from batches of whole sentences
+WORST = 1.3  # mean cost of a frame, above which a text is not what is said
+SILENT_DB = -65  # of full scale
 
 
 def find_recordings(folder: str) -> dict[str, list[Path]]:
@@ -30,24 +31,32 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
     """Text, speech (S,) at 16 kHz, words and phonemes of a recording. ValueError says why it cannot be used."""
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
-        raise ValueError(f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
-                         f"{', '.join(f.name for f in files)}")
+        raise ValueError(
+            f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
+            f"{', '.join(f.name for f in files)}"
+        )
     try:
         text = normalise_text(texts[0].read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{texts[0]}: no text in UTF-8 ({error.reason})") from None
     if unknown := Tokenizer().unknown(text):
-        raise ValueError(f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; expected letters, numbers as words")
+        raise ValueError(
+            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; expected letters, numbers as words"
+        )
     if not text.replace("'", "").strip():
         raise ValueError(f"{texts[0]}: no words in it")
     speech = read_speech(sounds[0])
     if len(speech) > LONGEST_S * SPEECH_HZ:
-        raise ValueError(f"{sounds[0]}: {len(speech) / SPEECH_HZ:.1f} s, expected at most {LONGEST_S:g} s: cut it into sentences")
+        raise ValueError(
+            f"{sounds[0]}: {len(speech) / SPEECH_HZ:.1f} s, expected at most {LONGEST_S:g} s: cut it into sentences"
+        )
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
         raise ValueError(f"{sounds[0]}: nothing is said: its level is {level:.0f} dB, expected more than {SILENT_DB}")
     words, phonemes, cost = align(speech, text)
     if not cost <= WORST:
-        raise ValueError(f"{texts[0]}: not what is said in {sounds[0].name}, or drowned in it: they differ by {cost:.2f}, expected at "
-                         f"most {WORST:g}")
-    split(phonemes)         # ValueError for a sound that has no lips
+        raise ValueError(
+            f"{texts[0]}: not what is said in {sounds[0].name}, or drowned in it: they differ by {cost:.2f}, expected at "
+            f"most {WORST:g}"
+        )
+    split(phonemes)  # ValueError for a sound that has no lips
     return text, speech, words, phonemes

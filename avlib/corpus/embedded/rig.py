@@ -2,6 +2,7 @@
 
 Frame as in `avlib.face`. `avlib.articulation` turns phonemes into the weights of the shapes.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +48,14 @@ def complexion(points, generator) -> Complexion:
         albedo += skin * 0.012 * np.cos(2 * np.pi * (fx * x + fy * y) / (0.02 + 0.01 * (k % 4)) + 6 * phase)
     albedo *= 1 - np.clip(0.14 * beard - 0.05, 0, 0.3) * ramp(-y, 0.028, 0.04) * ramp(-y, -0.125, -0.095)
     hair_tone = np.clip(0.16 + 0.12 * hair, 0.05, 0.45)
-    return Complexion(albedo, skin * np.clip(0.62 + 0.06 * lips, 0.5, 0.78), hair_tone,
-                      np.clip(0.17 + 0.06 * brows + 0.3 * (hair_tone - 0.16), 0.06, 0.35),
-                      np.clip(0.3 + 0.1 * iris, 0.1, 0.55), np.clip(0.93 + 0.04 * teeth, 0.8, 1))
+    return Complexion(
+        albedo,
+        skin * np.clip(0.62 + 0.06 * lips, 0.5, 0.78),
+        hair_tone,
+        np.clip(0.17 + 0.06 * brows + 0.3 * (hair_tone - 0.16), 0.06, 0.35),
+        np.clip(0.3 + 0.1 * iris, 0.1, 0.55),
+        np.clip(0.93 + 0.04 * teeth, 0.8, 1),
+    )
 
 
 def _traits(points, lip):
@@ -61,27 +67,32 @@ def _traits(points, lip):
     mouth = bump(x, y, 0, MOUTH_Y, 0.036, 0.02)
     nose = bump(x, y, 0, -0.019, 0.02, 0.012)
     upper, lower = np.maximum(lip, 0), np.maximum(-lip, 0)
-    return np.stack([np.stack(np.broadcast_arrays(*mode), -1) for mode in (
-        (0.05 * x, none, none),  # width of the head
-        (none, 0.0035 * ramp(y, -0.035, 0.02) + 0.004 * ramp(y, 0.045, 0.1), none),  # length above the mouth
-        (none, -0.0045 * ramp(-y, 0.058, 0.09), none),  # length of the chin
-        (0.09 * x * ramp(-y, 0.005, 0.07) * ramp(np.abs(x), 0.02, 0.045), none, none),  # jaw
-        (none, none, 0.0035 * bump(x, y, 0, -0.084, 0.02, 0.013)),  # chin forward
-        (none, none, 0.0035 * bump(x, y, 0.045, -0.04, 0.018, 0.025)),  # full cheeks
-        (none, none, 0.0025 * bump(x, y, 0.043, -0.006, 0.016, 0.012)),  # cheekbones
-        (none, -0.0022 * nose, none),  # length of the nose
-        (0.16 * x * nose, none, none),  # width of the nose
-        (none, none, 0.0032 * bump(x, y, 0, -0.016, 0.011, 0.014)),  # tip of the nose
-        (none, none, 0.0025 * bump(x, y, 0, 0.012, 0.008, 0.018)),  # bridge of the nose
-        (0.09 * x * mouth, none, none),  # width of the mouth
-        (none, 0.0017 * upper, 0.0009 * upper),  # upper lip
-        (none, -0.0020 * lower, 0.0010 * lower),  # lower lip
-        (0.11 * (x - out * EYE[0]) * eye, 0.13 * (y - EYE[1]) * eye, none),  # size of the eyes
-        (0.0018 * out * bump(x, y, EYE[0], EYE[1], 0.02, 0.03), none, none),  # distance of the eyes
-        (none, 0.11 * (np.abs(x) - EYE[0]) * eye, none),  # slant of the eyes
-        (none, 0.0020 * bump(x, y, 0.03, 0.041, 0.026, 0.0085), none),  # height of the brows
-        (none, none, 0.0022 * bump(x, y, 0.024, 0.038, 0.022, 0.008)),  # brow ridge
-    )])
+    return np.stack(
+        [
+            np.stack(np.broadcast_arrays(*mode), -1)
+            for mode in (
+                (0.05 * x, none, none),  # width of the head
+                (none, 0.0035 * ramp(y, -0.035, 0.02) + 0.004 * ramp(y, 0.045, 0.1), none),  # length above the mouth
+                (none, -0.0045 * ramp(-y, 0.058, 0.09), none),  # length of the chin
+                (0.09 * x * ramp(-y, 0.005, 0.07) * ramp(np.abs(x), 0.02, 0.045), none, none),  # jaw
+                (none, none, 0.0035 * bump(x, y, 0, -0.084, 0.02, 0.013)),  # chin forward
+                (none, none, 0.0035 * bump(x, y, 0.045, -0.04, 0.018, 0.025)),  # full cheeks
+                (none, none, 0.0025 * bump(x, y, 0.043, -0.006, 0.016, 0.012)),  # cheekbones
+                (none, -0.0022 * nose, none),  # length of the nose
+                (0.16 * x * nose, none, none),  # width of the nose
+                (none, none, 0.0032 * bump(x, y, 0, -0.016, 0.011, 0.014)),  # tip of the nose
+                (none, none, 0.0025 * bump(x, y, 0, 0.012, 0.008, 0.018)),  # bridge of the nose
+                (0.09 * x * mouth, none, none),  # width of the mouth
+                (none, 0.0017 * upper, 0.0009 * upper),  # upper lip
+                (none, -0.0020 * lower, 0.0010 * lower),  # lower lip
+                (0.11 * (x - out * EYE[0]) * eye, 0.13 * (y - EYE[1]) * eye, none),  # size of the eyes
+                (0.0018 * out * bump(x, y, EYE[0], EYE[1], 0.02, 0.03), none, none),  # distance of the eyes
+                (none, 0.11 * (np.abs(x) - EYE[0]) * eye, none),  # slant of the eyes
+                (none, 0.0020 * bump(x, y, 0.03, 0.041, 0.026, 0.0085), none),  # height of the brows
+                (none, none, 0.0022 * bump(x, y, 0.024, 0.038, 0.022, 0.008)),  # brow ridge
+            )
+        ]
+    )
 
 
 class Rig:
@@ -107,8 +118,9 @@ class Rig:
             faces.append(count + grid_faces(grid, closed))
             self.parts[name] = slice(count, count + grid.shape[0] * grid.shape[1])
             count = self.parts[name].stop
-        seams = [sew(grids["skin"][0], grids[lids][0], self.parts[lids].start)
-                 for lids in ("eyelids_right", "eyelids_left")]
+        seams = [
+            sew(grids["skin"][0], grids[lids][0], self.parts[lids].start) for lids in ("eyelids_right", "eyelids_left")
+        ]
         faces[0] = faces[0][seams[0][0] & seams[1][0]]
         self.faces = torch.from_numpy(np.concatenate(faces + [seam for _, seam in seams]))
         self._mean = np.concatenate([grid.reshape(-1, 3) for grid, _ in grids.values()])
@@ -129,13 +141,16 @@ class Rig:
         inside = (number >= self.parts["upper_teeth"].start) & (number < self.parts["throat"].stop)
         around_mouth = (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
         nostrils = (number >= self.parts["nostril_right"].start) & (number < self.parts["nostril_left"].stop)
-        self.regions = {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in {
-            "lip": (number >= CONTACT * COLUMNS) & (number < (BORDER + 1) * COLUMNS),
-            "upper_face": ~inside & (y > 0.008) & (np.abs(x) < 0.062) & (y < 0.075),
-            "mouth": around_mouth | inside | nostrils,
-            "upper_lip_middle": number == CONTACT * COLUMNS + COLUMNS // 4,
-            "lower_lip_middle": number == CONTACT * COLUMNS + 3 * COLUMNS // 4,
-        }.items()}
+        self.regions = {
+            name: torch.from_numpy(np.flatnonzero(mask))
+            for name, mask in {
+                "lip": (number >= CONTACT * COLUMNS) & (number < (BORDER + 1) * COLUMNS),
+                "upper_face": ~inside & (y > 0.008) & (np.abs(x) < 0.062) & (y < 0.075),
+                "mouth": around_mouth | inside | nostrils,
+                "upper_lip_middle": number == CONTACT * COLUMNS + COLUMNS // 4,
+                "lower_lip_middle": number == CONTACT * COLUMNS + 3 * COLUMNS // 4,
+            }.items()
+        }
 
     def identity(self, subject: int | None = None, generator: torch.Generator | None = None) -> Identity:
         """One of the twelve subjects, or a random person drawn from the generator.
@@ -168,7 +183,7 @@ class Rig:
         grid[:] = grid + (tone.hair - grid) * hairline[self.parts["skin"]].reshape(grid.shape)
         red = (1 - np.abs(self._u) ** 14) * np.array([1, 1, 1, 1, 1, 0.5])[:, None]
         grid[CONTACT : BORDER + 1] += (tone.lips - grid[CONTACT : BORDER + 1]) * red
-        grid[:CONTACT + 1] = tone.lips * np.array([[0.3], [0.4], [0.6]])
+        grid[: CONTACT + 1] = tone.lips * np.array([[0.3], [0.4], [0.6]])
         albedo[self.parts["throat"]] = 0.03
         gum = np.array([1, 1, 1, 0.55])
         for name, rows in (("upper_teeth", gum), ("lower_teeth", gum * 0.93)):
@@ -227,12 +242,18 @@ class Rig:
             # exactly undoes jaw_open where the lips meet
             "lip_close": lip_move(*np.moveaxis(close[None] * (1 - 0.25 * share[..., None]), -1, 0)),
             "lip_press": lip_move(0, -0.45 * height, -0.002 * (1 - share) * np.ones_like(x), 0.008),
-            "lip_tuck": lip_move(0, np.where(upper, 0.0045 - 0.001 * share, 0.0015 - 0.0002 * share) * middle,
-                                 np.where(upper, 0, -0.0032 * (1 - 0.6 * share)) * middle, 0.011),
-            "pucker": lip_move(-(0.46 - 0.08 * share) * x, 0.12 * height,
-                               (0.0065 + 0.003 * u**2) * (1 - 0.15 * share), 0.017),
-            "funnel": lip_move(-0.24 * x, np.where(upper, 0.0028, -0.0062) * (1 - 0.1 * share) * middle,
-                               0.0045 + 0.003 * u**2, 0.014),
+            "lip_tuck": lip_move(
+                0,
+                np.where(upper, 0.0045 - 0.001 * share, 0.0015 - 0.0002 * share) * middle,
+                np.where(upper, 0, -0.0032 * (1 - 0.6 * share)) * middle,
+                0.011,
+            ),
+            "pucker": lip_move(
+                -(0.46 - 0.08 * share) * x, 0.12 * height, (0.0065 + 0.003 * u**2) * (1 - 0.15 * share), 0.017
+            ),
+            "funnel": lip_move(
+                -0.24 * x, np.where(upper, 0.0028, -0.0062) * (1 - 0.1 * share) * middle, 0.0045 + 0.003 * u**2, 0.014
+            ),
             "spread": lip_move(0.2 * x, 0.002 * u**2 - 0.16 * height, -0.0045 * u**2, 0.022),
             "upper_raise": lip_move(0, np.where(upper, 0.0055 - 0.001 * share, 0) * middle, 0, 0.011),
             "lower_drop": lip_move(0, np.where(lower, -0.0065 + 0.0015 * share, 0) * middle, 0, 0.013),
@@ -261,7 +282,9 @@ class Rig:
             shut = lash[-np.arange(around) % around] - lash
             shut[around // 2 + 1 :] = 0  # the lower lid stays
             follow = np.array([1.06, 0.98, 0.6, 0.2, 0])[:, None, None]
-            bulge = np.array([0, 0, 0.0022]) * np.sin(np.pi * np.minimum(follow, 1)) * (shut[:, 1:2] != 0)  # over the eyeball
+            bulge = (
+                np.array([0, 0, 0.0022]) * np.sin(np.pi * np.minimum(follow, 1)) * (shut[:, 1:2] != 0)
+            )  # over the eyeball
             shapes["blink"][self.parts[part]] = (follow * shut + bulge).reshape(-1, 3)
         rise = 0.006 * bump(template[:, 0], template[:, 1], 0.03, 0.046, 0.03, 0.014)
         rise[self.parts["upper_teeth"].start : self.parts["eyelids_right"].start] = 0

@@ -1,4 +1,5 @@
 """Sentences of the embedded corpus: a small grammar over some 400 words that says "just" and "must" often."""
+
 import torch
 
 NAMES = """anna ben carla david emma frank grace henry iris jack kate liam maria oliver peter rosa sam tina victor
@@ -10,18 +11,51 @@ ADJECTIVES = """big black blue bright broken brown clean cold dark dirty dry emp
 happy heavy little long lovely narrow new nice old open pink plain pretty purple red short silver simple small soft
 strange strong thick tiny warm white wild wooden yellow young""".split()
 VERBS = {  # base form -> past tense
-    "bring": "brought", "build": "built", "carry": "carried", "catch": "caught", "change": "changed", "choose": "chose",
-    "cover": "covered", "draw": "drew", "drop": "dropped", "fetch": "fetched", "find": "found", "fix": "fixed",
-    "give": "gave", "hide": "hid", "hold": "held", "keep": "kept", "leave": "left", "lift": "lifted", "lose": "lost",
-    "love": "loved", "make": "made", "measure": "measured", "move": "moved", "need": "needed", "paint": "painted",
-    "pull": "pulled", "push": "pushed", "remember": "remembered", "save": "saved", "sell": "sold", "shake": "shook",
-    "show": "showed", "take": "took", "touch": "touched", "use": "used", "wash": "washed", "watch": "watched",
-    "wrap": "wrapped"}
+    "bring": "brought",
+    "build": "built",
+    "carry": "carried",
+    "catch": "caught",
+    "change": "changed",
+    "choose": "chose",
+    "cover": "covered",
+    "draw": "drew",
+    "drop": "dropped",
+    "fetch": "fetched",
+    "find": "found",
+    "fix": "fixed",
+    "give": "gave",
+    "hide": "hid",
+    "hold": "held",
+    "keep": "kept",
+    "leave": "left",
+    "lift": "lifted",
+    "lose": "lost",
+    "love": "loved",
+    "make": "made",
+    "measure": "measured",
+    "move": "moved",
+    "need": "needed",
+    "paint": "painted",
+    "pull": "pulled",
+    "push": "pushed",
+    "remember": "remembered",
+    "save": "saved",
+    "sell": "sold",
+    "shake": "shook",
+    "show": "showed",
+    "take": "took",
+    "touch": "touched",
+    "use": "used",
+    "wash": "washed",
+    "watch": "watched",
+    "wrap": "wrapped",
+}
 NUMBERS = "two three four five six seven eight nine ten twelve twenty".split()
 WHO = "i you we they he she".split()
 WHEN = """today|tomorrow|tonight|yesterday|again|later|now|early|twice|there|here|outside|slowly|quickly|together|alone
 on monday|on friday|on sunday|at noon|at night|in march|in july|before lunch|after school|this morning|every week""".replace(
-    "\n", "|").split("|")
+    "\n", "|"
+).split("|")
 WHERE = """in the kitchen|behind the church|near the bridge|under the bed|by the lake|over the wall|at the market
 from the shop|beside the road|in the office|on the roof|for the teacher|with the baby|to the farmer|for my brother
 with her sister|from his uncle|to your mother|for the doctor|with our neighbour""".replace("\n", "|").split("|")
@@ -37,23 +71,35 @@ def plural(noun: str) -> str:
 
 def sentence(generator: torch.Generator) -> str:
     """One sentence of four to nine words, half of them with "just" or "must"."""
+
     def pick(words):
         return words[int(torch.randint(len(words), (), generator=generator))]
 
     base = pick(sorted(VERBS))
     noun = pick(NOUNS)
-    thing = pick([f"the {noun}", f"the {pick(ADJECTIVES)} {noun}", f"my {pick(ADJECTIVES)} {noun}",
-                  f"{pick(NUMBERS)} {plural(noun)}", f"{pick(NUMBERS)} {pick(ADJECTIVES)} {plural(noun)}"])
+    thing = pick(
+        [
+            f"the {noun}",
+            f"the {pick(ADJECTIVES)} {noun}",
+            f"my {pick(ADJECTIVES)} {noun}",
+            f"{pick(NUMBERS)} {plural(noun)}",
+            f"{pick(NUMBERS)} {pick(ADJECTIVES)} {plural(noun)}",
+        ]
+    )
     who = pick([pick(NAMES), pick(WHO), f"the {pick(ADJECTIVES)} {pick(NOUNS)}"])
     end = pick([pick(WHEN), pick(WHERE)])
-    return pick([f"{who} must {base} {thing} {end}",
-                 f"{who} just {VERBS[base]} {thing} {end}",
-                 f"just {base} {thing} {end}",
-                 f"we must {base} {thing} and {pick(sorted(VERBS))} {pick(NAMES)}",
-                 f"{who} {VERBS[base]} {thing} {end}",
-                 f"{who} {VERBS[base]} {thing} {pick(WHEN)}",
-                 f"{end} {who} {VERBS[base]} {thing}",
-                 f"please {base} {thing} {end}"])
+    return pick(
+        [
+            f"{who} must {base} {thing} {end}",
+            f"{who} just {VERBS[base]} {thing} {end}",
+            f"just {base} {thing} {end}",
+            f"we must {base} {thing} and {pick(sorted(VERBS))} {pick(NAMES)}",
+            f"{who} {VERBS[base]} {thing} {end}",
+            f"{who} {VERBS[base]} {thing} {pick(WHEN)}",
+            f"{end} {who} {VERBS[base]} {thing}",
+            f"please {base} {thing} {end}",
+        ]
+    )
 
 
 def sentences(count: int, generator: torch.Generator, taken: set[str]) -> list[str]:

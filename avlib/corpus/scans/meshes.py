@@ -1,12 +1,29 @@
 """Mesh files as the owners of face corpora distribute them: PLY, ASCII or binary, OBJ, and the .vl frames of BIWI."""
+
 from pathlib import Path
 
 import numpy as np
 
 from ..obj import read_obj
 
-TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
-         "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"}
+TYPES = {
+    "char": "i1",
+    "uchar": "u1",
+    "short": "i2",
+    "ushort": "u2",
+    "int": "i4",
+    "uint": "u4",
+    "float": "f4",
+    "double": "f8",
+    "int8": "i1",
+    "uint8": "u1",
+    "int16": "i2",
+    "uint16": "u2",
+    "int32": "i4",
+    "uint32": "u4",
+    "float32": "f4",
+    "float64": "f8",
+}
 
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -55,8 +72,11 @@ def _ply(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     for name, _, properties in elements:
         if len(properties) > 1 and any(p[0] == "list" for p in properties):
             raise ValueError(f"{name} has a list beside other properties")
-    found = dict(_words(data[first:].split(), elements) if form == "ascii" else
-                 _bytes(data, first, {"binary_little_endian": "<", "binary_big_endian": ">"}[form], elements))
+    found = dict(
+        _words(data[first:].split(), elements)
+        if form == "ascii"
+        else _bytes(data, first, {"binary_little_endian": "<", "binary_big_endian": ">"}[form], elements)
+    )
     return found["vertex"], found.get("face", np.zeros((0, 3), np.int64))
 
 
@@ -68,11 +88,11 @@ def _words(words: list[bytes], elements: list):
             polygons = []
             for _ in range(count):
                 last = at + 1 + int(words[at])
-                polygons.append([int(w) for w in words[at + 1:last]])
+                polygons.append([int(w) for w in words[at + 1 : last]])
                 at = last
             yield name, _fans(polygons)
             continue
-        table = np.array(words[at:at + count * len(properties)], dtype=np.float64).reshape(count, len(properties))
+        table = np.array(words[at : at + count * len(properties)], dtype=np.float64).reshape(count, len(properties))
         at += table.size
         if name == "vertex":
             yield name, table[:, [[p[-1] for p in properties].index(axis) for axis in "xyz"]]
@@ -90,8 +110,10 @@ def _bytes(data: bytes, at: int, order: str, elements: list):
             continue
         size, item = (np.dtype(order + TYPES[t]) for t in properties[0][1:3])
         triangle = np.dtype([("size", size), ("items", item, 3)])
-        if at + count * triangle.itemsize <= len(data) and \
-                ((triangles := np.frombuffer(data, triangle, count, at))["size"] == 3).all():
+        if (
+            at + count * triangle.itemsize <= len(data)
+            and ((triangles := np.frombuffer(data, triangle, count, at))["size"] == 3).all()
+        ):
             at += triangles.nbytes
             yield name, triangles["items"].astype(np.int64)
             continue

@@ -4,6 +4,7 @@ of numbers are admitted, all else is an error.
 A pickle is a program that names functions and calls them. Here every name it may say stands for a class of this module, which
 keeps what it is given and looks it over; no other name is ever looked up.
 """
+
 import math
 import pickle
 import re
@@ -11,8 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-FAULTS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError,
-          MemoryError, RecursionError)
+FAULTS = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 
 
 def load_pickle(path: str | Path):
@@ -34,6 +45,7 @@ class _Refused(pickle.UnpicklingError):
 
 class _Known:
     """Stands for something that a pickle may name. Every subclass says what becomes of it."""
+
     __slots__ = ("value",)
 
     def __setstate__(self, state):
@@ -42,6 +54,7 @@ class _Known:
 
 class _Class(_Known):
     """numpy.ndarray, as the first argument of `_Array`."""
+
     __slots__ = ()
 
     def __init__(self, *arguments):
@@ -50,6 +63,7 @@ class _Class(_Known):
 
 class _Kind(_Known):
     """numpy.dtype of plain numbers."""
+
     __slots__ = ()
 
     def __init__(self, code: str, *flags):
@@ -74,6 +88,7 @@ def _values(data: bytes | str, kind: _Kind, shape: tuple, order: str) -> np.ndar
 
 class _Array(_Known):
     """numpy's _reconstruct: an array that is told its shape, type and bytes by its state."""
+
     __slots__ = ()
 
     def __init__(self, kind: type, *empty):
@@ -89,6 +104,7 @@ class _Array(_Known):
 
 class _Buffer(_Known):
     """numpy's _frombuffer, of protocol 5."""
+
     __slots__ = ()
 
     def __init__(self, data: bytes, kind: _Kind, shape: tuple, order: str):
@@ -97,6 +113,7 @@ class _Buffer(_Known):
 
 class _Number(_Known):
     """numpy's scalar."""
+
     __slots__ = ()
 
     def __init__(self, kind: _Kind, data: bytes | str):
@@ -105,6 +122,7 @@ class _Number(_Known):
 
 class _Bytes(_Known):
     """_codecs.encode: how Python 3 writes bytes in Python 2's protocols."""
+
     __slots__ = ()
 
     def __new__(cls, text: str, encoding: str) -> bytes:
@@ -120,16 +138,29 @@ class _Ordered(dict):
         raise _Refused("it sets the state of a dict")
 
 
-KNOWN = {("collections", "OrderedDict"): _Ordered, ("_codecs", "encode"): _Bytes, ("numpy", "ndarray"): _Class,
-         ("numpy", "dtype"): _Kind,
-         **{(f"numpy.{core}.{module}", name): known for core in ("core", "_core") for module, name, known in (
-             ("multiarray", "_reconstruct", _Array), ("multiarray", "scalar", _Number), ("numeric", "_frombuffer", _Buffer))}}
+KNOWN = {
+    ("collections", "OrderedDict"): _Ordered,
+    ("_codecs", "encode"): _Bytes,
+    ("numpy", "ndarray"): _Class,
+    ("numpy", "dtype"): _Kind,
+    **{
+        (f"numpy.{core}.{module}", name): known
+        for core in ("core", "_core")
+        for module, name, known in (
+            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "scalar", _Number),
+            ("numeric", "_frombuffer", _Buffer),
+        )
+    },
+}
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if (module, name) not in KNOWN:
-            raise _Refused(f"it asks for {module}.{name}; expected dicts, lists, strings, numbers and arrays of numbers alone")
+            raise _Refused(
+                f"it asks for {module}.{name}; expected dicts, lists, strings, numbers and arrays of numbers alone"
+            )
         return KNOWN[module, name]
 
 

@@ -1,4 +1,5 @@
 """Motion and speech of one sequence, wherever a layout keeps them."""
+
 import math
 import re
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from ..specification import CorpusSpec
 from ..utterance import Excluded
 from .meshes import area, read_vl
 
-LONGEST_GAP_S = 0.1     # of frames that the scanner lost, bridged by those before and after
-HEAD_TURN = 0.2         # rad that a head turns against its template before it is taken to have a pose
+LONGEST_GAP_S = 0.1  # of frames that the scanner lost, bridged by those before and after
+HEAD_TURN = 0.2  # rad that a head turns against its template before it is taken to have a pose
 
 
 @dataclass(frozen=True)
 class Rows:
     """A sequence in VOCASET's one array of all frames. numbers: its frames, ascending; rows: where they are."""
+
     path: Path
     numbers: list[int]
     rows: list[int]
@@ -30,7 +32,7 @@ class Rows:
     def read(self, facts: CorpusSpec) -> tuple[int, np.ndarray]:
         """How many frames there are at the scans' rate, and those that are used, (T, V, 3) float32."""
         count, before, after, weight = every(self.numbers, facts, self.path)
-        scans = mapped(self.path)               # anew each time: pages that were read are given back
+        scans = mapped(self.path)  # anew each time: pages that were read are given back
         if max(self.rows) >= len(scans):
             raise Excluded(f"{self.path}: {len(scans)} frames, the index asks for frame {max(self.rows)}")
         rows = np.asarray(self.rows)
@@ -44,16 +46,18 @@ class Rows:
 @dataclass(frozen=True)
 class Array:
     """A sequence in a file of its own, (T, V * 3) or (T, V, 3)."""
+
     path: Path
 
     def read(self, facts: CorpusSpec) -> tuple[int, np.ndarray]:
         scans = mapped(self.path)
-        return len(scans), shaped(scans[::facts.step], facts, self.path)
+        return len(scans), shaped(scans[:: facts.step], facts, self.path)
 
 
 @dataclass(frozen=True)
 class Frames:
     """A sequence in a file for each frame, and the mesh that says which way up it is and how large."""
+
     paths: list[Path]
     template: np.ndarray
     faces: np.ndarray
@@ -73,6 +77,7 @@ class Frames:
 @dataclass(frozen=True)
 class Samples:
     """Speech inside another file."""
+
     path: Path
     rate: int
     samples: np.ndarray
@@ -93,6 +98,7 @@ class Samples:
 @dataclass(frozen=True)
 class Sound:
     """Speech in an audio file, or in the sound of a video."""
+
     path: Path
 
     def read(self) -> Tensor:
@@ -117,7 +123,9 @@ def mapped(path: Path) -> np.ndarray:
 def shaped(scans: np.ndarray, facts: CorpusSpec, path: Path) -> np.ndarray:
     """(T, V, 3) float32."""
     if math.prod(scans.shape[1:]) != 3 * facts.vertices:
-        raise Excluded(f"{path}: {math.prod(scans.shape[1:]) / 3:g} vertices a frame, {facts.name} has {facts.vertices}")
+        raise Excluded(
+            f"{path}: {math.prod(scans.shape[1:]) / 3:g} vertices a frame, {facts.name} has {facts.vertices}"
+        )
     return scans.reshape(-1, facts.vertices, 3).astype(np.float32)
 
 
@@ -153,7 +161,7 @@ def unposed(motion: np.ndarray, template: np.ndarray) -> np.ndarray:
     rest = template - template.mean(0)
     left, _, right = np.linalg.svd(np.einsum("tvi,vj->tij", motion - middle, rest))
     left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
-    turn = left @ right                                         # row vectors: frame @ turn is the template's way up
+    turn = left @ right  # row vectors: frame @ turn is the template's way up
     angle = np.arccos(((np.trace(turn, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
     if angle.max() <= HEAD_TURN:
         return motion

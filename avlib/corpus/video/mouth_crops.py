@@ -1,5 +1,6 @@
 """Mouth crops from video of people who talk, as Auto-AVSR's readers know them: four points of the face, aligned to those of a
 mean face, 96 x 96 grey pixels around the mouth, 25 frames and 16,000 samples a second."""
+
 import math
 import weakref
 from collections.abc import Callable
@@ -17,15 +18,18 @@ SIDE = 96
 # right eye, left eye, nose, mouth of the mean face behind the published weights, (x, y) pixels
 MEAN_FACE = ((102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82))
 MOUTH = 3
-STEADY = 6              # frames to either side over which the points are averaged
-LONGEST_GAP_S = 0.5     # without a face, bridged by the points before and after; and of one picture standing still
-CHUNK = 64              # frames cropped at once
+STEADY = 6  # frames to either side over which the points are averaged
+LONGEST_GAP_S = 0.5  # without a face, bridged by the points before and after; and of one picture standing still
+CHUNK = 64  # frames cropped at once
 
-Detector = Callable[[np.ndarray], np.ndarray | None]    # RGB (H, W, 3) uint8 -> (4, 2) in MEAN_FACE's order, None: no face
+Detector = Callable[
+    [np.ndarray], np.ndarray | None
+]  # RGB (H, W, 3) uint8 -> (4, 2) in MEAN_FACE's order, None: no face
 
 
-def mouth_clip(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf
-               ) -> tuple[Tensor, Tensor]:
+def mouth_clip(
+    path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf
+) -> tuple[Tensor, Tensor]:
     """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it. SetAside says what is wrong."""
     grey, points, shown, since = [], [], None, 0
     for n, frame in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
@@ -48,7 +52,9 @@ def mouth_clip(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s
 
 def cropped_clip(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
     """The same of a video that shows the crops already, so many frames of them, and a file of its speech."""
-    crops = [torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)]
+    crops = [
+        torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)
+    ]
     if abs(len(crops) - frames) > 1:
         raise Excluded(f"{len(crops)} frames, its label says {frames}")
     long_enough(len(crops))
@@ -68,7 +74,9 @@ def bridge(points: Tensor, longest_s: float = LONGEST_GAP_S) -> Tensor:
     gaps = edges.diff() - 1
     longest = int(gaps.argmax())
     if gaps[longest] > longest_s * VIDEO_FPS:
-        raise Excluded(f"no face for {int(gaps[longest]) / VIDEO_FPS:.1f} s from {(int(edges[longest]) + 1) / VIDEO_FPS:.1f} s on")
+        raise Excluded(
+            f"no face for {int(gaps[longest]) / VIDEO_FPS:.1f} s from {(int(edges[longest]) + 1) / VIDEO_FPS:.1f} s on"
+        )
     at = torch.arange(len(points))
     after = torch.searchsorted(here, at).clamp_max(len(here) - 1)
     before = (torch.searchsorted(here, at, right=True) - 1).clamp_min(0)
@@ -124,10 +132,16 @@ class MediaPipe:
     """
 
     # the landmarks that outline each of the four
-    GROUPS = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (98, 97, 2, 326, 327),
-              (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87))
-    SOURCE = ("https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/latest/"
-              "face_landmarker.task")
+    GROUPS = (
+        (33, 160, 158, 133, 153, 144),
+        (362, 385, 387, 263, 373, 380),
+        (98, 97, 2, 326, 327),
+        (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
+    )
+    SOURCE = (
+        "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/latest/"
+        "face_landmarker.task"
+    )
 
     def __init__(self, model: str | Path = ""):
         if model and not Path(model).is_file():
@@ -139,20 +153,29 @@ class MediaPipe:
         if model:
             vision = mediapipe.tasks.vision
             try:
-                finder = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
-                    base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO))
-            except (RuntimeError, ValueError, OSError) as error:        # as versions have it
-                raise ValueError(f"{model}: no Face Landmarker ({' '.join(str(error).split())}); it is to be had from {self.SOURCE}"
-                                 ) from None
+                finder = vision.FaceLandmarker.create_from_options(
+                    vision.FaceLandmarkerOptions(
+                        base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
+                        running_mode=vision.RunningMode.VIDEO,
+                    )
+                )
+            except (RuntimeError, ValueError, OSError) as error:  # as versions have it
+                raise ValueError(
+                    f"{model}: no Face Landmarker ({' '.join(str(error).split())}); it is to be had from {self.SOURCE}"
+                ) from None
             image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-            self.faces = lambda rgb, frame: finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
+            self.faces = lambda rgb, frame: (
+                finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
+            )
         elif hasattr(mediapipe, "solutions"):
             finder = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
             self.faces = lambda rgb, frame: [face.landmark for face in finder.process(rgb).multi_face_landmarks or ()]
         else:
-            raise ValueError(f"MediaPipe {mediapipe.__version__} finds faces by a file face_landmarker.task, which it does not "
-                             f"bring: --landmarks, or the setting corpus.landmarks, names it; it is to be had from {self.SOURCE}")
-        weakref.finalize(self, finder.close)        # or its threads and its memory outlive it
+            raise ValueError(
+                f"MediaPipe {mediapipe.__version__} finds faces by a file face_landmarker.task, which it does not "
+                f"bring: --landmarks, or the setting corpus.landmarks, names it; it is to be had from {self.SOURCE}"
+            )
+        weakref.finalize(self, finder.close)  # or its threads and its memory outlive it
         self.frame = 0
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:

@@ -1,4 +1,5 @@
 """Recordings of talking video in the layouts of LRS2, LRS3, tables and Auto-AVSR."""
+
 import csv
 import math
 import re
@@ -12,15 +13,16 @@ from ...core.rates import VIDEO_FPS
 from ...speech.segment import Segment
 from ...speech.text import Tokenizer, normalise_text
 
-SEGMENT_S = 16.0        # longer recordings with word times are cut between words, as Auto-AVSR does
-TAGS = re.compile(r"\{[^}]*\}")     # of noises, in transcripts
-HELD_OUT = 100          # one speaker in so many is for validation, where a corpus names nobody
+SEGMENT_S = 16.0  # longer recordings with word times are cut between words, as Auto-AVSR does
+TAGS = re.compile(r"\{[^}]*\}")  # of noises, in transcripts
+HELD_OUT = 100  # one speaker in so many is for validation, where a corpus names nobody
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Source:
     """A recording, or a part of one, that a corpus holds; words with their times from the part's beginning on."""
+
     name: str
     split: str
     path: Path
@@ -28,8 +30,8 @@ class Source:
     words: tuple[Segment, ...] = ()
     begin_s: float = 0.0
     end_s: float = math.inf
-    cropped: bool = False           # the video is a mouth crop already
-    fault: str = ""                 # why it cannot be used, where its transcript tells
+    cropped: bool = False  # the video is a mouth crop already
+    fault: str = ""  # why it cannot be used, where its transcript tells
 
 
 def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
@@ -45,8 +47,10 @@ def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[st
     elif tables := sorted(folder.glob("*.csv")):
         kind, sources = "table", (source for table in tables for source in tabled(table))
     else:
-        raise ValueError(f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR "
-                         "(labels/*.csv) or with a table *.csv of columns path and text (and split)")
+        raise ValueError(
+            f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR "
+            "(labels/*.csv) or with a table *.csv of columns path and text (and split)"
+        )
     found = sorted(hold_out(list(sources)), key=lambda s: (s.split, s.name))
     if twice := [name for name, count in Counter(s.name for s in found).items() if count > 1]:
         raise ValueError(f"{folder}: {twice[0]} is there twice")
@@ -69,13 +73,19 @@ def hold_out(sources: list[Source]) -> list[Source]:
 
 def lrs2(folder: Path) -> Iterator[Source]:
     """main/ and pretrain/, with lists train.txt, val.txt, test.txt and pretrain.txt in the folder or above it."""
-    for listed, split, part in (("train", "train", "main"), ("pretrain", "train", "pretrain"), ("val", "validation", "main"),
-                                ("test", "test", "main")):
+    for listed, split, part in (
+        ("train", "train", "main"),
+        ("pretrain", "train", "pretrain"),
+        ("val", "validation", "main"),
+        ("test", "test", "main"),
+    ):
         path = next((p for p in (folder / f"{listed}.txt", folder.parent / f"{listed}.txt") if p.is_file()), None)
         if path is None:
             if listed == "pretrain":
                 continue
-            raise ValueError(f"{folder / listed}.txt: no such file, nor above it; it comes with LRS2 and lists a part of it")
+            raise ValueError(
+                f"{folder / listed}.txt: no such file, nor above it; it comes with LRS2 and lists a part of it"
+            )
         for line in path.read_text().split("\n"):
             if line.strip():
                 yield from spoken(folder / part / f"{line.split()[0]}.mp4", f"{part}/{line.split()[0]}", split)
@@ -101,7 +111,7 @@ def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
                 timed = True
             elif timed and len(fields := line.split()) >= 3 and (word := normalise_text(TAGS.sub("", fields[0]))):
                 words.append(Segment(word, float(fields[1]), float(fields[2])))
-    except ValueError as error:         # no text, no numbers
+    except ValueError as error:  # no text, no numbers
         yield Source(name, split, path, "", fault=f"transcript: {error}")
         return
     if not words or words[-1].end_s <= SEGMENT_S:
@@ -111,8 +121,15 @@ def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
     for word in [*words, None]:
         if part and (word is None or word.end_s - part[0].start_s > SEGMENT_S):
             begin, end = part[0].start_s, part[-1].end_s
-            yield Source(f"{name}/{round(1000 * begin):07d}", split, path, " ".join(w.label for w in part),
-                         tuple(Segment(w.label, w.start_s - begin, w.end_s - begin) for w in part), begin, end)
+            yield Source(
+                f"{name}/{round(1000 * begin):07d}",
+                split,
+                path,
+                " ".join(w.label for w in part),
+                tuple(Segment(w.label, w.start_s - begin, w.end_s - begin) for w in part),
+                begin,
+                end,
+            )
             part = []
         part.append(word)
 
@@ -126,8 +143,10 @@ def tabled(table: Path) -> Iterator[Source]:
         for row in rows:
             split = row.get("split") or "train"
             if split not in SPLITS or not row["path"]:
-                raise ValueError(f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file and one of "
-                                 f"{', '.join(SPLITS)}")
+                raise ValueError(
+                    f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file and one of "
+                    f"{', '.join(SPLITS)}"
+                )
             name, text = str(Path(row["path"]).with_suffix("")), normalise_text(row["text"] or "")
             yield Source(name, split, table.parent / row["path"], text)
 
@@ -138,7 +157,10 @@ def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
     if units is None:
         raise ValueError(f"{folder / 'labels'}: holds token ids alone: give the folder of unigram5000.model as units")
     for table in sorted((folder / "labels").glob("*.csv")):
-        split = next((split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")), "train")
+        split = next(
+            (split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")),
+            "train",
+        )
         for number, line in enumerate(table.read_text().splitlines(), 1):
             try:
                 dataset, path, frames, ids = line.split(",")
@@ -149,12 +171,25 @@ def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
                 text, fault = units.decode(ids), ""
             except ValueError as error:
                 text, fault = "", str(error)
-            yield Source(f"{dataset}/{Path(path).with_suffix('')}", split, folder / dataset / path, text, end_s=end_s, cropped=True,
-                         fault=fault)
+            yield Source(
+                f"{dataset}/{Path(path).with_suffix('')}",
+                split,
+                folder / dataset / path,
+                text,
+                end_s=end_s,
+                cropped=True,
+                fault=fault,
+            )
 
 
 def checked(source: Source, tokenizers: Sequence[Tokenizer]) -> Source:
     """With its fault, where there is no text or one that not all tokenizers can write."""
     unknown = sorted({unit for tokenizer in tokenizers for unit in tokenizer.unknown(source.text)})
-    told = f"no token for {', '.join(map(repr, unknown))} in its transcript" if unknown else "" if source.text else "no transcript"
+    told = (
+        f"no token for {', '.join(map(repr, unknown))} in its transcript"
+        if unknown
+        else ""
+        if source.text
+        else "no transcript"
+    )
     return replace(source, fault=source.fault or told)

@@ -5,6 +5,7 @@
 Known layouts: LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders that Auto-AVSR has
 prepared, whose crops are taken as they are.
 """
+
 import json
 import os
 import time
@@ -38,7 +39,9 @@ def clip(source: Source, detector: Callable[[], Detector]) -> tuple[Utterance, t
         raise Excluded(source.fault)
     if source.cropped:
         beside = source.path.with_suffix(".wav")
-        video, speech = cropped_clip(source.path, beside if beside.is_file() else source.path, round(source.end_s * VIDEO_FPS))
+        video, speech = cropped_clip(
+            source.path, beside if beside.is_file() else source.path, round(source.end_s * VIDEO_FPS)
+        )
     else:
         video, speech = mouth_clip(source.path, detector(), source.begin_s, source.end_s)
     return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech
@@ -55,15 +58,30 @@ def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], De
     nothing = (), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),)
     utterances, videos, speeches = zip(*made) if made else nothing
     about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
-    path.with_suffix(".json").unlink(missing_ok=True)       # the old one: a shard counts when it has both
-    write_atomic(path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about))
-    write_json(path.with_suffix(".json"), {
-        "key": key, "holds": digest(path), "clips": len(utterances), "frames": sum(u.frames for u in utterances),
-        "aside": aside})
+    path.with_suffix(".json").unlink(missing_ok=True)  # the old one: a shard counts when it has both
+    write_atomic(
+        path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about)
+    )
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "key": key,
+            "holds": digest(path),
+            "clips": len(utterances),
+            "frames": sum(u.frames for u in utterances),
+            "aside": aside,
+        },
+    )
 
 
-def prepare_clips(data: str | Path, out: str | Path, detector: Callable[[], Detector] = MediaPipe,
-            tokenizers: Sequence[Tokenizer] = (Tokenizer(),), scheduler: str | None = None, workers: int | None = None) -> dict:
+def prepare_clips(
+    data: str | Path,
+    out: str | Path,
+    detector: Callable[[], Detector] = MediaPipe,
+    tokenizers: Sequence[Tokenizer] = (Tokenizer(),),
+    scheduler: str | None = None,
+    workers: int | None = None,
+) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/video_corpus.json, and returns what the latter says: how many clips and
     frames of which split, what was set aside, and why. Shards that are there already, of recordings that did
     not change since, are not made again.
@@ -79,17 +97,22 @@ def prepare_clips(data: str | Path, out: str | Path, detector: Callable[[], Dete
     for split in SPLITS:
         own = [s for s in sources if s.split == split]
         for first in range(0, len(own), CLIPS_A_SHARD):
-            path, part = out / "2d" / f"{split}-{first // CLIPS_A_SHARD:05d}.safetensors", own[first:first + CLIPS_A_SHARD]
+            path, part = (
+                out / "2d" / f"{split}-{first // CLIPS_A_SHARD:05d}.safetensors",
+                own[first : first + CLIPS_A_SHARD],
+            )
             jobs.append((shard, path, digest([state(source, data) for source in part]), part, detector))
     missing = [job for job in jobs if not done(*job[1:3])]
-    log(f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before")
+    log(
+        f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before"
+    )
     if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
-        detector()          # says at once what is missing
+        detector()  # says at once what is missing
     began = time.monotonic()
     for _ in progress_bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
         pass
     seconds = time.monotonic() - began
-    for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:        # of a corpus that was larger
+    for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:  # of a corpus that was larger
         old.unlink()
         old.with_suffix(".json").unlink(missing_ok=True)
     if missing:
@@ -150,13 +173,20 @@ def attach(run: Run, corpus: Corpus) -> None:
         return
     folder = Path(config.video_corpus)
     if not (folder / "video_corpus.json").is_file():
-        units = {run.config.expert.tokenizer, run.config.reader.tokenizer} | ({""} if not run.config.speech.pretrained else set())
+        units = {run.config.expert.tokenizer, run.config.reader.tokenizer} | (
+            {""} if not run.config.speech.pretrained else set()
+        )
         tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
-        raw, folder = folder, DATA / f"video-{digest(str(folder.resolve()), config.landmarks, [t.units for t in tokenizers])}"
+        raw, folder = (
+            folder,
+            DATA / f"video-{digest(str(folder.resolve()), config.landmarks, [t.units for t in tokenizers])}",
+        )
         prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
     corpus.learn_from(folder)
     if config.crop != SIDE:
-        log(f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike")
+        log(
+            f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike"
+        )
 
 
 def learn_units(out: Path, count: int) -> Path:
