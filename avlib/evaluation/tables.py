@@ -194,12 +194,12 @@ def difference(ones: Records, others: Records, score: Score, seed: int = 0) -> d
     a, b = paired_totals([r["rows"] for r in ones], [r["rows"] for r in others], score)
     if len(a) < 2:
         return None
-    found, low, high = paired_interval(a, b, torch.Generator().manual_seed(seed))
+    found, low, high = paired_interval(a, b, seed)
     return {
         "difference": found,
         "low": low,
         "high": high,
-        "p": permutation_test(a, b, torch.Generator().manual_seed(seed)),
+        "p": permutation_test(a, b, seed),
         "utterances": len(a),
     }
 

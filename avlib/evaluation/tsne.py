@@ -231,7 +231,7 @@ def separation_gain(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]
                     .index_add_(0, own, torch.stack((each, torch.ones_like(each)), -1))
                 )
             found[name] = dict(
-                zip(("difference", "low", "high"), paired_interval(*totals, torch.Generator().manual_seed(0)))
+                zip(("difference", "low", "high"), paired_interval(*totals, seed=0))
             )
     return found
 

@@ -335,11 +335,11 @@ def preference(votes: list[list[bool]], seed: int = 0) -> dict:
         none, against = (
             torch.stack((x, totals[:, 1]), 1) for x in (torch.zeros(len(votes)), totals[:, 1] - totals[:, 0])
         )
-        _, low, high = paired_interval(totals, none, torch.Generator().manual_seed(seed))
+        _, low, high = paired_interval(totals, none, seed)
         found |= {
             "participants_low": low,
             "participants_high": high,
-            "participants_p": permutation_test(totals, against, torch.Generator().manual_seed(seed)),
+            "participants_p": permutation_test(totals, against, seed),
         }
     return found
 
