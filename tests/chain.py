@@ -1,4 +1,4 @@
-"""The chain of notebooks as a command, with the animator that the README adds, in a file of its own."""
+"""The chain of notebooks as a command, with the animator of docs/own_animator.md in a file of its own."""
 
 import os
 import re
@@ -7,8 +7,24 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+PAGES = (  # whose commands and Python snippets are run by tests/cli/test_readme.py
+    "README.md",
+    *(
+        f"docs/{page}.md"
+        for page in (
+            "export",
+            "own_data",
+            "own_animator",
+            "preference_study",
+            "published_weights",
+            "scaling",
+            "troubleshooting",
+            "video_corpus",
+        )
+    ),
+)
+USER_DOCS = "\n".join((ROOT / page).read_text() for page in PAGES)
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", USER_DOCS, re.S | re.M)
 OWN = next(snippet for snippet in SNIPPETS if "@register" in snippet)
 ANIMATORS = ("faceformer", "codetalker", "mine")
 

@@ -1,5 +1,8 @@
-"""Every command and every snippet of the README is run: what takes minutes or licensed data as far as the notebooks, which
-test_notebooks.py runs at preset smoke. Names of files that a reader has are those of files made here."""
+"""Every command and every Python snippet of the README and the user pages is run (tests/chain.py lists the pages).
+
+Commands that take minutes or need licensed data run as far as the notebooks, which test_notebooks.py runs at preset
+smoke. The names of a reader's files stand for files made here.
+"""
 
 import os
 import re
@@ -18,27 +21,31 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 
 from avlib.__main__ import main
-from avlib.animators import animator
+from avlib.animators import animator, registry
 from avlib.cli import animate, notebooks, train
 from avlib.core import run as runs
 from avlib.corpus.embedded import facekit
 from avlib.evaluation import report, variants
 from tests import owners
 from tests.animators.test_codetalker import checkpoints
-from tests.chain import README, ROOT, SNIPPETS
+from tests.chain import ROOT, SNIPPETS, USER_DOCS
 from tests.corpus.test_facekit import write_checkout
 from tests.training.test_pretraining import published_weights
 
-BLOCKS = [line for block in re.findall(r"^```bash\n(.*?)^```", README, re.S | re.M) for line in block.splitlines()]
+BLOCKS = [
+    line
+    for block in re.findall(r"^```bash\n(.*?)^```", USER_DOCS, re.S | re.M)
+    for line in block.replace("\\\n", " ").splitlines()
+]
 INLINE = [
     f"./run_all.sh {code}" if code.startswith("--set ") else code
-    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
+    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", USER_DOCS)
 ]
 COMMANDS = list(
     dict.fromkeys(
         shlex.join(shlex.split(line, comments=True))
         for line in BLOCKS + INLINE
-        if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line)
+        if re.match(r"\./run_all\.sh|accelerate |python -m|\w+=\S+ python ", line) and "KEY=VALUE" not in line
     )
 )
 KINDS = {
@@ -46,7 +53,7 @@ KINDS = {
     "prefers": r"\./run_all\.sh preference ",
     "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
     "launches": "accelerate ",
-    "asks": r"python -m avlib\.",
+    "asks": r"python -m avlib\.cli\.prepare_video",
     "tests": r"\S+ python -m pytest",
     "trains": r"\./run_all\.sh($| --(?!help))",
 }
@@ -54,6 +61,34 @@ KINDS = {
 
 def of_kind(kind: str) -> list[str]:
     return [line for line in COMMANDS if re.match(KINDS[kind], line)]
+
+
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_links_lead_somewhere(page):
+    """Files that a page links to are there, and so are the headings."""
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        name, _, heading = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), f"{page}: links to {target}"
+        if heading:
+            lines = [line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#")]
+            anchors = [re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines]
+            assert heading in anchors, f"{page}: links to {target}, whose headings are {anchors}"
+
+
+def test_the_readme_is_a_front_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_every_command_is_run_by_a_test():
@@ -76,7 +111,9 @@ def desk(tmp_path, monkeypatch) -> Path:
     for module in (runs, animate):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(facekit, "PARTS", write_checkout(tmp_path / "ICT-FaceKit"))
-    monkeypatch.setattr(animator, "ANIMATORS", dict(animator.ANIMATORS))
+    known = dict(animator.ANIMATORS)
+    for module in (animator, registry):
+        monkeypatch.setattr(module, "ANIMATORS", known)
     return tmp_path
 
 
@@ -140,7 +177,7 @@ def test_a_page_for_people_is_made_and_its_table(desk, smoke, capsys):
     (desk / "results").mkdir()
     (desk / "results" / "demo").symlink_to(smoke / "results" / "one")
     page, table = (filled(line) for line in of_kind("prefers"))
-    assert main([*page, "--sentences", "2"]) == 0 and len(list(Path("study").glob("study-*.html"))) == 1
+    assert main([*page, "--sentences", "2"]) == 0 and len(list(Path("preference_study").glob("study-*.html"))) == 1
     assert main(table) == 0 and "No answers yet" in capsys.readouterr().out
 
 
@@ -181,7 +218,7 @@ def test_tests_are_found(line):
 def test_the_script_starts_what_it_is_asked_for(line):
     command, environment = shlex.split(line), os.environ | {"AVLIB_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     if command[1] != "lab":
-        more = ["--collect-only", "-q", "tests/test_readme.py"] if command[1] == "test" else []
+        more = ["--collect-only", "-q", "tests/cli/test_readme.py"] if command[1] == "test" else []
         done = subprocess.run([*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True)
         told = {"test": "test_readme.py::", "setup": "environment: ready", "--help": "usage: ./run_all.sh"}[command[1]]
         assert done.returncode == 0 and told in done.stdout
@@ -223,7 +260,7 @@ def test_a_snippet_runs(tmp_path, smoke, snippet):
     """Where a finished run is asked for, the one of preset smoke; published checkpoints in their layouts, but small."""
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "demo").symlink_to(smoke / "results" / "one")
-    if "published" in snippet:
+    if "load_pretrained" in snippet:
         write_published(tmp_path)
     places = {"AVLIB_RESULTS": str(tmp_path / "results"), "AVLIB_DATA": str(smoke / "data"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
