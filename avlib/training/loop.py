@@ -1,13 +1,16 @@
-"""One training loop for every model: seeded step by step, checkpointed within the minute, resumed to the bit."""
+"""One training loop for every model: seeded step by step, checkpointed every minute, and resumed bit by bit."""
 
 import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.distributed import is_distributed, share_batch_statistics, uncounted
 from ..core.files import read_weights, write_weights
@@ -18,6 +21,81 @@ from ..core.tensors import seeded_generator
 CHECKPOINT_EVERY_S = float(os.environ.get("AVLIB_CHECKPOINT_S", 40))
 
 
+@dataclass
+class TrainingState:
+    """What a resumed training needs besides the weights and Adam's state."""
+
+    step: int = 0  # optimizer steps taken
+    history: list[dict] = field(default_factory=list)  # one dictionary of mean terms for each finished epoch
+    sums: dict[str, float] = field(default_factory=dict)  # of each loss term over the steps of the current epoch
+    counted: int = 0  # steps in `sums`
+    average: dict[str, Tensor] = field(default_factory=dict)  # running mean of the state dict over the last epochs
+
+    def add_terms(self, terms: dict[str, Tensor]) -> None:
+        """Counts one step and its loss terms (scalars)."""
+        self.step, self.counted = self.step + 1, self.counted + 1
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(term.detach())
+
+    def finish_epoch(self, accelerator: Accelerator, stage: str) -> dict[str, Any]:
+        """The mean of each loss term over the epoch and over all processes; the sums start again at zero.
+
+        ValueError, with the name of the stage, if the loss is not finite.
+        """
+        means = {name: value / self.counted for name, value in mean_over_processes(accelerator, self.sums).items()}
+        if not math.isfinite(loss := means["loss"]):
+            raise ValueError(
+                f"{stage}: the loss is {loss} in epoch {len(self.history) + 1}; try a smaller learning rate"
+            )
+        self.sums, self.counted = {}, 0
+        return means
+
+    def average_weights(self, task: nn.Module, share: float) -> None:
+        """Moves the running mean by `share` towards the task's weights; whole numbers (step counts) are replaced."""
+        self.average = {
+            k: v.clone() if k not in self.average or not v.is_floating_point() else self.average[k].lerp_(v, share)
+            for k, v in task.state_dict().items()
+        }
+
+
+@dataclass
+class ResumeFile:
+    """The checkpoint that an interrupted training continues from; only the stage key it was written with can use it."""
+
+    path: Path
+    key: str
+    saved_s: float = field(default_factory=time.monotonic)  # time of the last save
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.saved_s > CHECKPOINT_EVERY_S
+
+    def save(self, task: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+        adam = optimizer.state_dict()["state"]
+        tensors = {f"task.{k}": v for k, v in task.state_dict().items()}
+        tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for i, s in adam.items() for k, v in s.items()}
+        tensors |= {f"average.{k}": v for k, v in state.average.items()}
+        about = dict(key=self.key, step=state.step, history=state.history, sums=state.sums, counted=state.counted)
+        write_weights(self.path, tensors, about)
+        self.saved_s = time.monotonic()
+
+    def restore(self, task: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """Fills the task and the optimizer; a new state where no checkpoint with this key exists."""
+        if not self.path.exists():
+            return TrainingState()
+        tensors, about = read_weights(self.path)
+        if about["key"] != self.key:  # of other settings or other code; the next save replaces it
+            return TrainingState()
+        task.load_state_dict(_with_prefix(tensors, "task."))
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _with_prefix(tensors, "adam.").items():
+            parameter, name = name.split(".")
+            adam.setdefault(int(parameter), {})[name] = tensor
+        optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
+        device = next(task.parameters()).device
+        average = {k: v.to(device) for k, v in _with_prefix(tensors, "average.").items()}
+        return TrainingState(about["step"], about["history"], about["sums"], about["counted"], average)
+
+
 def fit(
     run: Run,
     stage: str,
@@ -25,109 +103,76 @@ def fit(
     task: nn.Module,
     groups: list[dict],
     epochs: int,
-    batches: Callable,
-    collate: Callable,
+    batches: Callable[[torch.Generator], list[list[int]]],
+    collate: Callable[[list[int]], Any],
     seed: int,
     schedule: Callable[[float], float] = lambda progress: 1.0,
     validate: Callable[[], dict] | None = None,
-    clip: float = 1.0,
-    average: int = 1,
+    max_gradient_norm: float = 1.0,
+    averaged_epochs: int = 1,
 ) -> list[dict]:
-    """Trains `task` and returns its history, one dictionary of mean terms an epoch.
+    """Trains `task` with Adam and returns its history: one dictionary of mean terms for each epoch.
 
-    task(batch, draws, progress) -> named scalar terms, of which "loss" is descended with Adam.
-    groups: Adam's parameter groups, each with its "lr". batches(generator) -> lists of indices, one epoch.
-    collate(indices) -> batch. average: of the weights at the end of so many last epochs, the mean is what remains; the last
-    held-out figures are then the mean's. validate() -> what is told of an epoch: numbers, and texts that are only kept.
+    task(batch, draws, progress) -> named scalar terms; Adam minimises "loss". progress is in [0, 1].
+    groups: Adam's parameter groups, each with its "lr". batches(generator) -> the lists of indices of one epoch.
+    collate(indices) -> batch. schedule(progress) -> learning-rate factor. validate() -> numbers, which are logged, and
+    texts, which are only kept. averaged_epochs: the result is the mean of the weights at the end of the last so many
+    epochs, and the last held-out figures are the mean's. ValueError if the loss of an epoch is not finite.
 
-    The n-th example of step k has a generator of its own, draws[n], seeded by (seed, k, n) alone, and dropout one by (seed, k):
-    a run that was killed goes on from its last checkpoint, at most a minute old, exactly as if nothing had happened, and
-    processes that share a batch (`accelerate launch`) draw what one alone would.
+    Example n of step k has its own generator, draws[n], seeded by (seed, k, n) alone; (seed, k) seeds dropout. An
+    interrupted training therefore continues from its last checkpoint, at most a minute old, to bit-identical weights,
+    and processes that share a batch (`accelerate launch`) draw the same numbers as a single process.
     """
-    accelerator = Accelerator(
-        cpu=run.device.type == "cpu", kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
-    )
+    accelerator = _accelerator(run)
     if is_distributed():
         share_batch_statistics(task)
     optimizer = torch.optim.AdamW(groups, fused=True, betas=(0.9, 0.98), weight_decay=0.0)
-    peaks = [g["lr"] for g in optimizer.param_groups]
-    resume = run.folder / "weights" / f"{stage}.resume.safetensors"
-    history, sums, counted, done, mean = [], {}, 0, 0, {}
-    if resume.exists():
-        history, sums, counted, done, mean = _restore(resume, key, task, optimizer)
+    peak_rates = [group["lr"] for group in optimizer.param_groups]
+    resume_file = ResumeFile(run.folder / "weights" / f"{stage}.resume.safetensors", key)
+    state = resume_file.restore(task, optimizer)
     prepared, optimizer = accelerator.prepare(task, optimizer)
     plan = [batches(seeded_generator(seed, epoch, -1)) for epoch in range(epochs)]
     total = sum(map(len, plan))
-    if done:
-        log(f"{stage}: goes on at step {done} of {total}")
+    if state.step:
+        log(f"{stage}: resumes at step {state.step} of {total}")
 
-    saved = began = time.monotonic()
-    step = 0
-    for epoch, epoch_batches in enumerate(plan):
-        if step + len(epoch_batches) <= done and epoch < len(history):
-            step += len(epoch_batches)
-            continue
+    began_s = time.monotonic()
+    for epoch in range(len(state.history), epochs):
         task.train()
-        for indices in progress_bar(epoch_batches, f"{stage} {epoch + 1}/{epochs}"):
-            if step < done:
-                step += 1
-                continue
-            mine = range(len(indices))[accelerator.process_index :: accelerator.num_processes] or range(1)
-            spare = accelerator.process_index >= len(indices)  # the batch is too small for it to have a part
-            draws = [seeded_generator(seed, step, n) for n in mine]
-            # dropout draws from the global generator; processes that share a batch must not drop alike
-            torch.manual_seed(seeded_generator(seed, step, -1, accelerator.process_index).initial_seed())
-            for group, peak in zip(optimizer.param_groups, peaks):
-                group["lr"] = peak * schedule(step / total)
-            with uncounted(spare):
-                terms = prepared(collate([indices[n] for n in mine]), draws, step / total)
-            optimizer.zero_grad()
-            accelerator.backward(terms["loss"])
-            for group in optimizer.param_groups:  # each its own norm: one model's steps do not shrink another's
-                accelerator.clip_grad_norm_(group["params"], clip)
-            optimizer.step()
-            step, counted = step + 1, counted + 1
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach())
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S and accelerator.is_main_process:
-                _save(resume, task, optimizer, mean, key=key, step=step, history=history, sums=sums, counted=counted)
-                saved = time.monotonic()
-        row = {name: value / counted for name, value in together(accelerator, sums).items()}
-        if not math.isfinite(row["loss"]):
-            raise ValueError(
-                f"{stage}: the loss is {row['loss']} in epoch {epoch + 1}; a smaller learning rate may help"
-            )
-        sums, counted = {}, 0
-        if (left := epochs - epoch) <= average > 1:
-            share = 1 / (min(average, epochs) - left + 1)
-            mean = {
-                k: v.clone() if k not in mean or not v.is_floating_point() else mean[k].lerp_(v, share)
-                for k, v in task.state_dict().items()
-            }
-            if left == 1:
-                task.load_state_dict(mean)
-        if validate is not None:
-            task.eval()
-            with torch.no_grad():
-                row |= validate()
-        history.append(row)
-        told = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if not isinstance(v, str))
+        taken = state.step - sum(map(len, plan[:epoch]))  # steps of this epoch that were taken before an interruption
+        for indices in progress_bar(plan[epoch][taken:], f"{stage} {epoch + 1}/{epochs}"):
+            progress = state.step / total
+            _set_learning_rates(optimizer, peak_rates, schedule(progress))
+            terms = _loss_terms(accelerator, prepared, collate, indices, seed, state.step, progress)
+            _descend(accelerator, optimizer, terms["loss"], max_gradient_norm)
+            state.add_terms(terms)
+            if resume_file.is_due() and accelerator.is_main_process:
+                resume_file.save(task, optimizer, state)
+        row = state.finish_epoch(accelerator, stage)
+        _average_last_epochs(task, state, epochs - epoch, min(averaged_epochs, epochs))
+        state.history.append(row | _validated(task, validate))
         if accelerator.is_main_process:
-            log(f"{stage} {epoch + 1}/{epochs}  {told}  {time.monotonic() - began:.0f} s")
+            _log_epoch(f"{stage} {epoch + 1}/{epochs}", state.history[-1], time.monotonic() - began_s)
     task.eval()
-    return history
+    return state.history
 
 
-def together(accelerator: Accelerator, sums: dict[str, float]) -> dict[str, float]:
-    """Sums of each process -> their means over the processes."""
+def _accelerator(run: Run) -> Accelerator:
+    find_unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=run.device.type == "cpu", kwargs_handlers=[find_unused])
+
+
+def mean_over_processes(accelerator: Accelerator, sums: dict[str, float]) -> dict[str, float]:
+    """The sums of each process -> their means over all processes."""
     if accelerator.num_processes == 1:
         return sums
-    values = torch.tensor(list(sums.values()), device=accelerator.device)
-    return dict(zip(sums, accelerator.reduce(values, "mean").tolist()))
+    means = accelerator.reduce(torch.tensor(list(sums.values()), device=accelerator.device), "mean")
+    assert isinstance(means, Tensor)
+    return dict(zip(sums, means.tolist()))
 
 
 def finish_fit(run: Run, stage: str, key: str, modules: dict[str, nn.Module], history: list[dict], **record) -> dict:
-    """Writes the trained modules and the stage's record, and removes the checkpoint that served to resume."""
+    """Writes the trained modules and the stage's record, and removes the resume file."""
     if PartialState().is_main_process:
         tensors = {f"{name}.{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
         path = write_weights(run.folder / "weights" / f"{stage}.safetensors", tensors, {"stage": stage, "key": key})
@@ -137,26 +182,65 @@ def finish_fit(run: Run, stage: str, key: str, modules: dict[str, nn.Module], hi
     return run.record(stage)
 
 
-def _save(path, task, optimizer, mean, **about):
-    state = optimizer.state_dict()["state"]
-    tensors = {f"task.{k}": v for k, v in task.state_dict().items()}
-    tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for i, s in state.items() for k, v in s.items()}
-    tensors |= {f"mean.{k}": v for k, v in mean.items()}
-    write_weights(path, tensors, about)
+def _set_learning_rates(optimizer: torch.optim.Optimizer, peak_rates: list[float], factor: float) -> None:
+    for group, peak in zip(optimizer.param_groups, peak_rates):
+        group["lr"] = peak * factor
 
 
-def _restore(path, key, task, optimizer) -> tuple[list[dict], dict, int, int, dict]:
-    tensors, about = read_weights(path)
-    if about["key"] != key:  # left behind by other settings or other code; the next save replaces it
-        return [], {}, 0, 0, {}
-    part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-    task.load_state_dict(part("task."))
-    state: dict = {}
-    for name, tensor in part("adam.").items():
-        i, field = name.split(".")
-        state.setdefault(int(i), {})[field] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    device = next(task.parameters()).device
-    return *(about[k] for k in ("history", "sums", "counted", "step")), {
-        k: v.to(device) for k, v in part("mean.").items()
-    }
+def _loss_terms(
+    accelerator: Accelerator,
+    prepared: nn.Module,
+    collate: Callable[[list[int]], Any],
+    indices: list[int],
+    seed: int,
+    step: int,
+    progress: float,
+) -> dict[str, Tensor]:
+    """The named loss terms of this process's part of a batch, with the step's random draws."""
+    rank = accelerator.process_index
+    positions = range(len(indices))[rank :: accelerator.num_processes] or range(1)
+    is_spare = rank >= len(indices)  # the batch has fewer examples than there are processes
+    draws = [seeded_generator(seed, step, n) for n in positions]
+    # dropout uses the global generator; each process must drop other elements of its part of the batch
+    torch.manual_seed(seeded_generator(seed, step, -1, rank).initial_seed())
+    with uncounted(is_spare):
+        return prepared(collate([indices[n] for n in positions]), draws, progress)
+
+
+def _descend(
+    accelerator: Accelerator, optimizer: torch.optim.Optimizer, loss: Tensor, max_gradient_norm: float
+) -> None:
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    for group in optimizer.param_groups:  # separate norms: one model's steps do not shrink another's
+        accelerator.clip_grad_norm_(group["params"], max_gradient_norm)
+    optimizer.step()
+
+
+def _average_last_epochs(task: nn.Module, state: TrainingState, epochs_left: int, averaged_epochs: int) -> None:
+    """Adds the weights of one of the last epochs to the running mean; the task has the mean after the very last.
+
+    epochs_left: including this one.
+    """
+    if not epochs_left <= averaged_epochs > 1:
+        return
+    state.average_weights(task, 1 / (averaged_epochs - epochs_left + 1))
+    if epochs_left == 1:
+        task.load_state_dict(state.average)
+
+
+def _validated(task: nn.Module, validate: Callable[[], dict] | None) -> dict:
+    if validate is None:
+        return {}
+    task.eval()
+    with torch.no_grad():
+        return validate()
+
+
+def _log_epoch(label: str, row: dict, seconds: float) -> None:
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if not isinstance(value, str))
+    log(f"{label}  {terms}  {seconds:.0f} s")
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

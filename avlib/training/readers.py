@@ -150,8 +150,8 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
             seed,
             warmup_cosine(config.warmup),
             validate,
-            clip=5.0,
-            average=config.average,
+            max_gradient_norm=5.0,
+            averaged_epochs=config.average,
         )
         finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
 

@@ -90,7 +90,7 @@ def learn(folder: str, name: str) -> list[dict]:
         lambda g: [[3, 1, 4, 0, 2], [6]],
         lambda i: double(clips(i)),
         1,
-        average=1,
+        averaged_epochs=1,
     )
     loop.finish_fit(run, "toy", "k", {"task": task}, history, processes=process_count())
     return history

@@ -45,7 +45,7 @@ def learn(folder, monkeypatch, die_at=None, key="k", stage="toy", average=1):
         seed=3,
         schedule=warmup_cosine(0.2),
         validate=lambda: {"v": task.map.bias.item(), "read": "a word"},
-        average=average,
+        averaged_epochs=average,
     )
     return history, task
 
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "killed", monkeypatch, die_at=die_at, average=average)
     resumed_history, resumed = learn(tmp_path / "killed", monkeypatch, average=average)
-    assert resumed.steps == task.steps - die_at + 1  # goes on, does not begin anew
+    assert resumed.steps == task.steps - die_at + 1  # continues, does not start again
     assert resumed_history == history and torch.equal(resumed.map.weight, task.map.weight)
     assert history[-1]["loss"] < history[0]["loss"] and len(history) == 4
 
