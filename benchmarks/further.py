@@ -27,8 +27,8 @@ from avlib.corpus.embedded import maker as maker_module
 from avlib.corpus.embedded.sentences import sentences
 from avlib.evaluation import tables
 from avlib.evaluation.evaluate import evaluate
-from avlib.evaluation.report import NAMES
-from avlib.evaluation.variants import VARIANTS, chosen_variants, trials
+from avlib.evaluation.report import ANIMATOR_LABELS
+from avlib.evaluation.variants import VARIANTS, chosen_variants, variant_models
 from avlib.training.joint import GUIDANCE, model_name
 
 SEED = 777
@@ -74,7 +74,7 @@ def main():
     corpus = further(prepare.prepare_corpus(run), run, args.sentences)
     trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
     sweeps = {
-        name: [(t.run, t.model) for t in trials(run, name, args.seeds)]
+        name: [(t.run, t.model) for t in variant_models(run, name, args.seeds)]
         for name, v in chosen_variants(run.config).items()
         if v.sweep
     }
@@ -85,7 +85,7 @@ def main():
     records = lambda models: [found[r.folder, m] for r, m in models]
     title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
     pairs = {
-        NAMES.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators
+        ANIMATOR_LABELS.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators
     }
     print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less unguided").markdown())
     for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):

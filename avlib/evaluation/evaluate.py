@@ -27,7 +27,7 @@ TRUTH, STILL = "truth", "still"  # scored beside the models: the scans themselve
 
 
 @torch.no_grad()
-def predictions(
+def model_predictions(
     run: Run, corpus: Corpus, model: str, items: list[Example], folder: Path | None = None
 ) -> Iterator[tuple[str, list[Example], list[torch.Tensor]]]:
     """(style, items, vertices (T, V, 3) of each item) for truth and still once, for a trained model once for each style, for a
@@ -75,7 +75,7 @@ def evaluate(
     items = make_examples(corpus, corpus.utterances(split), load_speech(run))
     loud = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in items}
     rows = []
-    for style, shown, motions in predictions(run, corpus, model, items, folder):
+    for style, shown, motions in model_predictions(run, corpus, model, items, folder):
         frames = torch.tensor([len(m) for m in motions])
         video, lengths = lips(pad(motions), frames)
         unheard = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
@@ -117,7 +117,7 @@ def evaluate(
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
     """A model's predictions under every style, in files as FaceFormer and CodeTalker write them."""
     items = make_examples(corpus, corpus.utterances(split), load_speech(run))
-    for style, shown, motions in predictions(run, corpus, model, items):
+    for style, shown, motions in model_predictions(run, corpus, model, items):
         for e, motion in zip(shown, motions):
             external_predictions.write_prediction(folder, e.utterance.name, style, motion)
 

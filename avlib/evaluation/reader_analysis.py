@@ -45,10 +45,10 @@ def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples
 
 
 LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)  # of speech over babble; None: no babble
-MOST_CLIPS = 200  # that are read in noise: enough for the curves' first digits
-STREAMS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
+MAX_CLIPS = 200  # that are read in noise: enough for the curves' first digits
+STREAM_LABELS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
 # Visemes from the lips to the throat, then vowels from spread to round, and some of the phonemes behind each.
-SOUNDS = {
+VISEME_PHONEMES = {
     "p": "p b m",
     "f": "f v",
     "T": "θ ð",
@@ -87,14 +87,14 @@ def transcripts_by_epoch(records: dict[str, dict], most: int = 12) -> str:
     return "\n".join(lines)
 
 
-def mixed(speech: torch.Tensor, noise: list[torch.Tensor], level_db: float | None) -> torch.Tensor:
+def mix_babble(speech: torch.Tensor, noise: list[torch.Tensor], level_db: float | None) -> torch.Tensor:
     """Padded speech (B, S) with each clip's noise (1, its samples) at a level over the clip, not over its padding."""
     level = torch.tensor([math.inf if level_db is None else level_db])
     return pad([add_babble(s[None, : n.shape[1]], n, level)[0] for s, n in zip(speech, noise)])
 
 
 @torch.no_grad()
-def read_in_noise(
+def transcribe_in_noise(
     reader: Expert, clips: Clips, indices: list[int], babble: Babble, seed: int, budget: int = 2000
 ) -> dict[str, list[list[str]]]:
     """What greedy CTC reads from all of a reader's streams and from each alone: streams -> level of `LEVELS_DB` -> clip.
@@ -116,7 +116,7 @@ def read_in_noise(
         noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded_generator(seed, i)]) for i in chosen]
         for k, level in enumerate(levels):
             if "audio" in names:
-                audio = normalise_speech(mixed(batch["speech"], noise, level).to(device), lengths)
+                audio = normalise_speech(mix_babble(batch["speech"], noise, level).to(device), lengths)
             for name in names if k == 0 else ("audio",):  # what is seen stays the same
                 only = {m: torch.full_like(lengths, m == name, dtype=torch.bool) for m in names}
                 encoded, valid = reader.encode_streams(video, audio, lengths, present=only)
@@ -135,10 +135,10 @@ def readers_in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> di
     if done := run.finished("noise", key):
         return done
     clips, babble = corpus.clips("validation"), Babble(corpus.clips("train"))
-    indices = list(range(0, len(clips), -(-len(clips) // MOST_CLIPS)))
+    indices = list(range(0, len(clips), -(-len(clips) // MAX_CLIPS)))
     said, accuracy = [clips.utterances[i].text for i in indices], {}
     for stage, reader in readers.items():
-        read = read_in_noise(reader, clips, indices, babble, run.config.seed)
+        read = transcribe_in_noise(reader, clips, indices, babble, run.config.seed)
         accuracy[stage] = {
             streams: [100 * (1 - corpus_rate(said, texts)) for texts in levels] for streams, levels in read.items()
         }
@@ -150,10 +150,10 @@ def readers_in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> di
 def viseme_counts(said: list[str], read: list[str]) -> list[list[int]]:
     """How often each viseme was read as each, in texts aligned with the fewest edits; word borders do not count.
 
-    Rows: visemes said, in the order of `SOUNDS`, and at last nothing, with what was inserted. Columns: visemes read, and at
+    Rows: visemes said, in the order of `VISEME_PHONEMES`, and at last nothing, with what was inserted. Columns: visemes read, and at
     last nothing, with what was deleted.
     """
-    place = {viseme: i for i, viseme in enumerate(SOUNDS)} | {None: len(SOUNDS)}
+    place = {viseme: i for i, viseme in enumerate(VISEME_PHONEMES)} | {None: len(VISEME_PHONEMES)}
     counts = [[0] * len(place) for _ in place]
     said, read = ([visemes(text).replace(" ", "") for text in texts] for texts in (said, read))
     for s, r, chunks in zip(said, read, jiwer.process_characters(said, read).alignments):

@@ -17,26 +17,26 @@ from . import external_predictions, tables
 from .evaluate import STILL, TRUTH
 from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
 
-NAMES = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
+ANIMATOR_LABELS = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
 _markdown = mistune.create_markdown(plugins=["table"])
 
 
-def records(run: Run, seeds: list[int], others: Sequence[str] = ()) -> dict[str, Records]:
+def evaluation_records(run: Run, seeds: list[int], others: Sequence[str] = ()) -> dict[str, Records]:
     """Evaluations of each method, over the seeds. others: NAME=FOLDER of predictions."""
     models = {"Ground truth": [TRUTH], "Still face": [STILL]}
     for animator in run.config.animators:
         for guidance in GUIDANCE:
-            models[method(animator, guidance)] = [model_name(animator, guidance, s) for s in seeds]
+            models[method_label(animator, guidance)] = [model_name(animator, guidance, s) for s in seeds]
     models |= {name: [name] for name, _ in map(external_predictions.named_folder, others)}
     return {name: [run.record(f"evaluation-{m}") for m in those] for name, those in models.items()}
 
 
-def method(animator: str, guidance: str) -> str:
+def method_label(animator: str, guidance: str) -> str:
     """As tables call it."""
-    return NAMES.get(animator, animator) + (" + AV guidance" if guidance == "guided" else "")
+    return ANIMATOR_LABELS.get(animator, animator) + (" + AV guidance" if guidance == "guided" else "")
 
 
-def measured_on(run: Run, seeds: list[int], corpus: str) -> str:
+def run_description(run: Run, seeds: list[int], corpus: str) -> str:
     return (
         f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     )
@@ -45,11 +45,11 @@ def measured_on(run: Run, seeds: list[int], corpus: str) -> str:
 def results_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes the methods' table and that of what guidance changes into the run's tables/; returns their Markdown. The published
     figures of the run's own corpus, if there are any, stand beside."""
-    found, folder, where = records(run, seeds, others), run.folder / "tables", measured_on(run, seeds, corpus)
+    found, folder, where = evaluation_records(run, seeds, others), run.folder / "tables", run_description(run, seeds, corpus)
     corpus_name = found["Ground truth"][0]["corpus_name"]
     published = [p for p in next(iter(PUBLISHED.values())) if p.split()[0].lower() == corpus_name]
     pairs = {
-        f"{NAMES.get(a, a)}, guided less unguided": (found[method(a, "guided")], found[method(a, "unguided")])
+        f"{ANIMATOR_LABELS.get(a, a)}, guided less unguided": (found[method_label(a, "guided")], found[method_label(a, "unguided")])
         for a in run.config.animators
     }
     return "\n".join(
@@ -66,8 +66,8 @@ def results_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str]
 
 def protocols_table(run: Run, seeds: list[int], corpus: str, others: Sequence[str] = ()) -> str:
     """Writes the same predictions' numbers under every protocol into the run's tables/; returns the Markdown."""
-    title = f"The same predictions under every protocol, {measured_on(run, seeds, corpus)}"
-    table = tables.all_protocols(records(run, seeds, others), title)
+    title = f"The same predictions under every protocol, {run_description(run, seeds, corpus)}"
+    table = tables.all_protocols(evaluation_records(run, seeds, others), title)
     return table.write(run.folder / "tables", "table_protocols", corpus=corpus, seeds=seeds)
 
 
@@ -96,10 +96,10 @@ def published_table() -> str:
     )
 
 
-FIRST = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # tables shown open; others unfold
+OPEN_TABLES = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # tables shown open; others unfold
 CHAPTERS = {"4": "Evaluation", "5": "“Just” and “must”", "3": "Joint training", "2": "The readers", "1": "The corpus"}
 # What is shown in them, in that order: files that begin so, often with a model's name behind, and their captions.
-SHOWN = {
+FIGURE_CAPTIONS = {
     "4_effects": "What guidance and each variant change, with 95 % intervals: blue less of an error, orange more, grey where the interval holds zero",
     "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
     "4_lips": "Its lips, as the reader sees them",
@@ -136,16 +136,16 @@ def write_report(run: Run) -> Path:
     """report.html: tables, figures, clips and settings of the run, all inside the one file."""
     parts = {"first": [], "more": [], **{number: [] for number in CHAPTERS}}
     for path in sorted(
-        (run.folder / "tables").glob("*.md"), key=lambda p: (FIRST.index(p.stem) if p.stem in FIRST else 9, p.stem)
+        (run.folder / "tables").glob("*.md"), key=lambda p: (OPEN_TABLES.index(p.stem) if p.stem in OPEN_TABLES else 9, p.stem)
     ):
         table = _markdown(path.read_text())
         title = html.escape(read_json(path.with_suffix(".json"))["title"])
-        parts["first" if path.stem in FIRST else "more"].append(
-            table if path.stem in FIRST else f"<details><summary>{title}</summary>{table}</details>"
+        parts["first" if path.stem in OPEN_TABLES else "more"].append(
+            table if path.stem in OPEN_TABLES else f"<details><summary>{title}</summary>{table}</details>"
         )
     shown = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
-    for path in sorted(shown, key=lambda p: (_placed(p)[0], p.name)):  # their names begin with the notebook's number
-        caption = html.escape(_placed(path)[1])
+    for path in sorted(shown, key=lambda p: (place_and_caption(p)[0], p.name)):  # their names begin with the notebook's number
+        caption = html.escape(place_and_caption(path)[1])
         shape = (
             f"<video controls preload=auto src='{_data(path, 'video/mp4')}'></video>"
             if path.suffix == ".mp4"
@@ -176,10 +176,10 @@ def _data(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _placed(path: Path) -> tuple[int, str]:
+def place_and_caption(path: Path) -> tuple[int, str]:
     """Where a picture or clip stands on the page, and its caption; what nobody knows stands last, under its name."""
-    for place, (name, caption) in enumerate(SHOWN.items()):
+    for place, (name, caption) in enumerate(FIGURE_CAPTIONS.items()):
         if path.stem.startswith(name):
             model = path.stem.removeprefix(name)
             return place, caption + (f" ({model})" if model else "")
-    return len(SHOWN), path.stem.replace("_", " ")
+    return len(FIGURE_CAPTIONS), path.stem.replace("_", " ")

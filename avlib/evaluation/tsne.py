@@ -21,7 +21,7 @@ from ..training.clip_batches import collate
 from ..training.joint_batches import make_examples
 from ..training.reading import read_batch
 from ..training.speech_encoder import load_speech
-from .evaluate import predictions
+from .evaluate import model_predictions
 from .statistics import paired_interval
 from .word_alignment import align_clips
 
@@ -29,7 +29,7 @@ WORDS = ("just", "must")
 
 
 @dataclass(frozen=True)
-class WordFrames:
+class WordFeatures:
     """Features (N, D) of N video frames within the words; of each the word, the clip, the frame, the utterance, and the first and the last
     frame of the word."""
 
@@ -42,7 +42,7 @@ class WordFrames:
 
 
 @dataclass(frozen=True)
-class Shown:
+class LipClips:
     """Sentences on the lips of a model, as `corpus.Clips` gives those of the 2D part."""
 
     utterances: list[Utterance]
@@ -61,13 +61,13 @@ class Shown:
 
 
 @torch.no_grad()
-def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> Shown:
+def lip_clips(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> LipClips:
     """The test sentences that say one of the words, on a model's lips under every style, or on the scans'."""
-    found, lips = Shown([], [], []), lip_video(corpus)
+    found, lips = LipClips([], [], []), lip_video(corpus)
     items = make_examples(
         corpus, [u for u in corpus.utterances("test") if set(words) & set(u.text.split())], load_speech(run)
     )
-    for _, spoken, motions in predictions(run, corpus, model, items) if items else ():
+    for _, spoken, motions in model_predictions(run, corpus, model, items) if items else ():
         video, lengths = lips(pad(motions), torch.tensor([len(m) for m in motions]))
         for e, pictures, frames in zip(spoken, (video * 255).round().byte(), lengths.tolist()):
             found.utterances.append(replace(e.utterance, frames=frames))
@@ -76,20 +76,20 @@ def shown(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) 
     return found
 
 
-def on_lips(
+def word_features_on_lips(
     run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert
-) -> tuple[dict[str, WordFrames], Shown]:
+) -> tuple[dict[str, WordFeatures], LipClips]:
     """What both readers make of whole words on each model's lips, and all those lips, the model named beside the speaker; none where
     less than two test sentences say each of the words."""
-    spaces, clips = {}, Shown([], [], [])
+    spaces, clips = {}, LipClips([], [], [])
     said = [set(WORDS) & set(u.text.split()) for u in corpus.utterances("test")]
     if any(sum(word in here for here in said) < 2 for word in WORDS):
         return spaces, clips
     for model in models:
-        first, found = len(clips.utterances), shown(run, corpus, model)
+        first, found = len(clips.utterances), lip_clips(run, corpus, model)
         times = word_times(expert, found)
         for kind, r in (("audio-visual", expert), ("visual-only", reader)):
-            words = whole(word_frames(r, found, times))
+            words = word_means(word_features(r, found, times))
             spaces[f"{kind}, {model}"] = replace(words, clips=[first + i for i in words.clips])
         clips.utterances.extend(replace(u, subject=f"{u.subject}, {model}") for u in found.utterances)
         clips.videos.extend(found.videos)
@@ -97,7 +97,7 @@ def on_lips(
     return spaces, clips
 
 
-def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
+def word_times(expert: Expert, clips: Clips | LipClips, words: tuple[str, ...] = WORDS) -> dict[int, list[Segment]]:
     """When the words are said, clip by clip: the corpus's own times, and where a clip has none those that the expert finds
     by forced alignment: once, for all readers, so that they are asked about the same frames. A word that opens its sentence is
     left out, if two sentences at least say each of the words elsewhere: the silence before it, which only some readers hear,
@@ -114,7 +114,7 @@ def word_times(expert: Expert, clips: Clips | Shown, words: tuple[str, ...] = WO
     return {i: spans for i, spans in found.items() if spans}
 
 
-def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str:
+def describe_word_times(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str:
     """Where the times come from, in one line, and how far alignment is off where the corpus has times."""
     known = {i: words for i in times if (words := clips.utterances[i].words)}
     line = (
@@ -141,11 +141,11 @@ def source(expert: Expert, clips: Clips, times: dict[int, list[Segment]]) -> str
 
 
 @torch.no_grad()
-def word_frames(
-    reader: Expert, clips: Clips | Shown, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS
-) -> WordFrames:
+def word_features(
+    reader: Expert, clips: Clips | LipClips, times: dict[int, list[Segment]], words: tuple[str, ...] = WORDS
+) -> WordFeatures:
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
-    found = WordFrames([], [], [], [], [], [])
+    found = WordFeatures([], [], [], [], [], [])
     for i, spans in times.items():
         features, _ = read_batch(
             reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer)
@@ -164,13 +164,13 @@ def word_frames(
     return replace(found, features=np.stack(found.features))
 
 
-def whole(frames: WordFrames) -> WordFrames:
+def word_means(frames: WordFeatures) -> WordFeatures:
     """Each word that is said as one point: the mean of its frames; known by the middle one."""
     said: dict[tuple, list[int]] = {}
     for i, word in enumerate(zip(frames.clips, frames.spans)):
         said.setdefault(word, []).append(i)
     of = lambda values: [values[rows[len(rows) // 2]] for rows in said.values()]
-    return WordFrames(
+    return WordFeatures(
         np.stack([frames.features[rows].mean(0) for rows in said.values()]),
         of(frames.words),
         of(frames.clips),
@@ -180,14 +180,14 @@ def whole(frames: WordFrames) -> WordFrames:
     )
 
 
-def both_ways(frames: dict[str, WordFrames]) -> dict[str, WordFrames]:
+def words_and_frames(frames: dict[str, WordFeatures]) -> dict[str, WordFeatures]:
     """Spaces of whole words, then of frames."""
-    return {f"{name}, whole words": whole(f) for name, f in frames.items()} | {
+    return {f"{name}, whole words": word_means(f) for name, f in frames.items()} | {
         f"{name}, frames": f for name, f in frames.items()
     }
 
 
-def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
+def input_features(clips: Clips, where: WordFeatures) -> dict[str, WordFeatures]:
     """The same frames as a reader is given them: the crop's pixels, and the speech's power spectrum in decibels."""
     video, speech = ({i: get(i).numpy() for i in set(where.clips)} for get in (clips.video, clips.speech))
     window = np.hanning(SAMPLES_PER_FRAME)
@@ -203,19 +203,19 @@ def raw(clips: Clips, where: WordFrames) -> dict[str, WordFrames]:
     }
 
 
-def layouts(wanted: float, points: int) -> list[tuple[float, int]]:
+def map_settings(wanted: float, points: int) -> list[tuple[float, int]]:
     """Perplexity and seed of four maps. A perplexity that so few points cannot have is lowered to a third of them."""
     most = (points - 1) / 3
     middle = min(wanted, most)
     return [(middle, 0), (middle, 1), (middle / 2, 0), (min(2 * middle, most), 2)]
 
 
-def embed(frames: WordFrames, perplexity: float, seed: int = 0) -> np.ndarray:
+def tsne_map(frames: WordFeatures, perplexity: float, seed: int = 0) -> np.ndarray:
     """(N, 2) by t-SNE."""
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(frames.features)
 
 
-def separation_gain(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]]:
+def audio_visual_gain(spaces: dict[str, WordFeatures]) -> dict[str, dict[str, float]]:
     """Of each audio-visual space the "difference" of its silhouette and that of the same points seen only, with "low" and "high" of a
     95 % bootstrap interval: utterances drawn anew, the clouds that their words are compared with kept."""
     found = {}
@@ -236,19 +236,19 @@ def separation_gain(spaces: dict[str, WordFrames]) -> dict[str, dict[str, float]
     return found
 
 
-def record(
-    run: Run, corpus: Corpus, spaces: dict[str, WordFrames], stage: str = "tsne", models: list[str] = ()
+def tsne_record(
+    run: Run, corpus: Corpus, spaces: dict[str, WordFeatures], stage: str = "tsne", models: list[str] = ()
 ) -> dict:
     """Stage "tsne", or another: how far apart the words lie in each space, and in each of its maps; and where every point lies, which
     word it is of, and which frame of which utterance. models: whose lips are read."""
     before = [run.finished_key(s) for s in ("expert", "reader", *models)]
-    key = run.key(record, run.config.evaluation, corpus.hash, before, list(spaces))
+    key = run.key(tsne_record, run.config.evaluation, corpus.hash, before, list(spaces))
     if done := run.finished(stage, key):
         return done
     maps = {
         name: [
-            {"perplexity": p, "seed": seed, "points": embed(f, p, seed).round(3).tolist()}
-            for p, seed in layouts(run.config.evaluation.tsne_perplexity, len(f.words))
+            {"perplexity": p, "seed": seed, "points": tsne_map(f, p, seed).round(3).tolist()}
+            for p, seed in map_settings(run.config.evaluation.tsne_perplexity, len(f.words))
         ]
         for name, f in spaces.items()
     }
@@ -260,7 +260,7 @@ def record(
         stage,
         key,
         metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-        heard_less_seen=separation_gain(spaces),
+        heard_less_seen=audio_visual_gain(spaces),
         corpus=corpus.hash,
         frames={name: len(f.words) for name, f in spaces.items()},
         points=points,
@@ -268,7 +268,7 @@ def record(
     )
 
 
-def table(record: dict) -> str:
+def separation_table(record: dict) -> str:
     """Markdown: how far apart the words lie in each space, by how much further for who also hears, and from map to map."""
     if not record["metrics"]:
         return f"Too few test sentences say {' and '.join(WORDS)}: at least two have to say each.\n"

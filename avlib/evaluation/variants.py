@@ -14,7 +14,7 @@ from ..training.joint import GUIDANCE, model_name, train_joint
 from ..training.readers import pretrain_reader
 from . import tables
 from .evaluate import evaluate, summary_line
-from .report import NAMES, measured_on, method
+from .report import ANIMATOR_LABELS, run_description, method_label
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def variant_run(run: Run, name: str) -> Run:
 
 
 @dataclass(frozen=True)
-class Trial:
+class VariantModel:
     """A model of a variant: where it is trained, and what it is."""
 
     run: Run
@@ -108,14 +108,14 @@ class Trial:
         return model_name(self.animator, self.guidance, self.seed)
 
 
-def trials(run: Run, name: str, seeds: list[int]) -> list[Trial]:
+def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
     """A variant's models: of all animators and seeds or, in a sweep, of the first."""
     variant, there = VARIANTS[name], variant_run(run, name)
     animators, seeds = (run.config.animators[:1], seeds[:1]) if variant.sweep else (run.config.animators, seeds)
-    return [Trial(there, a, variant.guidance, s) for a in animators for s in seeds]
+    return [VariantModel(there, a, variant.guidance, s) for a in animators for s in seeds]
 
 
-def train_and_score(trial: Trial, corpus: Corpus) -> str:
+def train_and_score(trial: VariantModel, corpus: Corpus) -> str:
     """What came of it, in a line."""
     train_joint(trial.run, corpus, trial.animator, trial.guidance, trial.seed)
     return f"{trial.run.name}  {summary_line(evaluate(trial.run, corpus, trial.model))}"
@@ -124,7 +124,7 @@ def train_and_score(trial: Trial, corpus: Corpus) -> str:
 def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     """Trains and scores all variants, as many at once as there are cores. What is finished stays."""
     wanted = {
-        (t.run.folder, t.model): t for name in chosen_variants(run.config) for t in trials(run, name, seeds)
+        (t.run.folder, t.model): t for name in chosen_variants(run.config) for t in variant_models(run, name, seeds)
     }  # some are there twice
     experts = {t.run.folder: t.run for t in wanted.values() if t.run.config.expert != run.config.expert}
     list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in experts.values()], run.device))
@@ -143,7 +143,7 @@ def score_with_guide(run: Run, corpus: Corpus, animator: str, guidance: str, see
 
 def unscored(run: Run, seeds: list[int]) -> list[str]:
     """Which models of the run's variants have no scores yet, as "no-rlv/faceformer-guided-s0"."""
-    wanted = [t for name in chosen_variants(run.config) for t in trials(run, name, seeds)]
+    wanted = [t for name in chosen_variants(run.config) for t in variant_models(run, name, seeds)]
     return [f"{t.run.name}/{t.model}" for t in wanted if not is_scored(t)]
 
 
@@ -160,7 +160,7 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
         )
     made: dict[str, tables.Table] = {}
     if "ablation" in groups:
-        title = f"What each part is worth, {measured_on(run, seeds, corpus)}"
+        title = f"What each part is worth, {run_description(run, seeds, corpus)}"
         made = {
             f"ablation_{metric.lower()}": tables.ablation(ablations(run, seeds), title, metric)
             for metric in ("LVE", "CER", "VER")
@@ -176,14 +176,14 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
 def judges_table(run: Run, seed: int, corpus: str) -> tables.Table:
     """Scores by the reader, which has no part in any training, beside those by the expert that guided."""
     stages = {
-        f"{method(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}"
+        f"{method_label(a, g)}, read by {who}": f"{stage}-{model_name(a, g, seed)}"
         for a in run.config.animators
         for g in GUIDANCE
         for who, stage in (("the reader", "evaluation"), ("its guide", "judged"))
     }
     return tables.methods(
         {name: [run.record(stage)] for name, stage in stages.items()},
-        f"Who reads, {measured_on(run, [seed], corpus)}",
+        f"Who reads, {run_description(run, [seed], corpus)}",
         columns=("CER", "VER"),
     )
 
@@ -192,17 +192,17 @@ def ablations(run: Run, seeds: list[int]) -> dict[str, dict[str, tables.Records]
     """{row: {animator: its evaluations over the seeds}}"""
     rows: dict[str, dict[str, tables.Records]] = {}
     for name, v in chosen_variants(run.config).items():
-        for t in trials(run, name, seeds) if v.group == "ablation" else ():
-            rows.setdefault(v.name, {}).setdefault(NAMES.get(t.animator, t.animator), []).append(scored(t))
+        for t in variant_models(run, name, seeds) if v.group == "ablation" else ():
+            rows.setdefault(v.name, {}).setdefault(ANIMATOR_LABELS.get(t.animator, t.animator), []).append(variant_record(t))
     return rows
 
 
-def is_scored(trial: Trial) -> bool:
+def is_scored(trial: VariantModel) -> bool:
     """Scores of the run's model of that name are not a variant's."""
     return (trial.run.folder / "records" / f"evaluation-{trial.model}.json").exists()
 
 
-def scored(trial: Trial) -> dict:
+def variant_record(trial: VariantModel) -> dict:
     """ValueError for a model that has no scores of its own yet."""
     if not is_scored(trial):
         raise ValueError(
@@ -215,12 +215,12 @@ def sweep(run: Run, group: str, seed: int, corpus: str) -> dict[str, tables.Tabl
     """Of a group of variants a table of their scores, with guidance's share of the gradient on the vertices and the expert's loss on
     held-out lips in the last epoch, where there is an expert; and one of what each changes beside the group's first."""
     found = {
-        v.name: trials(run, name, [seed])[0] for name, v in chosen_variants(run.config).items() if v.group == group
+        v.name: variant_models(run, name, [seed])[0] for name, v in chosen_variants(run.config).items() if v.group == group
     }
     title = (
-        f"{group}, {NAMES.get(run.config.animators[0], run.config.animators[0])}, {measured_on(run, [seed], corpus)}"
+        f"{group}, {ANIMATOR_LABELS.get(run.config.animators[0], run.config.animators[0])}, {run_description(run, [seed], corpus)}"
     )
-    records = {name: [scored(t)] for name, t in found.items()}
+    records = {name: [variant_record(t)] for name, t in found.items()}
     table = tables.methods(records, title)
     table.heads += ["share of the gradient", "L_av, held out"]
     for row, data, t in zip(table.rows, table.data, found.values()):

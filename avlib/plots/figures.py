@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ..core.files import write_atomic
 
 
-def save(figure: Figure, path: Path) -> Figure:
+def save_figure(figure: Figure, path: Path) -> Figure:
     write_atomic(path, lambda p: figure.savefig(p))
     return figure
 

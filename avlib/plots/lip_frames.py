@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
-from ..evaluation.qualitative_frames import QUANTILE, Moment, picked
+from ..evaluation.qualitative_frames import QUANTILE, QualitativeFrame, select_frames
 from ..render.camera import camera_for
 from ..render.renderer import Renderer
-from .figures import placeholder, save
+from .figures import placeholder, save_figure
 
 SIDE, MARGIN = 160, 0.6  # pixels; skin around the lips
 COLOURS = "YlOrRd"  # no error is nearly white: the face's own shading
 
 
 @torch.no_grad()
-def coloured(corpus: Corpus, face: torch.Tensor, error: torch.Tensor, limit: float) -> torch.Tensor:
+def error_colours(corpus: Corpus, face: torch.Tensor, error: torch.Tensor, limit: float) -> torch.Tensor:
     """The mouth of a face (V, 3) from the front, shaded, in the colours of the error (V,) up to the limit: (H, W, 3) in [0, 1]."""
     lips = torch.stack([t[corpus.regions["lip"]] for t in corpus.templates.values()]).flatten(0, 1)
     renderer = Renderer(corpus.faces, camera_for(lips, SIDE, margin=MARGIN), albedo=1.0, antialias=True)
@@ -28,7 +28,7 @@ def coloured(corpus: Corpus, face: torch.Tensor, error: torch.Tensor, limit: flo
     return torch.from_numpy(plt.get_cmap(COLOURS)(share.numpy())[..., :3]) * shaded[..., None]
 
 
-def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
+def draw_qualitative_frames(corpus: Corpus, moments: list[QualitativeFrame]) -> Figure:
     """A column for each moment: the scan, and each model in the colours of its distance from the scan."""
     if not moments:
         return placeholder("No moments: no test sentence has such a sound.")
@@ -46,7 +46,7 @@ def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
     for column, (m, error) in enumerate(zip(moments, errors)):
         for row, name in enumerate(names):
             axis = axes[row][column]
-            axis.imshow(coloured(corpus, m.faces[name], error[name], limit).numpy())
+            axis.imshow(error_colours(corpus, m.faces[name], error[name], limit).numpy())
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if name != "scan":
@@ -65,10 +65,10 @@ def figure(corpus: Corpus, moments: list[Moment]) -> Figure:
     return drawn
 
 
-def qualitative_frames(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
+def save_qualitative_frames(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
     """Draws a figure for each pair of models, unguided and guided, and saves it in the run."""
     for pair in pairs:
-        save(figure(corpus, picked(run, corpus, pair)), run.folder / "figures" / f"4_moments_{pair[-1]}.png")
+        save_figure(draw_qualitative_frames(corpus, select_frames(run, corpus, pair)), run.folder / "figures" / f"4_moments_{pair[-1]}.png")
 
 
 def around(utterance: Utterance, seconds: float, reach_s: float = 0.4) -> str:

@@ -12,7 +12,7 @@ from ..corpus.utterance import Utterance
 from ..metrics.lips import lip_aperture
 
 
-def people(corpus: Corpus) -> Figure:
+def subjects_at_rest(corpus: Corpus) -> Figure:
     """Every subject at rest."""
     pictures = faces(corpus, torch.stack(list(corpus.templates.values())), 192)
     figure, axes = plt.subplots(2, (len(pictures) + 1) // 2, figsize=(len(pictures), 4.4), squeeze=False)
@@ -25,7 +25,7 @@ def people(corpus: Corpus) -> Figure:
     return figure
 
 
-def strip(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> Figure:
+def frame_strips(rows: dict[str, torch.Tensor], every: int = 1, columns: int = 12) -> Figure:
     """Rows of pictures, name -> (T, H, W), one picture every `every` frames."""
     figure, axes = plt.subplots(len(rows), columns, figsize=(columns, 1.12 * len(rows)), squeeze=False)
     for line, (name, video) in zip(axes, rows.items()):
@@ -44,7 +44,7 @@ def aperture(corpus: Corpus, motion: torch.Tensor) -> torch.Tensor:
     return 1000 * lip_aperture(motion, int(upper[0]), int(lower[0]))
 
 
-def tracks(
+def aperture_tracks(
     corpus: Corpus,
     utterance: Utterance,
     motions: dict[str, torch.Tensor],

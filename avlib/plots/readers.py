@@ -4,25 +4,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..evaluation.reader_analysis import SOUNDS, STREAMS
+from ..evaluation.reader_analysis import VISEME_PHONEMES, STREAM_LABELS
 from ..lipreading.expert import Expert
 from .figures import placeholder
 
-COLOURS = dict(zip(STREAMS, ("tab:blue", "tab:orange", "tab:green")))  # of what a reader is given
+COLOURS = dict(zip(STREAM_LABELS, ("tab:blue", "tab:orange", "tab:green")))  # of what a reader is given
 LINES = ("-", "--", ":")  # of readers, one after the other
 
 
-def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
+def error_rate_curves(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
     """Held-out character error rates over epochs: a line for each reader and what it was given."""
     figure, axis = plt.subplots(figsize=(4.2, 2.8))
     for (stage, reader), style in zip(readers.items(), LINES):
         fields = {"audio": "cer_audio", "video": "cer_video", " and ".join(sorted(reader.modalities)): "cer"}
-        for streams in (s for s in STREAMS if s in fields):
+        for streams in (s for s in STREAM_LABELS if s in fields):
             line = [
                 (i + 1, 100 * row[fields[streams]]) for i, row in enumerate(histories[stage]) if fields[streams] in row
             ]
             if line:
-                axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAMS[streams]}")
+                axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAM_LABELS[streams]}")
     if not axis.lines:
         plt.close(figure)
         return placeholder("No rates: no reader was trained here.")
@@ -32,14 +32,14 @@ def rates(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figur
     return figure
 
 
-def noise(record: dict) -> Figure:
+def noise_curves(record: dict) -> Figure:
     """Characters read right over the level of babble, of the stage "noise": a line for each reader and what it was given."""
     figure, axis = plt.subplots(figsize=(6.2, 3.4))
     levels = record["levels_db"]
     clean = max(level for level in levels if level is not None) + 10  # where speech without babble stands
     at = [clean if level is None else level for level in levels]
     for (stage, accuracy), style in zip(record["accuracy"].items(), LINES):
-        for streams in (s for s in STREAMS if s in accuracy):
+        for streams in (s for s in STREAM_LABELS if s in accuracy):
             values, deaf = accuracy[streams], len(accuracy[streams]) == 1
             axis.plot(
                 at,
@@ -47,7 +47,7 @@ def noise(record: dict) -> Figure:
                 style,
                 marker="" if deaf else ".",
                 color=COLOURS[streams],
-                label=f"{stage}, {STREAMS[streams]}",
+                label=f"{stage}, {STREAM_LABELS[streams]}",
             )
     axis.set(
         xlabel="speech over babble, dB",
@@ -62,9 +62,9 @@ def noise(record: dict) -> Figure:
     return figure
 
 
-def confusion(record: dict) -> Figure:
+def confusion_matrices(record: dict) -> Figure:
     """Which visemes were read as which, of the stage "visemes": a panel for each reader, every row in % of its sum."""
-    names, counts = list(SOUNDS.values()), record["counts"]
+    names, counts = list(VISEME_PHONEMES.values()), record["counts"]
     figure, axes = plt.subplots(
         1, len(counts), figsize=(1 + 4.5 * len(counts), 5), squeeze=False, sharey=True, layout="constrained"
     )

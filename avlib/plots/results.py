@@ -29,7 +29,7 @@ def effects(groups: dict[str, dict[str, dict]], metrics: dict[str, tuple[float, 
     return figure
 
 
-def maps(record: dict, of: str = "") -> Figure:
+def tsne_maps(record: dict, of: str = "") -> Figure:
     """t-SNE maps of `tsne.record`: a row for each space whose name ends with `of`, a column for each perplexity and seed."""
     rows = {name: drawn for name, drawn in record["maps"].items() if name.endswith(of)}
     words = sorted({word for points in record["points"].values() for word, *_ in points})

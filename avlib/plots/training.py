@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from .figures import placeholder
 
 
-def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
+def learning_curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
     """One panel a field that any history has, one line a history, over epochs."""
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
     if not fields:
@@ -23,7 +23,7 @@ def curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
     return figure
 
 
-def shares(history: list[dict]) -> Figure:
+def gradient_shares(history: list[dict]) -> Figure:
     """Each term's share of the gradient on the predicted vertices, over epochs."""
     names = sorted({k for row in history for k in row if k.startswith("share_")})
     figure, axis = plt.subplots(figsize=(4.5, 2.5))

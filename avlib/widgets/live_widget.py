@@ -17,7 +17,7 @@ from ..core.run import Run
 from ..corpus.utterance import Utterance
 from ..export.live import Stream
 from ..export.speaker import Speaker, corpus_of, load_sound
-from ..plots.motion import tracks
+from ..plots.motion import aperture_tracks
 from .mesh_widget import as_bytes, mesh_bytes, module
 
 
@@ -84,7 +84,7 @@ def picture(speaker: Speaker, utterance: Utterance) -> Figure:
     streamed = torch.cat([*map(stream.feed, speech.split(stream.hop)), stream.end()])
     busy = 100 * sum(stream.spent) / (len(speech) / SPEECH_HZ)
     name = f"streamed: {stream.latency_s:.2f} s\nlater, {busy:.0f} % of the time\nspent computing"
-    figure = tracks(
+    figure = aperture_tracks(
         speaker.corpus, utterance, {"heard whole": torch.cat(list(speaker(load_sound(speech)))), name: streamed}, speech
     )
     plt.close(figure)  # or it is shown twice

@@ -7,8 +7,8 @@ import torch
 
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import qualitative_frames
-from avlib.evaluation.qualitative_frames import find, kind, picked
-from avlib.plots.lip_frames import coloured, figure
+from avlib.evaluation.qualitative_frames import candidate_frames, lip_target, select_frames
+from avlib.plots.lip_frames import error_colours, draw_qualitative_frames
 from avlib.speech.segment import Segment
 
 FPS = 10
@@ -51,7 +51,7 @@ def corpus():
 
 
 def test_sounds_want_lips_closed_or_open_or_neither():
-    assert [kind(s) for s in ("p", "ˈb", "m", "ɑː", "ˌaʊ", "æ", "t", "i", "")] == ["closing"] * 3 + ["opening"] * 3 + [
+    assert [lip_target(s) for s in ("p", "ˈb", "m", "ɑː", "ˌaʊ", "æ", "t", "i", "")] == ["closing"] * 3 + ["opening"] * 3 + [
         None
     ] * 3
 
@@ -61,7 +61,7 @@ def test_each_sound_is_looked_at_where_the_scan_closes_or_opens_most(corpus):
     truth = corpus.motion(u)
     aside = truth.clone()
     aside[12, 4, 1] += 0.7
-    found = find(corpus, u, {"scan": truth, "a": truth, "b": aside})
+    found = candidate_frames(corpus, u, {"scan": truth, "a": truth, "b": aside})
     assert [(m.sound, m.frame) for m in found["closing"]] == [("m", 2), ("b", 12)]  # the p begins after the last frame
     assert [(m.sound, m.frame) for m in found["opening"]] == [("ˈaɪ", 5)]
     assert [m.apart for m in found["closing"]] == pytest.approx([0, 0.7]) and torch.equal(
@@ -79,17 +79,17 @@ def test_the_largest_differences_are_picked_whichever_model_is_nearer(corpus, mo
 
     monkeypatch.setattr(qualitative_frames, "predict", predict)
     monkeypatch.setattr(qualitative_frames, "load_animator", lambda run, corpus, name: (name, {}))
-    shown = picked(None, corpus, ["a", "b"], each=2)
-    assert [(m.utterance.name, kind(m.sound)) for m in shown] == [
+    shown = select_frames(None, corpus, ["a", "b"], each=2)
+    assert [(m.utterance.name, lip_target(m.sound)) for m in shown] == [
         ("u1", "closing"),
         ("u2", "closing"),
         ("u1", "opening"),
         ("u2", "opening"),
     ]
-    drawn = figure(corpus, shown)
+    drawn = draw_qualitative_frames(corpus, shown)
     assert len(drawn.axes) == 3 * 4 + 1 and "“my tub”" in drawn.axes[0].get_title()
     corpus.utterances = lambda split: [Utterance("u0", "test", "Kim", "my tub", 15)]
-    assert picked(None, corpus, ["a", "b"]) == [] and figure(corpus, []).axes[0].texts[0].get_text().startswith(
+    assert select_frames(None, corpus, ["a", "b"]) == [] and draw_qualitative_frames(corpus, []).axes[0].texts[0].get_text().startswith(
         "No moments"
     )
 
@@ -97,8 +97,8 @@ def test_the_largest_differences_are_picked_whichever_model_is_nearer(corpus, mo
 def test_a_face_is_coloured_where_it_is_wrong_alone(corpus):
     whole = face(torch.ones(1))[0]
     right, wrong = (
-        coloured(corpus, whole, torch.zeros(6), 2.0),
-        coloured(corpus, whole, torch.tensor([2.0, 0, 0, 0, 0, 0]), 2.0),
+        error_colours(corpus, whole, torch.zeros(6), 2.0),
+        error_colours(corpus, whole, torch.tensor([2.0, 0, 0, 0, 0, 0]), 2.0),
     )
     off = (right - wrong)[..., 1]  # most at the square's lower left corner, nothing at the upper right one
     assert off[80:, :80].max() > 0.3 and off[46:50, 110:114].abs().max() < 0.1 and right[48, 112].min() > 0.3

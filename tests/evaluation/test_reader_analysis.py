@@ -13,7 +13,7 @@ from avlib.core.run import Run
 from avlib.core.tensors import pad
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import reader_analysis
-from avlib.evaluation.reader_analysis import SOUNDS, mixed, read_in_noise, transcripts_by_epoch, viseme_counts
+from avlib.evaluation.reader_analysis import VISEME_PHONEMES, mix_babble, transcribe_in_noise, transcripts_by_epoch, viseme_counts
 from avlib.lipreading.augmentation import Babble, crop_and_normalise, normalise_speech
 from avlib.metrics.error_rates import corpus_rate
 from avlib.speech.visemes import phoneme_to_viseme, visemes
@@ -80,12 +80,12 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 def test_each_sound_is_behind_its_viseme_and_none_is_forgotten():
     table = phoneme_to_viseme()
-    assert all(table[sound] == viseme for viseme, sounds in SOUNDS.items() for sound in sounds.split())
-    assert set("".join(table.values())) == SOUNDS.keys()
+    assert all(table[sound] == viseme for viseme, sounds in VISEME_PHONEMES.items() for sound in sounds.split())
+    assert set("".join(table.values())) == VISEME_PHONEMES.keys()
 
 
 def test_visemes_are_counted_by_hand():
-    place = {viseme: i for i, viseme in enumerate([*SOUNDS, None])}
+    place = {viseme: i for i, viseme in enumerate([*VISEME_PHONEMES, None])}
 
     def found(said, read):
         counts = viseme_counts([said], [read])
@@ -102,7 +102,7 @@ def test_counts_add_up_to_what_was_said_and_read():
     said, read = TEXTS, ["you must know now", "", "we wear a way"]
     counts = torch.tensor(viseme_counts(said, read))
     flat = lambda texts: [visemes(t).replace(" ", "") for t in texts]
-    for viseme, row, column in zip(SOUNDS, counts, counts.T):
+    for viseme, row, column in zip(VISEME_PHONEMES, counts, counts.T):
         assert row.sum() == "".join(flat(said)).count(viseme) and column.sum() == "".join(flat(read)).count(viseme)
     edits = jiwer.process_characters(flat(said), flat(read))
     assert counts.sum() - counts.diagonal().sum() == edits.substitutions + edits.deletions + edits.insertions > 0
@@ -112,8 +112,8 @@ def test_counts_add_up_to_what_was_said_and_read():
 def test_noise_has_its_level_over_the_clip_alone(generator):
     speech = [torch.randn(n, generator=generator) for n in (900, 400)]
     noise = [torch.randn(1, n, generator=generator) for n in (900, 400)]
-    assert torch.equal(mixed(pad(speech), noise, None), pad(speech))
-    added = mixed(pad(speech), noise, -5) - pad(speech)
+    assert torch.equal(mix_babble(pad(speech), noise, None), pad(speech))
+    added = mix_babble(pad(speech), noise, -5) - pad(speech)
     assert not added[1, 400:].any()
     for s, a in zip(speech, added):
         assert float(10 * (s.square().mean() / a[: len(s)].square().mean()).log10()) == pytest.approx(-5, abs=1e-3)
@@ -122,7 +122,7 @@ def test_noise_has_its_level_over_the_clip_alone(generator):
 @torch.no_grad()
 def test_streams_are_read_as_the_expert_reads_them(clips, features):
     expert, lengths = reader("audio", "video"), clips.frames
-    read = read_in_noise(expert, clips, [0, 1, 2], Babble(clips), 0)
+    read = transcribe_in_noise(expert, clips, [0, 1, 2], Babble(clips), 0)
     assert {streams: len(levels) for streams, levels in read.items()} == {"audio and video": 3, "audio": 3, "video": 1}
     yes, no = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
     video = crop_and_normalise(pad([clips.video(i) for i in range(3)]).float() / 255)
@@ -141,23 +141,23 @@ def test_streams_are_read_as_the_expert_reads_them(clips, features):
 
 def test_noise_depends_on_the_clip_and_the_seed_alone(clips, features):
     expert, babble = reader("audio", "video"), Babble(clips)
-    read = read_in_noise(expert, clips, [0, 1, 2], babble, 0)
-    alone = read_in_noise(expert, clips, [2, 0], babble, 0, budget=1)
+    read = transcribe_in_noise(expert, clips, [0, 1, 2], babble, 0)
+    alone = transcribe_in_noise(expert, clips, [2, 0], babble, 0, budget=1)
     assert all(same(few, [all_[2], all_[0]]) for s in read for few, all_ in zip(alone[s], read[s], strict=True))
-    other = read_in_noise(expert, clips, [0, 1, 2], babble, 1)
+    other = transcribe_in_noise(expert, clips, [0, 1, 2], babble, 1)
     assert same(other["video"][0], read["video"][0]) and same(other["audio"][0], read["audio"][0])
     assert not same(other["audio"][-1], read["audio"][-1])
 
 
 @pytest.mark.parametrize("modality, levels", [("video", 1), ("audio", 3)])
 def test_readers_of_one_stream_are_read_too(clips, features, modality, levels):
-    read = read_in_noise(reader(modality), clips, [0, 1, 2], Babble(clips), 0)
+    read = transcribe_in_noise(reader(modality), clips, [0, 1, 2], Babble(clips), 0)
     assert list(read) == [modality] and [[len(f) for f in level] for level in read[modality]] == [list(FRAMES)] * levels
 
 
 def test_stages_are_done_once(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    monkeypatch.setattr(reader_analysis, "MOST_CLIPS", 2)
+    monkeypatch.setattr(reader_analysis, "MAX_CLIPS", 2)
     monkeypatch.setattr(reader_analysis, "LEVELS_DB", (None, 0))
     run, corpus = Run("a", load("smoke")), SimpleNamespace(hash="none", clips=lambda split: clips)
     run.finish("expert", "e")
@@ -166,11 +166,11 @@ def test_stages_are_done_once(clips, tmp_path, monkeypatch):
     expert = reader("audio", "video")
     record = reader_analysis.readers_in_noise(run, corpus, {"expert": expert})
     assert record["levels_db"][0] is None and record["clips"] == 2
-    read = read_in_noise(expert, clips, [0, 2], Babble(clips), run.config.seed)
+    read = transcribe_in_noise(expert, clips, [0, 2], Babble(clips), run.config.seed)
     assert record["accuracy"]["expert"]["audio"] == [
         100 * (1 - corpus_rate([TEXTS[0], TEXTS[2]], t)) for t in read["audio"]
     ]
-    monkeypatch.setattr(reader_analysis, "read_in_noise", None)
+    monkeypatch.setattr(reader_analysis, "transcribe_in_noise", None)
     assert reader_analysis.readers_in_noise(run, corpus, {"expert": None}) == run.record("noise")
     counted = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
     assert counted["counts"]["expert"] == viseme_counts(TEXTS, TEXTS) != counted["counts"]["reader"]

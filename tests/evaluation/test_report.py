@@ -125,7 +125,7 @@ def test_all_that_the_notebooks_save_has_a_caption():
         for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
         for name in re.findall(r"([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)", path.read_text())
     ]
-    assert len(saved) > 15 and [n for n in saved if report._placed(Path(n))[0] == len(report.SHOWN)] == []
+    assert len(saved) > 15 and [n for n in saved if report.place_and_caption(Path(n))[0] == len(report.FIGURE_CAPTIONS)] == []
 
 
 def test_long_tables_unfold_and_the_first_are_open(run):

@@ -10,7 +10,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import report, variants
 from avlib.evaluation.tables import PUBLISHED_ABLATION
-from avlib.evaluation.variants import VARIANTS, chosen_variants, trials, variant_run
+from avlib.evaluation.variants import VARIANTS, chosen_variants, variant_models, variant_run
 from avlib.metrics.protocols import protocols
 from avlib.plots import results
 
@@ -47,7 +47,7 @@ def test_groups_are_asked_for_by_name(run):
 
 
 def test_ablations_have_all_animators_and_seeds_and_sweeps_the_first(run):
-    models = lambda name: [t.model for t in trials(run, name, [3, 4])]
+    models = lambda name: [t.model for t in variant_models(run, name, [3, 4])]
     assert models("no-rlv") == [f"{a}-guided-s{s}" for a in ("faceformer", "codetalker") for s in (3, 4)]
     assert models("mse-alone")[0] == "faceformer-unguided-s3"
     assert models("released-rate") == ["faceformer-guided-s3"]
@@ -66,11 +66,11 @@ def test_a_variant_takes_what_is_made_alike_and_writes_to_its_own_folder(run):
 
 
 def test_scores_of_the_run_are_not_taken_for_those_of_a_variant_that_has_none(run):
-    whole, without = (trials(run, name, [0])[0] for name in ("full", "no-rlv"))
+    whole, without = (variant_models(run, name, [0])[0] for name in ("full", "no-rlv"))
     run.finish(f"evaluation-{whole.model}", "k", who="run")
-    assert variants.scored(whole)["who"] == "run"
+    assert variants.variant_record(whole)["who"] == "run"
     with pytest.raises(ValueError, match="no-rlv: faceformer-guided-s0 has not been trained and scored yet"):
-        variants.scored(without)
+        variants.variant_record(without)
 
 
 def test_each_model_is_trained_and_scored_once_and_an_expert_that_differs_before(run, monkeypatch, capsys):
@@ -130,7 +130,7 @@ def record(run: Run, stage: str, cer: float, **more) -> None:
 
 def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
     for name in VARIANTS:
-        for n, t in enumerate(trials(run, name, [0, 1])):
+        for n, t in enumerate(variant_models(run, name, [0, 1])):
             t.run.finish(
                 t.model, "k", history=[{}, {"share_av": 0.25, "held_out_av": 7.0} if t.guidance == "guided" else {}]
             )
@@ -177,9 +177,9 @@ def test_tables_tell_each_part_of_the_method_each_sweep_and_each_judge(run):
 
 
 def test_variants_that_are_not_trained_yet_are_told_and_the_method_is_shown_without_them(run):
-    for model in ("truth", "still", *(t.model for name in ("full", "rlv-alone") for t in trials(run, name, [0]))):
+    for model in ("truth", "still", *(t.model for name in ("full", "rlv-alone") for t in variant_models(run, name, [0]))):
         record(run, f"evaluation-{model}", 1.0)
-    wanted = {(t.run.name, t.model) for name in VARIANTS for t in trials(run, name, [0]) if t.run is not run}
+    wanted = {(t.run.name, t.model) for name in VARIANTS for t in variant_models(run, name, [0]) if t.run is not run}
     missing = variants.unscored(run, [0])
     assert {tuple(m.split("/")) for m in missing} == wanted
     text = variants.variant_tables(run, [0], "embedded corpus")

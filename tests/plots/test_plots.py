@@ -14,7 +14,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import tsne
-from avlib.evaluation.reader_analysis import SOUNDS
+from avlib.evaluation.reader_analysis import VISEME_PHONEMES
 from avlib.metrics.feature_separation import separation
 from avlib.plots import readers, results, training
 from avlib.render import clips as clips_module
@@ -86,10 +86,10 @@ def says_nothing(figure) -> bool:
 
 
 def test_curves_leave_out_what_no_history_has():
-    figure = training.curves({"a": [{"loss": 2.0}, {"loss": 1.0, "cer": 0.5}]}, ["loss", "cer", "other"])
+    figure = training.learning_curves({"a": [{"loss": 2.0}, {"loss": 1.0, "cer": 0.5}]}, ["loss", "cer", "other"])
     assert [axis.get_title() for axis in figure.axes] == ["loss", "cer"]
     assert figure.axes[1].lines[0].get_xydata().tolist() == [[2.0, 0.5]]
-    assert says_nothing(training.curves({}, ["loss"]))
+    assert says_nothing(training.learning_curves({}, ["loss"]))
 
 
 READERS = {"expert": SimpleNamespace(modalities=("audio", "video")), "reader": SimpleNamespace(modalities=("video",))}
@@ -101,7 +101,7 @@ def drawn(axis) -> dict[str, list]:
 
 def test_rates_say_what_each_reader_was_given():
     expert = [{"cer": 0.9, "cer_audio": 1.0, "cer_video": 0.8}, {"cer": 0.5, "cer_audio": 0.6}]
-    (axis,) = readers.rates({"expert": expert, "reader": [{"cer": 0.75, "read": "a"}]}, READERS).axes
+    (axis,) = readers.error_rate_curves({"expert": expert, "reader": [{"cer": 0.75, "read": "a"}]}, READERS).axes
     assert drawn(axis) == {
         "expert, speech and lips": [[1, 90], [2, 50]],
         "expert, speech alone": [[1, 100], [2, 60]],
@@ -109,7 +109,7 @@ def test_rates_say_what_each_reader_was_given():
         "reader, lips alone": [[1, 75]],
     }
     assert says_nothing(
-        readers.rates({"expert": [], "reader": [{"loss": 1.0}]}, READERS)
+        readers.error_rate_curves({"expert": [], "reader": [{"loss": 1.0}]}, READERS)
     )  # published readers have no history
 
 
@@ -121,7 +121,7 @@ def test_noise_grows_to_the_right_and_lips_do_not_hear_it():
             "expert": {"video": [30.0], "audio": [90.0, 80.0, -2.0], "audio and video": [95.0, 90.0, 35.0]},
         },
     }
-    (axis,) = readers.noise(record).axes
+    (axis,) = readers.noise_curves(record).axes
     assert drawn(axis) == {
         "reader, lips alone": [[30, 40], [20, 40], [-5, 40]],
         "expert, lips alone": [[30, 30], [20, 30], [-5, 30]],
@@ -134,13 +134,13 @@ def test_noise_grows_to_the_right_and_lips_do_not_hear_it():
 
 
 def test_every_row_of_a_confusion_is_the_share_of_what_was_said():
-    counts = np.zeros((len(SOUNDS) + 1, len(SOUNDS) + 1), int)
+    counts = np.zeros((len(VISEME_PHONEMES) + 1, len(VISEME_PHONEMES) + 1), int)
     counts[0, 0], counts[0, 2], counts[0, -1], counts[-1, 3] = 6, 1, 1, 5  # and no other viseme was said
     better = np.zeros_like(counts)
     better[0, 0], better[-1, 3] = 8, 10
-    left, right = readers.confusion({"counts": {"reader": counts.tolist(), "expert": better.tolist()}}).axes
+    left, right = readers.confusion_matrices({"counts": {"reader": counts.tolist(), "expert": better.tolist()}}).axes
     shown = {t.get_position(): t.get_text() for t in left.texts}
-    assert shown == {(0, 0): "75", (2, 0): "12", (len(SOUNDS), 0): "12", (3, len(SOUNDS)): "100"}
+    assert shown == {(0, 0): "75", (2, 0): "12", (len(VISEME_PHONEMES), 0): "12", (3, len(VISEME_PHONEMES)): "100"}
     assert left.get_title() == "reader: 75 % of 8 visemes read right" and right.get_xlabel() == "read; 10 more inserted"
     rows, columns = ([t.get_text() for t in labels] for labels in (left.get_yticklabels(), left.get_xticklabels()))
     assert rows[:2] == ["p b m  (8)", "f v  (0)"] and rows[-1] == "inserted" and columns[-1] == "deleted"
@@ -151,7 +151,7 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     draw = np.random.default_rng(0)
     features = np.concatenate([draw.normal(0, 0.1, (12, 5)), draw.normal(3, 0.1, (9, 5))]).astype(np.float32)
     words = ["just"] * 12 + ["must"] * 9
-    frames = tsne.WordFrames(
+    frames = tsne.WordFeatures(
         features,
         words,
         [i // 3 for i in range(21)],
@@ -159,10 +159,10 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
         [f"clip{i // 3}" for i in range(21)],
         [(0, 2)] * 21,
     )
-    points = tsne.embed(frames, perplexity=6.0)
+    points = tsne.tsne_map(frames, perplexity=6.0)
     assert points.shape == (21, 2) and np.isfinite(points).all()
-    assert np.array_equal(points, tsne.embed(frames, perplexity=6.0)) and not np.allclose(
-        points, tsne.embed(frames, 6.0, seed=1)
+    assert np.array_equal(points, tsne.tsne_map(frames, perplexity=6.0)) and not np.allclose(
+        points, tsne.tsne_map(frames, 6.0, seed=1)
     )
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run = Run("r", load("smoke"))
@@ -173,21 +173,21 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
         speech=lambda i: torch.randn(1920, generator=generator),
     )
     corpus = SimpleNamespace(hash="h")
-    record = tsne.record(run, corpus, {"reader": frames, **tsne.raw(clips, frames)})
+    record = tsne.tsne_record(run, corpus, {"reader": frames, **tsne.input_features(clips, frames)})
     assert record["points"]["pixels"][13] == ["must", "clip4", 1]
     assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
     assert (
         all(m["silhouette"] > 0.3 for m in record["maps"]["reader"])
-        and tsne.record(run, corpus, dict.fromkeys(record["maps"])) == record
+        and tsne.tsne_record(run, corpus, dict.fromkeys(record["maps"])) == record
     )
     for points in (9, 21, 300):
         assert (
-            len(set(tsne.layouts(20, points))) == 4 and max(p for p, _ in tsne.layouts(20, points)) <= (points - 1) / 3
+            len(set(tsne.map_settings(20, points))) == 4 and max(p for p, _ in tsne.map_settings(20, points)) <= (points - 1) / 3
         )
-    assert len(results.maps(record, "els").axes) == 4 and says_nothing(results.maps(record, "none"))
-    figure = results.maps(record)
+    assert len(results.tsne_maps(record, "els").axes) == 4 and says_nothing(results.tsne_maps(record, "none"))
+    figure = results.tsne_maps(record)
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
-    assert tsne.table(record).count("|\n") == 5
+    assert tsne.separation_table(record).count("|\n") == 5
 
 
 def test_a_whole_word_is_the_mean_of_its_frames():
@@ -202,7 +202,7 @@ def test_a_whole_word_is_the_mean_of_its_frames():
         (1, "must", 12),
     ]
     spans = [(3, 4), (3, 4), (7, 7), (9, 9), (10, 12), (10, 12), (10, 12)]
-    frames = tsne.WordFrames(
+    frames = tsne.WordFeatures(
         np.arange(14.0).reshape(7, 2),
         [w for _, w, _ in spots],
         [c for c, *_ in spots],
@@ -210,7 +210,7 @@ def test_a_whole_word_is_the_mean_of_its_frames():
         [f"u{c}" for c, *_ in spots],
         spans,
     )
-    words = tsne.whole(frames)
+    words = tsne.word_means(frames)
     assert words.features.tolist() == [[1, 2], [4, 5], [6, 7], [10, 11]] and words.words == [
         "must",
         "just",
@@ -218,12 +218,12 @@ def test_a_whole_word_is_the_mean_of_its_frames():
         "must",
     ]
     assert (words.clips, words.frames, words.utterances) == ([0, 0, 0, 1], [4, 7, 9, 11], ["u0", "u0", "u0", "u1"])
-    both = tsne.both_ways({"reader": frames})
+    both = tsne.words_and_frames({"reader": frames})
     assert [len(space.words) for space in both.values()] == [4, 7] and list(both) == [
         "reader, whole words",
         "reader, frames",
     ]
-    assert tsne.whole(words).features.tolist() == words.features.tolist()
+    assert tsne.word_means(words).features.tolist() == words.features.tolist()
 
 
 def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, generator):
@@ -249,7 +249,7 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
     ):
         monkeypatch.setattr(tsne, name, stub)
     corpus = SimpleNamespace(utterances=lambda split: said)
-    clips = tsne.shown(None, corpus, "a")
+    clips = tsne.lip_clips(None, corpus, "a")
     assert [u.name for u in clips.utterances] == ["u0", "u1", "u3", "u4"] * 2 and clips.frames.tolist() == [25] * 8
     assert (
         clips.video(0).unique().tolist() == [51]
@@ -269,7 +269,7 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
     expert, reader = (
         build_reader(ReaderConfig(modalities=m, **sizes)).eval() for m in (("audio", "video"), ("video",))
     )
-    spaces, lips = tsne.on_lips(None, corpus, ["a", "b"], expert, reader)
+    spaces, lips = tsne.word_features_on_lips(None, corpus, ["a", "b"], expert, reader)
     assert list(spaces) == ["audio-visual, a", "visual-only, a", "audio-visual, b", "visual-only, b"]
     assert spaces["visual-only, a"].utterances == ["u0", "u1", "u3", "u4"] * 2  # styles of a sentence are one utterance
     assert (
@@ -283,9 +283,9 @@ def test_words_on_a_models_lips_are_read_with_speech_and_without(monkeypatch, ge
         and len(lips.videos[15]) == 25
     )
     del said[3]
-    assert tsne.on_lips(None, corpus, ["a"], expert, reader)[0] == {}
+    assert tsne.word_features_on_lips(None, corpus, ["a"], expert, reader)[0] == {}
     nothing = {"metrics": {}, "maps": {}, "points": {}}
-    assert "Too few" in tsne.table(nothing) and says_nothing(results.maps(nothing))
+    assert "Too few" in tsne.separation_table(nothing) and says_nothing(results.tsne_maps(nothing))
 
 
 def test_words_without_times_are_aligned_once_for_all_readers(generator):
@@ -316,17 +316,17 @@ def test_words_without_times_are_aligned_once_for_all_readers(generator):
     assert times.keys() == {0, 1} and times[0] == [known[0]]
     (must,) = times[1]
     assert must.label == "must" and 0 < must.start_s < must.end_s <= 30 / 25
-    assert tsne.source(expert, clips, times).startswith(
+    assert tsne.describe_word_times(expert, clips, times).startswith(
         "Words of 2 held-out clips: in 1 the corpus tells when they are said, in 1 "
     )
-    heard, seen = (tsne.word_frames(r, clips, times) for r in (expert, reader))
+    heard, seen = (tsne.word_features(r, clips, times) for r in (expert, reader))
     assert (heard.words, heard.clips, heard.frames) == (seen.words, seen.clips, seen.frames)
     assert [t for t, i in zip(seen.frames, seen.clips) if i == 0] == [5, 6, 7, 8, 9]
     assert [t for t, i in zip(seen.frames, seen.clips) if i == 1] == list(
         range(round(must.start_s * 25), round(must.end_s * 25))
     )
     with pytest.raises(ValueError, match="no clip says must"):
-        tsne.word_frames(reader, clips, {0: times[0]})
+        tsne.word_features(reader, clips, {0: times[0]})
 
 
 def test_words_that_open_a_sentence_are_left_out_where_both_are_said_elsewhere():
@@ -352,7 +352,7 @@ def test_words_that_open_a_sentence_are_left_out_where_both_are_said_elsewhere()
 def test_who_hears_is_ahead_by_the_difference_of_the_silhouettes(generator):
     draw = np.random.default_rng(0)
     words, said_in = ["just"] * 20 + ["must"] * 20, [f"u{i // 2}" for i in range(40)]
-    space = lambda apart: tsne.WordFrames(
+    space = lambda apart: tsne.WordFeatures(
         draw.normal(0, 1, (40, 3)) + apart * np.repeat([[0], [1]], 20, 0),
         words,
         [0] * 40,
@@ -361,7 +361,7 @@ def test_who_hears_is_ahead_by_the_difference_of_the_silhouettes(generator):
         [(0, 0)] * 40,
     )
     far, near = space(6), space(2)
-    more = tsne.separation_gain(
+    more = tsne.audio_visual_gain(
         {"audio-visual, x": far, "visual-only, x": near, "audio-visual, y": near, "visual-only, y": near, "pixels": far}
     )
     assert more.keys() == {"audio-visual, x", "audio-visual, y"} and more["audio-visual, y"] == dict.fromkeys(

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from avlib.corpus.utterance import Utterance
-from avlib.evaluation.tsne import WordFrames, whole
+from avlib.evaluation.tsne import WordFeatures, word_means
 from avlib.widgets import tsne_explorer
 from avlib.widgets.tsne_explorer import Explorer, Frames
 from tests.widgets.test_mesh_widget import in_node
@@ -25,12 +25,12 @@ SAID = {
 SPOTS = [(i, t, word) for i, words in SAID.items() for word, frames in words for t in frames]
 
 
-def space(order=1, apart: float = 5.0) -> WordFrames:
+def space(order=1, apart: float = 5.0) -> WordFeatures:
     features = np.random.default_rng(0).normal(0, 1, (len(SPOTS), 4)) + apart * np.array(
         [[word == "must"] for *_, word in SPOTS]
     )
     spots = SPOTS[::order]
-    return WordFrames(
+    return WordFeatures(
         features[::order],
         [w for *_, w in spots],
         [i for i, *_ in spots],
@@ -105,11 +105,11 @@ def test_groups_are_compared_where_their_features_are(clips):
 
 
 def test_of_whole_words_a_dot_counts_and_not_its_frames(clips):
-    both = Frames({"frames": space(), "whole words": whole(space())}, clips)
+    both = Frames({"frames": space(), "whole words": word_means(space())}, clips)
     about = both.compared("whole words", both.by_word())
     assert about["A"]["told"] == "2 dots, 2 just" and about["B"]["told"] == "3 dots, 3 must"
     assert both.compared("frames", both.by_word())["B"]["told"] == "10 dots, 10 must"
-    alone = Frames({"whole words": whole(space())}, clips)
+    alone = Frames({"whole words": word_means(space())}, clips)
     assert (
         alone.runs == both.runs and alone.spots == both.spots and len(alone.behind["whole words"]) == 5
     )  # a word is heard whole
