@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from avlib.corpus.scans.meshes import area
+from avlib.corpus.scans.meshes import surface_area
 from avlib.corpus.specification import CorpusSpec, read_specification, scan_specification
 from tests import python2
 
@@ -58,8 +58,8 @@ class Owner:
         points, self.faces, self.drop = head(facts, columns, mouth_y)
         self.templates = {s: points * (1 + 0.02 * k, 1 - 0.01 * k, 1) for k, s in enumerate(sequences)}
         if facts.raw.get("normalised"):
-            self.drop = self.drop / np.sqrt(area(points, self.faces))
-            self.templates = {s: (t - t.mean(0)) / np.sqrt(area(t, self.faces)) for s, t in self.templates.items()}
+            self.drop = self.drop / np.sqrt(surface_area(points, self.faces))
+            self.templates = {s: (t - t.mean(0)) / np.sqrt(surface_area(t, self.faces)) for s, t in self.templates.items()}
 
     def names(self) -> list[tuple[str, int, str]]:
         return [
@@ -82,7 +82,7 @@ class Owner:
         frames = self.motion(subject, number)[:: self.facts.step]
         if not (recorded and self.facts.raw):
             return frames
-        return np.stack([(f - f.mean(0)) / np.sqrt(area(f, self.faces)) for f in frames])
+        return np.stack([(f - f.mean(0)) / np.sqrt(surface_area(f, self.faces)) for f in frames])
 
     def speech(self, number: int, rate: int = RATE) -> np.ndarray:
         """(S,) int16, as long as the motion."""

@@ -1,76 +1,77 @@
-"""Lips on a face that nobody has marked: where the surface of a template comes close to itself, yet is far to walk."""
-
-import heapq
+"""Finds the lip vertices of an unannotated face: points that are close in space but far apart along the surface."""
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
 
-STRIP = 0.04  # of the face's width: how far from the nose's tip, to either side, the middle of the lips is looked for
-NEAR = 0.06  # of the face's width: how far apart the lips may be at rest
-HEIGHT = 0.27  # of the mouth's width: how far the lips reach from the line where they meet
+STRIP = 0.04  # of the face's width: half-width of the strip below the nose that is searched for the middle of the lips
+MAX_LIP_GAP = 0.06  # of the face's width: largest distance between the lips at rest
+LIP_HEIGHT = 0.27  # of the mouth's width: how far the lips extend from the line where they meet
 
 
 class Surface:
-    """A mesh to walk on. vertices (V, 3), y up, the face towards +z; faces (F, 3)."""
+    """A mesh as a graph, to measure distances along its edges.
+
+    vertices: (V, 3), y up, the face towards +z. faces: (F, 3) vertex indices.
+    """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray):
-        ends = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
-        lengths = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)
-        self.neighbours = [[] for _ in vertices]
-        for (a, b), length in zip(ends.tolist(), lengths.tolist()):
-            self.neighbours[a].append((b, length))
-            self.neighbours[b].append((a, length))
+        edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
+        self._edges = np.unique(edges, axis=0)  # (E, 2), lower index first
+        self._lengths = np.linalg.norm(vertices[self._edges[:, 0]] - vertices[self._edges[:, 1]], axis=1)
+        self._vertex_count = len(vertices)
 
-    def walk(self, starts, within: float = np.inf, closed=frozenset()) -> tuple[np.ndarray, np.ndarray]:
-        """How far every vertex is from the nearest start along edges (V,), inf beyond `within`, and the vertex before it on
-        the way (V,), or -1. closed: vertices that nobody may pass. Dijkstra 1959."""
-        far, before = np.full(len(self.neighbours), np.inf), np.full(len(self.neighbours), -1)
-        far[list(starts)] = 0
-        queue = [(0.0, s) for s in starts]
-        while queue:
-            so_far, a = heapq.heappop(queue)
-            if so_far > far[a]:
-                continue
-            for b, length in self.neighbours[a]:
-                if so_far + length < min(far[b], within) and b not in closed:
-                    far[b], before[b] = so_far + length, a
-                    heapq.heappush(queue, (far[b], b))
-        return far, before
+    def distances(self, starts, limit: float = np.inf) -> np.ndarray:
+        """(V,): distance along edges from the nearest of the start vertices; inf beyond `limit`."""
+        return dijkstra(self._graph(), directed=False, indices=list(starts), limit=limit, min_only=True)
 
-    def path(self, start: int, end: int, closed=frozenset()) -> list[int]:
-        _, before = self.walk([start], closed=closed)
-        way = [end]
-        while before[way[-1]] >= 0:
-            way.append(int(before[way[-1]]))
-        if way[-1] != start:
+    def path(self, start: int, end: int, blocked: np.ndarray | None = None) -> list[int]:
+        """The vertices of the shortest path, from `end` to `start`, that avoids the `blocked` vertices.
+
+        ValueError if there is none.
+        """
+        _, predecessors = dijkstra(self._graph(blocked), directed=False, indices=start, return_predecessors=True)
+        path = [end]
+        while predecessors[path[-1]] >= 0:
+            path.append(int(predecessors[path[-1]]))
+        if path[-1] != start:
             raise ValueError("no way around the mouth")
-        return way
+        return path
+
+    def _graph(self, blocked: np.ndarray | None = None) -> coo_array:
+        """(V, V), sparse: the length of each edge that touches no blocked vertex."""
+        allowed = np.ones(len(self._edges), bool) if blocked is None else ~np.isin(self._edges, blocked).any(1)
+        rows, columns = self._edges[allowed].T
+        return coo_array((self._lengths[allowed], (rows, columns)), shape=(self._vertex_count, self._vertex_count))
 
 
 def find_lips(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
-    """ "lip", "upper_lip_middle" and "lower_lip_middle" of a neutral face (V, 3), y up and looking towards +z, by geometry.
+    """Vertex indices of "lip", "upper_lip_middle" and "lower_lip_middle" on a neutral face.
 
-    The lips meet where two points below the nose are neighbours in space but not on the surface, for the way from one to the other
-    goes around a corner of the mouth; both such ways are the line between the lips, and the lips all that is near it.
+    The lips meet where two points below the nose are neighbours in space but not on the surface: the shortest path between
+    them goes around a corner of the mouth. The paths around both corners form the line between the lips, and the lips are
+    the vertices near that line.
+
+    vertices: (V, 3), any unit, y up, the face towards +z. faces: (F, 3). ValueError if there is no mouth below the nose.
     """
     surface = Surface(vertices, faces)
     nose = int(np.where(np.isin(np.arange(len(vertices)), faces), vertices[:, 2], -np.inf).argmax())
-    far, _ = surface.walk([nose])
+    from_nose = surface.distances([nose])
     x, y, z = (vertices - vertices[nose]).T
-    width = np.ptp(vertices[np.isfinite(far), 0])
-    middle = np.flatnonzero(np.isfinite(far) & (np.abs(x) < STRIP * width) & (y < 0) & (z > -0.5 * width))
-    apart = np.linalg.norm(vertices[middle, None] - vertices[middle], axis=-1)
-    gain = (
-        np.where((apart < NEAR * width) & (y[middle, None] >= y[middle]), far[middle] - far[middle, None], -np.inf)
-        - 4 * apart
+    face_width = np.ptp(vertices[np.isfinite(from_nose), 0])
+    strip = np.flatnonzero(
+        np.isfinite(from_nose) & (np.abs(x) < STRIP * face_width) & (y < 0) & (z > -0.5 * face_width)
     )
-    upper, lower = (int(middle[i]) for i in np.unravel_index(gain.argmax(), gain.shape))
-    if gain.max() < 0.05 * width:
-        raise ValueError("no mouth below the nose: give the lips in the corpus's facts")
-    one = surface.path(lower, upper)
-    corner = max(one, key=lambda v: abs(x[v] - x[upper]))
-    beside = np.linalg.norm(vertices - vertices[corner], axis=1) < 0.3 * abs(x[corner] - x[upper])
-    line = one + surface.path(lower, upper, frozenset(np.flatnonzero(beside).tolist()))
-    reach = HEIGHT * np.ptp(x[line])
-    near, _ = surface.walk(line, reach)
-    lip = np.isfinite(near) & (z > z[line].min() - reach / 2)
+    gap = np.linalg.norm(vertices[strip, None] - vertices[strip], axis=-1)
+    candidates = (gap < MAX_LIP_GAP * face_width) & (y[strip, None] >= y[strip])
+    detour = np.where(candidates, from_nose[strip] - from_nose[strip, None], -np.inf) - 4 * gap
+    upper, lower = (int(strip[i]) for i in np.unravel_index(detour.argmax(), detour.shape))
+    if detour.max() < 0.05 * face_width:
+        raise ValueError("no mouth below the nose: name the lip vertices in the corpus specification (regions)")
+    first_path = surface.path(lower, upper)
+    corner = max(first_path, key=lambda v: abs(x[v] - x[upper]))
+    near_corner = np.linalg.norm(vertices - vertices[corner], axis=1) < 0.3 * abs(x[corner] - x[upper])
+    line = first_path + surface.path(lower, upper, np.flatnonzero(near_corner))
+    height = LIP_HEIGHT * np.ptp(x[line])
+    lip = np.isfinite(surface.distances(line, height)) & (z > z[line].min() - height / 2)
     return {"lip": np.flatnonzero(lip), "upper_lip_middle": np.array([upper]), "lower_lip_middle": np.array([lower])}

@@ -1,4 +1,4 @@
-"""Wavefront OBJ, read and written: positions and polygons."""
+"""Wavefront OBJ files, read and written: vertex positions and polygons."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Statements that say nothing of where the polygons are.
+# Statements that do not affect where the polygons are.
 _IGNORED = frozenset(
     "vt vn vp p l s o g usemtl mtllib mg bevel c_interp d_interp lod maplib usemap shadow_obj trace_obj".split()
 )
@@ -14,9 +14,12 @@ _CORNER = re.compile(r"(-?[1-9]\d*)(?:/-?[1-9]\d*|/(?:-?[1-9]\d*)?/-?[1-9]\d*)?"
 
 
 @dataclass(frozen=True)
-class Obj:
-    """A mesh as its file has it. vertices: (V, 3) float64, in the file's unit. corners: (C,) vertex indices from 0, polygon
-    after polygon, of sizes (F,)."""
+class PolygonMesh:
+    """A mesh of polygons in the vertex order of its file.
+
+    vertices: (V, 3) float64, in the file's unit. corners: (C,) vertex indices from 0, polygon after polygon. sizes: (F,)
+    corners of each polygon.
+    """
 
     vertices: np.ndarray
     corners: np.ndarray
@@ -24,21 +27,21 @@ class Obj:
 
     def triangles(self) -> np.ndarray:
         """(T, 3): every polygon as a fan around its first corner."""
-        each = self.sizes - 2
-        first = np.repeat(np.cumsum(self.sizes) - self.sizes, each)
-        step = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        counts = self.sizes - 2
+        first = np.repeat(np.cumsum(self.sizes) - self.sizes, counts)
+        step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return self.corners[np.stack([first, first + step + 1, first + step + 2], -1)]
 
     def edges(self) -> np.ndarray:
         """(E, 2): the sides of the polygons, each once, lower index first."""
-        after = np.arange(1, len(self.corners) + 1)
+        next_corner = np.arange(1, len(self.corners) + 1)
         last = np.cumsum(self.sizes) - 1
-        after[last] = last + 1 - self.sizes
-        return np.unique(np.sort(np.stack([self.corners, self.corners[after]], -1), 1), axis=0)
+        next_corner[last] = last + 1 - self.sizes
+        return np.unique(np.sort(np.stack([self.corners, self.corners[next_corner]], -1), 1), axis=0)
 
 
-def read_obj(path: Path, polygons: bool = True) -> Obj:
-    """polygons=False leaves them out, which is quicker. ValueError names file and line of what is no OBJ."""
+def read_obj(path: Path, polygons: bool = True) -> PolygonMesh:
+    """polygons=False skips the polygons, which is faster. ValueError names the file and the line that is not OBJ."""
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -48,50 +51,60 @@ def read_obj(path: Path, polygons: bool = True) -> Obj:
     def wrong(row: int, expected: str) -> ValueError:
         return ValueError(f"{path}, line {row + 1}: expected {expected}, got {lines[row][:60]!r}")
 
-    at = np.array([row for row, key in enumerate(keys) if key == "v"], int)
-    if not len(at):
+    vertex_rows = np.array([row for row, key in enumerate(keys) if key == "v"], int)
+    if not len(vertex_rows):
         raise ValueError(f"{path}: expected lines 'v x y z', got none")
-    vertices = _positions([lines[row] for row in at])
-    for row, position in zip(at, vertices) if not np.isfinite(vertices).all() else ():
-        if not np.isfinite(position).all():
-            raise wrong(row, "a vertex of three finite numbers")
-    corners, sizes, before = [], [], 0
+    vertices = _positions([lines[row] for row in vertex_rows])
+    if not_finite := np.flatnonzero(~np.isfinite(vertices).all(1)).tolist():
+        raise wrong(vertex_rows[not_finite[0]], "a vertex of three finite numbers")
+    corners: list[int] = []
+    sizes: list[int] = []
+    vertices_before = 0
     for row, (key, line) in enumerate(zip(keys, lines) if polygons else ()):
         if key == "v":
-            before += 1
+            vertices_before += 1
         elif key == "f":
-            words = [_CORNER.fullmatch(word) for word in line.split()[1:]]
-            polygon = [0 if word is None else int(word[1]) for word in words]
-            polygon = [i - 1 if i > 0 else before + i if i else -1 for i in polygon]  # -1 in a file: the latest vertex
-            if len(polygon) < 3 or min(polygon) < 0 or max(polygon) >= len(at):
-                raise wrong(row, f"a face of three or more of the {len(at)} vertices, each as 1, 1/1, 1//1 or 1/1/1")
+            polygon = [_vertex_index(word, vertices_before) for word in line.split()[1:]]
+            if len(polygon) < 3 or min(polygon) < 0 or max(polygon) >= len(vertices):
+                raise wrong(
+                    row, f"a face of three or more of the {len(vertices)} vertices, each as 1, 1/1, 1//1 or 1/1/1"
+                )
             corners += polygon
             sizes.append(len(polygon))
         elif key not in _IGNORED and key[0] != "#":
             raise wrong(row, "a statement of Wavefront OBJ")
-    return Obj(vertices, np.array(corners, int), np.array(sizes, int))
+    return PolygonMesh(vertices, np.array(corners, int), np.array(sizes, int))
 
 
 def face_lines(faces: np.ndarray) -> str:
-    """The lines of a file that say which of its vertices make up each triangle, (F, 3) from 0."""
+    """The "f" lines of an OBJ file for triangles (F, 3) of vertex indices from 0."""
     return ("f %d %d %d\n" * len(faces)) % tuple((faces + 1).ravel().tolist())
 
 
 def vertex_lines(vertices: np.ndarray) -> str:
-    """(V, 3), with seven significant digits: what a 32-bit float holds."""
+    """The "v" lines of an OBJ file for vertices (V, 3), with the seven significant digits of a 32-bit float."""
     return ("v %.7g %.7g %.7g\n" * len(vertices)) % tuple(vertices.ravel().tolist())
 
 
+def _vertex_index(word: str, vertices_before: int) -> int:
+    """The vertex index, from 0, of one corner of a face; -1 if the word is not a corner."""
+    corner = _CORNER.fullmatch(word)
+    if corner is None:
+        return -1
+    number = int(corner[1])
+    return number - 1 if number > 0 else vertices_before + number  # -1 in a file: the latest vertex
+
+
 def _positions(lines: list[str]) -> np.ndarray:
-    """(V, 3); NaN in the place of a line that is no vertex. What follows the third number is a weight or a colour."""
+    """(V, 3); NaN from the first line that is not a vertex on. Any fourth number is a weight or a colour."""
     try:
         return np.loadtxt(lines, usecols=(1, 2, 3), ndmin=2)
     except ValueError:
-        out = np.full((len(lines), 3), np.nan)
+        positions = np.full((len(lines), 3), np.nan)
         for row, line in enumerate(lines):
             try:
                 x, y, z = line.split()[1:4]
-                out[row] = float(x), float(y), float(z)
+                positions[row] = float(x), float(y), float(z)
             except ValueError:
-                return out
-        return out
+                return positions
+        return positions

@@ -158,4 +158,4 @@ def walks(points: np.ndarray, faces: np.ndarray, middles: list[int], within: flo
     """(2, V): how far every vertex is from the middle of the upper and of the lower lip over the surface; inf beyond `within`."""
     near = np.linalg.norm(points - points[middles].mean(0), axis=1) < 1.2 * within
     surface = Surface(points, faces[near[faces].all(1)])
-    return np.stack([surface.walk([middle], within)[0] for middle in middles])
+    return np.stack([surface.distances([middle], within) for middle in middles])

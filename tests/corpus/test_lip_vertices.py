@@ -56,7 +56,7 @@ def test_the_lips_of_a_scanned_face_are_found(name):
         assert np.linalg.norm(vertices[found[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
 
 
-def test_a_face_without_a_mouth_is_told():
+def test_a_face_without_a_mouth_is_an_error():
     across = np.linspace(-1, 1, 30)
     x, y = (a.ravel() for a in np.meshgrid(across, across))
     first = (np.arange(29)[:, None] * 30 + np.arange(29)).ravel()
@@ -67,13 +67,16 @@ def test_a_face_without_a_mouth_is_told():
         find_lips(np.stack((x, y, -(x**2) - (y - 0.3) ** 2), 1), faces)
 
 
-def test_walking_goes_around_what_is_closed():
-    """On a square of unit edges: along them, not across, and around a closed corner."""
+def test_distances_follow_edges_and_paths_avoid_blocked_vertices():
+    """On a square of unit edges: along the edges, not across, and around a blocked corner."""
     square = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
     surface = Surface(square, np.array([(0, 1, 2), (0, 2, 3)]))
-    far, _ = surface.walk([1])
-    assert far.tolist() == [1, 0, 1, 2] and surface.walk([1], within=1.5)[0].tolist() == [1, 0, 1, np.inf]
-    assert surface.path(1, 3, frozenset([0])) == [3, 2, 1]
+    assert surface.distances([1]).tolist() == [1, 0, 1, 2]
+    assert surface.distances([1], limit=1.5).tolist() == [1, 0, 1, np.inf]
+    assert surface.distances([1, 3]).tolist() == [1, 0, 1, 0]
+    assert surface.path(1, 3, np.array([0])) == [3, 2, 1]
+    with pytest.raises(ValueError, match="no way around the mouth"):
+        surface.path(1, 3, np.array([0, 2]))
 
 
 def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avlib.corpus.scans.meshes import area, read_mesh, read_vl
+from avlib.corpus.scans.meshes import surface_area, read_mesh, read_vl
 from tests import owners
 
 POINTS = np.array([(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 1, 0), (1, 2, 0.5)])
@@ -42,7 +42,7 @@ def test_every_format_holds_the_same_mesh(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name])
     vertices, faces = read_mesh(tmp_path / name)
     assert np.array_equal(vertices, POINTS) and sorted(map(tuple, faces.tolist())) == sorted(TRIANGLES)
-    assert area(vertices, faces) == pytest.approx(
+    assert surface_area(vertices, faces) == pytest.approx(
         2 + np.linalg.norm(np.cross(POINTS[4] - POINTS[2], POINTS[3] - POINTS[2])) / 2
     )
 

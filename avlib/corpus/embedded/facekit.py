@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...core.files import read_json
-from ..obj import Obj, read_obj
+from ..obj import PolygonMesh, read_obj
 from .articulation import SHAPES
 from .face import MOUTH_Y, ramp
 from .rig import Rig, complexion
@@ -92,7 +92,7 @@ def _expressions(shape: str) -> dict[str, float]:
     }
 
 
-def mouth_grid(mesh: Obj, skin: range, socket: range) -> np.ndarray:
+def mouth_grid(mesh: PolygonMesh, skin: range, socket: range) -> np.ndarray:
     """Rings x columns of vertex indices around the mouth: rings from the back of the lips outward as long as every column goes
     on, columns from the right corner of the mouth over the upper lip."""
     beside = {v: set() for v in (*skin, *socket)}

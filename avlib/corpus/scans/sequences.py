@@ -15,7 +15,7 @@ from ...speech.sound import read_speech
 from ..media import sound
 from ..specification import CorpusSpec
 from ..utterance import Excluded
-from .meshes import area, read_vl
+from .meshes import surface_area, read_vl
 
 LONGEST_GAP_S = 0.1  # of frames that the scanner lost, bridged by those before and after
 HEAD_TURN = 0.2  # rad that a head turns against its template before it is taken to have a pose
@@ -152,7 +152,7 @@ def normalised(vertices: np.ndarray, faces: np.ndarray, facts: CorpusSpec) -> np
     if not facts.raw.get("normalised"):
         return vertices
     vertices = vertices - vertices.mean(0)
-    return vertices / np.sqrt(area(vertices, faces))
+    return vertices / np.sqrt(surface_area(vertices, faces))
 
 
 def unposed(motion: np.ndarray, template: np.ndarray) -> np.ndarray:
