@@ -1,54 +1,60 @@
-"""`avlib preference`: the preference study's page and table, from the command line."""
+"""`./run_all.sh preference`: writes the page of a preference study, or the table of its answers."""
 
+import argparse
 from pathlib import Path
 
-from ..widgets.preference_study import Shown, key_of, page, preference_table
+from ..widgets.preference_answers import preference_table
+from ..widgets.preference_sources import MotionSource
+from ..widgets.preference_study import key_path, page_path, write_study_page
 from .arguments import Parser
 
 
-def main(arguments: list[str]) -> int:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = Parser(
         "./run_all.sh preference",
-        description="Makes a page on which people compare two models, or the table of their answers.",
+        description="Writes a page on which people compare two models, or, with --table, the table of their answers.",
     )
     parser.add_argument(
         "--a",
         metavar="RUN/MODEL",
         action="append",
         default=[],
-        help="or NAME=FOLDER of others' predictions; repeatable, each with a --b",
+        help="first model, or NAME=FOLDER of predictions of another method; repeatable, each with a --b",
     )
     parser.add_argument(
         "--b",
         metavar="RUN/MODEL",
         action="append",
         default=[],
-        help="the model of which the table says how often it was preferred",
+        help="second model; the table reports how often it was preferred",
     )
-    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True)
-    parser.add_argument("--sentences", metavar="N", type=int, default=12)
-    parser.add_argument("--seed", metavar="S", type=int, default=0)
-    parser.add_argument("--table", action="store_true", help="the table of OUT/answers, for every page there")
-    given = parser.parse_args(arguments)
-    if given.table:
-        keys = sorted(given.out.glob("key-*.json"))
-        if not keys:
-            raise ValueError(f"{given.out}: no key-<page>.json here; --a and --b make one, with its page")
-        for key in keys:
-            print(
-                preference_table(
-                    key.with_name(key.name.replace("key-", "study-")).with_suffix(".html"),
-                    given.out,
-                    f"table-{key.stem[4:]}",
-                )
-            )
+    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder of page, key and answers")
+    parser.add_argument("--sentences", metavar="N", type=int, default=12, help="test sentences to show (default: 12)")
+    parser.add_argument(
+        "--seed", metavar="S", type=int, default=0, help="seed of the sentences and orders (default: 0)"
+    )
+    parser.add_argument("--table", action="store_true", help="print and write the table of each page in FOLDER")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
+    if args.table:
+        print_tables(args.out)
         return 0
-    if not given.a or len(given.a) != len(given.b):
-        raise ValueError(f"expected as many --a as --b, at least one, got {len(given.a)} and {len(given.b)}")
-    path = page(
-        [(Shown.named(a), Shown.named(b)) for a, b in zip(given.a, given.b)], given.out, given.sentences, given.seed
-    )
-    print(
-        f"page: {path} ({path.stat().st_size / 1e6:.1f} MB)\nkey: {key_of(path)}\nanswers go to {path.parent / 'answers'}"
-    )
+    if not args.a or len(args.a) != len(args.b):
+        raise ValueError(f"expected as many --a as --b, at least one, got {len(args.a)} and {len(args.b)}")
+    pairs = [(MotionSource.parse(a), MotionSource.parse(b)) for a, b in zip(args.a, args.b)]
+    path = write_study_page(pairs, args.out, args.sentences, args.seed)
+    print(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    print(f"key: {key_path(path)}")
+    print(f"put the participants' files into {path.parent / 'answers'}")
     return 0
+
+
+def print_tables(folder: Path) -> None:
+    keys = sorted(folder.glob("key-*.json"))
+    if not keys:
+        raise ValueError(f"{folder}: no key-<page>.json; --a and --b write one, with its page")
+    for key in keys:
+        print(preference_table(page_path(key), folder, f"table-{key.stem[4:]}"))

@@ -1,4 +1,4 @@
-"""What notebooks show beyond figures: the state of a run, the player, the t-SNE explorer, a live face, the preference study."""
+"""What the notebooks show besides figures: run status, player, t-SNE explorer, live face, preference study."""
 
 from ..core.lazy import lazy_exports
 
@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "explore_tsne": ".tsne_explorer:explore_tsne",
         "live_face": ".live_widget:live_face",
         "preference_page": ".preference_study:preference_page",
-        "preference_table": ".preference_study:preference_table",
+        "preference_table": ".preference_answers:preference_table",
     },
 )
