@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment if it is not there, then runs the notebooks in order, or what else is asked for. See --help.
+# Sets up the environment if needed, then runs the notebooks in order, or the given command. See --help.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -8,41 +8,48 @@ usage() {
 usage: ./run_all.sh [command] [options]
 
 commands
-  (none)         the five notebooks, in order, into results/<run>/; run again, it goes on where it stopped
-  animate WHAT   a sound, a folder of sounds or a text, by a finished run's model: motion to take away
-  preference     a page on which people compare two models, or the table of what they answered (preference --help)
-  setup          the environment alone
-  test           the tests, the five notebooks at preset smoke among them
-  lab            JupyterLab on the notebooks
+  (none)         run the five notebooks in order; results go to results/<run>/. Interrupted runs resume when you rerun
+                 the command.
+  animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion
+  preference     write a page on which people compare two models, or the table of their answers (preference --help)
+  setup          set up the environment only
+  test           run all tests, the notebooks at preset smoke among them: XX min
+                 with --quick, only those that need no training: XX min
+  lab            open the notebooks in JupyterLab
 
-options of the run
-  --preset NAME               smoke|demo|study|paper: how large (default: demo)
-  --run NAME                  folder under results/ (default: the preset's name, behind the corpus's where that has --data)
-  --corpus NAME               embedded (default)|facekit|vocaset|biwi, or a file of facts (.json) of a corpus of your own
+options of a run
+  --preset NAME               size of the run: smoke, demo, study or paper (default: demo)
+  --run NAME                  folder under results/ (default: the preset; with --data, <corpus>-<preset>)
+  --corpus NAME               embedded (default), facekit, vocaset, biwi, or a specification file of your own (.json)
   --data DIR                  the corpus's scans, as their owners distribute them or as FaceFormer's users prepare them
-  --strict                    a sequence that cannot be used stops everything; else it is set aside and listed
-  --predictions [NAME=]DIR    score other people's predictions, <sequence>_condition_<subject>.npy; repeatable
-  --dry-run                   a step of each training at full size, on data of the right shapes: memory and time it would take
-  --seeds 0,1,2               seeds of the joint training (default: 0)
+  --strict                    stop at a sequence that cannot be used (default: exclude and list it)
+  --predictions [NAME=]DIR    also evaluate predictions of another method, files <sequence>_condition_<subject>.npy;
+                              repeatable
+  --dry-run                   run one step of each training at full size on random data; print memory and time
+  --seeds 0,1,2               seeds of the joint training (default: 0; of preset study: 0,1,2)
   --device cpu|cuda|auto      where to train (default: auto)
-  --speech FILE               animate this recording with the trained models: an MP4 with sound
-  --set KEY=VALUE             change one setting, as joint.epochs=30; repeatable
+  --speech FILE               animate this recording with the trained models: MP4 files with sound
+  --set KEY=VALUE             change one setting, for example joint.epochs=30; repeatable
   --help
 
 options of animate
   --run NAME                  a finished run (default: demo)
-  --model NAME                of that run (default: faceformer-guided-s0)
-  --subject NAME              whose face (default: the first test subject)
-  --style NAME                whose way of speaking (default: the first training subject's), or a mixture, Ada=0.3,Ben=0.7
-  --formats LIST              of npy (vertices), mp4 (clip with sound), glb (glTF 2.0), arkit (weights of ARKit's 52 blendshapes),
-                              obj (a file a frame); default: npy,mp4,glb
-  --face DIR                  a checkout of ICT-FaceKit, whose shapes arkit needs; a facekit run has its own
-  --out DIR                   (default: results/<run>/speech)
+  --model NAME                a model of that run (default: faceformer-guided-s0)
+  --subject NAME              the face to animate (default: the first test subject)
+  --style NAME                speaking style of a training subject (default: the first), or a mixture, Ada=0.3,Ben=0.7
+  --formats LIST              npy (vertices), mp4 (clip with sound), glb (glTF 2.0), arkit (weights of ARKit's 52
+                              blendshapes), obj (one file a frame); default: npy,mp4,glb
+  --face DIR                  a checkout of ICT-FaceKit, which arkit needs; a facekit run uses its own
+  --out DIR                   output folder (default: results/<run>/speech)
   --device cpu|cuda|auto
 
-environment
-  AVLIB_PYTHON=/path/python   use this Python as it is, with the packages it has
-  AVLIB_WORKERS=N             trainings and evaluations at a time (default: as many as there are cores, or GPUs)
+options of test
+  --quick                     skip tests that run the notebooks or train for long
+  other options go to pytest
+
+environment variables
+  AVLIB_PYTHON=/path/python   use this Python and its packages instead of setting up an environment
+  AVLIB_WORKERS=N             trainings and evaluations that run in parallel (default: the number of cores or GPUs)
 TEXT
 }
 
@@ -56,10 +63,10 @@ find_python() {
       return
     fi
   done
-  fail "needs Python 3.11 or 3.12 on the PATH, found $(python3 --version 2>&1 || echo none)"
+  fail "expected Python 3.11 or 3.12 on the PATH, got $(python3 --version 2>&1 || echo none)"
 }
 
-# The environment is made once for each state of the files that define it; a mark inside it says for which.
+# Sets up the environment once for each state of the files that define it; a file inside it records that state.
 setup() {
   if [ -n "${AVLIB_PYTHON:-}" ]; then
     command -v "$AVLIB_PYTHON" >/dev/null || fail "AVLIB_PYTHON: no such program: $AVLIB_PYTHON"
@@ -73,10 +80,10 @@ setup() {
   [ -z "$conda" ] || home=$PWD/.conda
   python=$home/bin/python
   if [ -f "$home/.ready" ] && [ "$(cat "$home/.ready")" = "$state" ]; then return; fi
-  echo "environment: makes $home (about 5 GB)"
+  echo "environment: setting up $home (about 5 GB)"
   if [ -n "$conda" ]; then
     local file=environment.yml
-    if [ "$(uname -m)" != x86_64 ]; then    # conda-forge has PyTorch3D for nothing else, and nothing here depends on it
+    if [ "$(uname -m)" != x86_64 ]; then    # conda-forge has PyTorch3D, which is optional, for x86_64 only
       file=.environment.yml
       grep -v pytorch3d environment.yml >"$file"
     fi
@@ -90,7 +97,7 @@ setup() {
     if command -v uv >/dev/null; then
       uv pip install --quiet --compile-bytecode --python "$python" --constraint constraints.txt --editable '.[test]'
     else
-      # pip compiles with one core; a file that this Python cannot compile is none that it will import
+      # pip compiles on one core, compileall on all; files that fail to compile are for other Python versions
       "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
         --constraint constraints.txt --editable '.[test]'
       "$python" -m compileall -q -j 0 "$home/lib" >/dev/null || true
@@ -104,7 +111,7 @@ case "${1:-}" in
   animate|preference|setup|test|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
-  *) fail "unknown command '$1'; see --help" ;;
+  *) fail "expected a command (animate, preference, setup, test or lab) or an option, got '$1'; see --help" ;;
 esac
 for option in "$@"; do
   if [ "$command" != preference ] && { [ "$option" = --help ] || [ "$option" = -h ]; }; then usage; exit 0; fi
@@ -112,11 +119,16 @@ done
 
 setup
 export PYTHONUNBUFFERED=1
-# Threads that wait for each other sleep after some microseconds of spinning, not milliseconds (docs/reading.md)
+# Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/reading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
 case "$command" in
   setup) echo "environment: ready, $("$python" --version)" ;;
-  test) exec "$python" -m pytest "$@" ;;
+  test)
+    options=()
+    for option in "$@"; do
+      if [ "$option" = --quick ]; then options+=(-m 'not slow'); else options+=("$option"); fi
+    done
+    exec "$python" -m pytest ${options[@]+"${options[@]}"} ;;
   lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
   animate|preference) exec "$python" -m avlib "$command" "$@" ;;
   run) exec "$python" -m avlib "$@" ;;

@@ -54,6 +54,14 @@ def write_units(folder: Path, count: int = 0):
     (folder / "unigram5000_units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest applies -m "not slow"
+def pytest_collection_modifyitems(items):
+    """Marks every test that needs a finished run of the notebooks as slow."""
+    for item in items:
+        if "smoke" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
     """A folder in which the run "one" is finished, with a recording animated."""
