@@ -1,16 +1,16 @@
-"""Scores of trained models, what guidance and each part of the method change, and the tables that say so."""
+"""Scores of trained models, effects of guidance and of each part of the method, tables and the report."""
 
 from ..core.lazy import lazy_exports
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "results_table": ".report:results_table",
-        "published_table": ".report:published_table",
-        "protocols_table": ".report:protocols_table",
-        "transcripts_table": ".report:transcripts_table",
-        "variant_tables": ".variants:variant_tables",
-        "effects": ".variants:effects",
+        "results_table": ".results:results_table",
+        "published_table": ".results:published_table",
+        "protocols_table": ".results:protocols_table",
+        "transcripts_table": ".results:transcripts_table",
+        "variant_tables": ".variant_results:variant_tables",
+        "effects": ".variant_results:effects",
         "model_names": "..training.joint:model_names",
         "model_pairs": "..training.joint:model_pairs",
         "export_predictions": ".evaluate:export_predictions",

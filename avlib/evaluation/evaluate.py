@@ -10,16 +10,17 @@ from ..core.parallel import run_parallel
 from ..core.progress import log, progress_bar
 from ..core.rates import SAMPLES_PER_FRAME
 from ..core.run import Run
-from ..core.tensors import pad, to_device
+from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
 from ..metrics.protocols import KIT, Comparison, masks, protocols, score, summary, value
 from ..metrics.synchrony import speech_intensity
+from ..training.clip_batches import ReaderInput
 from ..training.joint import GUIDANCE, load_animator, load_guide, model_name
-from ..training.joint_batches import Example, collate, make_examples
+from ..training.joint_batches import Example, collate_examples, make_examples
 from ..training.joint_task import rollout
 from ..training.readers import load_reader
-from ..training.reading import decode, read_batch
+from ..training.reading import decode, encode_batch
 from ..training.speech_encoder import load_speech
 from . import external_predictions
 
@@ -48,10 +49,10 @@ def model_predictions(
         animator, _ = load_animator(run, corpus, model)
         subjects = corpus.subjects["train"]
         for k, style in enumerate(subjects[: run.config.evaluation.styles]):
-            batch = to_device(collate(items, subjects), run.device)
-            batch["style"] = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
+            batch = collate_examples(items, subjects).to(run.device)
+            batch.style = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
             moved = rollout(animator, batch)
-            yield style, items, [m[:n].cpu() for m, n in zip(moved, batch["frames"])]
+            yield style, items, [m[:n].cpu() for m, n in zip(moved, batch.frame_lengths)]
 
 
 @torch.no_grad()
@@ -79,7 +80,9 @@ def evaluate(
         frames = torch.tensor([len(m) for m in motions])
         video, lengths = lips(pad(motions), frames)
         unheard = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
-        features, lengths = read_batch(reader, {"video": video, "speech": unheard, "lengths": lengths}, ("video",))
+        features, lengths = encode_batch(
+            reader, ReaderInput(samples=unheard, frame_lengths=lengths, video=video), ("video",)
+        )
         texts = decode(reader, features, lengths, config.beam, config.ctc_weight)
         for e, motion, text in zip(shown, motions, texts):
             u = e.utterance

@@ -1,5 +1,4 @@
-"""The paper's second figure: frames in which lips have to close or to open wide, picked by a rule and not by hand, with the error of
-each model in colour on the face."""
+"""Frames for the paper's second figure, in which lips have to close or open: selected by a rule, not by hand."""
 
 from dataclasses import dataclass
 
@@ -11,59 +10,75 @@ from ..corpus.utterance import Utterance
 from ..metrics.lips import BILABIALS, lip_aperture
 from ..training.joint import load_animator, predict
 
-OPEN = frozenset("aæɑɐ")  # vowels, and beginnings of diphthongs, that want an open mouth
-QUANTILE = 0.98  # of the errors shown: where the colours end
+CLOSING, OPENING = "closing", "opening"
+OPEN_VOWELS = frozenset("aæɑɐ")  # also as the beginning of a diphthong
+COLOUR_QUANTILE = 0.98  # of the errors in a figure: the strongest colour
 
 
 @dataclass(frozen=True)
 class QualitativeFrame:
-    """A frame of a test sentence: what is said there, and the faces of the scan and of each model, (V, 3)."""
+    """A frame of a test sentence, with the faces (V, 3) of the scan and of each model.
+
+    aperture_spread: largest minus smallest lip aperture of the models, in the corpus's unit.
+    """
 
     utterance: Utterance
     frame: int
-    sound: str
+    phoneme: str
     faces: dict[str, torch.Tensor]
-    apart: float  # by how much the models' lip apertures differ
+    aperture_spread: float
 
 
-def lip_target(label: str) -> str | None:
-    """ "closing", "opening" or neither, of a phoneme (IPA)."""
-    first = label.lstrip("ˈˌ")[:1]
-    return "closing" if first in BILABIALS else "opening" if first in OPEN else None
+def lip_target(phoneme: str) -> str | None:
+    """`CLOSING` for p, b and m (IPA), `OPENING` for open vowels, None for other phonemes."""
+    first = phoneme.lstrip("ˈˌ")[:1]
+    return CLOSING if first in BILABIALS else OPENING if first in OPEN_VOWELS else None
 
 
-def candidate_frames(corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor]) -> dict[str, list[QualitativeFrame]]:
-    """A moment of every closing and every opening sound: the frame in which the first of the motions (T, V, 3), the scan, has its
-    lips closest or furthest apart while the sound lasts."""
+def candidate_frames(
+    corpus: Corpus, utterance: Utterance, motions: dict[str, torch.Tensor]
+) -> dict[str, list[QualitativeFrame]]:
+    """A frame for each closing and each opening phoneme: where the scan's lips are closest or furthest apart.
+
+    motions: name -> (T, V, 3), the scan first, then the models.
+    """
     upper, lower = (corpus.regions[f"{side}_lip_middle"] for side in ("upper", "lower"))
-    gaps = {name: lip_aperture(motion, upper, lower) for name, motion in motions.items()}
-    truth, *models = gaps.values()
-    frames, found = min(map(len, gaps.values())), {"closing": [], "opening": []}
-    for s in utterance.phonemes:
-        begin, end = round(s.start_s * corpus.fps), max(round(s.start_s * corpus.fps) + 1, round(s.end_s * corpus.fps))
-        if lip_target(s.label) and begin < frames:
-            during = truth[begin : min(end, frames)]
-            frame = begin + int(during.argmin() if lip_target(s.label) == "closing" else during.argmax())
-            at = torch.stack([gap[frame] for gap in models])
-            found[lip_target(s.label)].append(
-                QualitativeFrame(
-                    utterance,
-                    frame,
-                    s.label,
-                    {name: m[frame] for name, m in motions.items()},
-                    float(at.max() - at.min()),
-                )
-            )
-    return found
+    apertures = {name: lip_aperture(motion, upper, lower) for name, motion in motions.items()}
+    scan_aperture, *model_apertures = apertures.values()
+    frame_count = min(map(len, apertures.values()))
+    candidates: dict[str, list[QualitativeFrame]] = {CLOSING: [], OPENING: []}
+    for segment in utterance.phonemes:
+        target = lip_target(segment.label)
+        begin = round(segment.start_s * corpus.fps)
+        end = max(begin + 1, round(segment.end_s * corpus.fps))
+        if target is None or begin >= frame_count:
+            continue
+        during = scan_aperture[begin : min(end, frame_count)]
+        frame = begin + int(during.argmin() if target == CLOSING else during.argmax())
+        in_models = torch.stack([aperture[frame] for aperture in model_apertures])
+        faces = {name: motion[frame] for name, motion in motions.items()}
+        spread = float(in_models.max() - in_models.min())
+        candidates[target].append(QualitativeFrame(utterance, frame, segment.label, faces, spread))
+    return candidates
 
 
-def select_frames(run: Run, corpus: Corpus, models: list[str], each: int = 3) -> list[QualitativeFrame]:
-    """Of all test sentences, in the first training style, the closing and the opening sounds at which the models' lip apertures
-    differ most, whichever is nearer to the scan; one a sentence and kind. None where the corpus has no phoneme times."""
-    loaded = {name: load_animator(run, corpus, name)[0] for name in models}
-    every = {"closing": [], "opening": []}
-    for u in (u for u in corpus.utterances("test") if u.phonemes):
-        motions = {"scan": corpus.motion(u)} | {name: predict(run, corpus, model, u) for name, model in loaded.items()}
-        for sort, moments in candidate_frames(corpus, u, motions).items():
-            every[sort] += sorted(moments, key=lambda m: -m.apart)[:1]
-    return [m for moments in every.values() for m in sorted(moments, key=lambda m: -m.apart)[:each]]
+def select_frames(run: Run, corpus: Corpus, models: list[str], count: int = 3) -> list[QualitativeFrame]:
+    """The `count` closing and opening frames of the test split at which the models' lip apertures differ most.
+
+    The rule ignores which model is nearer to the scan. At most one frame of a kind per sentence; models in the first
+    training style. Empty where the corpus has no phoneme times.
+    """
+    animators = {name: load_animator(run, corpus, name)[0] for name in models}
+    candidates: dict[str, list[QualitativeFrame]] = {CLOSING: [], OPENING: []}
+    for utterance in corpus.utterances("test"):
+        if not utterance.phonemes:
+            continue
+        predictions = {name: predict(run, corpus, animator, utterance) for name, animator in animators.items()}
+        motions = {"scan": corpus.motion(utterance), **predictions}
+        for target, frames in candidate_frames(corpus, utterance, motions).items():
+            candidates[target] += _largest_spreads(frames, 1)
+    return [frame for frames in candidates.values() for frame in _largest_spreads(frames, count)]
+
+
+def _largest_spreads(frames: list[QualitativeFrame], count: int) -> list[QualitativeFrame]:
+    return sorted(frames, key=lambda frame: -frame.aperture_spread)[:count]

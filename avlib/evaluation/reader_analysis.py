@@ -15,9 +15,9 @@ from ..lipreading.augmentation import Babble, add_babble, crop_and_normalise, no
 from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
 from ..speech.visemes import visemes
-from ..training.clip_batches import collate
+from ..training.clip_batches import collate_clips
 from ..training.reading import decode, transcribe
-from ..training.schedules import bucket_batches
+from ..training.schedules import length_batches
 
 
 def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:
@@ -106,17 +106,17 @@ def transcribe_in_noise(
     levels = LEVELS_DB if "audio" in names else LEVELS_DB[:1]
     choices = {" and ".join(sorted(c)): c for c in (names, *((name,) for name in names))}
     texts = {s: [[""] * len(indices) for _ in (levels if "audio" in c else levels[:1])] for s, c in choices.items()}
-    for places in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
+    for places in length_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen, rows, audio = [indices[k] for k in places], {}, None
-        batch = collate(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
+        batch = collate_clips(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
         lengths, video = (
-            batch["lengths"].to(device),
-            crop_and_normalise(batch["video"]).to(device) if "video" in names else None,
+            batch.frame_lengths.to(device),
+            crop_and_normalise(batch.video).to(device) if "video" in names else None,
         )
         noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded_generator(seed, i)]) for i in chosen]
         for k, level in enumerate(levels):
             if "audio" in names:
-                audio = normalise_speech(mix_babble(batch["speech"], noise, level).to(device), lengths)
+                audio = normalise_speech(mix_babble(batch.samples, noise, level).to(device), lengths)
             for name in names if k == 0 else ("audio",):  # what is seen stays the same
                 only = {m: torch.full_like(lengths, m == name, dtype=torch.bool) for m in names}
                 encoded, valid = reader.encode_streams(video, audio, lengths, present=only)

@@ -17,9 +17,9 @@ from ..corpus.utterance import Utterance
 from ..lipreading.expert import Expert
 from ..metrics.feature_separation import separation
 from ..speech.segment import Segment
-from ..training.clip_batches import collate
+from ..training.clip_batches import collate_clips
 from ..training.joint_batches import make_examples
-from ..training.reading import read_batch
+from ..training.reading import encode_batch
 from ..training.speech_encoder import load_speech
 from .evaluate import model_predictions
 from .statistics import paired_interval
@@ -72,7 +72,7 @@ def lip_clips(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WOR
         for e, pictures, frames in zip(spoken, (video * 255).round().byte(), lengths.tolist()):
             found.utterances.append(replace(e.utterance, frames=frames))
             found.videos.append(pictures[:frames])
-            found.speeches.append(e.speech[: frames * SAMPLES_PER_FRAME])
+            found.speeches.append(e.samples[: frames * SAMPLES_PER_FRAME])
     return found
 
 
@@ -147,8 +147,8 @@ def word_features(
     """Encoder features of every frame whose middle lies within one of the words. ValueError if a word is never said."""
     found = WordFeatures([], [], [], [], [], [])
     for i, spans in times.items():
-        features, _ = read_batch(
-            reader, collate(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer)
+        features, _ = encode_batch(
+            reader, collate_clips(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer)
         )
         for s in spans:
             during = [t for t in range(clips.utterances[i].frames) if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s]
@@ -230,9 +230,7 @@ def audio_visual_gain(spaces: dict[str, WordFeatures]) -> dict[str, dict[str, fl
                     .double()
                     .index_add_(0, own, torch.stack((each, torch.ones_like(each)), -1))
                 )
-            found[name] = dict(
-                zip(("difference", "low", "high"), paired_interval(*totals, seed=0))
-            )
+            found[name] = dict(zip(("difference", "low", "high"), paired_interval(*totals, seed=0)))
     return found
 
 

@@ -7,9 +7,9 @@ from ..corpus.clips import Clips
 from ..lipreading.expert import Expert
 from ..speech.ctc_alignment import word_times
 from ..speech.segment import Segment
-from ..training.clip_batches import collate
-from ..training.reading import read_batch
-from ..training.schedules import bucket_batches
+from ..training.clip_batches import collate_clips
+from ..training.reading import encode_batch
+from ..training.schedules import length_batches
 
 
 @torch.no_grad()
@@ -25,10 +25,10 @@ def align_clips(expert: Expert, clips: Clips, indices: list[int], budget: int = 
     times: dict[int, tuple[Segment, ...]] = {}
     if not indices:
         return times
-    for batch in bucket_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
+    for batch in length_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen = [indices[i] for i in batch]
-        features, lengths = read_batch(
-            expert, collate(clips, chosen, video="video" in expert.modalities, tokenizer=expert.tokenizer)
+        features, lengths = encode_batch(
+            expert, collate_clips(clips, chosen, video="video" in expert.modalities, tokenizer=expert.tokenizer)
         )
         texts = [clips.utterances[i].text for i in chosen]
         times |= dict(zip(chosen, align(expert, features, lengths, texts)))

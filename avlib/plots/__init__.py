@@ -1,4 +1,4 @@
-"""Figures, pictures and clips that the notebooks show. Nothing here computes a result."""
+"""Figures, pictures and clips for the notebooks. They show results and compute none."""
 
 import matplotlib.pyplot as plt
 

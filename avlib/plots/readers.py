@@ -1,58 +1,59 @@
-"""How well readers read: error rates over epochs, in noise, and which visemes they confuse."""
+"""How well readers read: error rates over epochs, accuracy in noise, and viseme confusions."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from ..evaluation.reader_analysis import VISEME_PHONEMES, STREAM_LABELS
+from ..evaluation.reader_analysis import STREAM_LABELS, VISEME_PHONEMES
 from ..lipreading.expert import Expert
 from .figures import placeholder
 
-COLOURS = dict(zip(STREAM_LABELS, ("tab:blue", "tab:orange", "tab:green")))  # of what a reader is given
-LINES = ("-", "--", ":")  # of readers, one after the other
+COLOURS = dict(zip(STREAM_LABELS, ("tab:blue", "tab:orange", "tab:green")))  # of the streams that a reader receives
+LINE_STYLES = ("-", "--", ":")  # of readers, in order
 
 
 def error_rate_curves(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
-    """Held-out character error rates over epochs: a line for each reader and what it was given."""
+    """Held-out character error rates over epochs: a line for each reader and the streams that it received."""
     figure, axis = plt.subplots(figsize=(4.2, 2.8))
-    for (stage, reader), style in zip(readers.items(), LINES):
+    for (stage, reader), style in zip(readers.items(), LINE_STYLES):
         fields = {"audio": "cer_audio", "video": "cer_video", " and ".join(sorted(reader.modalities)): "cer"}
-        for streams in (s for s in STREAM_LABELS if s in fields):
-            line = [
-                (i + 1, 100 * row[fields[streams]]) for i, row in enumerate(histories[stage]) if fields[streams] in row
-            ]
-            if line:
-                axis.plot(*zip(*line), style, marker=".", color=COLOURS[streams], label=f"{stage}, {STREAM_LABELS[streams]}")
+        for streams, label in STREAM_LABELS.items():
+            field = fields.get(streams)
+            points = [(epoch, 100 * row[field]) for epoch, row in enumerate(histories[stage], 1) if field in row]
+            if points:
+                axis.plot(*zip(*points), style, marker=".", color=COLOURS[streams], label=f"{stage}, {label}")
     if not axis.lines:
         plt.close(figure)
-        return placeholder("No rates: no reader was trained here.")
+        return placeholder("No rates: no reader was trained in this run.")
     axis.set(xlabel="epoch", ylabel="character error rate, %", ylim=(0, None))
-    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def noise_curves(record: dict) -> Figure:
-    """Characters read right over the level of babble, of the stage "noise": a line for each reader and what it was given."""
+    """Characters read correctly over the level of babble, of stage "noise".
+
+    A line for each reader and the streams that it received; a reader without audio has a horizontal line.
+    """
     figure, axis = plt.subplots(figsize=(6.2, 3.4))
     levels = record["levels_db"]
-    clean = max(level for level in levels if level is not None) + 10  # where speech without babble stands
-    at = [clean if level is None else level for level in levels]
-    for (stage, accuracy), style in zip(record["accuracy"].items(), LINES):
-        for streams in (s for s in STREAM_LABELS if s in accuracy):
-            values, deaf = accuracy[streams], len(accuracy[streams]) == 1
-            axis.plot(
-                at,
-                values * len(at) if deaf else values,
-                style,
-                marker="" if deaf else ".",
-                color=COLOURS[streams],
-                label=f"{stage}, {STREAM_LABELS[streams]}",
-            )
+    no_babble_x = max(level for level in levels if level is not None) + 10
+    x = [no_babble_x if level is None else level for level in levels]
+    for (stage, accuracy), style in zip(record["accuracy"].items(), LINE_STYLES):
+        for streams, label in STREAM_LABELS.items():
+            values = accuracy.get(streams)
+            if values is None:
+                continue
+            marker = "." if len(values) > 1 else ""
+            y = values if len(values) > 1 else values * len(x)
+            axis.plot(x, y, style, marker=marker, color=COLOURS[streams], label=f"{stage}, {label}")
     axis.set(
-        xlabel="speech over babble, dB",
-        ylabel="characters read right, %",
-        xticks=at,
+        xlabel="signal-to-noise ratio of speech in babble, dB",
+        ylabel="characters read correctly, %",
+        xticks=x,
         xticklabels=["no babble" if level is None else level for level in levels],
     )
     axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
@@ -63,34 +64,33 @@ def noise_curves(record: dict) -> Figure:
 
 
 def confusion_matrices(record: dict) -> Figure:
-    """Which visemes were read as which, of the stage "visemes": a panel for each reader, every row in % of its sum."""
-    names, counts = list(VISEME_PHONEMES.values()), record["counts"]
+    """Viseme confusions of stage "visemes": a panel for each reader, each row in % of its sum."""
+    names, counts_by_reader = list(VISEME_PHONEMES.values()), record["counts"]
+    width = 1 + 4.5 * len(counts_by_reader)
     figure, axes = plt.subplots(
-        1, len(counts), figsize=(1 + 4.5 * len(counts), 5), squeeze=False, sharey=True, layout="constrained"
+        1, len(counts_by_reader), figsize=(width, 5), squeeze=False, sharey=True, layout="constrained"
     )
-    for axis, (stage, table) in zip(axes[0], counts.items()):
-        table = np.array(table)
-        totals, said = table.sum(1), table[:-1].sum()
-        share = 100 * table / np.maximum(1, totals)[:, None]
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-        for i, j in np.argwhere(share >= 0.5):
-            axis.text(
-                j,
-                i,
-                f"{share[i, j]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="w" if share[i, j] > 55 else "0.2",
-            )
-        for line in (axis.axhline, axis.axvline):
-            line(len(names) - 0.5, color="0.6", lw=0.8)
+    for axis, (stage, counts) in zip(axes[0], counts_by_reader.items()):
+        counts = np.array(counts)
+        totals, spoken = counts.sum(1), counts[:-1].sum()
+        _draw_matrix(axis, 100 * counts / np.maximum(1, totals)[:, None])
+        for draw_line in (axis.axhline, axis.axvline):  # in front of insertions and deletions
+            draw_line(len(names) - 0.5, color="0.6", lw=0.8)
         axis.set_xticks(range(len(names) + 1), [*names, "deleted"], rotation=90)
         axis.set_yticks(range(len(names) + 1), [*(f"{name}  ({n})" for name, n in zip(names, totals)), "inserted"])
         axis.tick_params(length=0)
+        correct = 100 * counts[:-1].diagonal().sum() / max(1, spoken)
         axis.set(
-            title=f"{stage}: {100 * table[:-1].diagonal().sum() / max(1, said):.0f} % of {said} visemes read right",
+            title=f"{stage}: {correct:.0f} % of {spoken} visemes read correctly",
             xlabel=f"read; {totals[-1]} more inserted",
         )
-    axes[0][0].set_ylabel("said (times)")
+    axes[0][0].set_ylabel("spoken (count)")
     return figure
+
+
+def _draw_matrix(axis: Axes, percentages: np.ndarray) -> None:
+    """Colours and, from 0.5 % on, numbers."""
+    axis.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
+    for i, j in np.argwhere(percentages >= 0.5):
+        colour = "w" if percentages[i, j] > 55 else "0.2"
+        axis.text(j, i, f"{percentages[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)

@@ -53,9 +53,9 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
     run.finish("reader", "key")
     seen = []
 
-    def read_batch(reader, batch, streams):
-        seen.append((reader, streams, batch["video"].shape))
-        return batch["video"], batch["lengths"]
+    def encode_batch(reader, batch, streams):
+        seen.append((reader, streams, batch.video.shape))
+        return batch.video, batch.frame_lengths
 
     examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
     for name, stub in (
@@ -63,7 +63,7 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
         ("load_reader", lambda run, name: name),
         ("load_speech", lambda *_: None),
         ("load_guide", lambda run, corpus, model: f"guide of {model}"),
-        ("read_batch", read_batch),
+        ("encode_batch", encode_batch),
         ("decode", lambda reader, features, *_: ["you must"] * len(features)),
     ):
         monkeypatch.setattr(evaluate, name, stub)

@@ -1,4 +1,4 @@
-"""The moments shown are those at which models differ most, whichever is right; colours say how far a face is from the scan."""
+"""The figure shows the frames at which models differ most, whichever is right, in colours of the error."""
 
 from types import SimpleNamespace
 
@@ -8,11 +8,11 @@ import torch
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import qualitative_frames
 from avlib.evaluation.qualitative_frames import candidate_frames, lip_target, select_frames
-from avlib.plots.lip_frames import error_colours, draw_qualitative_frames
+from avlib.plots.lip_frames import draw_qualitative_frames, error_colours
 from avlib.speech.segment import Segment
 
 FPS = 10
-SAID = (
+PHONEMES = (
     Segment("m", 0.0, 0.4),
     Segment("ˈaɪ", 0.4, 0.8),
     Segment("t", 0.8, 1.0),
@@ -22,7 +22,7 @@ SAID = (
 
 
 def face(aperture: torch.Tensor) -> torch.Tensor:
-    """(T,) -> (T, 6, 3): a square, and in it an upper and a lower lip so far apart."""
+    """(T,) -> (T, 6, 3): a square, and in it an upper and a lower lip vertex at that aperture."""
     square = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [0, 0, 0], [0, 0, 0]])
     moved = square.repeat(len(aperture), 1, 1)
     moved[:, 4, 1], moved[:, 5, 1] = aperture / 2, -aperture / 2
@@ -38,7 +38,7 @@ def corpus():
         "mouth": torch.arange(6),
     }
     truth = torch.tensor([4.0, 2, 1, 3, 5, 9, 8, 6, 5, 4, 3, 2, 1, 2, 3])
-    sentences = [Utterance(f"u{i}", "test", "Kim", "my tub", 15, phonemes=SAID) for i in range(3)]
+    sentences = [Utterance(f"u{i}", "test", "Kim", "my tub", 15, phonemes=PHONEMES) for i in range(3)]
     return SimpleNamespace(
         regions=regions,
         fps=FPS,
@@ -50,37 +50,36 @@ def corpus():
     )
 
 
-def test_sounds_want_lips_closed_or_open_or_neither():
-    assert [lip_target(s) for s in ("p", "ˈb", "m", "ɑː", "ˌaʊ", "æ", "t", "i", "")] == ["closing"] * 3 + ["opening"] * 3 + [
-        None
-    ] * 3
+def test_phonemes_close_or_open_the_lips_or_neither():
+    assert [lip_target(s) for s in ("p", "ˈb", "m", "ɑː", "ˌaʊ", "æ", "t", "i", "")] == ["closing"] * 3 + [
+        "opening"
+    ] * 3 + [None] * 3
 
 
-def test_each_sound_is_looked_at_where_the_scan_closes_or_opens_most(corpus):
+def test_each_phoneme_is_shown_where_the_scan_closes_or_opens_most(corpus):
     u = corpus.utterances("test")[0]
     truth = corpus.motion(u)
-    aside = truth.clone()
-    aside[12, 4, 1] += 0.7
-    found = candidate_frames(corpus, u, {"scan": truth, "a": truth, "b": aside})
-    assert [(m.sound, m.frame) for m in found["closing"]] == [("m", 2), ("b", 12)]  # the p begins after the last frame
-    assert [(m.sound, m.frame) for m in found["opening"]] == [("ˈaɪ", 5)]
-    assert [m.apart for m in found["closing"]] == pytest.approx([0, 0.7]) and torch.equal(
-        found["closing"][1].faces["b"], aside[12]
-    )
+    wider = truth.clone()
+    wider[12, 4, 1] += 0.7
+    frames = candidate_frames(corpus, u, {"scan": truth, "a": truth, "b": wider})
+    assert [(f.phoneme, f.frame) for f in frames["closing"]] == [("m", 2), ("b", 12)], "p begins after the last frame"
+    assert [(f.phoneme, f.frame) for f in frames["opening"]] == [("ˈaɪ", 5)]
+    assert [f.aperture_spread for f in frames["closing"]] == pytest.approx([0, 0.7])
+    assert torch.equal(frames["closing"][1].faces["b"], wider[12])
 
 
 def test_the_largest_differences_are_picked_whichever_model_is_nearer(corpus, monkeypatch):
-    by = {"u0": 0.1, "u1": -0.9, "u2": 0.5}  # how much wider than the scan model b stays
+    wider = {"u0": 0.1, "u1": -0.9, "u2": 0.5}  # aperture of model b minus that of the scan
 
     def predict(run, corpus, model, u):
         motion = corpus.motion(u)
-        motion[:, 4, 1] += by[u.name] if model == "b" else 0.0
+        motion[:, 4, 1] += wider[u.name] if model == "b" else 0.0
         return motion
 
     monkeypatch.setattr(qualitative_frames, "predict", predict)
     monkeypatch.setattr(qualitative_frames, "load_animator", lambda run, corpus, name: (name, {}))
-    shown = select_frames(None, corpus, ["a", "b"], each=2)
-    assert [(m.utterance.name, lip_target(m.sound)) for m in shown] == [
+    shown = select_frames(None, corpus, ["a", "b"], count=2)
+    assert [(f.utterance.name, lip_target(f.phoneme)) for f in shown] == [
         ("u1", "closing"),
         ("u2", "closing"),
         ("u1", "opening"),
@@ -89,16 +88,15 @@ def test_the_largest_differences_are_picked_whichever_model_is_nearer(corpus, mo
     drawn = draw_qualitative_frames(corpus, shown)
     assert len(drawn.axes) == 3 * 4 + 1 and "“my tub”" in drawn.axes[0].get_title()
     corpus.utterances = lambda split: [Utterance("u0", "test", "Kim", "my tub", 15)]
-    assert select_frames(None, corpus, ["a", "b"]) == [] and draw_qualitative_frames(corpus, []).axes[0].texts[0].get_text().startswith(
-        "No moments"
-    )
+    assert select_frames(None, corpus, ["a", "b"]) == []
+    (message,) = draw_qualitative_frames(corpus, []).axes[0].texts
+    assert message.get_text().startswith("No frames")
 
 
-def test_a_face_is_coloured_where_it_is_wrong_alone(corpus):
-    whole = face(torch.ones(1))[0]
-    right, wrong = (
-        error_colours(corpus, whole, torch.zeros(6), 2.0),
-        error_colours(corpus, whole, torch.tensor([2.0, 0, 0, 0, 0, 0]), 2.0),
-    )
-    off = (right - wrong)[..., 1]  # most at the square's lower left corner, nothing at the upper right one
-    assert off[80:, :80].max() > 0.3 and off[46:50, 110:114].abs().max() < 0.1 and right[48, 112].min() > 0.3
+def test_a_face_is_coloured_only_where_it_is_wrong(corpus):
+    square = face(torch.ones(1))[0]
+    correct = error_colours(corpus, square, torch.zeros(6), 2.0)
+    wrong = error_colours(corpus, square, torch.tensor([2.0, 0, 0, 0, 0, 0]), 2.0)
+    change = (correct - wrong)[..., 1]  # largest at the square's lower left corner, zero at the upper right one
+    assert change[80:, :80].max() > 0.3 and change[46:50, 110:114].abs().max() < 0.1
+    assert correct[48, 112].min() > 0.3

@@ -13,7 +13,13 @@ from avlib.core.run import Run
 from avlib.core.tensors import pad
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import reader_analysis
-from avlib.evaluation.reader_analysis import VISEME_PHONEMES, mix_babble, transcribe_in_noise, transcripts_by_epoch, viseme_counts
+from avlib.evaluation.reader_analysis import (
+    VISEME_PHONEMES,
+    mix_babble,
+    transcribe_in_noise,
+    transcripts_by_epoch,
+    viseme_counts,
+)
 from avlib.lipreading.augmentation import Babble, crop_and_normalise, normalise_speech
 from avlib.metrics.error_rates import corpus_rate
 from avlib.speech.visemes import phoneme_to_viseme, visemes

@@ -1,4 +1,4 @@
-"""Tables say what the records say, and the page holds all it shows."""
+"""Tables agree with the records, and the page holds everything that it shows."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
-from avlib.evaluation import report
+from avlib.evaluation import report, results
 
 
 def rows(lve: float, rate: float, read: str = "") -> list[dict]:
@@ -60,19 +60,25 @@ def run(tmp_path, monkeypatch) -> Run:
     return run
 
 
-def test_the_table_has_mean_and_spread_of_the_records(run):
-    markdown = report.results_table(run, [0, 1], "embedded corpus")
-    assert "| FaceFormer | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
-    assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
+def test_the_table_has_mean_and_standard_deviation_of_the_records(run):
+    markdown = results.results_table(run, [0, 1], "embedded corpus")
+    assert "| FaceFormer, unguided | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
+    assert "| FaceFormer, guided | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
     assert (
-        "| FaceFormer, guided less unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |"
+        "| FaceFormer, guided minus unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |"
         in markdown
     )
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
-    assert [r[0] for r in body] == ["Method", "Ground truth", "Still face", "FaceFormer", "FaceFormer + AV guidance"]
+    assert [r[0] for r in body] == [
+        "Method",
+        "Ground truth",
+        "Still face",
+        "FaceFormer, unguided",
+        "FaceFormer, guided",
+    ]
     data = json.loads((run.folder / "tables" / "table.json").read_text())
     assert (data["corpus"], data["seeds"]) == ("embedded corpus", [0, 1])
     values = data["rows"][2]["metrics"]["LVE"]["values"]
@@ -80,16 +86,18 @@ def test_the_table_has_mean_and_spread_of_the_records(run):
     assert (run.folder / "tables" / "table_differences.tex").exists()
 
 
-def test_published_figures_stand_beside_their_own_corpus_alone(run):
+def test_published_figures_stand_beside_their_own_corpus_only(run):
     for path in (run.folder / "records").glob("*.json"):
         path.write_text(path.read_text().replace('"embedded"', '"vocaset"'))
-    markdown = report.results_table(run, [0, 1], "vocaset corpus")
-    assert "| FaceFormer + AV guidance | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
+    markdown = results.results_table(run, [0, 1], "vocaset corpus")
+    assert "| FaceFormer, guided | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
+    assert "| FaceFormer, baseline | – | – | – | 3.2496 |\n| FaceFormer, unguided | 2.000 ± 1.414" in markdown
+    assert "CodeTalker, baseline" not in markdown, "this run has no CodeTalker"
     assert "VOCASET LVE (1e-5 m²), quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
 
 
 def test_every_protocol_has_its_rows(run):
-    lines = report.protocols_table(run, [0, 1], "embedded corpus").splitlines()
+    lines = results.protocols_table(run, [0, 1], "embedded corpus").splitlines()
     assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines  # not in these rows
     assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 2.000 | 2.000 |" in lines
     assert (run.folder / "tables" / "table_protocols.csv").exists()
@@ -97,45 +105,48 @@ def test_every_protocol_has_its_rows(run):
 
 def test_a_seed_that_was_not_evaluated_is_named(run):
     with pytest.raises(ValueError, match="evaluation-faceformer-unguided-s2"):
-        report.results_table(run, [2], "embedded corpus")
+        results.results_table(run, [2], "embedded corpus")
 
 
 def test_the_page_holds_its_pictures_and_escapes_names(run):
-    report.results_table(run, [0], "embedded corpus")
+    results.results_table(run, [0], "embedded corpus")
     (run.folder / "figures").mkdir()
     for name in ("1_faces", "4_lips", "4_effects", "4_moments_codetalker-guided-s0"):
         (run.folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
     text = report.write_report(run).read_text()
     captions = re.findall("<figcaption>(.*?)</figcaption>", text)
     assert [c.split(",")[0] for c in captions] == [
-        "What guidance and each variant change",
-        "Its lips",
+        "Effect of guidance and of each variant with 95 % intervals: blue",
+        "Lip crops of the same sentence",
         "The p",
         "1 faces",
     ]
-    assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f"alt='{captions[2]}'" in text
+    assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f'alt="{captions[2]}"' in text
     assert "data:image/png;base64,iVBORw==" in text and "http" not in text
     assert "a &lt;b&gt;" in text and "a <b>" not in text
     assert "<td" in text and "40.000" in text and "The corpus" in text and "Joint training" not in text
 
 
-def test_all_that_the_notebooks_save_has_a_caption():
+def test_all_figures_of_the_notebooks_have_captions():
     saved = [
         name
         for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
         for name in re.findall(r"([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)", path.read_text())
     ]
-    assert len(saved) > 15 and [n for n in saved if report.place_and_caption(Path(n))[0] == len(report.FIGURE_CAPTIONS)] == []
+    unknown = [name for name in saved if report.place_and_caption(Path(name))[0] == len(report.FIGURE_CAPTIONS)]
+    assert len(saved) > 15 and unknown == []
 
 
-def test_long_tables_unfold_and_the_first_are_open(run):
-    report.results_table(run, [0], "embedded corpus")
-    report.protocols_table(run, [0], "embedded corpus")
+def test_the_main_tables_are_open_and_others_unfold(run):
+    results.results_table(run, [0], "embedded corpus")
+    results.protocols_table(run, [0], "embedded corpus")
     text = report.write_report(run).read_text()
-    assert text.index("Measured on") < text.index("<details><summary>The same predictions under every protocol")
-    assert "<summary>Measured" not in text and "<summary>What guidance" not in text
+    assert text.index("Results on") < text.index(
+        "<details><summary>Scores of the same predictions under every protocol"
+    )
+    assert "<summary>Results" not in text and "<summary>Effect of" not in text
 
 
 def test_transcripts_show_the_same_sentence_of_each_model(run):
-    lines = report.transcripts_table(run, ["truth", "still"]).splitlines()
-    assert lines[0] == "| said | truth | still |" and lines[2] == "| a big bag | truth read | still read |"
+    lines = results.transcripts_table(run, ["truth", "still"]).splitlines()
+    assert lines[0] == "| reference | truth | still |" and lines[2] == "| a big bag | truth read | still read |"

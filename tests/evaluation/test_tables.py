@@ -1,4 +1,4 @@
-"""The paper's tables from made-up records: what they say, in every format, and what stands beside."""
+"""The paper's tables from made-up records, in every format, with published figures beside them."""
 
 import csv
 import io
@@ -38,40 +38,34 @@ def spread(offset: float = 0.0) -> dict[str, float]:
 
 @pytest.fixture
 def written(tmp_path):
-    records = {"Still_face": [record(spread())], "FaceFormer": [record(spread()), record(spread(2e-5))]}
+    records = {"Still_face": [record(spread())], "FaceFormer, guided": [record(spread()), record(spread(2e-5))]}
     table = tables.methods(records, "Made up, 100 %", ["LVE", "CER"], published=["BIWI LVE"])
     table.write(tmp_path, "one", seeds=[0, 1])
     return table, tmp_path
 
 
-def test_mean_and_spread_and_where_they_come_from(written):
-    table, folder = written
+def test_cells_are_mean_and_standard_deviation_beside_published_figures(written):
+    _, folder = written
     markdown = (folder / "one.md").read_text()
-    assert (
-        "| FaceFormer | 5.500 ± 1.414 | 30.000 ± 0.000 | 6.0449 |" in markdown
-        and "| Still_face | 4.500 | 30.000 | – |" in markdown
-    )
-    assert (
-        "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown
-        and "quoted second-hand" in markdown
-    )
+    assert "| Still_face | 4.500 | 30.000 | – |" in markdown
+    assert "| FaceFormer, baseline | – | – | 6.0449 |" in markdown, "published, but not measured"
+    assert "| FaceFormer, guided | 5.500 ± 1.414 | 30.000 ± 0.000 | 5.5061 |" in markdown
+    assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown
+    assert "quoted second-hand" in markdown and "baseline: with L_mse alone" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown
 
 
 def test_csv_and_json_keep_the_source_with_every_row(written):
     table, folder = written
     body = list(csv.DictReader(io.StringIO((folder / "one.csv").read_text())))
-    assert [r["Method"] for r in body] == ["Still_face", "FaceFormer"]
+    assert [r["Method"] for r in body] == ["Still_face", "FaceFormer, baseline", "FaceFormer, guided"]
     assert all((r["protocol"], r["mask"], r["split"]) == ("avlib", "lip 3f2a1b (384 vertices)", "test") for r in body)
     data = json.loads((folder / "one.json").read_text())
-    assert (
-        data["split"] == "test"
-        and data["seeds"] == [0, 1]
-        and data["rows"][1]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
-    )
+    assert data["split"] == "test" and data["seeds"] == [0, 1]
+    assert data["rows"][2]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
 
 
-def test_latex_is_whole_and_escaped(written):
+def test_latex_is_complete_and_escaped(written):
     table, folder = written
     text = (folder / "one.tex").read_text()
     assert re.findall(r"\\(\w+rule|begin|end)", text) == [
@@ -86,7 +80,7 @@ def test_latex_is_whole_and_escaped(written):
     assert r"\begin{tabular}{lrrr}" in text and r"Still\_face" in text and r"100 \%" in text and r"$\pm$" in text
     assert r"m\textsuperscript{2}" in text and not re.search(r"(?<!\\)[%_#&](?! )|[²±–−]", text)
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(lines) == 3 and all(line.count(" & ") == 3 for line in lines)
+    assert len(lines) == 4 and all(line.count(" & ") == 3 for line in lines)
 
 
 def test_a_difference_is_of_utterances_not_of_styles():
@@ -97,11 +91,8 @@ def test_a_difference_is_of_utterances_not_of_styles():
         tables.difference([record(better, styles=s)], [record(spread(), styles=s)], score) for s in ("x", "xyzw")
     )
     assert few == pytest.approx(many) and few["utterances"] == 8
-    assert (
-        few["difference"] == pytest.approx(-4e-6)
-        and few["low"] < few["difference"] < few["high"] < 0
-        and few["p"] < 0.05
-    )
+    assert few["difference"] == pytest.approx(-4e-6) and few["p"] < 0.05
+    assert few["low"] < few["difference"] < few["high"] < 0
     seeds = tables.difference(
         [record(better), record(better, more=1e-5)], [record(spread()), record(spread(), more=1e-5)], score
     )
@@ -111,7 +102,7 @@ def test_a_difference_is_of_utterances_not_of_styles():
     )
 
 
-def test_what_has_no_interval_is_a_dash():
+def test_a_score_without_interval_is_a_dash():
     scores = tables.protocols()["avlib"].scores
     one = [record({"u": 1e-5})]
     assert tables.difference(one, one, scores["LVE"]) is None and tables.difference(one, one, scores["SLCC"]) is None
@@ -121,9 +112,11 @@ def test_what_has_no_interval_is_a_dash():
         tables.difference(one * 2, one, scores["LVE"])
 
 
-def test_small_p_are_not_rounded_to_nothing():
-    cells = tables._difference_cell({"difference": -2.0, "low": -3.0, "high": -1.0, "p": 1e-4}, 1.0)
-    assert cells == "−2.000 [−3.000, −1.000], p < 0.001"
+def test_small_p_are_not_rounded_to_zero():
+    many = {f"{u}{i}": v for i in range(3) for u, v in spread().items()}
+    better = {u: v - 1e-6 for u, v in many.items()}
+    table = tables.differences({"A": ([record(better)], [record(many)])}, "Small", ["LVE"])
+    assert table.rows == [["A", "−0.100 [−0.100, −0.100], p < 0.001"]]
 
 
 def test_the_ablation_has_a_row_for_each_part_and_both_animators():
@@ -138,16 +131,13 @@ def test_the_ablation_has_a_row_for_each_part_and_both_animators():
         for line in table.markdown().splitlines()
         if line.startswith("| ")
     )
-    assert list(lines)[1:] == ["full", "without 2D prior", "without L_rlv", "without speech", "L_rlv alone", "baseline"]
-    assert lines["full"] == "| full | 4.500 ± 0.000 | – | 5.5061 | 4.500 | – | 4.8403 |"
+    assert list(lines)[1:] == list(tables.PUBLISHED_ABLATION)
+    assert lines["full method"] == "| full method | 4.500 ± 0.000 | – | 5.5061 | 4.500 | – | 4.8403 |"
     assert lines["without L_rlv"].startswith("| without L_rlv | 6.500 ± 0.000 | +2.000 [+2.000, +2.000], p 0.00")
     assert lines["without speech"].endswith("| 6.0352 | – | – | 5.3155 |")
-    assert (
-        "quoted second-hand" in table.caption
-        and "split test" in table.caption
-        and table.heads[3] == "FaceFormer, quoted (BIWI LVE, 1e-4)"
-    )
-    assert table.data[1]["animators"]["FaceFormer"]["less full"]["difference"] == pytest.approx(1e-5)
+    assert "quoted second-hand" in table.caption and "split test" in table.caption
+    assert table.heads[2:4] == ["minus full method", "FaceFormer, quoted (BIWI LVE, 1e-4)"]
+    assert table.data[1]["animators"]["FaceFormer"]["difference"]["difference"] == pytest.approx(1e-5)
 
 
 def test_units_of_other_corpora():

@@ -182,7 +182,8 @@ def test_maps_show_every_frame_once_and_say_where_it_is_from(tmp_path, monkeypat
     )
     for points in (9, 21, 300):
         assert (
-            len(set(tsne.map_settings(20, points))) == 4 and max(p for p, _ in tsne.map_settings(20, points)) <= (points - 1) / 3
+            len(set(tsne.map_settings(20, points))) == 4
+            and max(p for p, _ in tsne.map_settings(20, points)) <= (points - 1) / 3
         )
     assert len(results.tsne_maps(record, "els").axes) == 4 and says_nothing(results.tsne_maps(record, "none"))
     figure = results.tsne_maps(record)

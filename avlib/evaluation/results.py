@@ -1,0 +1,83 @@
+"""Tables of a run's evaluations as the notebooks show them: results, all protocols, published figures, transcripts."""
+
+from collections.abc import Sequence
+
+from ..core.run import Run
+from ..training.joint import GUIDANCE, model_name
+from . import tables
+from .evaluate import STILL, TRUTH
+from .external_predictions import named_folder
+from .table_formats import markdown_table
+from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
+
+ANIMATOR_LABELS = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
+
+
+def animator_label(animator: str) -> str:
+    return ANIMATOR_LABELS.get(animator, animator)
+
+
+def method_label(animator: str, guidance: str) -> str:
+    """A method's name in tables: "FaceFormer, guided"."""
+    return f"{animator_label(animator)}, {guidance}"
+
+
+def run_description(run: Run, seeds: list[int], corpus: str) -> str:
+    """Corpus, preset and seeds, for titles: "on the embedded corpus, preset demo, seed 0"."""
+    numbers = ", ".join(map(str, seeds))
+    return f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {numbers}"
+
+
+def evaluation_records(run: Run, seeds: list[int], external: Sequence[str] = ()) -> dict[str, Records]:
+    """Evaluation records of each method over the seeds. external: predictions of others, as NAME=FOLDER."""
+    models = {"Ground truth": [TRUTH], "Still face": [STILL]}
+    for animator in run.config.animators:
+        for guidance in GUIDANCE:
+            models[method_label(animator, guidance)] = [model_name(animator, guidance, seed) for seed in seeds]
+    models |= {name: [name] for name, _ in map(named_folder, external)}
+    return {method: [run.record(f"evaluation-{m}") for m in names] for method, names in models.items()}
+
+
+def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
+    """Writes the table of methods and that of guided minus unguided to the run's tables/; returns their Markdown.
+
+    Published figures stand beside measured ones where they are of the run's own corpus. external: as NAME=FOLDER.
+    """
+    records, description = evaluation_records(run, seeds, external), run_description(run, seeds, corpus)
+    corpus_name = records["Ground truth"][0]["corpus_name"]
+    published = [column for column in PUBLISHED_UNITS if column.split()[0].lower() == corpus_name]
+    pairs = {
+        f"{animator_label(animator)}, guided minus unguided": (
+            records[method_label(animator, "guided")],
+            records[method_label(animator, "unguided")],
+        )
+        for animator in run.config.animators
+    }
+    results = {
+        "table": tables.methods(records, f"Results {description}", published=published),
+        "table_differences": tables.differences(pairs, f"Effect of guidance {description}"),
+    }
+    folder = run.folder / "tables"
+    return "\n".join(table.write(folder, name, corpus=corpus, seeds=seeds) for name, table in results.items())
+
+
+def protocols_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
+    """Writes the scores of the same predictions under every protocol to the run's tables/; returns the Markdown."""
+    title = f"Scores of the same predictions under every protocol, {run_description(run, seeds, corpus)}"
+    table = tables.all_protocols(evaluation_records(run, seeds, external), title)
+    return table.write(run.folder / "tables", "table_protocols", corpus=corpus, seeds=seeds)
+
+
+def transcripts_table(run: Run, models: list[str], count: int = 6) -> str:
+    """The reader's transcripts of the first sentences, in the first style, for each model; Markdown."""
+    rows_by_model = [run.record(f"evaluation-{model}")["rows"][:count] for model in models]
+    rows = [[same[0]["text"], *(row["read"] for row in same)] for same in zip(*rows_by_model)]
+    return markdown_table(["reference", *models], rows)
+
+
+def published_table() -> str:
+    """The published results as Markdown."""
+    heads = ["Method", *(f"{column} ({unit})" for column, unit in PUBLISHED_UNITS.items())]
+    rows = [[method, *(str(values[column]) for column in PUBLISHED_UNITS)] for method, values in PUBLISHED.items()]
+    caption = f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the measured rows; baseline: L_mse alone):"
+    return f"{caption}\n\n{markdown_table(heads, rows)}"
