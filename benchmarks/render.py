@@ -24,11 +24,13 @@ from avlib.corpus import prepare
 from avlib.lipreading.augmentation import Babble
 from avlib.lipreading.expert import Expert
 from avlib.render.camera import Camera
+from avlib.render.culling import near_mesh
 from avlib.render.lip_video import LipVideo
 from avlib.render.renderer import Renderer
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint, joint_batches, joint_task
-from avlib.training.dry_run import Noise, head
+from avlib.training.dry_run_attempts import noise_clips
+from avlib.training.dry_run_sizes import ellipsoid_head
 
 MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}  # vertices, faces
 WHOLE, CROP = 224, (64, 160)
@@ -45,7 +47,7 @@ def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tupl
     """ms a frame (median of rounds), MB a frame and how many faces were rasterised."""
     torch.set_num_threads(threads)
     backend, blended, whole = WAYS[way]
-    vertices, faces = head(*MESHES[mesh], frames)
+    vertices, faces = ellipsoid_head(*MESHES[mesh], frames)
     window = (0, WHOLE) if whole else CROP
     renderer = Renderer(faces, Camera(1.0, WHOLE, window, window), antialias=blended, backend=backend).to(device)
     vertices = vertices.to(device).requires_grad_()
@@ -67,7 +69,7 @@ def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tupl
         began = time.perf_counter()
         step(frames)
         times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1e3 / frames, grown / frames, len(renderer._near(vertices.detach())[0])
+    return statistics.median(times) * 1e3 / frames, grown / frames, len(near_mesh(vertices.detach(), renderer.faces, renderer.camera).reaching)
 
 
 def memory_mb(device: str, reset: bool = False) -> float:
@@ -116,11 +118,11 @@ def table(device: str, threads: int):
         )
 
 
-def published_step(device: str) -> tuple[joint_task.JointTask, dict]:
+def published_step(device: str) -> tuple[joint_task.JointTask, joint_batches.JointBatch]:
     """FaceFormer on wav2vec2-base, guided by the audio-visual expert, both as large as published, on a face of FLAME's size; and
     one utterance of 4 s."""
     config, motion_frames, frames = load("paper"), 120, 100
-    (vertices,), faces = head(*MESHES["FLAME"], 1)
+    (vertices,), faces = ellipsoid_head(*MESHES["FLAME"], 1)
     lips = LipVideo(
         faces,
         torch.full((len(vertices),), 180 / 255),
@@ -138,47 +140,47 @@ def published_step(device: str) -> tuple[joint_task.JointTask, dict]:
         0.01,
         config.joint,
         config.expert.ctc,
-        Babble(Noise()),
+        Babble(noise_clips()),
         torch.device(device),
     )
     draw, count = torch.Generator().manual_seed(0), torch.tensor
-    batch = {
-        "features": torch.randn(1, 199, 512, generator=draw),
-        "feature_lengths": count([199]),
-        "motion": vertices + 0.01 * torch.randn(1, motion_frames, *vertices.shape, generator=draw),
-        "frames": count([motion_frames]),
-        "template": vertices[None],
-        "style": torch.eye(8)[:1],
-        "speech": torch.randn(1, frames * 640, generator=draw),
-        "video": torch.rand(1, frames, 96, 96, generator=draw),
-        "video_lengths": count([frames]),
-        "tokens": torch.randint(1, 5048, (1, 27), generator=draw),
-        "token_lengths": count([27]),
-    }
+    batch = joint_batches.JointBatch(
+        features=torch.randn(1, 199, 512, generator=draw),
+        feature_lengths=count([199]),
+        motion=vertices + 0.01 * torch.randn(1, motion_frames, *vertices.shape, generator=draw),
+        frame_lengths=count([motion_frames]),
+        template=vertices[None],
+        style=torch.eye(8)[:1],
+        samples=torch.randn(1, frames * 640, generator=draw),
+        video=torch.rand(1, frames, 96, 96, generator=draw),
+        video_lengths=count([frames]),
+        tokens=torch.randint(1, 5048, (1, 27), generator=draw),
+        token_lengths=count([27]),
+    )
     return task.to(device), batch
 
 
-def run_step(name: str, device: str) -> tuple[joint_task.JointTask, dict]:
+def run_step(name: str, device: str) -> tuple[joint_task.JointTask, joint_batches.JointBatch]:
     """A guided step of the run's first animator."""
     run = open_run(name, device=device)
     corpus, config = prepare.prepare_corpus(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
-    return task, joint_batches.collate(train[: config.joint.batch], corpus.subjects["train"])
+    return task, joint_batches.collate_examples(train[: config.joint.batch], corpus.subjects["train"])
 
 
-def share(what: str, task: joint_task.JointTask, batch: dict, threads: int):
+def share(what: str, task: joint_task.JointTask, batch: joint_batches.JointBatch, threads: int):
     """The whole step, and its lip renderer alone."""
     torch.set_num_threads(threads)
     task.train()
-    read = min(task.config.read, len(batch["frames"]))
+    read = min(task.config.guided_per_batch, len(batch))
 
     def step():
         task.zero_grad()
-        task(batch, [torch.Generator().manual_seed(n) for n in range(len(batch["frames"]))], 1.0)["loss"].backward()
+        task(batch, [torch.Generator().manual_seed(n) for n in range(len(batch))], 1.0)["loss"].backward()
 
     def lips():
-        vertices = batch["motion"][:read].clone().requires_grad_()
-        task.lips(vertices, batch["frames"][:read])[0].square().sum().backward()
+        vertices = batch.motion[:read].clone().requires_grad_()
+        task.lips(vertices, batch.frame_lengths[:read])[0].square().sum().backward()
 
     times = [[], []]
     for turn in range(8):

@@ -15,31 +15,37 @@ def video_frames(frames: torch.Tensor, fps: float) -> torch.Tensor:
 
 
 def resample_motion(motion: torch.Tensor, fps: float, frames: int) -> torch.Tensor:
-    """Motion at the 25 fps of video: frame j is the motion at j/25 s, linear between its neighbours.
+    """Motion at the 25 fps of video: frame j is the motion at j / 25 s, interpolated linearly between its neighbours.
 
     motion (B, T, V, 3) at `fps` -> (B, frames, V, 3). Frames past the last motion frame repeat it.
     """
-    at = torch.arange(frames, device=motion.device) * (fps / VIDEO_FPS)
-    at = at.clamp_max(motion.shape[1] - 1)
-    before = at.floor().long()
+    position = torch.arange(frames, device=motion.device) * (fps / VIDEO_FPS)
+    position = position.clamp_max(motion.shape[1] - 1)
+    before = position.floor().long()
     after = (before + 1).clamp_max(motion.shape[1] - 1)
-    weight = (at - before).to(motion.dtype)[:, None, None]
+    weight = (position - before).to(motion.dtype)[:, None, None]
     return torch.lerp(motion[:, before], motion[:, after], weight)
 
 
-def submesh(faces: torch.Tensor, keep: torch.Tensor, vertices: int) -> torch.Tensor:
-    """The faces (F, 3) of a mesh of so many vertices that lie wholly among the vertices `keep`, as indices into it."""
-    place = torch.full((vertices,), -1)
-    place[keep] = torch.arange(len(keep))
-    inside = place[faces]
-    return inside[(inside >= 0).all(1)]
+def submesh(faces: torch.Tensor, kept_vertices: torch.Tensor, vertex_count: int) -> torch.Tensor:
+    """The faces (F, 3) all of whose corners are among the kept vertices (K,), as indices into these: (F', 3).
+
+    vertex_count: of the whole mesh.
+    """
+    new_index = torch.full((vertex_count,), -1)
+    new_index[kept_vertices] = torch.arange(len(kept_vertices))
+    renumbered = new_index[faces]
+    return renumbered[(renumbered >= 0).all(1)]
 
 
 class LipVideo(nn.Module):
-    """Vertices at any rate -> 25 fps lip crops in [0, 1], differentiable. Only the mouth's part of the mesh is touched.
+    """Vertices at any rate -> 25 fps lip crops in [0, 1], differentiable. Only the mouth's part of the mesh is used.
 
-    faces (F, 3); albedo (V,); mouth: indices of all vertices that the crop may show.
+    faces: (F, 3). albedo: (V,). mouth: indices of all vertices that the crop may show. fps: rate of the vertices.
+    antialias: blend silhouettes, see `Renderer`.
     """
+
+    mouth: torch.Tensor
 
     def __init__(
         self,
@@ -56,7 +62,10 @@ class LipVideo(nn.Module):
         self.fps = fps
 
     def forward(self, vertices: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """vertices (B, T, V, 3), frames (B,) valid ones -> video (B, T', H, W), black where padded; its lengths (B,)."""
+        """Vertices (B, T, V, 3), of which `frames` (B,) are valid -> video (B, T', h, w), its lengths (B,).
+
+        The video is black in its padding.
+        """
         lengths = video_frames(frames, self.fps)
         motion = resample_motion(vertices[:, :, self.mouth], self.fps, int(lengths.max()))
         valid = frame_mask(lengths)
