@@ -15,6 +15,7 @@ commands
   setup          set up the environment only
   test           run all tests, the notebooks at preset smoke among them: XX min
                  with --quick, only those that need no training: XX min
+  lint           check the code with ruff and pyright
   lab            open the notebooks in JupyterLab
 
 options of a run
@@ -108,7 +109,7 @@ setup() {
 
 command=run
 case "${1:-}" in
-  animate|preference|setup|test|lab) command=$1; shift ;;
+  animate|preference|setup|test|lint|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
   *) fail "expected a command (animate, preference, setup, test or lab) or an option, got '$1'; see --help" ;;
@@ -129,6 +130,10 @@ case "$command" in
       if [ "$option" = --quick ]; then options+=(-m 'not slow'); else options+=("$option"); fi
     done
     exec "$python" -m pytest ${options[@]+"${options[@]}"} ;;
+  lint)
+    "$python" -m ruff check avlib tests benchmarks
+    "$python" -m ruff format --check avlib tests benchmarks
+    exec "$python" -m pyright --pythonpath "$(command -v "$python")" ;;
   lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
   animate|preference) exec "$python" -m avlib "$command" "$@" ;;
   run) exec "$python" -m avlib "$@" ;;
