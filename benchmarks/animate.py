@@ -25,7 +25,7 @@ from avlib.animators.motion_vqvae import MotionVQVAE
 from avlib.core.opening import open_run
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
-from avlib.core.tensors import frame_mask, to_device
+from avlib.core.tensors import frame_mask
 from avlib.corpus import prepare
 from avlib.speech.sound import normalise
 from avlib.speech.wav2vec2 import SpeechEncoder
@@ -245,10 +245,10 @@ def trained(name: str):
     for animator in run.config.animators:
         model, _ = joint.load_animator(run, corpus, joint.model_name(animator, "guided", 0))
         items = joint_batches.make_examples(corpus, corpus.utterances("validation"), model.encoder)
-        batch = to_device(joint_batches.collate(items, styles), device)
-        batch["style"] = torch.eye(len(styles), device=device)[torch.arange(len(items)) % len(styles)]
-        own = frame_mask(batch["frames"])[..., None, None]
-        moved = batch["template"][:, None]
+        batch = joint_batches.collate_examples(items, styles).to(device)
+        batch.style = torch.eye(len(styles), device=device)[torch.arange(len(items)) % len(styles)]
+        own = frame_mask(batch.frame_lengths)[..., None, None]
+        moved = batch.template[:, None]
         away = lambda a, b, keep=1: float(((a - b) * keep).square().sum().sqrt())
         if isinstance(model, CodeTalker):
             exact = joint_task.rollout(model, batch)
@@ -260,7 +260,7 @@ def trained(name: str):
             model.window, model.rounds = 8, 2
         speech = torch.cat([corpus.speech(u) for u in corpus.utterances("test")])[: 60 * SPEECH_HZ]
         speech = normalise(speech[None], torch.tensor([len(speech)]))[0].to(device)
-        lengths, template, style = torch.tensor([len(speech)], device=device), batch["template"][0], batch["style"][0]
+        lengths, template, style = torch.tensor([len(speech)], device=device), batch.template[0], batch.style[0]
         once = model(*model.encoder.extract(speech[None], lengths), template[None], style[None])[0]
         pieces = torch.cat(list(model.stream(speech, template, style)))
         print(

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,6 +12,7 @@ from pathlib import Path
 from ..animators.registry import find_animator
 from ..core.config import as_dict, digest
 from ..core.files import read_json, write_json
+from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run
 from ..core.presets import load
 from ..core.run import ROOT, Run, exclusive
@@ -103,7 +103,7 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
         )
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest kernel so far
+    peak_mb = peak_memory_bytes(children=True) / 2**20  # of the largest kernel so far
     seconds = time.monotonic() - began
     write_json(record, {"key": key, "seconds": seconds, "peak_mb": peak_mb})
     print(f"{name}: done in {seconds:.0f} s", flush=True)

@@ -1,4 +1,8 @@
-"""Small helpers on tensors: padding, masks, precision, devices, and generators seeded by numbers."""
+"""Small helpers on tensors: padding, masks, precision, typed batches, and generators seeded by numbers."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -7,25 +11,38 @@ from .config import digest
 
 
 def frame_mask(lengths: Tensor, frames: int | None = None) -> Tensor:
-    """True at an item's own frames, False in its padding: (B,) -> (B, T), T = max(lengths) unless given."""
+    """True at an item's frames, False in its padding: (B,) -> (B, T), with T = max(lengths) unless given."""
     frames = int(lengths.max()) if frames is None else frames
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Losses are not for the half precision of autocast; double stays double."""
+    """Half precision (autocast) becomes float32, in which losses are computed; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-def pad(items: list[torch.Tensor]) -> torch.Tensor:
-    """Items of different lengths along their first axis, stacked with zeros behind."""
+def pad(items: list[Tensor]) -> Tensor:
+    """Items of different lengths along their first axis, padded with zeros at the end: (B, longest, ...)."""
     return nn.utils.rnn.pad_sequence(items, batch_first=True)
 
 
-def to_device(batch: dict, device: torch.device) -> dict:
-    return {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+@dataclass(kw_only=True)
+class Batch:
+    """Base of the typed batches: dataclasses of tensors whose first axis is the batch. A field without data is None."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors().values())))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that hold a tensor, by name."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {name: value for name, value in values if torch.is_tensor(value)}
+
+    def to(self, device: torch.device) -> Self:
+        """A copy with every tensor on the device."""
+        return dataclasses.replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:
-    """A generator that depends on the numbers alone, so that any step can be made again without the ones before."""
+    """A generator that depends on the numbers alone, so that a step can be repeated without the steps before it."""
     return torch.Generator().manual_seed(int(digest(list(numbers)), 16))

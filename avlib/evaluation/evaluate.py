@@ -1,7 +1,8 @@
-"""Scores of a model on the test subjects: every sentence under every training style, read by the visual-only reader."""
+"""Scores of models on the test subjects: the visual-only reader reads each sentence in each training style."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from ..core.run import Run
 from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
+from ..lipreading.expert import Expert
 from ..metrics.protocols import KIT, Comparison, masks, protocols, score, summary, value
 from ..metrics.synchrony import speech_intensity
 from ..training.clip_batches import ReaderInput
@@ -24,84 +26,58 @@ from ..training.reading import decode, encode_batch
 from ..training.speech_encoder import load_speech
 from . import external_predictions
 
-TRUTH, STILL = "truth", "still"  # scored beside the models: the scans themselves, and a face that does not move
+TRUTH, STILL = "truth", "still"  # scored like models: the scans themselves, and a face that does not move
+NO_STYLE = "-"  # style of TRUTH and STILL
 
 
-@torch.no_grad()
-def model_predictions(
-    run: Run, corpus: Corpus, model: str, items: list[Example], folder: Path | None = None
-) -> Iterator[tuple[str, list[Example], list[torch.Tensor]]]:
-    """(style, items, vertices (T, V, 3) of each item) for truth and still once, for a trained model once for each style, for a
-    folder of predictions once for each style that is there, with its items."""
-    if folder:
-        for style, paths in external_predictions.find_predictions(folder, [e.utterance for e in items]).items():
-            some = [e for e in items if e.utterance.name in paths]
-            yield (
-                style,
-                some,
-                [external_predictions.read_prediction(paths[e.utterance.name], corpus, e.utterance) for e in some],
-            )
-    elif model == TRUTH:
-        yield "-", items, [e.motion for e in items]
-    elif model == STILL:
-        yield "-", items, [e.template.expand_as(e.motion) for e in items]
-    else:
-        animator, _ = load_animator(run, corpus, model)
-        subjects = corpus.subjects["train"]
-        for k, style in enumerate(subjects[: run.config.evaluation.styles]):
-            batch = collate_examples(items, subjects).to(run.device)
-            batch.style = torch.eye(len(subjects), device=run.device)[k].expand(len(items), -1)
-            moved = rollout(animator, batch)
-            yield style, items, [m[:n].cpu() for m, n in zip(moved, batch.frame_lengths)]
+class StylePredictions(NamedTuple):
+    """A model's predictions in one style. motions: vertices (T, V, 3) of each example, in the corpus's unit."""
+
+    style: str
+    examples: list[Example]
+    motions: list[torch.Tensor]
+
+
+def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequence[str] = ()) -> None:
+    """Scores the scans, the still face, all models of the run over all seeds, and predictions of other methods.
+
+    external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run.
+    """
+    models = [*(model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE), TRUTH, STILL]
+    folders = dict(map(external_predictions.named_folder, external))
+    if taken := folders.keys() & set(models):
+        raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
+    jobs = [(evaluate, run, corpus, model) for model in models]
+    jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
+    for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
+        log(summary_line(record))
 
 
 @torch.no_grad()
 def evaluate(
     run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, judge: str | None = None
 ) -> dict:
-    """The stage "evaluation-<model>": metrics with unit, and of each utterance under each style what was read and all that the
-    protocols ask for. folder: of predictions that others made; model is then what they are called. judge: a guided model, whose own
-    expert reads in the reader's place, from lips alone; the stage is then "judged-<model>"."""
-    stage, config = f"judged-{model}" if judge else f"evaluation-{model}", run.config.evaluation
-    before = [
-        run.finished_key(s)
-        for s in [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])
-    ]
-    if folder:
-        before += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
-    key = run.key(evaluate, config, model, split, corpus.hash, before)
-    if done := run.finished(stage, key):
-        return done
+    """Record of stage "evaluation-<model>", computed unless it exists.
+
+    It holds the metrics with their units and, for each utterance in each style, the reader's transcript and what all
+    protocols need.
+    folder: predictions of another method, which `model` then names. judge: a guided model, whose fine-tuned expert reads
+    the lips (without speech) in place of the evaluation reader; the stage is then "judged-<model>".
+    """
+    config, stage = run.config.evaluation, f"judged-{model}" if judge else f"evaluation-{model}"
+    key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, judge))
+    if record := run.finished(stage, key):
+        return record
     reader, lips = load_guide(run, corpus, judge) if judge else load_reader(run, "reader"), lip_video(corpus)
-    items = make_examples(corpus, corpus.utterances(split), load_speech(run))
-    loud = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in items}
+    examples = make_examples(corpus, corpus.utterances(split), load_speech(run))
+    loudness = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in examples}
     rows = []
-    for style, shown, motions in model_predictions(run, corpus, model, items, folder):
-        frames = torch.tensor([len(m) for m in motions])
-        video, lengths = lips(pad(motions), frames)
-        unheard = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
-        features, lengths = encode_batch(
-            reader, ReaderInput(samples=unheard, frame_lengths=lengths, video=video), ("video",)
-        )
-        texts = decode(reader, features, lengths, config.beam, config.ctc_weight)
-        for e, motion, text in zip(shown, motions, texts):
-            u = e.utterance
-            compared = Comparison(
-                motion, e.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, text
-            )
-            rows.append(
-                {
-                    "utterance": u.name,
-                    "subject": u.subject,
-                    "style": style,
-                    "text": u.text,
-                    "read": text,
-                    "frames": len(compared.truth),
-                    "loudness": loud[u.name],
-                    "scores": score(compared),
-                }
-            )
-            rows[-1]["lve"] = value(rows[-1:], protocols()[KIT].scores["LVE"])
+    for predictions in model_predictions(run, corpus, model, examples, folder):
+        video, lengths = lips(pad(predictions.motions), torch.tensor([len(m) for m in predictions.motions]))
+        transcripts = _read_lips(reader, video, lengths, config.beam, config.ctc_weight)
+        for example, motion, transcript in zip(predictions.examples, predictions.motions, transcripts):
+            intensity = loudness[example.utterance.name]
+            rows.append(_row(corpus, example, motion, predictions.style, transcript, intensity))
     return run.finish(
         stage,
         key,
@@ -117,28 +93,82 @@ def evaluate(
     )
 
 
+def _inputs(run: Run, model: str, folder: Path | None, judge: str | None) -> list:
+    """What an evaluation depends on besides code, settings and corpus: keys of stages, and files of predictions."""
+    stages = [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])
+    inputs: list = [run.finished_key(stage) for stage in stages]
+    if folder:
+        inputs += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
+    return inputs
+
+
+def _read_lips(reader: Expert, video: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
+    """Transcripts of lip videos (B, T, H, W) without their speech."""
+    silence = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
+    batch = ReaderInput(samples=silence, frame_lengths=lengths, video=video)
+    features, lengths = encode_batch(reader, batch, ("video",))
+    return decode(reader, features, lengths, beam, ctc_weight)
+
+
+def _row(corpus: Corpus, example: Example, motion: torch.Tensor, style: str, transcript: str, loudness: float) -> dict:
+    """One utterance in one style, as the record keeps it."""
+    u = example.utterance
+    comparison = Comparison(
+        motion, example.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, transcript
+    )
+    row = {
+        "utterance": u.name,
+        "subject": u.subject,
+        "style": style,
+        "text": u.text,
+        "read": transcript,
+        "frames": len(comparison.truth),
+        "loudness": loudness,
+        "scores": score(comparison),
+    }
+    return row | {"lve": value([row], protocols()[KIT].scores["LVE"])}
+
+
+@torch.no_grad()
+def model_predictions(
+    run: Run, corpus: Corpus, model: str, examples: list[Example], folder: Path | None = None
+) -> Iterator[StylePredictions]:
+    """A model's predictions, style by style: once for `TRUTH` and `STILL`, once per training style for a trained model.
+
+    folder: predictions of another method; once for each style in it, with the examples that have a file.
+    """
+    if folder:
+        files_by_style = external_predictions.find_predictions(folder, [e.utterance for e in examples])
+        for style, files in files_by_style.items():
+            present = [e for e in examples if e.utterance.name in files]
+            motions = [
+                external_predictions.read_prediction(files[e.utterance.name], corpus, e.utterance) for e in present
+            ]
+            yield StylePredictions(style, present, motions)
+    elif model == TRUTH:
+        yield StylePredictions(NO_STYLE, examples, [e.motion for e in examples])
+    elif model == STILL:
+        yield StylePredictions(NO_STYLE, examples, [e.template.expand_as(e.motion) for e in examples])
+    else:
+        animator, _ = load_animator(run, corpus, model)
+        subjects = corpus.subjects["train"]
+        for k, style in enumerate(subjects[: run.config.evaluation.styles]):
+            batch = collate_examples(examples, subjects).to(run.device)
+            batch.style = torch.eye(len(subjects), device=run.device)[k].expand(len(examples), -1)
+            vertices = rollout(animator, batch)
+            motions = [v[:frames].cpu() for v, frames in zip(vertices, batch.frame_lengths)]
+            yield StylePredictions(style, examples, motions)
+
+
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
-    """A model's predictions under every style, in files as FaceFormer and CodeTalker write them."""
-    items = make_examples(corpus, corpus.utterances(split), load_speech(run))
-    for style, shown, motions in model_predictions(run, corpus, model, items):
-        for e, motion in zip(shown, motions):
-            external_predictions.write_prediction(folder, e.utterance.name, style, motion)
-
-
-def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], others: Sequence[str] = ()) -> None:
-    """Truth, the still face and every animator of the run, unguided and guided, of every seed; and others' predictions, given
-    as NAME=FOLDER."""
-    models = [*(model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE), TRUTH, STILL]
-    folders = dict(map(external_predictions.named_folder, others))
-    if taken := folders.keys() & set(models):
-        raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
-    jobs = [(evaluate, run, corpus, model) for model in models]
-    jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
-    for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
-        log(summary_line(record))
+    """Writes a model's predictions in every style to files like those of FaceFormer and CodeTalker."""
+    examples = make_examples(corpus, corpus.utterances(split), load_speech(run))
+    for predictions in model_predictions(run, corpus, model, examples):
+        for example, motion in zip(predictions.examples, predictions.motions):
+            external_predictions.write_prediction(folder, example.utterance.name, predictions.style, motion)
 
 
 def summary_line(record: dict) -> str:
-    """A model's first metrics."""
-    shown = (f"{k} {record['metrics'][k]['value']:.4g} {record['metrics'][k]['unit']}" for k in ("LVE", "CER", "VER"))
-    return f"{record['model']}  " + "  ".join(shown)
+    """LVE, CER and VER of an evaluation record in one line."""
+    metrics = [(name, record["metrics"][name]) for name in ("LVE", "CER", "VER")]
+    return f"{record['model']}  " + "  ".join(f"{name} {m['value']:.4g} {m['unit']}" for name, m in metrics)

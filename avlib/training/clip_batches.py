@@ -1,58 +1,85 @@
-"""Padded batches of clips, with phonemes to name."""
+"""Clips of the 2D part as padded batches, with the phoneme labels of each step."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.distributed import mean_over
 from ..core.rates import FEATURES_PER_SECOND, VIDEO_FPS
-from ..core.tensors import at_least_float32, pad
+from ..core.tensors import Batch, at_least_float32, pad
 from ..corpus.clips import Clips
 from ..corpus.utterance import Utterance
 from ..speech.text import Tokenizer
 from ..speech.visemes import phoneme_to_viseme
 
 TOKENIZER = Tokenizer()  # characters
-PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}  # pause and espeak-ng's English phonemes
-IGNORED = -100
+PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}  # a pause, and espeak-ng's English phonemes
+IGNORED = -100  # label of steps that do not count in the loss
 
 
-def collate(clips: Clips, indices: list[int], video: bool = True, tokenizer: Tokenizer = TOKENIZER) -> dict:
-    """A padded batch of clips: speech (B, S), video (B, T, H, W) in [0, 1], lengths (B,) in video frames, tokens."""
-    tokens = [torch.tensor(tokenizer.encode(clips.utterances[i].text)) for i in indices]
-    heard, seen = clips.frames[indices] * FEATURES_PER_SECOND // VIDEO_FPS, clips.frames[indices]
-    label = lambda rate, counts: nn.utils.rnn.pad_sequence(
-        [phoneme_labels(clips.utterances[i], rate, int(n)) for i, n in zip(indices, counts)], True, IGNORED
+@dataclass(kw_only=True)
+class ReaderInput(Batch):
+    """What a reader is given to read. It is padded with zeros at the end."""
+
+    samples: Tensor  # (B, S) speech at 16 kHz, 640 samples a video frame
+    frame_lengths: Tensor  # (B,) video frames of each clip
+    video: Tensor | None = None  # (B, T, H, W) grey lip crops in [0, 1] at 25 fps; None where no reader uses it
+
+
+@dataclass(kw_only=True)
+class ClipBatch(ReaderInput):
+    """Clips of the 2D part, with what a training compares a reader's outputs with."""
+
+    tokens: Tensor  # (B, L) of the transcript
+    token_lengths: Tensor  # (B,)
+    feature_phonemes: Tensor  # (B, N) index into PHONEMES at each audio feature, 50 a second; padded with IGNORED
+    frame_phonemes: Tensor  # (B, T) index into PHONEMES at each video frame, 25 a second; padded with IGNORED
+
+
+def collate_clips(
+    clips: Clips, indices: Sequence[int], video: bool = True, tokenizer: Tokenizer = TOKENIZER
+) -> ClipBatch:
+    """A padded batch of some of the clips, in the order of `indices`. video: whether their lip crops are read too."""
+    chosen = list(indices)
+    utterances = [clips.utterances[i] for i in chosen]
+    frame_lengths = clips.frames[chosen]
+    feature_lengths = frame_lengths * FEATURES_PER_SECOND // VIDEO_FPS
+    tokens = [torch.tensor(tokenizer.encode(u.text)) for u in utterances]
+    return ClipBatch(
+        samples=pad([clips.speech(i) for i in chosen]),
+        frame_lengths=frame_lengths,
+        video=pad([clips.video(i) for i in chosen]).float() / 255 if video else None,
+        tokens=pad(tokens),
+        token_lengths=torch.tensor([len(t) for t in tokens]),
+        feature_phonemes=padded_phoneme_labels(utterances, FEATURES_PER_SECOND, feature_lengths),
+        frame_phonemes=padded_phoneme_labels(utterances, VIDEO_FPS, frame_lengths),
     )
-    batch = {
-        "speech": pad([clips.speech(i) for i in indices]),
-        "lengths": seen,
-        "tokens": pad(tokens),
-        "token_lengths": torch.tensor([len(t) for t in tokens]),
-        "phonemes_50": label(FEATURES_PER_SECOND, heard),
-        "phonemes_25": label(VIDEO_FPS, seen),
-    }
-    if video:
-        batch["video"] = pad([clips.video(i) for i in indices]).float() / 255
-    return batch
 
 
-def phoneme_labels(utterance: Utterance, rate: float, steps: int) -> torch.Tensor:
-    """The phoneme that sounds at n / rate seconds, n < steps, as an index into PHONEMES; IGNORED where none is known."""
+def padded_phoneme_labels(utterances: list[Utterance], rate_hz: float, lengths: Tensor) -> Tensor:
+    """`phoneme_labels` of each utterance, (B, max(lengths)), padded with IGNORED. lengths: (B,) in steps."""
+    labels = [phoneme_labels(u, rate_hz, int(n)) for u, n in zip(utterances, lengths)]
+    return nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+
+
+def phoneme_labels(utterance: Utterance, rate_hz: float, steps: int) -> Tensor:
+    """The phoneme spoken at n / rate_hz seconds, n < steps, as an index into PHONEMES; IGNORED where it is unknown."""
     labels = torch.full((steps,), IGNORED)
     for p in utterance.phonemes:
-        first, last = (math.ceil(max(0.0, s) * rate - 1e-6) for s in (p.start_s, p.end_s))
+        first, last = (math.ceil(max(0.0, s) * rate_hz - 1e-6) for s in (p.start_s, p.end_s))
         labels[first:last] = PHONEMES.get(p.label.lstrip("ˈˌ"), IGNORED)
     return labels
 
 
-def phoneme_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of the phoneme that sounds at each step, logits (B, T, P) beside labels (B, >= T - 1).
+def phoneme_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of the phoneme spoken at each step: logits (B, T, P), labels (B, >= T - 1); zero without labels.
 
-    The published models come to CTC from pre-training on far more data; where the corpus tells when phonemes sound, this
-    brings the front-ends to the same place within minutes. Where it does not, this is zero.
+    The published models start CTC training from pre-training on far more data. On corpora with phoneme times, this loss
+    brings the front-ends to the same point within minutes.
     """
     steps = min(logits.shape[1], labels.shape[1])
     logits, labels = at_least_float32(logits[:, :steps].transpose(1, 2)), labels[:, :steps]

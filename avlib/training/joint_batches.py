@@ -1,11 +1,13 @@
 """3D utterances as padded batches for the joint training."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..core.rates import SAMPLES_PER_FRAME
-from ..core.tensors import pad
+from ..core.tensors import Batch, pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
 from ..corpus.utterance import Utterance
@@ -17,15 +19,40 @@ from .clip_batches import TOKENIZER
 
 @dataclass
 class Example:
-    """One 3D utterance, ready to be batched: all that does not change while the animator learns."""
+    """One 3D utterance, with everything that training does not change: T frames of motion, T' video frames."""
 
     utterance: Utterance
-    features: torch.Tensor  # (N, C) convolution features of the frozen speech encoder
-    speech: torch.Tensor  # (T' * 640,) as long as the video
-    motion: torch.Tensor  # (T, V, 3)
-    template: torch.Tensor  # (V, 3)
-    video: torch.Tensor  # (T', H, W) uint8, the true lips at 25 fps
-    tokens: torch.Tensor  # (L,)
+    features: Tensor  # (N, C) convolution features of the frozen speech encoder, 50 a second
+    samples: Tensor  # (T' * 640,) speech at 16 kHz, cut or padded to the length of the video
+    motion: Tensor  # (T, V, 3) true vertices at the corpus's frame rate
+    template: Tensor  # (V, 3) the subject's face at rest
+    video: Tensor  # (T', H, W) uint8, lips rendered from the true vertices at 25 fps
+    tokens: Tensor  # (L,) of the transcript
+
+
+@dataclass(kw_only=True)
+class JointBatch(Batch):
+    """Examples, padded with zeros at the end."""
+
+    samples: Tensor  # (B, S) speech at 16 kHz, 640 samples a video frame
+    features: Tensor  # (B, N, C) convolution features of the frozen speech encoder, 50 a second
+    feature_lengths: Tensor  # (B,)
+    motion: Tensor  # (B, T, V, 3) true vertices at the corpus's frame rate
+    frame_lengths: Tensor  # (B,) frames of motion
+    template: Tensor  # (B, V, 3)
+    style: Tensor  # (B, styles) one-hot over the training subjects, or a mixture of them
+    video: Tensor  # (B, T', H, W) lips rendered from the true vertices, in [0, 1], at 25 fps
+    video_lengths: Tensor  # (B,) video frames
+    tokens: Tensor  # (B, L) of the transcript
+    token_lengths: Tensor  # (B,)
+
+    def subset(self, chosen: Tensor) -> "JointBatch":
+        """Some of the utterances, by index (K,). Video and samples are cut to the longest of these utterances."""
+        part = dataclasses.replace(self, **{name: tensor[chosen] for name, tensor in self.tensors().items()})
+        longest = int(part.video_lengths.max())
+        return dataclasses.replace(
+            part, video=part.video[:, :longest], samples=part.samples[:, : longest * SAMPLES_PER_FRAME]
+        )
 
 
 @torch.no_grad()
@@ -36,50 +63,43 @@ def make_examples(
     tokenizer: Tokenizer = TOKENIZER,
     fps: float | None = None,
 ) -> list[Example]:
-    """Utterances as examples, in order; kept on the CPU. tokenizer: of the expert that reads them; fps: see `lip_video`."""
-    made, lips, device = [], lip_video(corpus, fps=fps), next(encoder.parameters()).device
-    for u in utterances:
-        speech, motion = corpus.speech(u), corpus.motion(u)
-        length = torch.tensor([len(speech)])
-        features, _ = encoder.extract(normalise(speech[None], length).to(device), length.to(device))
-        video, lengths = lips(motion[None], torch.tensor([u.frames]))
-        samples = int(lengths) * SAMPLES_PER_FRAME
-        made.append(
+    """Utterances as examples, in their order; they stay on the CPU.
+
+    tokenizer: that of the expert which reads them. fps: the rate that `lip_video` takes the motion for.
+    """
+    examples, lips, device = [], lip_video(corpus, fps=fps), next(encoder.parameters()).device
+    for utterance in utterances:
+        speech, motion = corpus.speech(utterance), corpus.motion(utterance)
+        speech_length = torch.tensor([len(speech)])
+        features, _ = encoder.extract(normalise(speech[None], speech_length).to(device), speech_length.to(device))
+        video, video_length = lips(motion[None], torch.tensor([utterance.frames]))
+        samples = int(video_length) * SAMPLES_PER_FRAME
+        examples.append(
             Example(
-                u,
-                features[0].cpu(),
-                pad([speech, torch.zeros(samples)])[0, :samples],
-                motion,
-                corpus.templates[u.subject],
-                (video[0] * 255).round().byte(),
-                torch.tensor(tokenizer.encode(u.text)),
+                utterance=utterance,
+                features=features[0].cpu(),
+                samples=pad([speech, torch.zeros(samples)])[0, :samples],
+                motion=motion,
+                template=corpus.templates[utterance.subject],
+                video=(video[0] * 255).round().byte(),
+                tokens=torch.tensor(tokenizer.encode(utterance.text)),
             )
         )
-    return made
+    return examples
 
 
-def collate(items: list[Example], styles: list[str]) -> dict:
-    """A padded batch; style is one-hot over `styles`, all zero for subjects not among them."""
-    lengths = lambda things: torch.tensor([len(t) for t in things])
-    get = lambda name: [getattr(e, name) for e in items]
-    style = torch.tensor([[float(s == e.utterance.subject) for s in styles] for e in items])
-    return {
-        "features": pad(get("features")),
-        "feature_lengths": lengths(get("features")),
-        "motion": pad(get("motion")),
-        "frames": lengths(get("motion")),
-        "template": torch.stack(get("template")),
-        "style": style,
-        "speech": pad(get("speech")),
-        "video": pad(get("video")).float() / 255,
-        "video_lengths": lengths(get("video")),
-        "tokens": pad(get("tokens")),
-        "token_lengths": lengths(get("tokens")),
-    }
-
-
-def subset(batch: dict, chosen: torch.Tensor) -> dict:
-    """These utterances of a batch; what goes with the video is cut to the longest of them."""
-    part = {k: v[chosen] for k, v in batch.items()}
-    longest = int(part["video_lengths"].max())
-    return part | {"video": part["video"][:, :longest], "speech": part["speech"][:, : longest * SAMPLES_PER_FRAME]}
+def collate_examples(examples: list[Example], styles: list[str]) -> JointBatch:
+    """A padded batch. The style is one-hot over `styles` (subjects), all zero for a subject that is not among them."""
+    return JointBatch(
+        samples=pad([e.samples for e in examples]),
+        features=pad([e.features for e in examples]),
+        feature_lengths=torch.tensor([len(e.features) for e in examples]),
+        motion=pad([e.motion for e in examples]),
+        frame_lengths=torch.tensor([len(e.motion) for e in examples]),
+        template=torch.stack([e.template for e in examples]),
+        style=torch.tensor([[float(subject == e.utterance.subject) for subject in styles] for e in examples]),
+        video=pad([e.video for e in examples]).float() / 255,
+        video_lengths=torch.tensor([len(e.video) for e in examples]),
+        tokens=pad([e.tokens for e in examples]),
+        token_lengths=torch.tensor([len(e.tokens) for e in examples]),
+    )

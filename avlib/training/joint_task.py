@@ -1,136 +1,186 @@
 """One step of the joint training."""
 
+from typing import NamedTuple
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..animators.animator import Animator
 from ..core.config import JointConfig
 from ..core.distributed import process_count
-from ..core.tensors import frame_mask, to_device
+from ..core.tensors import frame_mask
 from ..lipreading.augmentation import STD, Babble, Generators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
-from .joint_batches import Example, subset
+from .joint_batches import Example, JointBatch
 from .losses import vertex_losses, weighted_gradient
 
-RELEASED_STD = 0.4
+RELEASED_STD = 0.4  # by which the released code normalises lip crops in the joint training
 
 
-def rollout(animator: Animator, batch: dict) -> torch.Tensor:
-    """(B, T, V, 3)"""
-    return animator(batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"])
+def rollout(animator: Animator, batch: JointBatch) -> Tensor:
+    """The animator's vertices for a batch: (B, T, V, 3)."""
+    return animator(batch.features, batch.feature_lengths, batch.template, batch.style, batch.frame_lengths)
 
 
-def principal_motions(items: list[Example], modes: int, frames: int = 600) -> torch.Tensor:
-    """The directions in which the scans move most, (modes, V, 3), orthonormal; from `frames` frames spread over all."""
-    where = [(e, t) for e in items for t in range(len(e.motion))]
-    chosen = [where[i] for i in torch.linspace(0, len(where) - 1, min(frames, len(where))).long().tolist()]
-    moved = torch.stack([e.motion[t] - e.template for e, t in chosen])
-    return torch.linalg.svd(moved.flatten(1), full_matrices=False).Vh[:modes].unflatten(1, moved.shape[1:])
+def principal_motions(examples: list[Example], components: int, frames: int = 600) -> Tensor:
+    """The principal components of the scans' motion: (components, V, 3), orthonormal.
 
-
-def project_gradient(vertices: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
-    """The same vertices (B, T, V, 3), but what differentiates through them can push only along `motions` (K, V, 3).
-
-    A reading loss is free to shade skin that no scan ever moves, and does: it is read as lips. Kept to motions that
-    faces make, it has to move the mouth.
+    Computed by a singular value decomposition of the displacements in `frames` frames, evenly spaced over all examples.
     """
-    flat, shown = motions.flatten(1), vertices.view_as(vertices)
-    shown.register_hook(lambda push: (push.flatten(2) @ flat.T @ flat).view_as(push))
-    return shown
+    places = [(example, t) for example in examples for t in range(len(example.motion))]
+    chosen = [places[i] for i in torch.linspace(0, len(places) - 1, min(frames, len(places))).long().tolist()]
+    displacement = torch.stack([example.motion[t] - example.template for example, t in chosen])
+    components_vh = torch.linalg.svd(displacement.flatten(1), full_matrices=False).Vh[:components]
+    return components_vh.unflatten(1, displacement.shape[1:])
+
+
+def project_gradient(vertices: Tensor, motions: Tensor) -> Tensor:
+    """The same vertices (B, T, V, 3), whose gradient is projected onto the span of `motions` (K, V, 3), orthonormal.
+
+    A reading loss can be lowered by moving skin near the mouth that no scan moves, whose shading the expert takes for
+    lips. Restricted to motions that occur in the scans, it has to move the mouth.
+    """
+    basis, projected = motions.flatten(1), vertices.view_as(vertices)
+
+    def project(grad_output: Tensor) -> Tensor:
+        return (grad_output.flatten(2) @ basis.T @ basis).view_as(grad_output)
+
+    projected.register_hook(project)
+    return projected
+
+
+class GuidedUtterances(NamedTuple):
+    """The utterances of a batch, K of B, that the expert reads in one step."""
+
+    batch: JointBatch
+    draws: Generators  # one generator for each utterance
+    video: Tensor  # (K, T', H, W) lips rendered from the predicted vertices, in [0, 1]
 
 
 class JointTask(nn.Module):
     """One step of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv for the animator, and of L_av for the expert.
 
-    The three terms are differentiated on the predicted vertices, where their shares are read off, and their weighted sum
-    is carried back into the animator once.
+    The three terms are differentiated with respect to the predicted vertices, which gives each term's share of the
+    gradient. Their weighted sum is then propagated through the animator once.
     """
+
+    motions: Tensor | None
 
     def __init__(
         self,
         animator: Animator,
         expert: Expert | None,
-        lips: LipVideo,
-        lip: torch.Tensor,
+        render_lips: LipVideo,
+        lip_vertices: Tensor,
         scale: float,
         config: JointConfig,
-        ctc: float,
+        ctc_weight: float,
         babble: Babble,
         device: torch.device,
-        motions: torch.Tensor | None = None,
+        motions: Tensor | None = None,
     ):
-        """expert: None trains the unguided. lip: vertex indices. scale: of the vertex losses. ctc: λ_ctc of the expert's
-        own training. motions: (K, V, 3) along which the guidance may push; None: any way."""
+        """expert: None trains without guidance. lip_vertices: indices. scale: see `vertex_losses`. ctc_weight: λ_ctc of
+        the expert's pre-training. motions: (K, V, 3), orthonormal, that the guidance is restricted to, if given."""
         super().__init__()
         self.register_buffer("motions", motions, persistent=False)
-        self.animator, self.expert, self.lips, self.babble = animator, expert, lips, babble
-        self.lip, self.scale, self.config, self.ctc, self.device = lip, scale, config, ctc, device
+        self.animator, self.expert, self.render_lips, self.babble = animator, expert, render_lips, babble
+        self.lip_vertices, self.scale, self.config = lip_vertices, scale, config
+        self.ctc_weight, self.device = ctc_weight, device
 
-    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
-        c, batch = self.config, to_device(batch, self.device)
-        prediction, own = self.animator.learn(
-            batch["features"],
-            batch["feature_lengths"],
-            batch["template"],
-            batch["style"],
-            batch["motion"],
-            batch["frames"],
+    def forward(self, batch: JointBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+        """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av"; the animator's own;
+        "expert", the L_av that trains the expert; and "share_<term>" of the weighted gradient norms on the vertices."""
+        config, batch = self.config, batch.to(self.device)
+        prediction, animator_terms = self.predict(batch)
+        vertices = prediction.detach().requires_grad_()  # the terms are differentiated with respect to this leaf
+        valid = frame_mask(batch.frame_lengths)
+        terms = vertex_losses(vertices, batch.motion, valid, self.lip_vertices, self.scale)
+        weights = {"mse": config.lambda_mse, "rlv": config.lambda_rlv, "av": config.lambda_av}
+        guided = None
+        if self.expert is not None and progress >= config.guidance_start:
+            guided = self.render_guided(vertices, batch, draws)
+            terms["av"] = self.guidance_loss(guided)
+        # this frees the graph of the reading before the expert's own step builds another
+        gradient, shares = weighted_gradient(terms, weights, vertices)
+        terms = {name: term.detach() for name, term in terms.items()}
+        expert_terms = {}
+        if guided is not None and config.expert_learns_from != "frozen":
+            expert_terms["expert"] = self.expert_loss(guided)
+        carrier = (prediction * gradient).sum()  # its gradient on the animator is that of L
+        total = (
+            sum(weights[name] * term for name, term in terms.items())
+            + sum(animator_terms.values())
+            + sum(expert_terms.values())
         )
-        vertices = prediction.detach().requires_grad_()
-        terms = vertex_losses(vertices, batch["motion"], frame_mask(batch["frames"]), self.lip, self.scale)
-        weights = {"mse": c.lambda_mse, "rlv": c.lambda_rlv, "av": c.lambda_av}
-        learning, guided = {}, self.expert is not None and progress >= c.guidance_start
-        if guided:
-            # a few utterances of each batch are read: that costs less, and on average says the same
-            chosen = torch.randperm(len(vertices), generator=draws[0])[: max(1, c.guided_per_batch // process_count())]
-            read, draws = subset(batch, chosen), [draws[i] for i in chosen]
-            draw = lambda: self.hearing(read, draws)
-            shown = vertices if self.motions is None else project_gradient(vertices, self.motions)
-            shown = shown.detach() if "gradient" in c.as_released else shown
-            video, _ = self.lips(shown[chosen], read["frames"])
-            self.expert.eval()
-            terms["av"] = self.reading(video, *draw(), read)
-        gradient, shares = weighted_gradient(terms, weights, vertices)  # frees the reading's graph before the next
-        terms = {k: t.detach() for k, t in terms.items()}
-        if guided and c.expert_learns_from != "frozen":
-            seen = read["video"] if c.expert_learns_from == "truth" else video
-            self.expert.train()
-            # detached: the animator has its gradient from above, this step is the expert's own
-            learning["expert"] = self.reading(seen.detach(), *draw(), read, draws)
-        carrier = (prediction * gradient).sum()  # its gradient on the animator is L's
-        whole = sum(weights[k] * t for k, t in terms.items()) + sum(own.values()) + sum(learning.values())
         return {
-            "loss": whole + carrier - carrier.detach(),
+            "loss": total + carrier - carrier.detach(),
             **terms,
-            **own,
-            **learning,
-            **{f"share_{k}": torch.tensor(s) for k, s in shares.items()},
+            **animator_terms,
+            **expert_terms,
+            **{f"share_{name}": torch.tensor(share) for name, share in shares.items()},
         }
 
-    def hearing(self, batch: dict, draws: Generators) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch's speech (B, S) in babble, normalised, and which utterances are heard at all (B,)."""
-        c, speech = self.config, batch["speech"]
-        heard = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= c.drop_audio
-        return noisy_speech(speech, batch["video_lengths"], self.babble, c.babble_db, draws), heard.to(self.device)
+    def predict(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Vertices (B, T, V, 3) and the animator's own loss terms."""
+        return self.animator.training_forward(
+            batch.features,
+            batch.feature_lengths,
+            batch.template,
+            batch.style,
+            batch.motion,
+            batch.frame_lengths,
+        )
 
-    def reading(
-        self,
-        video: torch.Tensor,
-        audio: torch.Tensor,
-        heard: torch.Tensor,
-        batch: dict,
-        draws: Generators | None = None,
-    ) -> torch.Tensor:
-        """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips (B, T, H, W) in [0, 1] beside normalised speech (B, S),
-        of which those not `heard` (B,) are left out."""
-        lengths = batch["video_lengths"]
+    def render_guided(self, vertices: Tensor, batch: JointBatch, draws: Generators) -> GuidedUtterances:
+        """The rendered lips of a few utterances, drawn at random: reading fewer costs less, and the gradient has the
+        same direction on average."""
+        count = max(1, self.config.guided_per_batch // process_count())
+        chosen = torch.randperm(len(vertices), generator=draws[0])[:count]
+        guided = batch.subset(chosen)
+        visible = vertices if self.motions is None else project_gradient(vertices, self.motions)
+        visible = visible.detach() if "gradient" in self.config.as_released else visible
+        video, _ = self.render_lips(visible[chosen], guided.frame_lengths)
+        return GuidedUtterances(guided, [draws[i] for i in chosen.tolist()], video)
+
+    def guidance_loss(self, guided: GuidedUtterances) -> Tensor:
+        """L_av of the rendered lips, with the expert in evaluation mode."""
+        assert self.expert is not None
+        self.expert.eval()
+        audio, audible = self.draw_audio(guided.batch, guided.draws)
+        return self.reading_loss(guided.video, audio, audible, guided.batch)
+
+    def expert_loss(self, guided: GuidedUtterances) -> Tensor:
+        """L_av that trains the expert, on augmented lips: the true ones or the predicted, as configured."""
+        assert self.expert is not None
+        video = guided.batch.video if self.config.expert_learns_from == "truth" else guided.video
+        self.expert.train()
+        audio, audible = self.draw_audio(guided.batch, guided.draws)
+        # detached: this loss trains the expert alone, the animator's gradient is computed already
+        return self.reading_loss(video.detach(), audio, audible, guided.batch, guided.draws)
+
+    def draw_audio(self, batch: JointBatch, draws: Generators) -> tuple[Tensor, Tensor]:
+        """Normalised speech with babble (B, S), and which utterances the expert has the speech of (B,), boolean."""
+        config = self.config
+        audible = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= config.drop_audio
+        audio = noisy_speech(batch.samples, batch.video_lengths, self.babble, config.babble_db, draws)
+        return audio, audible.to(self.device)
+
+    def reading_loss(
+        self, video: Tensor, audio: Tensor, audible: Tensor, batch: JointBatch, draws: Generators | None = None
+    ) -> Tensor:
+        """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips with speech.
+
+        video: (B, T', H, W) in [0, 1]; audio: normalised speech (B, S), left out where `audible` (B,) is False.
+        draws: generators that augment the video; None: no augmentation.
+        """
+        assert self.expert is not None
         deviation = RELEASED_STD if "normalisation" in self.config.as_released else STD
         features = self.expert.encode(
             crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
             audio if "audio" in self.expert.modalities else None,
-            lengths,
-            present={"audio": heard},
+            batch.video_lengths,
+            present={"audio": audible},
         )
-        terms = self.expert.losses(features, lengths, batch["tokens"], batch["token_lengths"])
-        return self.ctc * terms["ctc"] + (1 - self.ctc) * terms["attention"]
+        terms = self.expert.losses(features, batch.video_lengths, batch.tokens, batch.token_lengths)
+        return self.ctc_weight * terms["ctc"] + (1 - self.ctc_weight) * terms["attention"]

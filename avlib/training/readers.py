@@ -1,7 +1,7 @@
-"""Stage one, on 2D talking faces: the speech encoder, the audio-visual expert that guides, the reader that scores."""
+"""Training of the lip readers on the 2D part: the audio-visual expert that guides, and the reader that evaluates."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.config import ReaderConfig
 from ..core.files import load_weights
@@ -14,57 +14,73 @@ from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
 from ..speech.text import SentencePieceTokenizer, Tokenizer
 from . import published
-from .clip_batches import IGNORED, PHONEMES, TOKENIZER, collate, phoneme_loss
+from .clip_batches import IGNORED, PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
 from .loop import finish_fit, fit
 from .reading import transcribe
-from .schedules import bucket_batches, warmup_cosine
+from .schedules import length_batches, warmup_cosine
 from .speech_encoder import named_files
 
 
 class ReaderTask(nn.Module):
-    """A reader of any modalities, trained by joint CTC/attention on augmented clips as Auto-AVSR is."""
+    """One step of a reader of any modalities: joint CTC/attention on augmented clips, as in Auto-AVSR (Ma et al. 2023),
+    and classification of the phoneme at each video frame."""
 
     def __init__(self, expert: Expert, config: ReaderConfig, clips: Clips, device: torch.device):
+        """clips: whose speech babble is mixed from."""
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
-        self.phonemes = nn.Linear(config.width, len(PHONEMES))  # one for both streams, so that they mean the same
+        self.phonemes = nn.Linear(config.width, len(PHONEMES))  # shared by both streams, which aligns their features
 
-    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
-        c, lengths, video, audio, present = self.config, batch["lengths"], None, None, None
-        if "video" in c.modalities:
-            video = mask_time_spans(
-                crop_and_normalise(batch["video"], draws), lengths, VIDEO_FPS, c.time_mask, draws
-            ).to(self.device)
-        if "audio" in c.modalities:
-            audio = noisy_speech(batch["speech"], lengths, self.babble, c.babble_db, draws)
-            audio = mask_time_spans(
-                audio, lengths * SAMPLES_PER_FRAME, VIDEO_FPS * SAMPLES_PER_FRAME, c.time_mask, draws
-            ).to(self.device)
-        if len(c.modalities) == 2:
-            draw = torch.stack([torch.rand((), generator=g) for g in draws]).to(self.device)
-            unheard, unseen = (c.drop_audio, c.drop_video) if progress >= c.audio_only_fraction else (0.0, 1.0)
-            present = {"audio": draw >= unheard, "video": draw < 1 - unseen}
-        lengths = lengths.to(self.device)
+    def forward(self, batch: ClipBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+        """Named terms: "loss", "ctc", "attention" and "accuracy" as `Expert.losses` has them, and "phoneme"."""
+        config, frame_lengths = self.config, batch.frame_lengths
+        # on the CPU, whose generators the augmentations draw from
+        video = self.augmented_video(batch, draws) if "video" in config.modalities else None
+        audio = self.augmented_audio(batch, draws) if "audio" in config.modalities else None
+        present = self.draw_streams(draws, progress) if len(config.modalities) == 2 else None
+        lengths = frame_lengths.to(self.device)
         rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
         features = self.expert.fuse(rows, valid)
-        terms = self.expert.losses(
-            features, lengths, batch["tokens"].to(self.device), batch["token_lengths"].to(self.device)
-        )
-        whole = c.ctc * terms["ctc"] + (1 - c.ctc) * terms["attention"]
-        labels, terms["phoneme"] = batch["phonemes_25"].to(self.device), 0.0
+        terms = self.expert.losses(features, lengths, batch.tokens.to(self.device), batch.token_lengths.to(self.device))
+        reading = config.ctc * terms["ctc"] + (1 - config.ctc) * terms["attention"]
+        labels = batch.frame_phonemes.to(self.device)
+        phoneme_terms = []
         for name, stream in rows.items():
-            sounding = labels if present is None else labels.masked_fill(~present[name][:, None], IGNORED)
-            terms["phoneme"] = terms["phoneme"] + phoneme_loss(self.phonemes(valid.unpack(stream)), sounding)
-        return {"loss": whole + c.phoneme * terms["phoneme"], **terms}
+            labels_of_stream = labels if present is None else labels.masked_fill(~present[name][:, None], IGNORED)
+            phoneme_terms.append(phoneme_loss(self.phonemes(valid.unpack(stream)), labels_of_stream))
+        terms["phoneme"] = sum(phoneme_terms, torch.zeros((), device=self.device))
+        return {"loss": reading + config.phoneme * terms["phoneme"], **terms}
+
+    def augmented_video(self, batch: ClipBatch, draws: Generators) -> Tensor:
+        """Random crops with masked time spans, normalised: (B, T, H, W) on the task's device."""
+        assert batch.video is not None
+        video = crop_and_normalise(batch.video, draws)
+        return mask_time_spans(video, batch.frame_lengths, VIDEO_FPS, self.config.time_mask, draws).to(self.device)
+
+    def augmented_audio(self, batch: ClipBatch, draws: Generators) -> Tensor:
+        """Speech with babble and masked time spans, normalised: (B, S) on the task's device."""
+        config = self.config
+        audio = noisy_speech(batch.samples, batch.frame_lengths, self.babble, config.babble_db, draws)
+        sample_lengths = batch.frame_lengths * SAMPLES_PER_FRAME
+        sample_rate_hz = VIDEO_FPS * SAMPLES_PER_FRAME
+        return mask_time_spans(audio, sample_lengths, sample_rate_hz, config.time_mask, draws).to(self.device)
+
+    def draw_streams(self, draws: Generators, progress: float) -> dict[str, Tensor]:
+        """Which clips have audio and which have video, (B,) each; every clip has one or both."""
+        config = self.config
+        uniform = torch.stack([torch.rand((), generator=draw) for draw in draws]).to(self.device)
+        audio_only = progress < config.audio_only_fraction
+        drop_audio, drop_video = (0.0, 1.0) if audio_only else (config.drop_audio, config.drop_video)
+        return {"audio": uniform >= drop_audio, "video": uniform < 1 - drop_video}
 
 
-def tokenizer_of(units: str) -> Tokenizer:
-    """Characters, or the units of a folder, published or trained."""
-    return SentencePieceTokenizer.of_folder(units) if units else TOKENIZER
+def tokenizer_of(folder: str) -> Tokenizer:
+    """The SentencePiece tokenizer of a folder, published or trained; characters if the setting is empty."""
+    return SentencePieceTokenizer.of_folder(folder) if folder else TOKENIZER
 
 
 def build_reader(config: ReaderConfig) -> Expert:
-    """A reader, untrained or with published weights, and in its attribute `tokenizer` what its tokens stand for."""
+    """A reader, untrained or with published weights. Its attribute `tokenizer` maps its tokens to text."""
     tokenizer = tokenizer_of(config.tokenizer)
     reader = published_reader(config, tokenizer) if config.pretrained else untrained_reader(config, tokenizer)
     reader.tokenizer = tokenizer
@@ -72,7 +88,7 @@ def build_reader(config: ReaderConfig) -> Expert:
 
 
 def published_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
-    """ValueError where the file holds no reader, or one of other modalities or units."""
+    """ValueError if the file holds no reader, or one of other modalities or another vocabulary."""
     reader = published.load_pretrained(config.pretrained)
     if not isinstance(reader, Expert):
         raise ValueError(f"{config.pretrained}: holds a {type(reader).__name__}, expected a reader")
@@ -82,8 +98,8 @@ def published_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
         )
     if reader.vocabulary != tokenizer.size:
         raise ValueError(
-            f"{config.pretrained}: has {reader.vocabulary} outputs, its units are {tokenizer.size}; the setting units "
-            "names the folder of unigram5000.model and unigram5000_units.txt"
+            f"{config.pretrained}: has {reader.vocabulary} outputs, its tokenizer has {tokenizer.size} units; "
+            "the setting tokenizer names the folder of unigram5000.model and unigram5000_units.txt"
         )
     return reader
 
@@ -106,12 +122,13 @@ def untrained_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
 
 
 def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
-    """A reader trained on the 2D part: stage "expert" guides, stage "reader" scores and is never part of a loss."""
+    """Trains a reader on the 2D part: stage "expert" guides the animators, stage "reader" is part of no training loss
+    and evaluates them. ValueError for settings that would leave clips without audio and video."""
     config: ReaderConfig = getattr(run.config, stage)
     if config.drop_audio + config.drop_video > 1:
         raise ValueError(
-            f"{stage}.drop_audio and {stage}.drop_video: their sum is at most 1, or clips have neither; "
-            f"got {config.drop_audio} and {config.drop_video}"
+            f"{stage}.drop_audio and {stage}.drop_video: expected a sum of at most 1, so that every clip keeps "
+            f"a stream; got {config.drop_audio} and {config.drop_video}"
         )
     seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
     key = run.key(
@@ -125,39 +142,47 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     if run.finished(stage, key):
         return
     if config.pretrained:
-        build_reader(config)  # or says what is wrong with it
-        run.finish(stage, key, pretrained=config.pretrained, history=[])  # none of ours
+        build_reader(config)  # raises what is wrong with the file
+        run.finish(stage, key, pretrained=config.pretrained, history=[])  # nothing is trained
     else:
-        torch.manual_seed(seed)
-        clips, held_out = corpus.clips("train"), corpus.clips("validation")
-        task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
+        _train_reader(run, corpus, stage, key, seed)
 
-        def validate() -> dict:
-            said, read = [u.text for u in held_out.utterances], transcribe(task.expert, held_out)
-            alone = config.modalities if len(config.modalities) > 1 else ()
-            rates = {f"cer_{m}": corpus_rate(said, transcribe(task.expert, held_out, streams=(m,))) for m in alone}
-            return {"cer": corpus_rate(said, read), **rates, "read": read[0]}
 
-        history = fit(
-            run,
-            stage,
-            key,
-            task,
-            [{"params": task.parameters(), "lr": config.lr}],
-            config.epochs,
-            lambda g: bucket_batches(clips.frames, config.batch_frames, g),
-            lambda indices: collate(clips, indices, "video" in config.modalities, task.expert.tokenizer),
-            seed,
-            warmup_cosine(config.warmup),
-            validate,
-            max_gradient_norm=5.0,
-            averaged_epochs=config.average,
-        )
-        finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
+def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> None:
+    config: ReaderConfig = getattr(run.config, stage)
+    torch.manual_seed(seed)
+    clips, held_out = corpus.clips("train"), corpus.clips("validation")
+    task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
+    has_video = "video" in config.modalities
+    history = fit(
+        run,
+        stage,
+        key,
+        task,
+        [{"params": task.parameters(), "lr": config.lr}],
+        config.epochs,
+        lambda generator: length_batches(clips.frames, config.batch_frames, generator),
+        lambda indices: collate_clips(clips, indices, has_video, task.expert.tokenizer),
+        seed,
+        warmup_cosine(config.warmup),
+        lambda: held_out_error_rates(task.expert, held_out),
+        max_gradient_norm=5.0,
+        averaged_epochs=config.average,
+    )
+    finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
+
+
+def held_out_error_rates(expert: Expert, clips: Clips) -> dict[str, float | str]:
+    """The character error rate "cer" on the clips, of each stream alone as "cer_<stream>" if the expert has two, and
+    the transcript of the first clip as "read"."""
+    transcripts, readings = [u.text for u in clips.utterances], transcribe(expert, clips)
+    streams = expert.modalities if len(expert.modalities) > 1 else ()
+    rates = {f"cer_{m}": corpus_rate(transcripts, transcribe(expert, clips, streams=(m,))) for m in streams}
+    return {"cer": corpus_rate(transcripts, readings), **rates, "read": readings[0]}
 
 
 def load_reader(run: Run, stage: str) -> Expert:
-    """A finished stage's reader, ready to read."""
+    """The trained reader of a finished stage, on the run's device, in evaluation mode."""
     config: ReaderConfig = getattr(run.config, stage)
     expert = build_reader(config)
     if not config.pretrained:

@@ -1,4 +1,4 @@
-"""Batches of an epoch and learning-rate factors."""
+"""The batches of an epoch, and learning-rate factors over training progress in [0, 1]."""
 
 import math
 from collections.abc import Callable
@@ -6,26 +6,40 @@ from collections.abc import Callable
 import torch
 
 
-def step_decay(share: float):
-    """Learning-rate factor over training progress in [0, 1]: halved after each such share of it."""
-    return lambda progress: 0.5 ** int(progress / share)
+def step_decay(interval: float) -> Callable[[float], float]:
+    """Learning-rate factor that is halved after each `interval`, a share of the training."""
+    return lambda progress: 0.5 ** int(progress / interval)
 
 
 def constant_then_cosine(share: float) -> Callable[[float], float]:
-    """Learning-rate factor over training progress: 1, and over the last `share` of the training a cosine down to 0. Where it does
-    not fall, what is left of an animator is the accident of its last steps, on which its vertex error differs by a tenth."""
+    """Learning-rate factor that is 1, and falls to 0 as a cosine over the last `share` of the training.
+
+    Without the decay, the result depends on the last few steps: the vertex error of an animator varies by a tenth.
+    ValueError for a share outside [0, 1].
+    """
     if not 0 <= share <= 1:
         raise ValueError(f"joint.lr_decay_fraction: expected a share of the training, 0 to 1, got {share}")
-    fall = warmup_cosine(0.0)
-    return lambda progress: fall(max(0.0, (progress - 1 + share) / share)) if share else 1.0
+    cosine = warmup_cosine(0.0)
+    return lambda progress: cosine(max(0.0, (progress - 1 + share) / share)) if share else 1.0
 
 
-def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generator) -> list[list[int]]:
-    """Batches of clips of like length, in random order: at most `budget` frames each, padding counted.
+def warmup_cosine(warmup: float) -> Callable[[float], float]:
+    """Learning-rate factor that rises linearly to 1 at progress `warmup`, and then falls to 0 as a cosine."""
 
-    lengths (N,) in frames. Every clip comes once; one longer than the budget comes alone.
+    def factor(progress: float) -> float:
+        if progress < warmup:
+            return (progress + 1e-3) / (warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+    return factor
+
+
+def length_batches(lengths: torch.Tensor, budget: int, generator: torch.Generator) -> list[list[int]]:
+    """Batches of clips of similar length, in random order, of at most `budget` frames each, padding included.
+
+    lengths: (N,) in frames. Every clip occurs once; a clip longer than the budget forms a batch alone.
     """
-    jitter = 1 + 0.1 * torch.rand(len(lengths), generator=generator)
+    jitter = 1 + 0.1 * torch.rand(len(lengths), generator=generator)  # so that the batches differ between epochs
     batches, batch, longest = [], [], 0
     for i in torch.argsort(lengths * jitter).tolist():
         longest = max(longest, int(lengths[i]))
@@ -38,16 +52,6 @@ def bucket_batches(lengths: torch.Tensor, budget: int, generator: torch.Generato
 
 
 def shuffled_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+    """Batches of `size` examples in random order; each of the `count` examples occurs once."""
     order = torch.randperm(count, generator=generator).tolist()
     return [order[i : i + size] for i in range(0, count, size)]
-
-
-def warmup_cosine(warmup: float) -> Callable[[float], float]:
-    """Learning-rate factor over training progress in [0, 1]: linear up to 1 at `warmup`, then a cosine down to 0."""
-
-    def factor(progress: float) -> float:
-        if progress < warmup:
-            return (progress + 1e-3) / (warmup + 1e-3)
-        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-    return factor

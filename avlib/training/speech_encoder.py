@@ -1,10 +1,9 @@
 """Training of the speech encoder by CTC."""
 
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.config import SpeechConfig
@@ -12,59 +11,66 @@ from ..core.distributed import mean_over
 from ..core.files import load_weights
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.run import Run
-from ..core.tensors import to_device
 from ..corpus.corpus import Corpus
 from ..lipreading.augmentation import Generators
 from ..lipreading.expert import greedy_ctc
 from ..metrics.error_rates import corpus_rate
 from ..speech.sound import normalise
 from ..speech.wav2vec2 import SpeechEncoder
-from .clip_batches import PHONEMES, TOKENIZER, collate, phoneme_loss
+from .clip_batches import PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
 from .loop import finish_fit, fit
-from .schedules import bucket_batches, warmup_cosine
+from .schedules import length_batches, warmup_cosine
 
 
 class SpeechTask(nn.Module):
-    """wav2vec 2.0 with a character head, trained by CTC on speech, as the published 960h checkpoint was."""
+    """wav2vec 2.0 with a character head, trained by CTC on speech like the published 960h checkpoint.
+
+    A second head is trained to classify the phoneme at each step.
+    """
 
     def __init__(self, encoder: SpeechEncoder, device: torch.device):
         super().__init__()
         self.encoder, self.device = encoder, device
         self.letters, self.phonemes = nn.Linear(encoder.width, TOKENIZER.size), nn.Linear(encoder.width, len(PHONEMES))
 
-    def encode(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (B, N, D), 50 a second, and their counts (B,)."""
-        samples = batch["lengths"] * SAMPLES_PER_FRAME
-        features, counts = self.encoder.extract(normalise(batch["speech"], samples), samples)
-        return self.encoder.contextualise(features, counts, counts, FEATURES_PER_SECOND)[:, :, 0], counts
+    def encode(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Features (B, N, D), 50 a second, and their lengths (B,). The batch is on the task's device."""
+        sample_lengths = batch.frame_lengths * SAMPLES_PER_FRAME
+        features, lengths = self.encoder.extract(normalise(batch.samples, sample_lengths), sample_lengths)
+        return self.encoder.contextualise(features, lengths, lengths, FEATURES_PER_SECOND)[:, :, 0], lengths
 
-    def log_probs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden, counts = self.encode(batch)
-        return self.letters(hidden).log_softmax(-1), counts
+    def log_probs(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Log probabilities of the characters, (B, N, TOKENIZER.size), and their lengths (B,)."""
+        hidden, lengths = self.encode(batch)
+        return self.letters(hidden).log_softmax(-1), lengths
 
-    def forward(self, batch: dict, draws: Generators, progress: float) -> dict:
-        hidden, counts = self.encode(to_device(batch, self.device))
+    def forward(self, batch: ClipBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+        """Named terms: "loss", the sum of "ctc", in nats a token, and "phoneme", in nats a step."""
+        hidden, lengths = self.encode(batch.to(self.device))
         ctc = F.ctc_loss(
             self.letters(hidden).log_softmax(-1).transpose(0, 1),
-            batch["tokens"],
-            counts,
-            batch["token_lengths"],
+            batch.tokens,
+            lengths,
+            batch.token_lengths,
             reduction="sum",
             zero_infinity=True,
         )
-        ctc = mean_over(ctc, batch["token_lengths"].sum())
-        phoneme = phoneme_loss(self.phonemes(hidden), batch["phonemes_50"].to(self.device))
+        ctc = mean_over(ctc, batch.token_lengths.sum())
+        phoneme = phoneme_loss(self.phonemes(hidden), batch.feature_phonemes.to(self.device))
         return {"loss": ctc + phoneme, "ctc": ctc, "phoneme": phoneme}
 
 
 def named_files(setting: str, *patterns: str) -> list[Path]:
-    """The file that a setting names, or those in the folder that it names that match: what they hold is part of a stage's key. None
-    for a name on the Hugging Face hub."""
+    """The file that a setting names, or the files that match `patterns` in the folder that it names.
+
+    Their content is part of a stage's key. Empty for a name on the Hugging Face hub.
+    """
     path = Path(setting)
     return [path] if path.is_file() else sorted(f for pattern in patterns if setting for f in path.glob(pattern))
 
 
 def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False) -> SpeechEncoder:
+    """The published encoder that the settings name, or an untrained one of their sizes."""
     if config.pretrained:
         return SpeechEncoder.from_pretrained(config.pretrained)
     sizes = dict(
@@ -86,7 +92,7 @@ def build_speech_encoder(config: SpeechConfig, train_convolutions: bool = False)
 
 
 def pretrain_speech(run: Run, corpus: Corpus) -> None:
-    """Stage "speech": the speech encoder, trained on the 2D part's speech."""
+    """Stage "speech": a speech encoder trained on the 2D part, unless the settings name a published one."""
     config = run.config.speech
     key = run.key(
         pretrain_speech,
@@ -103,13 +109,11 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         torch.manual_seed(run.config.seed)
         clips, held_out = corpus.clips("train"), corpus.clips("validation")
         task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
-        lengths = clips.frames
+        frame_budget = config.batch * int(clips.frames.float().mean())
 
         def validate() -> dict:
-            log_probs, counts = task.log_probs(
-                to_device(collate(held_out, range(len(held_out)), video=False), run.device)
-            )
-            texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(log_probs, counts)]
+            batch = collate_clips(held_out, range(len(held_out)), video=False)
+            texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(*task.log_probs(batch.to(run.device)))]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
 
         history = fit(
@@ -119,8 +123,8 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
             task,
             [{"params": task.parameters(), "lr": config.lr}],
             config.epochs,
-            lambda g: bucket_batches(lengths, config.batch * int(lengths.float().mean()), g),
-            partial(collate, clips, video=False),
+            lambda generator: length_batches(clips.frames, frame_budget, generator),
+            lambda indices: collate_clips(clips, indices, video=False),
             run.config.seed,
             warmup_cosine(0.1),
             validate,
@@ -129,7 +133,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
 
 
 def load_speech(run: Run) -> SpeechEncoder:
-    """The trained encoder of a run, or the published one that its configuration names."""
+    """The trained encoder of a run, or the published one that its configuration names, on the run's device."""
     encoder = build_speech_encoder(run.config.speech)
     if not run.config.speech.pretrained:
         load_weights(nn.ModuleDict({"speech": encoder}), run.weights("speech"))

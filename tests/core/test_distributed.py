@@ -1,4 +1,4 @@
-"""Two processes that share a batch take the step that one takes with the whole of it."""
+"""Two processes that share a batch take the same step as a single process with the whole batch."""
 
 import dataclasses
 import os
@@ -24,13 +24,14 @@ from avlib.core.distributed import (
 from avlib.core.files import read_weights
 from avlib.core.presets import load
 from avlib.core.run import Run
+from avlib.core.tensors import pad
 from avlib.training import loop
-from avlib.training.clip_batches import IGNORED
+from avlib.training.clip_batches import IGNORED, ClipBatch
 from avlib.training.readers import ReaderTask, build_reader
 
 
 class Voices:
-    """Stands for the clips that babble is mixed from."""
+    """Synthetic clips that babble is mixed from."""
 
     def __len__(self) -> int:
         return 2
@@ -39,21 +40,24 @@ class Voices:
         return torch.sin(torch.arange(3200) * (0.1 + 0.2 * i))
 
 
-def clips(indices: list[int]) -> dict:
-    """Clips of a batch as a corpus would give them: each depends on its own number, padding on the longest."""
-    draw = lambda i: torch.Generator().manual_seed(i)
+def clips(indices: list[int]) -> ClipBatch:
+    """A batch in double precision: each clip depends on its index alone, the padding on the longest clip."""
+
+    def draw(i: int) -> torch.Generator:
+        return torch.Generator().manual_seed(i)
+
     frames = torch.tensor([6 + i % 4 for i in indices])
-    pad = lambda part: nn.utils.rnn.pad_sequence(part, batch_first=True)
-    return {
-        "speech": pad([torch.randn(int(n) * 640, generator=draw(i)) for i, n in zip(indices, frames)]),
-        "video": pad([torch.rand(int(n), 24, 24, generator=draw(i)) for i, n in zip(indices, frames)]),
-        "lengths": frames,
-        "tokens": pad([torch.randint(1, 9, (1 + i % 3,), generator=draw(i)) for i in indices]),
-        "token_lengths": torch.tensor([1 + i % 3 for i in indices]),
-        "phonemes_25": nn.utils.rnn.pad_sequence(
-            [torch.randint(1, 9, (int(n) - i % 2,), generator=draw(i)) for i, n in zip(indices, frames)], True, IGNORED
-        ),
-    }
+    phonemes = [torch.randint(1, 9, (int(n) - i % 2,), generator=draw(i)) for i, n in zip(indices, frames)]
+    frame_phonemes = nn.utils.rnn.pad_sequence(phonemes, True, IGNORED)
+    return ClipBatch(
+        samples=pad([torch.randn(int(n) * 640, generator=draw(i)) for i, n in zip(indices, frames)]).double(),
+        video=pad([torch.rand(int(n), 24, 24, generator=draw(i)) for i, n in zip(indices, frames)]).double(),
+        frame_lengths=frames,
+        tokens=pad([torch.randint(1, 9, (1 + i % 3,), generator=draw(i)) for i in indices]),
+        token_lengths=torch.tensor([1 + i % 3 for i in indices]),
+        frame_phonemes=frame_phonemes,
+        feature_phonemes=frame_phonemes,
+    )
 
 
 def learn(folder: str, name: str) -> list[dict]:
@@ -76,9 +80,8 @@ def learn(folder: str, name: str) -> list[dict]:
         drop_video=0.3,
     )
     task = ReaderTask(build_reader(config), config, Voices(), torch.device("cpu"))
-    double = lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
     run = Run(name, load("smoke"))
-    # plain descent: Adam's first steps are signs, which rounding decides where a gradient is nothing
+    # plain gradient descent: Adam's first steps are signs, which rounding decides where a gradient is almost zero
     torch.optim.AdamW = lambda groups, **_: torch.optim.SGD(groups)
     history = loop.fit(
         run,
@@ -87,8 +90,8 @@ def learn(folder: str, name: str) -> list[dict]:
         task,
         [{"params": task.parameters(), "lr": 0.01}],
         1,
-        lambda g: [[3, 1, 4, 0, 2], [6]],
-        lambda i: double(clips(i)),
+        lambda generator: [[3, 1, 4, 0, 2], [6]],
+        clips,
         1,
         averaged_epochs=1,
     )

@@ -1,4 +1,4 @@
-"""Predictions that others wrote: found by name, looked over, and scored like the kit's own."""
+"""Predictions of other methods: found by file name, checked, and scored like the kit's own."""
 
 import os
 from types import SimpleNamespace
@@ -23,20 +23,20 @@ STYLES = owners.VOCASET.splits["train"].subjects[:2]
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Corpus:
-    """Two test sequences of VOCASET's, and what training and validation need."""
+    """Two test sequences in VOCASET's layout, and one each for training and validation."""
     folder, splits = tmp_path_factory.mktemp("corpus"), owners.VOCASET.splits
     test = splits["test"].subjects[0]
     sequences = {STYLES[0]: [1], splits["validation"].subjects[0]: [21], test: [21, 22]}
     owners.write_prepared(folder / "data", owners.vocaset(sequences, seconds=0.5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 1)
-        conversion.convert(folder / "data", owners.VOCASET, CorpusConfig(), folder / "made")
-    return Corpus(folder / "made")
+        conversion.convert(folder / "data", owners.VOCASET, CorpusConfig(), folder / "corpus")
+    return Corpus(folder / "corpus")
 
 
 @pytest.fixture
 def folder(corpus, tmp_path):
-    """Predictions of two methods: one style as the scans, the other with every lip 1 mm too far down; flat, and a frame short."""
+    """Predictions in two styles: equal to the scans; and a frame short, with all lip vertices 1 mm too low."""
     for u in corpus.utterances("test"):
         truth = corpus.motion(u).numpy()
         low = truth.copy()
@@ -47,19 +47,23 @@ def folder(corpus, tmp_path):
     return tmp_path
 
 
-def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypatch, tmp_path):
+def example_stubs(corpus, utterances, _) -> list[SimpleNamespace]:
+    """`make_examples` without a speech encoder."""
+    return [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
+
+
+def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     run = Run("one", load("smoke"))
     run.finish("reader", "key")
-    seen = []
+    calls = []
 
     def encode_batch(reader, batch, streams):
-        seen.append((reader, streams, batch.video.shape))
+        calls.append((reader, streams))
         return batch.video, batch.frame_lengths
 
-    examples = lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
     for name, stub in (
-        ("make_examples", examples),
+        ("make_examples", example_stubs),
         ("load_reader", lambda run, name: name),
         ("load_speech", lambda *_: None),
         ("load_guide", lambda run, corpus, model: f"guide of {model}"),
@@ -68,39 +72,32 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
     ):
         monkeypatch.setattr(evaluate, name, stub)
     record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
-    assert [(r["style"], round(r["lve"], 10)) for r in record["rows"]] == [(STYLES[0], 0.0)] * 2 + [
-        (STYLES[1], 1e-6)
-    ] * 2
-    assert record["metrics"]["LVE"] | {"about": ""} == {"value": pytest.approx(14e-6 / 29), "unit": "m²", "about": ""}
-    assert [r["frames"] for r in record["rows"]] == [15, 15, 14, 14] and record["rows"][0][
-        "subject"
-    ] == owners.VOCASET.splits["test"].subjects[0]
-    assert (
-        record["masks"]["lip"]["vertices"] == 250
-        and record["unit"] == "m"
-        and record["metrics"]["FDD"]["value"] is None
-    )
-    edits = [error_counts(r["text"], "you must") for r in record["rows"]]
-    assert (
-        record["metrics"]["CER"]["value"] == pytest.approx(100 * sum(e for e, _ in edits) / sum(n for _, n in edits))
-        and len(seen) == 2
-    )
-    assert [who for who, *_ in seen] == ["reader"] * 2 and all(streams == ("video",) for _, streams, _ in seen)
+    rows, metrics = record["rows"], record["metrics"]
+    assert [r["style"] for r in rows] == [STYLES[0]] * 2 + [STYLES[1]] * 2
+    assert [round(r["lve"], 10) for r in rows] == [0.0, 0.0, 1e-6, 1e-6]
+    assert [r["frames"] for r in rows] == [15, 15, 14, 14]
+    assert rows[0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
+    assert metrics["LVE"]["value"] == pytest.approx(14e-6 / 29) and metrics["LVE"]["unit"] == "m²"
+    assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and metrics["FDD"]["value"] is None
+    edits, lengths = zip(*(error_counts(r["text"], "you must") for r in rows))
+    assert metrics["CER"]["value"] == pytest.approx(100 * sum(edits) / sum(lengths))
+    assert calls == [("reader", ("video",))] * 2, "one call a style, from lips without speech"
     run.finish("faceformer-guided-s0", "key")
     judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, judge="faceformer-guided-s0")
-    assert judged["stage"] == "judged-theirs" and seen[-1][0] == "guide of faceformer-guided-s0" and len(seen) == 4
+    assert judged["stage"] == "judged-theirs"
+    assert calls[2:] == [("guide of faceformer-guided-s0", ("video",))] * 2
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
-    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != record["metrics"]["LVE"]
+    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != metrics["LVE"]
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         (lambda p: p.unlink(), "missing; expected a prediction of each of 2 test sequences"),
         (lambda p: p.write_bytes(b"no"), "not a whole array"),
-        (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, the scan has 15 at 30 a second; at most 2 may differ"),
-        (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, the scan has 15"),
+        (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, expected 15 as in the scan at 30 fps, within 2"),
+        (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, expected 15"),
         (lambda p: np.save(p, np.load(p)[:, :-3]), r"shape \(15, 15066\), expected \(frames, 15069\)"),
         (lambda p: np.save(p, np.load(p) * np.nan), "NaN"),
         (
@@ -109,25 +106,21 @@ def test_each_style_is_scored_like_a_style_of_ones_own(corpus, folder, monkeypat
         ),
     ],
 )
-def test_what_is_wrong_with_a_prediction_is_named(corpus, folder, change, told):
+def test_an_unusable_prediction_is_an_error_that_names_it(corpus, folder, change, message):
     u = corpus.utterances("test")[0]
     path = folder / f"{u.name}_condition_{STYLES[0]}.npy"
     change(path)
     if not path.exists():
         (folder / f"{u.name}_condition_{STYLES[1]}.npy").unlink()
-    with pytest.raises(ValueError, match=f"{u.name}_condition_.*npy: .*{told}"):
+    with pytest.raises(ValueError, match=f"{u.name}_condition_.*npy: .*{message}"):
         files = external_predictions.find_predictions(folder, corpus.utterances("test"))
         external_predictions.read_prediction(files[STYLES[0]][u.name], corpus, u)
 
 
-def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
-    """By name and to the bit, of a model's every style; no model is needed for the scans themselves."""
+def test_exported_predictions_are_read_back(corpus, monkeypatch, tmp_path):
+    """By name and bit for bit, here of the scans themselves, which need no model."""
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
-    monkeypatch.setattr(
-        evaluate,
-        "make_examples",
-        lambda corpus, utterances, _: [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances],
-    )
+    monkeypatch.setattr(evaluate, "make_examples", example_stubs)
     evaluate.export_predictions(None, corpus, evaluate.TRUTH, tmp_path)
     files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))
     assert list(files) == ["-"]
@@ -135,7 +128,7 @@ def test_what_is_exported_is_read_back(corpus, monkeypatch, tmp_path):
         assert torch.equal(external_predictions.read_prediction(files["-"][u.name], corpus, u), corpus.motion(u))
 
 
-def test_predictions_may_have_axes_of_their_own(corpus, folder):
+def test_predictions_may_have_separate_axes(corpus, folder):
     u = corpus.utterances("test")[0]
     truth = corpus.motion(u)
     for shape in ((1, 15, 15069), (15, 5023, 3)):
@@ -143,17 +136,17 @@ def test_predictions_may_have_axes_of_their_own(corpus, folder):
         assert torch.equal(external_predictions.read_prediction(folder / "odd.npy", corpus, u), truth)
 
 
-def test_a_method_is_called_as_told_or_as_its_folder(tmp_path):
+def test_a_method_is_named_by_its_argument_or_its_folder(tmp_path):
     (tmp_path / "npy").mkdir()
     assert external_predictions.named_folder(str(tmp_path / "npy")) == ("npy", tmp_path / "npy")
     assert external_predictions.named_folder(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", tmp_path)
-    for wrong, told in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
-        with pytest.raises(ValueError, match=told):
+    for wrong, message in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
+        with pytest.raises(ValueError, match=message):
             external_predictions.named_folder(wrong)
 
 
 def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
-    """Its notebook is not taken for finished once a file has changed, come or gone, and is when none has."""
+    """The key of its notebook changes when a prediction file is changed, added or removed, and only then."""
     path = external_predictions.write_prediction(tmp_path / "theirs", "Ada_sentence01", "Ada", torch.zeros(2, 4, 3))
     parameters = {
         "run_name": "a",
@@ -163,10 +156,13 @@ def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
         "seeds": [0],
         "predictions": [f"theirs={path.parent}"],
     }
-    made_from = lambda: notebooks.made_from("04_evaluation", parameters)
-    keys = [made_from()]
+
+    def key() -> dict:
+        return notebooks.made_from("04_evaluation", parameters)
+
+    keys = [key()]
     (tmp_path / "beside.npy").write_bytes(b"")
-    assert made_from() == keys[0]
+    assert key() == keys[0]
     for change in (
         lambda: os.utime(path, (1, 1)),
         lambda: path.write_bytes(b"other"),
@@ -174,5 +170,5 @@ def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
         path.unlink,
     ):
         change()
-        keys.append(made_from())
+        keys.append(key())
     assert len(set(keys)) == 5

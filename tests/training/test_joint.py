@@ -1,4 +1,6 @@
-"""The guidance reaches the vertices, and the animator, with the gradient that finite differences find."""
+"""The joint training: gradients of the guidance match finite differences, and reach what they should."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -9,8 +11,8 @@ from avlib.lipreading.expert import Expert
 from avlib.render.camera import camera_for
 from avlib.render.lip_video import LipVideo
 from avlib.speech.wav2vec2 import SpeechEncoder
-from avlib.training.joint_batches import Example
-from avlib.training.joint_task import JointTask, principal_motions, project_gradient
+from avlib.training.joint_batches import Example, JointBatch
+from avlib.training.joint_task import JointTask, principal_motions, project_gradient, rollout
 from avlib.training.losses import vertex_losses
 from avlib.training.schedules import constant_then_cosine
 
@@ -32,7 +34,7 @@ ENCODER = dict(
 
 
 def sheet(side: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
-    """A wavy sheet that fills the crop, so that no silhouette is in sight: vertices (V, 3), faces (F, 3)."""
+    """A wavy sheet that fills the crop, so that no silhouette is visible: vertices (V, 3), faces (F, 3)."""
     y, x = torch.meshgrid(torch.linspace(-0.1, 0.1, side), torch.linspace(-0.1, 0.1, side), indexing="ij")
     z = 0.01 * (40 * x).sin() * (30 * y).cos()
     corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
@@ -45,7 +47,7 @@ def sheet(side: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack([x, y, z], -1).flatten(0, 1), faces
 
 
-def build(config: JointConfig, guided: bool = True, modalities=("audio", "video")) -> tuple[JointTask, dict]:
+def build(config: JointConfig, guided: bool = True, modalities=("audio", "video")) -> tuple[JointTask, JointBatch]:
     torch.manual_seed(0)
     template, faces = sheet()
     camera = camera_for(template * 0.6, 24, margin=0.0)
@@ -81,21 +83,25 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
         lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]),
         torch.device("cpu"),
     )
-    frames = torch.tensor([12, 6])
-    batch = {
-        "features": torch.randn(2, 20, 8, generator=draw),
-        "feature_lengths": torch.tensor([19, 9]),
-        "motion": template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw),
-        "frames": frames,
-        "template": template.expand(2, -1, -1),
-        "style": torch.eye(2),
-        "speech": torch.randn(2, 6400, generator=draw),
-        "video": torch.rand(2, 10, 24, 24, generator=draw),
-        "video_lengths": torch.tensor([10, 5]),
-        "tokens": torch.tensor([[1, 3, 5], [2, 4, 0]]),
-        "token_lengths": torch.tensor([3, 2]),
-    }
+    batch = JointBatch(
+        features=torch.randn(2, 20, 8, generator=draw),
+        feature_lengths=torch.tensor([19, 9]),
+        motion=template + 1e-3 * torch.randn(2, 12, len(template), 3, generator=draw),
+        frame_lengths=torch.tensor([12, 6]),
+        template=template.expand(2, -1, -1),
+        style=torch.eye(2),
+        samples=torch.randn(2, 6400, generator=draw),
+        video=torch.rand(2, 10, 24, 24, generator=draw),
+        video_lengths=torch.tensor([10, 5]),
+        tokens=torch.tensor([[1, 3, 5], [2, 4, 0]]),
+        token_lengths=torch.tensor([3, 2]),
+    )
     return task, batch
+
+
+def doubled(batch: JointBatch) -> JointBatch:
+    """The same batch in double precision."""
+    return dataclasses.replace(batch, **{k: v.double() for k, v in batch.tensors().items() if v.is_floating_point()})
 
 
 def step(task, batch):
@@ -109,14 +115,13 @@ def step(task, batch):
 @pytest.mark.parametrize("modalities", [("audio", "video"), ("video",)])
 def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modalities):
     task, batch = build(JointConfig(), modalities=modalities)
-    task, batch = task.double().eval(), {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
+    task, batch = task.double().eval(), doubled(batch)
 
     def loss(vertices):
-        return task.reading(
-            task.lips(vertices, batch["frames"])[0], batch["speech"], torch.tensor([True, False]), batch
-        )
+        video, _ = task.render_lips(vertices, batch.frame_lengths)
+        return task.reading_loss(video, batch.samples, torch.tensor([True, False]), batch)
 
-    vertices = batch["motion"].clone().requires_grad_()
+    vertices = batch.motion.clone().requires_grad_()
     gradient = torch.autograd.grad(loss(vertices), vertices)[0]
     assert gradient.norm() > 0 and not gradient[1, 6:].any()  # nothing flows into padding
     draw, step = torch.Generator().manual_seed(2), 1e-7
@@ -127,15 +132,13 @@ def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modaliti
         assert float((gradient * way).sum()) == pytest.approx(float(numeric), rel=1e-3)
 
 
-def test_one_step_carries_the_weighted_gradient_into_the_animator():
+def test_a_step_propagates_the_weighted_gradient_to_the_animator():
     task, batch = build(JointConfig(lambda_mse=2.0, lambda_rlv=0.5, lambda_av=0.0, expert_learns_from="frozen"))
     terms = step(task, batch)
     got = [p.grad.clone() for p in task.animator.parameters() if p.grad is not None]
-    prediction = task.animator(
-        batch["features"], batch["feature_lengths"], batch["template"], batch["style"], batch["frames"]
-    )
-    valid = torch.arange(12) < batch["frames"][:, None]
-    plain = vertex_losses(prediction, batch["motion"], valid, task.lip, 1e-3)
+    prediction = rollout(task.animator, batch)
+    valid = torch.arange(12) < batch.frame_lengths[:, None]
+    plain = vertex_losses(prediction, batch.motion, valid, task.lip_vertices, 1e-3)
     task.zero_grad()
     whole = 2 * plain["mse"] + 0.5 * plain["rlv"]
     whole.backward()
@@ -145,7 +148,7 @@ def test_one_step_carries_the_weighted_gradient_into_the_animator():
     assert (torch.cat([g.flatten() for g in got]) - whole).norm() < 1e-4 * whole.norm()
 
 
-def test_guidance_pushes_only_along_the_given_motions():
+def test_the_guidance_gradient_is_projected_onto_the_given_motions():
     draw = torch.Generator().manual_seed(3)
     motions = torch.linalg.qr(torch.randn(60, 4, generator=draw)).Q.T.unflatten(1, (20, 3))  # 4 of 60 directions
     vertices = torch.randn(2, 5, 20, 3, generator=draw, requires_grad=True)
@@ -157,7 +160,7 @@ def test_guidance_pushes_only_along_the_given_motions():
     torch.testing.assert_close(gradient, torch.einsum("btk,kvc->btvc", inside, motions))
 
 
-def test_principal_motions_span_what_the_scans_do():
+def test_principal_motions_span_the_scans_motion():
     draw = torch.Generator().manual_seed(4)
     ways = torch.randn(3, 20, 3, generator=draw)
     items = [
@@ -172,12 +175,12 @@ def test_principal_motions_span_what_the_scans_do():
         )
         for _ in range(2)
     ]
-    motions = principal_motions(items, modes=3)
+    motions = principal_motions(items, components=3)
     torch.testing.assert_close(motions.flatten(1) @ motions.flatten(1).T, torch.eye(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.einsum("nvc,kvc,kwd->nwd", ways, motions, motions), ways, atol=1e-4, rtol=1e-4)
 
 
-def test_guidance_moves_the_animator_and_only_when_it_is_due():
+def test_guidance_changes_the_gradient_from_guidance_start_on():
     base, batch = build(JointConfig(lambda_av=0.0, expert_learns_from="frozen"))
     step(base, batch)
     guided, _ = build(JointConfig(lambda_av=1e4, expert_learns_from="frozen"))
@@ -203,28 +206,31 @@ def test_as_released_no_gradient_of_the_reading_reaches_the_animator():
 def test_as_released_lips_have_another_contrast():
     sound, batch = build(JointConfig())
     faulty, _ = build(JointConfig(as_released=("normalisation",)))
-    batch = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
-    heard, video = torch.tensor([True, False]), batch["video"]
+    batch = doubled(batch)
+    audible, video = torch.tensor([True, False]), batch.video
     duller = 0.421 + (video - 0.421) * 0.165 / 0.4
-    read = lambda task, lips: float(task.double().eval().reading(lips, batch["speech"], heard, batch).detach())
+
+    def read(task, lips):
+        return float(task.double().eval().reading_loss(lips, batch.samples, audible, batch).detach())
+
     assert read(faulty, video) == pytest.approx(read(sound, duller), rel=1e-12)
     assert read(faulty, video) != pytest.approx(read(sound, video), rel=1e-7)
 
 
 @pytest.mark.parametrize("source, learns", [("truth", True), ("prediction", True), ("frozen", False)])
-def test_the_expert_learns_from_what_it_is_told_to(source, learns):
+def test_the_expert_learns_from_the_configured_lips(source, learns):
     task, batch = build(JointConfig(expert_learns_from=source))
     step(task, batch)
     assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters()) is learns
     seen = []
     encode = task.expert.encode
     task.expert.encode = lambda video, *rest, **named: seen.append(video.detach()) or encode(video, *rest, **named)
-    step(task, {**batch, "video": torch.ones_like(batch["video"])})
+    step(task, dataclasses.replace(batch, video=torch.ones_like(batch.video)))
     white = [bool((v == v[0, 0, 0, 0]).all()) for v in seen]
     assert white == {"truth": [False, True], "prediction": [False, False], "frozen": [False]}[source]
 
 
-def test_the_experts_own_step_does_not_reach_the_animator():
+def test_the_experts_loss_has_no_gradient_on_the_animator():
     grads = []
     for source in ("prediction", "frozen"):
         task, batch = build(JointConfig(lambda_av=0.0, expert_learns_from=source))
@@ -233,13 +239,13 @@ def test_the_experts_own_step_does_not_reach_the_animator():
     assert torch.allclose(*grads)
 
 
-def test_the_baseline_needs_no_expert():
+def test_without_guidance_no_expert_is_needed():
     task, batch = build(JointConfig(), guided=False)
     terms = step(task, batch)
     assert "av" not in terms and float(terms["share_mse"] + terms["share_rlv"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_learning_rates_stay_and_then_fall_to_nothing():
+def test_learning_rates_are_constant_and_then_fall_to_zero():
     factor = constant_then_cosine(0.25)
     assert (
         [factor(p) for p in (0.0, 0.5, 0.75)] == [1, 1, 1]

@@ -8,7 +8,7 @@ from avlib.core.run import Run
 from avlib.core.tensors import seeded_generator
 from avlib.training import loop, schedules
 from avlib.training.loop import fit
-from avlib.training.schedules import bucket_batches, warmup_cosine
+from avlib.training.schedules import length_batches, warmup_cosine
 
 
 class Regression(nn.Module):
@@ -85,7 +85,7 @@ def test_a_diverging_loss_stops_with_its_name(tmp_path, monkeypatch):
 def test_buckets_hold_every_clip_once_within_the_budget():
     lengths = torch.randint(20, 120, (300,), generator=seeded_generator(0))
     lengths[7] = 5000
-    batches = bucket_batches(lengths, 1000, seeded_generator(1))
+    batches = length_batches(lengths, 1000, seeded_generator(1))
     assert sorted(i for b in batches for i in b) == list(range(300))
     for b in batches:
         assert len(b) == 1 or len(b) * int(lengths[b].max()) <= 1000
@@ -93,8 +93,8 @@ def test_buckets_hold_every_clip_once_within_the_budget():
     assert padded < 1.15 * int(lengths.sum())
     assert (
         batches
-        == bucket_batches(lengths, 1000, seeded_generator(1))
-        != bucket_batches(lengths, 1000, seeded_generator(2))
+        == length_batches(lengths, 1000, seeded_generator(1))
+        != length_batches(lengths, 1000, seeded_generator(2))
     )
 
 

@@ -1,4 +1,4 @@
-"""What the readers are trained on: phonemes in step with frames, and streams that come and go."""
+"""The pre-training of the readers and the speech encoder: phoneme labels, dropped streams, published weights."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
 from avlib.speech.segment import Segment
 from avlib.training import published
-from avlib.training.clip_batches import IGNORED, PHONEMES, phoneme_labels
+from avlib.training.clip_batches import IGNORED, PHONEMES, ClipBatch, phoneme_labels
 from avlib.training.readers import ReaderTask, build_reader, load_reader, pretrain_reader
 from avlib.training.reading import decode
 from avlib.training.speech_encoder import pretrain_speech
@@ -21,7 +21,7 @@ from tests.conftest import load_record, parity_records, write_units
 
 
 class Voices:
-    """Stands for the clips that babble is mixed from."""
+    """Synthetic clips that babble is mixed from."""
 
     def __len__(self) -> int:
         return 2
@@ -30,16 +30,17 @@ class Voices:
         return torch.sin(torch.arange(3200) * (0.1 + 0.2 * i))
 
 
-def batch() -> dict:
+def batch() -> ClipBatch:
     draw = torch.Generator().manual_seed(1)
-    return {
-        "speech": torch.randn(3, 8 * 640, generator=draw),
-        "video": torch.rand(3, 8, 24, 24, generator=draw),
-        "lengths": torch.tensor([8, 6, 7]),
-        "tokens": torch.tensor([[1, 2], [3, 0], [4, 5]]),
-        "token_lengths": torch.tensor([2, 1, 2]),
-        "phonemes_25": torch.randint(1, 9, (3, 8), generator=draw),
-    }
+    return ClipBatch(
+        samples=torch.randn(3, 8 * 640, generator=draw),
+        video=torch.rand(3, 8, 24, 24, generator=draw),
+        frame_lengths=torch.tensor([8, 6, 7]),
+        tokens=torch.tensor([[1, 2], [3, 0], [4, 5]]),
+        token_lengths=torch.tensor([2, 1, 2]),
+        frame_phonemes=torch.randint(1, 9, (3, 8), generator=draw),
+        feature_phonemes=torch.full((3, 16), IGNORED),
+    )
 
 
 def loss(progress: float, change: dict, **settings) -> float:
@@ -48,13 +49,12 @@ def loss(progress: float, change: dict, **settings) -> float:
     )
     torch.manual_seed(0)
     task = ReaderTask(build_reader(config), config, Voices(), torch.device("cpu")).train()
-    return float(
-        task(batch() | change, [torch.Generator().manual_seed(n) for n in range(3)], progress)["loss"].detach()
-    )
+    draws = [torch.Generator().manual_seed(n) for n in range(3)]
+    return float(task(dataclasses.replace(batch(), **change), draws, progress)["loss"].detach())
 
 
-def test_the_first_part_of_the_training_has_speech_alone():
-    dark, silent = {"video": torch.zeros(3, 8, 24, 24)}, {"speech": torch.zeros(3, 8 * 640)}
+def test_the_first_part_of_the_training_uses_audio_only():
+    dark, silent = {"video": torch.zeros(3, 8, 24, 24)}, {"samples": torch.zeros(3, 8 * 640)}
     assert (
         loss(0.2, {}, audio_only_fraction=0.5)
         == loss(0.2, dark, audio_only_fraction=0.5)
@@ -64,13 +64,13 @@ def test_the_first_part_of_the_training_has_speech_alone():
     assert loss(0.6, {}, drop_audio=1.0, drop_video=0.0) == loss(0.6, silent, drop_audio=1.0, drop_video=0.0)
 
 
-def test_one_stream_is_learned_from_alone():
+def test_a_reader_of_one_stream_is_trained_on_it():
     assert loss(0.6, {}, modalities=("video",)) != loss(
         0.6, {"video": torch.zeros(3, 8, 24, 24)}, modalities=("video",)
     )
 
 
-def test_each_frame_is_labelled_with_the_phoneme_that_sounds():
+def test_each_frame_is_labelled_with_the_phoneme_spoken_in_it():
     phonemes = (
         Segment("", 0.0, 0.05),
         Segment("ˈm", 0.05, 0.12),
@@ -81,9 +81,11 @@ def test_each_frame_is_labelled_with_the_phoneme_that_sounds():
     assert labels.tolist() == [0, 0, PHONEMES["m"], IGNORED, IGNORED, PHONEMES["s"], IGNORED]
 
 
-def test_clips_without_phoneme_times_are_learned_from_too():
+def test_clips_without_phoneme_times_are_trained_on_too():
     unknown = torch.full((3, 8), IGNORED)
-    assert loss(0.6, {"phonemes_25": unknown}) == loss(0.6, {"phonemes_25": unknown}, phoneme=0.0) != loss(0.6, {})
+    assert (
+        loss(0.6, {"frame_phonemes": unknown}) == loss(0.6, {"frame_phonemes": unknown}, phoneme=0.0) != loss(0.6, {})
+    )
 
 
 def test_a_clip_cannot_lose_both_streams(tmp_path, monkeypatch):
@@ -130,7 +132,7 @@ def test_published_readers_read_in_the_published_units(tmp_path, kind, modalitie
     features, lengths = torch.randn(2, 6, reader.ctc.in_features), torch.tensor([6, 4])
     for beam in (1, 3):
         assert len(decode(reader, features, lengths, beam, 0.1)) == 2
-    with pytest.raises(ValueError, match="base.pth: has 5049 outputs, its units are 30"):
+    with pytest.raises(ValueError, match="base.pth: has 5049 outputs, its tokenizer has 30 units"):
         build_reader(dataclasses.replace(config, tokenizer=""))
     other = ("audio",) if kind == "video" else ("video",)
     with pytest.raises(ValueError, match=f"base.pth: reads {' and '.join(modalities)}, expected {other[0]}"):
@@ -149,7 +151,7 @@ def test_a_published_reader_is_a_finished_stage_without_training(tmp_path, monke
     assert load_reader(run, "expert").vocabulary == 5049
 
 
-def test_a_published_reader_is_what_its_weights_are(tmp_path):
+def test_a_published_reader_has_the_weights_of_its_file(tmp_path):
     weights = published_weights("video", 40)
     torch.save({"state_dict": weights}, tmp_path / "base.pth")
     reader = published.load_pretrained(tmp_path / "base.pth")
@@ -158,8 +160,8 @@ def test_a_published_reader_is_what_its_weights_are(tmp_path):
         build_reader(ReaderConfig(pretrained=str(tmp_path / "base.pth"), tokenizer=str(tmp_path)))
 
 
-def test_a_file_replaced_under_the_same_path_is_another_reader(tmp_path, monkeypatch):
-    """Weights and units are read again, and what was made with the old ones counts no more; as long as they stay, it does."""
+def test_a_replaced_weights_or_tokenizer_file_changes_the_key(tmp_path, monkeypatch):
+    """The key stays the same while the files do."""
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     torch.save(published_weights("both", 5049), tmp_path / "base.pth")
     write_units(tmp_path, 5047)
@@ -182,7 +184,7 @@ def test_a_file_replaced_under_the_same_path_is_another_reader(tmp_path, monkeyp
     assert "other" in reader.tokenizer.units and torch.equal(reader.ctc.bias, weights["ctc.ctc_lo.bias"])
 
 
-def test_speech_weights_replaced_in_their_folder_are_another_encoder(tmp_path, monkeypatch):
+def test_replaced_speech_weights_change_the_key(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run, keys = Run("a", load("smoke", **{"speech.pretrained": str(tmp_path)})), []
     for content in (b"one", b"one", b"two"):
