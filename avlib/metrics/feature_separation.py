@@ -1,4 +1,4 @@
-"""How far apart two groups of feature vectors lie."""
+"""How far apart labelled groups of feature vectors lie."""
 
 from collections.abc import Sequence
 
@@ -7,30 +7,28 @@ import torch
 
 
 def separation(features: np.ndarray | torch.Tensor, labels: Sequence, utterances: Sequence) -> dict[str, float]:
-    """How far apart the labels lie in feature space, not in a map of it.
+    """How far apart the labels lie in feature space, measured there rather than in a two-dimensional map of it.
 
-    features: (N, D). "silhouette": -1 to 1, 0 where the labels lie in each other (Rousseeuw 1987). "probe": balanced
+    features: (N, D). labels, utterances: of each vector, (N,).
+    Returns "silhouette", from -1 to 1, 0 if the labels overlap entirely (Rousseeuw 1987); and "probe", the balanced
     accuracy of a linear classifier on utterances it was not fitted to (five folds), 1 / number of labels at chance.
-    Errors: ValueError with fewer than two labels, or a label in fewer than two utterances.
+    Errors: ValueError if shapes do not match, with fewer than two labels, or a label in fewer than two utterances.
     """
-    from sklearn.linear_model import LogisticRegression  # here, for it takes a second, and few need it
+    from sklearn.linear_model import LogisticRegression  # imported here: it takes a second, and few runs need it
     from sklearn.metrics import balanced_accuracy_score, silhouette_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features, labels, utterances = (np.asarray(x) for x in (features, labels, utterances))
-    if features.ndim != 2 or not len(features) == len(labels) == len(utterances):
+    x, y, groups = (np.asarray(values) for values in (features, labels, utterances))
+    if x.ndim != 2 or not len(x) == len(y) == len(groups):
+        raise ValueError(f"features {x.shape}, {len(y)} labels, {len(groups)} utterances; expected (N, D), N and N")
+    utterance_counts = {str(label): len(set(groups[y == label])) for label in np.unique(y)}
+    if len(utterance_counts) < 2 or min(utterance_counts.values()) < 2:
         raise ValueError(
-            f"features {features.shape}, {len(labels)} labels, {len(utterances)} utterances; expected (N, D), N and N"
+            f"utterances of each label: {utterance_counts}; expected two labels or more, in two utterances or more"
         )
-    said_in = {str(label): len(set(utterances[labels == label])) for label in np.unique(labels)}
-    if len(said_in) < 2 or min(said_in.values()) < 2:
-        raise ValueError(f"utterances of each label: {said_in}; expected two labels or more, in two utterances or more")
-    folds = StratifiedGroupKFold(min(5, *said_in.values()), shuffle=True, random_state=0)
+    folds = StratifiedGroupKFold(min(5, *utterance_counts.values()), shuffle=True, random_state=0)
     probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-    held_out = cross_val_predict(probe, features, labels, groups=utterances, cv=folds)
-    return {
-        "silhouette": float(silhouette_score(features, labels)),
-        "probe": float(balanced_accuracy_score(labels, held_out)),
-    }
+    held_out = cross_val_predict(probe, x, y, groups=groups, cv=folds)
+    return {"silhouette": float(silhouette_score(x, y)), "probe": float(balanced_accuracy_score(y, held_out))}

@@ -11,27 +11,39 @@ BILABIALS = frozenset("pbm")
 
 
 def lip_aperture(vertices: torch.Tensor, upper: Indices, lower: Indices) -> torch.Tensor:
-    """Distance between upper and lower lip in each frame, mean over the pairs of vertices. (..., V, 3) -> (...,)."""
+    """Distance between upper and lower lip in each frame, (..., V, 3) -> (...,), in the vertices' unit.
+
+    upper, lower: indices of as many vertices of the two lips; the distance is the mean over these pairs.
+    """
     upper, lower = (torch.as_tensor(i, device=vertices.device).reshape(-1) for i in (upper, lower))
     return (vertices[..., upper, :] - vertices[..., lower, :]).norm(dim=-1).mean(-1)
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's r of two signals (T,); nan if either stands still, which only sums without rounding can tell."""
+    """Pearson's r of two signals (T,); nan if one of them is constant.
+
+    In double precision, since rounding in single precision can give a constant signal a spread.
+    """
     return float(torch.corrcoef(torch.stack((a, b)).double())[0, 1])
 
 
 def aperture_correlation(prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices) -> float:
-    """`correlation` over time of predicted and true lip aperture, mean over sequences; nan if lips stand still."""
+    """Pearson's r over time of predicted and true lip aperture, mean over sequences; nan if lips do not move.
+
+    prediction, truth: (T, V, 3), or a list of such. upper, lower: see `lip_aperture`.
+    Errors: see `vertices.paired_sequences`.
+    """
     apertures = [[lip_aperture(x, upper, lower) for x in pair] for pair in paired_sequences(prediction, truth)]
-    return sum(correlation(*a) for a in apertures) / len(apertures)
+    return sum(correlation(*pair) for pair in apertures) / len(apertures)
 
 
 def bilabial_gaps(
     vertices: torch.Tensor, upper: Indices, lower: Indices, phonemes: Sequence[Segment], fps: float
 ) -> torch.Tensor:
-    """Smallest lip aperture in each p, b and m, (bilabials,), in the unit of vertices. vertices: (T, V, 3), frame i at
-    i / fps seconds; bilabials that begin after the last frame are left out."""
+    """The smallest lip aperture during each p, b and m, (bilabials,), in the vertices' unit.
+
+    vertices: (T, V, 3), frame i at i / fps seconds. Bilabials that begin after the last frame are left out.
+    """
     aperture = lip_aperture(vertices, upper, lower)
     spans = [
         (round(s.start_s * fps), max(round(s.start_s * fps) + 1, round(s.end_s * fps)))
@@ -42,23 +54,33 @@ def bilabial_gaps(
     return torch.stack(gaps) if gaps else aperture.new_zeros(0)
 
 
+def bilabial_excess(
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    upper: Indices,
+    lower: Indices,
+    phonemes: Sequence[Segment],
+    fps: float,
+) -> torch.Tensor:
+    """Predicted minus true `bilabial_gaps` of one sequence, (bilabials,). prediction, truth: (T, V, 3), as long."""
+    predicted, true = (bilabial_gaps(x, upper, lower, phonemes, fps) for x in (prediction, truth))
+    return predicted - true
+
+
 def bilabial_closure(
     prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices, phonemes: Sequence, fps: float
 ) -> float:
-    """How much wider than in truth the lips stay in p, b and m: mean over them of predicted less true `bilabial_gaps`.
+    """How much wider open than in truth the lips stay during p, b and m: mean `bilabial_excess`, in the vertices' unit.
 
-    phonemes: those of the sequence, or a list with those of each. Errors: ValueError without any bilabial.
+    prediction, truth: (T, V, 3), or a list of such. phonemes: the segments of the sequence, or a list of them for each.
+    Errors: ValueError if there is no bilabial, or not one list of phonemes for each sequence; see
+    `vertices.paired_sequences`.
     """
-    spoken = [phonemes] if torch.is_tensor(truth) else phonemes
-    both = paired_sequences(prediction, truth)
-    if len(spoken) != len(both):
-        raise ValueError(f"phonemes of {len(spoken)} utterances for {len(both)} sequences")
-    excess = torch.cat(
-        [
-            bilabial_gaps(p, upper, lower, s, fps) - bilabial_gaps(t, upper, lower, s, fps)
-            for (p, t), s in zip(both, spoken)
-        ]
-    )
+    pairs = paired_sequences(prediction, truth)
+    utterances = [phonemes] if torch.is_tensor(truth) else phonemes
+    if len(utterances) != len(pairs):
+        raise ValueError(f"phonemes of {len(utterances)} utterances for {len(pairs)} sequences")
+    excess = torch.cat([bilabial_excess(p, t, upper, lower, s, fps) for (p, t), s in zip(pairs, utterances)])
     if not len(excess):
-        raise ValueError(f"no p, b or m in {len(spoken)} utterances")
+        raise ValueError(f"no p, b or m in {len(utterances)} utterances")
     return float(excess.mean())
