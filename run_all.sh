@@ -120,7 +120,7 @@ done
 
 setup
 export PYTHONUNBUFFERED=1
-# Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/reading.md)
+# Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/lipreading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
 case "$command" in
   setup) echo "environment: ready, $("$python" --version)" ;;

@@ -1,7 +1,8 @@
-"""The transformer decoder of a lip reader: the next token from tokens and features."""
+"""The transformer decoder of a lip reader."""
 
 import copy
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention with its four maps apart, so that keys and values can be kept."""
+    """Multi-head attention with four separate projections, so that keys and values can be cached."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -25,14 +26,17 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def split(self, x: Tensor) -> Tensor:
+    def split_heads(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)"""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Split queries, keys and values -> (B, T, D). bias: added to the scores, or True where a key may be seen."""
+        """Queries, keys and values, split into heads, -> (B, T, D).
+
+        bias: added to the scores, or, if boolean, True where a query may attend to a key.
+        """
         context = F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, is_causal=causal, dropout_p=self.dropout * self.training
         )
@@ -40,6 +44,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
+    """Linear, ReLU, dropout, linear."""
+
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width))
 
@@ -57,43 +63,47 @@ class DecoderLayer(nn.Module):
     def memory(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, T, d) of the features (B, T, D), the same for every token."""
         cross = self.cross_attention
-        return cross.split(cross.key(features)), cross.split(cross.value(features))
+        return cross.split_heads(cross.key(features)), cross.split_heads(cross.value(features))
 
     def forward(
         self,
         x: Tensor,
         memory: tuple[Tensor, Tensor],
         mask: Tensor,
-        past: Tensor | None = None,
-        seen: Tensor | None = None,
+        cache: Tensor | None = None,
+        attended: Tensor | None = None,
         slots: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """x: (B, L, D); mask: (B, 1, 1, T), True at the memory's own frames; past: keys and values (B, N, 2 D) of tokens
-        before, those of x are written into its slots (B, L); seen: (B, 1, L, N), which x attends to which. Returns the
-        state, and all keys and values."""
-        own, cross = self.self_attention, self.cross_attention
+        """x: (B, L, D); memory: of `memory`; mask: (B, 1, 1, T), True at valid frames.
+
+        cache: keys and values (B, N, 2 D) of previous tokens; those of x are written into its slots (B, L), in place.
+        attended: (B, 1, L, N), True where a token attends to a slot; None: causal attention among the tokens of x.
+        Returns the new state (B, L, D) and the keys and values of all tokens.
+        """
+        attention, cross = self.self_attention, self.cross_attention
         normed = self.self_norm(x)
-        new = torch.cat((own.key(normed), own.value(normed)), -1)
-        kept = new
-        if past is not None:
-            past[torch.arange(len(past), device=past.device)[:, None], slots] = new
-            kept = past
-        key, value = kept.chunk(2, -1)
-        x = x + self.drop(
-            own.attend(own.split(own.query(normed)), own.split(key), own.split(value), seen, seen is None)
-        )
-        x = x + self.drop(cross.attend(cross.split(cross.query(self.cross_norm(x))), *memory, mask))
-        return x + self.drop(self.feedforward(self.feedforward_norm(x))), kept
+        keys_values = torch.cat((attention.key(normed), attention.value(normed)), -1)
+        if cache is not None:
+            cache[torch.arange(len(cache), device=cache.device)[:, None], slots] = keys_values
+            keys_values = cache
+        key, value = keys_values.chunk(2, -1)
+        query = attention.split_heads(attention.query(normed))
+        key, value = attention.split_heads(key), attention.split_heads(value)
+        x = x + self.drop(attention.attend(query, key, value, attended, attended is None))
+        query = cross.split_heads(cross.query(self.cross_norm(x)))
+        x = x + self.drop(cross.attend(query, *memory, mask))
+        return x + self.drop(self.feedforward(self.feedforward_norm(x))), keys_values
 
 
 class Decoder(nn.Module):
-    """Transformer decoder: the next token, given the tokens before it and an utterance's features."""
+    """Transformer decoder: logits of the next token, given the tokens before it and an utterance's features."""
 
     def __init__(self, vocabulary: int, width: int, heads: int, feedforward: int, layers: int, dropout: float):
         super().__init__()
         self.width = width
         self.embed = nn.Embedding(vocabulary, width)
-        # scaled by sqrt(width) below, tokens then weigh as much as positions; published: 1, which drowns positions
+        # `forward` multiplies by sqrt(width): tokens then weigh as much as positions. The published initialisation has
+        # standard deviation 1, so that tokens outweigh positions.
         nn.init.normal_(self.embed.weight, std=width**-0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width, eps=1e-12)
@@ -101,38 +111,45 @@ class Decoder(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def memory(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [layer.memory(features) for layer in self.layers]
+        """Each layer's keys and values (B, heads, T, d) of the features (B, T, D)."""
+        return [cast(DecoderLayer, layer).memory(features) for layer in self.layers]
 
     def forward(
         self,
         tokens: Tensor,
         memory: list[tuple[Tensor, Tensor]],
         mask: Tensor,
-        place: int = 0,
-        pasts: list[Tensor] | None = None,
-        seen: Tensor | None = None,
+        position: int = 0,
+        caches: list[Tensor] | None = None,
+        attended: Tensor | None = None,
         slots: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """tokens: (B, L); memory, of features (B, T, D); mask: (B, T), True at an utterance's own frames.
+        """tokens: (B, L); memory: of `memory`, for features (B, T, D); mask: (B, T), True at valid frames.
 
-        The tokens follow each other from the start on, or where `seen` is given are alternatives for one place: token l
-        of item b comes after those of the N kept tokens where seen (B, L, N) is True, and sees itself. pasts: of the kept
-        tokens, as returned, with room at slots (B, L) for these, which are written there. Returns logits (B, L, vocabulary)
-        and pasts.
+        Without `attended`, the tokens of an item are one sequence that begins at `position`. With `attended`
+        (B, L, N), they are alternatives for one position, as in a beam search: a token attends to the cache slots where
+        it is True, which include its own. caches: each layer's keys and values (B, N, 2 D), as returned by the previous
+        call; those of the new tokens are written into slots (B, L), in place.
+        Returns logits (B, L, vocabulary) and the caches.
         """
-        places = torch.arange(place, place + (tokens.shape[1] if seen is None else 1), device=tokens.device)
+        count = tokens.shape[1] if attended is None else 1
+        positions = torch.arange(position, position + count, device=tokens.device)
         x = self.embed(tokens) * self.width**0.5
-        x = self.drop(x + sinusoids(places, self.width).to(x))
-        seen, kept = None if seen is None else seen[:, None], []
+        x = self.drop(x + sinusoids(positions, self.width).to(x))
+        mask, attended = mask[:, None, None], None if attended is None else attended[:, None]
+        new_caches = []
         for n, layer in enumerate(self.layers):
-            x, past = layer(x, memory[n], mask[:, None, None], pasts[n] if pasts else None, seen, slots)
-            kept.append(past)
-        return self.out(self.norm(x)), kept
+            x, cache = layer(x, memory[n], mask, caches[n] if caches else None, attended, slots)
+            new_caches.append(cache)
+        return self.out(self.norm(x)), new_caches
 
 
-class Packed(nn.Module):
-    """A linear map whose weights lie as oneDNN reads them, for inference alone: two to three times as quick for the rows of a beam
-    on an AMD processor with AVX-512 (docs/reading.md). The operators are those that PyTorch's own compiler calls."""
+class PackedLinear(nn.Module):
+    """A linear map with its weights in oneDNN's layout, for inference only.
+
+    Two to three times as fast for the rows of a beam on an AMD processor with AVX-512 (docs/lipreading.md). PyTorch's
+    compiler calls the same operators.
+    """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -142,15 +159,18 @@ class Packed(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-def packed(decoder: Decoder) -> Decoder:
-    """The decoder with its maps packed, where it computes in single precision on a processor for which there is oneDNN."""
+def pack_linear_weights(decoder: Decoder) -> Decoder:
+    """A decoder for inference whose linear maps are `PackedLinear` and whose other parameters are those of `decoder`.
+
+    Returns `decoder` itself unless it computes in single precision on a processor that oneDNN supports.
+    """
     weight = decoder.out.weight
     single = weight.device.type == "cpu" and weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if not single or not torch.backends.mkldnn.is_available():
         return decoder
-    made = copy.deepcopy(decoder, {id(p): p for p in decoder.parameters()})
-    for module in list(made.modules()):
+    packed = copy.deepcopy(decoder, {id(p): p for p in decoder.parameters()})
+    for module in list(packed.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
-                setattr(module, name, Packed(child))
-    return made
+                setattr(module, name, PackedLinear(child))
+    return packed

@@ -11,7 +11,7 @@ from .frontend import Packing
 
 
 class RelativeAttention(Attention):
-    """Self-attention whose scores see how far apart two frames are. Dai et al. 2019, section 3.3."""
+    """Self-attention with scores that depend on the distance of two frames too. Dai et al. 2019, section 3.3."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__(width, heads, dropout)
@@ -21,19 +21,21 @@ class RelativeAttention(Attention):
             nn.init.xavier_uniform_(bias)
 
     def forward(self, rows: Tensor, distances: Tensor, valid: Packing, keys: Tensor) -> Tensor:
-        """rows: (N, D); distances: (2 T, D), encoded T - 1, ..., -T; keys: (B, 1, 1, T), True where a frame may be
-        seen. Returns (N, D)."""
-        query, key, value = (self.split(valid.unpack(f(rows))) for f in (self.query, self.key, self.value))
+        """rows: (N, D); distances: (2 T, D), encodings of the distances T - 1, ..., -T in frames; keys: (B, 1, 1, T),
+        True at frames that may be attended to. Returns (N, D)."""
+        query, key, value = (self.split_heads(valid.unpack(f(rows))) for f in (self.query, self.key, self.value))
         frames, scale = query.shape[2], query.shape[-1] ** -0.5
-        scores = (query + self.distance_bias[:, None]) @ self.split(self.distance(distances)[None]).transpose(-1, -2)
-        # row i needs the distances i, i - 1, ...: rows laid end to end and cut one shorter shift by one each
+        distance_keys = self.split_heads(self.distance(distances)[None])
+        scores = (query + self.distance_bias[:, None]) @ distance_keys.transpose(-1, -2)
+        # Row i needs the distances i, i - 1, ...: concatenating the rows and cutting them again, one element
+        # shorter, shifts each row by one more than the row before.
         scores = scores.flatten(-2)[..., frames - 1 : -1].unflatten(-1, (frames, -1))[..., :frames]
         bias = (scores * scale).masked_fill(~keys, -math.inf)
         return valid.pack(self.attend(query + self.content_bias[:, None], key, value, bias))
 
 
 class ConvolutionModule(nn.Module):
-    """Gate, convolution over time, batch norm. Gulati et al. 2020."""
+    """Gated linear map, depthwise convolution over time, batch norm, SiLU, linear. Gulati et al. 2020."""
 
     def __init__(self, width: int, kernel: int):
         super().__init__()
@@ -41,6 +43,7 @@ class ConvolutionModule(nn.Module):
         self.depthwise, self.norm = nn.Conv1d(width, width, kernel, groups=width), nn.BatchNorm1d(width)
 
     def forward(self, rows: Tensor, valid: Packing) -> Tensor:
+        """(N, D) -> (N, D)"""
         x = valid.unpack(F.glu(self.gate(rows))).transpose(1, 2).unsqueeze(2)  # (B, D, 1, T), channels last in memory
         conv = self.depthwise
         x = F.conv2d(x, conv.weight.unsqueeze(2), conv.bias, padding=(0, conv.kernel_size[0] // 2), groups=conv.groups)
@@ -48,7 +51,7 @@ class ConvolutionModule(nn.Module):
 
 
 class ConformerLayer(nn.Module):
-    """Half a feed-forward, attention, convolution, half a feed-forward, norm. Gulati et al. 2020, section 2."""
+    """Feed-forward, attention, convolution, feed-forward, norm; the feed-forwards count half. Gulati et al. 2020."""
 
     def __init__(self, width: int, heads: int, feedforward: int, kernel: int, dropout: float):
         super().__init__()
@@ -60,6 +63,7 @@ class ConformerLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, rows: Tensor, distances: Tensor, valid: Packing, keys: Tensor) -> Tensor:
+        """Arguments and result as of `RelativeAttention.forward`."""
         rows = rows + 0.5 * self.drop(self.feedforward_before(self.before_norm(rows)))
         rows = rows + self.drop(self.attention(self.attention_norm(rows), distances, valid, keys))
         rows = rows + self.drop(self.convolution(self.convolution_norm(rows), valid))
@@ -68,7 +72,7 @@ class ConformerLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """One stream's front-end and Conformer."""
+    """The front-end and Conformer of one stream."""
 
     def __init__(
         self,
@@ -89,7 +93,8 @@ class Encoder(nn.Module):
         self.norm, self.drop = nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout)
 
     def forward(self, x: Tensor, valid: Packing, keys: Tensor) -> Tensor:
-        """x: video (B, T, H, W) or audio (B, T * 640) -> (N, D)"""
+        """x: video (B, T, H, W) or audio (B, T * 640); keys: (B, 1, 1, T), True at frames that may be attended to.
+        Returns (N, D)."""
         rows = self.embed(self.frontend(x, valid))
         frames, width = valid.mask.shape[1], rows.shape[-1]
         distances = self.drop(sinusoids(torch.arange(frames - 1, -frames - 1, -1, device=x.device), width).to(rows))

@@ -6,64 +6,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.tensors import frame_mask
 from ..speech.text import BLANK
 
-RULED_OUT = -1e10  # log-probability of the impossible; finite, so that sums and differences of such scores are
+IMPOSSIBLE = -1e10  # log-probability of what cannot occur; finite, so that differences of scores are defined
 
 
 class PrefixScorer:
     """log P(the transcript begins with this prefix | CTC), for every hypothesis and every next token at once.
 
-    Watanabe et al. 2017, algorithm 2, without its loop over frames. A prefix is carried as two forward variables over
-    frames, ending in its last token or in a blank. For the next token only the latter matter, so all tokens are
-    scored by one product, and only the survivors' variables are built, as cumulative sums. float64 throughout.
+    Watanabe et al. 2017, algorithm 2, without its loop over frames. A prefix has two forward variables for each frame:
+    of paths that end in its last token, and in a blank. Scores of next tokens depend only on their sum, so one matrix
+    product scores all tokens; forward variables are computed only for the prefixes kept, as cumulative sums.
+    B utterances, W prefixes each. Computes in float64.
     """
 
     def __init__(self, log_probs: Tensor, lengths: Tensor):
         """log_probs: (B, T, vocabulary), natural logarithms; lengths: (B,) frames."""
-        padding = torch.arange(log_probs.shape[1], device=lengths.device) >= lengths[:, None]
-        emitted = log_probs.double().masked_fill(padding[..., None], RULED_OUT)
-        emitted[..., BLANK].masked_fill_(padding, 0.0)  # blanks for certain, so the last frame knows the end
-        self.emitted, self.probs = emitted, emitted.exp()
-        self.token = torch.full_like(lengths[:, None], -1)  # of the empty prefix
-        self.score = emitted.new_zeros(len(lengths), 1)
-        # forward variables (B, W, 1 + T), from before the first frame on
+        padding = ~frame_mask(lengths, log_probs.shape[1])
+        emitted = log_probs.double().masked_fill(padding[..., None], IMPOSSIBLE)
+        emitted[..., BLANK].masked_fill_(padding, 0.0)  # padding emits blanks, so the last frame has the final scores
+        self.emitted, self.probs = emitted, emitted.exp()  # (B, T, vocabulary)
+        self.last_tokens = torch.full_like(lengths[:, None], -1)  # (B, W); -1: the empty prefix
+        self.scores = emitted.new_zeros(len(lengths), 1)  # (B, W)
+        # forward variables (B, W, 1 + T), the first before the first frame
         self.in_blank = F.pad(emitted[..., BLANK].cumsum(1), (1, 0))[:, None]
         self.in_token = torch.full_like(self.in_blank, -math.inf)
 
-    def select(self, items: Tensor):
-        """Keeps these items of the batch."""
+    def select(self, items: Tensor) -> None:
+        """Keeps the utterances where `items` (B,) is True."""
         for name, tensor in vars(self).items():
             setattr(self, name, tensor[items])
 
     def next_scores(self, tokens: Tensor) -> Tensor:
-        """(B, W, K): each prefix extended by each of its K tokens; by the end: ended as it is."""
-        ended = torch.logaddexp(self.in_token, self.in_blank)
-        before = ended[..., :-1]
-        peak = before.amax(-1, keepdim=True).clamp_min(RULED_OUT)
-        scores = ((before - peak).exp() @ self.probs).gather(-1, tokens).log() + peak
-        again = self.token[..., None]  # a token repeated is another one only after a blank
-        apart = (self.in_blank[..., :-1] + self._emissions(self.token.clamp_min(0))).logsumexp(-1, True)
-        scores = torch.where(tokens == again, apart, scores).masked_fill(tokens == BLANK, RULED_OUT)
-        scores = torch.where(tokens == self.probs.shape[-1] - 1, ended[..., -1:], scores).clamp_min(RULED_OUT)
-        return scores.minimum(
-            self.score[..., None]
-        )  # no prefix is likelier than what it begins with, ruled out ones included
+        """Scores (B, W, K) of each prefix extended by each of its K tokens (B, W, K).
 
-    def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor):
-        """parents: (B, W), which prefixes live on, each extended by its token (B, W) to its prefix score (B, W)."""
+        For the end token, log P(the transcript is exactly the prefix).
+        """
+        total = torch.logaddexp(self.in_token, self.in_blank)
+        before = total[..., :-1]
+        peak = before.amax(-1, keepdim=True).clamp_min(IMPOSSIBLE)
+        scores = ((before - peak).exp() @ self.probs).gather(-1, tokens).log() + peak
+        # the last token once more is a new token only after a blank
+        repeated = (self.in_blank[..., :-1] + self._emissions(self.last_tokens.clamp_min(0))).logsumexp(-1, True)
+        scores = torch.where(tokens == self.last_tokens[..., None], repeated, scores)
+        scores = scores.masked_fill(tokens == BLANK, IMPOSSIBLE)
+        end = self.probs.shape[-1] - 1
+        scores = torch.where(tokens == end, total[..., -1:], scores).clamp_min(IMPOSSIBLE)
+        # an extension is never more probable than its prefix; keeps extensions of impossible prefixes impossible
+        return scores.minimum(self.scores[..., None])
+
+    def extend(self, parents: Tensor, tokens: Tensor, scores: Tensor) -> None:
+        """Replaces the prefixes: the new ones extend `parents` (B, W) by tokens (B, W); scores: their prefix scores."""
         index = parents[..., None].expand(-1, -1, self.in_blank.shape[-1])
         in_token, in_blank = self.in_token.gather(1, index), self.in_blank.gather(1, index)
-        repeated = (tokens == self.token.gather(1, parents))[..., None]
-        ready = torch.where(repeated, in_blank, torch.logaddexp(in_token, in_blank))[..., :-1]
-        never = torch.full_like(ready[..., :1], -math.inf)
-        self.in_token = torch.cat((never, self._accumulate(ready, self._emissions(tokens))), -1)
+        repeated = (tokens == self.last_tokens.gather(1, parents))[..., None]
+        entering = torch.where(repeated, in_blank, torch.logaddexp(in_token, in_blank))[..., :-1]
+        before_first = torch.full_like(entering[..., :1], -math.inf)
+        self.in_token = torch.cat((before_first, self._accumulate(entering, self._emissions(tokens))), -1)
         blanks = self.emitted[:, None, :, BLANK]
-        self.in_blank = torch.cat((never, self._accumulate(self.in_token[..., :-1], blanks)), -1)
-        self.token, self.score = tokens, scores
+        self.in_blank = torch.cat((before_first, self._accumulate(self.in_token[..., :-1], blanks)), -1)
+        self.last_tokens, self.scores = tokens, scores
 
     def _emissions(self, tokens: Tensor) -> Tensor:
-        """(B, W) -> (B, W, T)"""
+        """Log-probabilities of tokens (B, W) at every frame, (B, W, T)."""
         return self.emitted.transpose(1, 2).gather(1, tokens[..., None].expand(-1, -1, self.emitted.shape[1]))
 
     @staticmethod

@@ -1,10 +1,12 @@
-"""The expert's front-ends: a ResNet-18 over lips, frame by frame, and one over speech (Ma et al. 2023).
+"""The expert's front-ends: one ResNet-18 for lip video, frame by frame, and one for audio (Ma et al. 2023).
 
-All work that concerns one frame is done on valid frames only, packed into rows, and no convolution sees across an
-utterance's ends. So padding costs next to nothing, changes no output, and stays out of the batch statistics.
+Whatever concerns a single frame is computed for valid frames only, packed into rows. No convolution crosses the ends of
+an utterance. Padding thus costs almost nothing, changes no output and does not enter the batch statistics.
 """
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,16 @@ from ..core.tensors import frame_mask
 
 
 class Packing:
-    """Where the valid frames of a padded batch lie."""
+    """Packs the valid frames of a padded batch (B, T, ...) into rows (N, ...), and unpacks them.
+
+    seams: (B - 1,), the rows at which the second and later utterances begin.
+    """
 
     def __init__(self, lengths: Tensor, frames: int):
+        """lengths: (B,) frames; frames: T."""
         self.lengths, self.mask = lengths, frame_mask(lengths, frames)  # (B,), (B, T)
         self.index = self.mask.flatten().nonzero().squeeze(-1)  # (N,)
-        self.seams = lengths.cumsum(0)[:-1]  # rows at which the second and later items begin
+        self.seams = lengths.cumsum(0)[:-1]
         self.full = len(self.index) == self.mask.numel()
 
     def pack(self, x: Tensor) -> Tensor:
@@ -35,15 +41,18 @@ class Packing:
 
 
 def pointwise(x: Tensor, conv: nn.Conv1d | nn.Conv2d) -> Tensor:
-    """A convolution with a kernel of 1 as the linear map it is: oneDNN's own kernel writes out of bounds in its weight
-    gradient where channels are few (torch 2.11; valgrind: jit_avx2_1x1_convolution_bwd_weights_t)."""
+    """A convolution with a kernel of size 1, computed as a linear map. x: (N, C, H, W).
+
+    oneDNN's kernel for such a convolution writes out of bounds in the gradient of the weights where channels are few
+    (torch 2.11; valgrind: jit_avx2_1x1_convolution_bwd_weights_t).
+    """
     step = conv.stride[-1]
     rows = x.permute(0, 2, 3, 1)[:, ::step, ::step]
     return F.linear(rows, conv.weight.flatten(1)).permute(0, 3, 1, 2)
 
 
 class FrameConv(nn.Conv2d):
-    """Convolution within each frame, (N, C, H, W)."""
+    """Convolution within each frame, (N, C, H, W). Takes seams as `TimeConv` does, and ignores them."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
         super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
@@ -53,25 +62,25 @@ class FrameConv(nn.Conv2d):
 
 
 class SeamedConvolution(torch.autograd.Function):
-    """Kernel-3 convolution over (1, C, 1, N), less what crosses the seams.
+    """Convolution with a kernel of size 3 over (1, C, 1, N), without the products that cross a seam.
 
-    One convolution over all, then a correction of a few columns, in both directions: autograd would pass over the
-    whole of x once more for them.
+    Convolves everything, then corrects a few columns, forward and backward. Autograd's backward of the correction would
+    pass over the whole of x once more.
     """
 
     @staticmethod
     def crossings(seams: Tensor, stride: int) -> list[tuple[int, Tensor, Tensor]]:
-        """Kernel tap, output columns and input columns of each unwanted product."""
-        backward = [(0, seams // stride, seams - 1)]
-        return backward if stride == 2 else backward + [(2, seams - 1, seams)]
+        """The products that cross seams: kernel tap, output columns and input columns."""
+        from_before = [(0, seams // stride, seams - 1)]
+        return from_before if stride == 2 else from_before + [(2, seams - 1, seams)]
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int, seams: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, seams)
         ctx.stride = stride
         out = F.conv2d(x, weight.unsqueeze(2), None, (1, stride), (0, 1))
-        for tap, to, source in SeamedConvolution.crossings(seams, stride):
-            out[0, :, 0][:, to] -= weight[..., tap] @ x[0, :, 0][:, source]
+        for tap, target, source in SeamedConvolution.crossings(seams, stride):
+            out[0, :, 0][:, target] -= weight[..., tap] @ x[0, :, 0][:, source]
         return out
 
     @staticmethod
@@ -90,22 +99,22 @@ class SeamedConvolution(torch.autograd.Function):
             1,
             [*ctx.needs_input_grad[:2], False],
         )
-        for tap, to, source in SeamedConvolution.crossings(seams, ctx.stride):
+        for tap, target, source in SeamedConvolution.crossings(seams, ctx.stride):
             if grad_x is not None:
-                grad_x[0, :, 0][:, source] -= weight[..., tap].T @ grad[0, :, 0][:, to]
+                grad_x[0, :, 0][:, source] -= weight[..., tap].T @ grad[0, :, 0][:, target]
             if grad_weight is not None:
-                grad_weight[..., 0, tap] -= grad[0, :, 0][:, to] @ x[0, :, 0][:, source].T
+                grad_weight[..., 0, tap] -= grad[0, :, 0][:, target] @ x[0, :, 0][:, source].T
         return grad_x, None if grad_weight is None else grad_weight.squeeze(2), None, None
 
 
 class TimeConv(nn.Conv1d):
-    """Convolution over time of utterances laid end to end, (1, C, 1, N); zeros, not neighbours, beyond their ends."""
+    """Convolution over time of concatenated utterances, (1, C, 1, N), each padded with zeros."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
         super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
-        """seams: (B - 1,), where in x the second and later utterances begin, multiples of the stride."""
+        """seams: (B - 1,), the columns of x at which the second and later utterances begin, multiples of the stride."""
         if self.kernel_size == (1,):
             return pointwise(x, self)
         if not len(seams):
@@ -117,6 +126,8 @@ class TimeConv(nn.Conv1d):
 
 
 class ResidualBlock(nn.Module):
+    """Two convolutions with batch norm and SiLU, and a shortcut. conv: `FrameConv` or `TimeConv`."""
+
     def __init__(self, conv: type, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
@@ -149,14 +160,14 @@ class ResNet18(nn.Module):
 
     def forward(self, x: Tensor, seams: Tensor) -> Tensor:
         for stage in self.children():
-            for block in stage:
+            for block in cast(Iterable[ResidualBlock], stage):
                 x = block(x, seams)
                 seams = seams // block.stride
         return x
 
 
 class VideoFrontEnd(nn.Module):
-    """Five frames of video -> 8 x width features of the middle one."""
+    """Lip video -> 8 x width features a frame, from five frames around it."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -166,11 +177,11 @@ class VideoFrontEnd(nn.Module):
 
     def forward(self, video: Tensor, valid: Packing) -> Tensor:
         """video: (B, T, H, W) -> (N, 8 width)"""
-        frames, reach = video.shape[1], self.stem.padding[0]
+        frames, taps = video.shape[1], self.stem.kernel_size[0]
         video = video.masked_fill(~valid.mask[..., None, None], 0.0)
-        padded = F.pad(video, (0, 0, 0, 0, reach, reach))
-        # a convolution over five frames of one channel is one over a frame of five channels, and that is faster
-        windows = torch.stack([padded[:, k : k + frames] for k in range(2 * reach + 1)], -1)
+        padded = F.pad(video, (0, 0, 0, 0, taps // 2, taps // 2))
+        # a convolution over five frames with one channel equals one over a frame with five channels, which is faster
+        windows = torch.stack([padded[:, k : k + frames] for k in range(taps)], -1)
         x = valid.pack(windows).permute(0, 3, 1, 2)  # (N, 5, H, W), channels last in memory
         x = F.conv2d(x, self.stem.weight.squeeze(1), None, self.stem.stride[1:], self.stem.padding[1:])
         x = F.max_pool2d(F.silu(self.stem_norm(x)), 3, 2, 1)
@@ -178,19 +189,19 @@ class VideoFrontEnd(nn.Module):
 
 
 class AudioFrontEnd(nn.Module):
-    """Speech at 16 kHz -> 8 x width features a video frame: a stem at 4 kHz, a trunk down to 500 Hz, averages of 20."""
+    """Audio at 16 kHz -> 8 x width features a video frame: stem at 4 kHz, trunk down to 500 Hz, means of 20 steps."""
 
     def __init__(self, width: int):
         super().__init__()
         self.stem = nn.Conv1d(1, width, 80, 4, 38, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
         self.trunk = ResNet18(TimeConv, width)
-        self.listen()
+        self.init_filter_bank()
 
     @torch.no_grad()
-    def listen(self) -> None:
-        """Starts the stem as a filter bank: windowed cosines and sines at frequencies even on the mel scale, from 100 to
-        6000 Hz, as hearing is. From noise, training spends most of a short run on finding them."""
+    def init_filter_bank(self) -> None:
+        """Initialises the stem as a filter bank: windowed cosines and sines at frequencies from 100 to 6000 Hz, evenly
+        spaced on the mel scale. From random weights, a short training would spend most of its time on learning them."""
         width, _, taps = self.stem.weight.shape
         mel = torch.linspace(2595 * math.log10(1 + 100 / 700), 2595 * math.log10(1 + 6000 / 700), (width + 1) // 2)
         hertz = 700 * (10 ** (mel / 2595) - 1)
@@ -203,8 +214,9 @@ class AudioFrontEnd(nn.Module):
         batch, frames = valid.mask.shape
         stride, taps, width = self.stem.stride[0], self.stem.kernel_size[0], self.stem.out_channels
         audio = audio.unflatten(1, (frames, -1)).masked_fill(~valid.mask[..., None], 0.0).flatten(1)
-        # one long filter over one channel is faster as a product with all windows
-        windows = F.pad(audio, self.stem.padding * 2).unfold(1, taps, stride).unflatten(1, (frames, -1))
+        # a long filter over one channel is faster as a matrix product with all windows
+        padding = cast(tuple[int, ...], self.stem.padding) * 2
+        windows = F.pad(audio, padding).unfold(1, taps, stride).unflatten(1, (frames, -1))
         rows = F.linear(valid.pack(windows), self.stem.weight.squeeze(1))  # (N, 160, width)
         per_frame = rows.shape[1]
         x = rows.reshape(1, 1, -1, width).permute(0, 3, 1, 2)  # (1, width, 1, N * 160), channels last in memory

@@ -9,7 +9,7 @@ from ..animators.animator import Animator
 from ..core.config import JointConfig
 from ..core.distributed import process_count
 from ..core.tensors import frame_mask
-from ..lipreading.augmentation import STD, Babble, Generators, crop_and_normalise, noisy_speech
+from ..lipreading.augmentation import STD, Babble, ClipGenerators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
 from .joint_batches import Example, JointBatch
@@ -54,7 +54,7 @@ class GuidedUtterances(NamedTuple):
     """The utterances of a batch, K of B, that the expert reads in one step."""
 
     batch: JointBatch
-    draws: Generators  # one generator for each utterance
+    draws: ClipGenerators  # one generator for each utterance
     video: Tensor  # (K, T', H, W) lips rendered from the predicted vertices, in [0, 1]
 
 
@@ -88,7 +88,7 @@ class JointTask(nn.Module):
         self.lip_vertices, self.scale, self.config = lip_vertices, scale, config
         self.ctc_weight, self.device = ctc_weight, device
 
-    def forward(self, batch: JointBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: JointBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av"; the animator's own;
         "expert", the L_av that trains the expert; and "share_<term>" of the weighted gradient norms on the vertices."""
         config, batch = self.config, batch.to(self.device)
@@ -132,7 +132,7 @@ class JointTask(nn.Module):
             batch.frame_lengths,
         )
 
-    def render_guided(self, vertices: Tensor, batch: JointBatch, draws: Generators) -> GuidedUtterances:
+    def render_guided(self, vertices: Tensor, batch: JointBatch, draws: ClipGenerators) -> GuidedUtterances:
         """The rendered lips of a few utterances, drawn at random: reading fewer costs less, and the gradient has the
         same direction on average."""
         count = max(1, self.config.guided_per_batch // process_count())
@@ -159,7 +159,7 @@ class JointTask(nn.Module):
         # detached: this loss trains the expert alone, the animator's gradient is computed already
         return self.reading_loss(video.detach(), audio, audible, guided.batch, guided.draws)
 
-    def draw_audio(self, batch: JointBatch, draws: Generators) -> tuple[Tensor, Tensor]:
+    def draw_audio(self, batch: JointBatch, draws: ClipGenerators) -> tuple[Tensor, Tensor]:
         """Normalised speech with babble (B, S), and which utterances the expert has the speech of (B,), boolean."""
         config = self.config
         audible = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= config.drop_audio
@@ -167,7 +167,7 @@ class JointTask(nn.Module):
         return audio, audible.to(self.device)
 
     def reading_loss(
-        self, video: Tensor, audio: Tensor, audible: Tensor, batch: JointBatch, draws: Generators | None = None
+        self, video: Tensor, audio: Tensor, audible: Tensor, batch: JointBatch, draws: ClipGenerators | None = None
     ) -> Tensor:
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips with speech.
 

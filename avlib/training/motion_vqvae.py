@@ -16,7 +16,7 @@ from ..core.run import Run
 from ..core.tensors import Batch, pad
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
-from ..lipreading.augmentation import Generators
+from ..lipreading.augmentation import ClipGenerators
 from .loop import finish_fit, fit
 from .schedules import shuffled_batches, step_decay
 
@@ -36,7 +36,7 @@ class MotionVQVAETask(nn.Module):
         super().__init__()
         self.motion_vqvae, self.device = motion_vqvae, device
 
-    def forward(self, batch: MotionBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: MotionBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """The loss, "loss", and its terms. The training loop passes `draws` and `progress`, which are not used."""
         batch = batch.to(self.device)
         return self.motion_vqvae.losses(batch.displacement, batch.frame_lengths)

@@ -9,7 +9,7 @@ from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import Run
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Babble, Generators, crop_and_normalise, mask_time_spans, noisy_speech
+from ..lipreading.augmentation import Babble, ClipGenerators, crop_and_normalise, mask_time_spans, noisy_speech
 from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
 from ..speech.text import SentencePieceTokenizer, Tokenizer
@@ -31,7 +31,7 @@ class ReaderTask(nn.Module):
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
         self.phonemes = nn.Linear(config.width, len(PHONEMES))  # shared by both streams, which aligns their features
 
-    def forward(self, batch: ClipBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", "attention" and "accuracy" as `Expert.losses` has them, and "phoneme"."""
         config, frame_lengths = self.config, batch.frame_lengths
         # on the CPU, whose generators the augmentations draw from
@@ -51,13 +51,13 @@ class ReaderTask(nn.Module):
         terms["phoneme"] = sum(phoneme_terms, torch.zeros((), device=self.device))
         return {"loss": reading + config.phoneme * terms["phoneme"], **terms}
 
-    def augmented_video(self, batch: ClipBatch, draws: Generators) -> Tensor:
+    def augmented_video(self, batch: ClipBatch, draws: ClipGenerators) -> Tensor:
         """Random crops with masked time spans, normalised: (B, T, H, W) on the task's device."""
         assert batch.video is not None
         video = crop_and_normalise(batch.video, draws)
         return mask_time_spans(video, batch.frame_lengths, VIDEO_FPS, self.config.time_mask, draws).to(self.device)
 
-    def augmented_audio(self, batch: ClipBatch, draws: Generators) -> Tensor:
+    def augmented_audio(self, batch: ClipBatch, draws: ClipGenerators) -> Tensor:
         """Speech with babble and masked time spans, normalised: (B, S) on the task's device."""
         config = self.config
         audio = noisy_speech(batch.samples, batch.frame_lengths, self.babble, config.babble_db, draws)
@@ -65,7 +65,7 @@ class ReaderTask(nn.Module):
         sample_rate_hz = VIDEO_FPS * SAMPLES_PER_FRAME
         return mask_time_spans(audio, sample_lengths, sample_rate_hz, config.time_mask, draws).to(self.device)
 
-    def draw_streams(self, draws: Generators, progress: float) -> dict[str, Tensor]:
+    def draw_streams(self, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Which clips have audio and which have video, (B,) each; every clip has one or both."""
         config = self.config
         uniform = torch.stack([torch.rand((), generator=draw) for draw in draws]).to(self.device)

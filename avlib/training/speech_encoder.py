@@ -12,7 +12,7 @@ from ..core.files import load_weights
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Generators
+from ..lipreading.augmentation import ClipGenerators
 from ..lipreading.expert import greedy_ctc
 from ..metrics.error_rates import corpus_rate
 from ..speech.sound import normalise
@@ -44,7 +44,7 @@ class SpeechTask(nn.Module):
         hidden, lengths = self.encode(batch)
         return self.letters(hidden).log_softmax(-1), lengths
 
-    def forward(self, batch: ClipBatch, draws: Generators, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", the sum of "ctc", in nats a token, and "phoneme", in nats a step."""
         hidden, lengths = self.encode(batch.to(self.device))
         ctc = F.ctc_loss(

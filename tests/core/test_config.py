@@ -21,17 +21,21 @@ def test_presets_load_and_override(preset):
 
 def test_preset_paper_has_the_published_sizes(monkeypatch):
     """Shapes that published checkpoints have, at the vertex count of VOCASET."""
-    monkeypatch.setattr(AudioFrontEnd, "listen", lambda self: None)  # starting values, which nothing here has
+    monkeypatch.setattr(AudioFrontEnd, "init_filter_bank", lambda self: None)  # starting values, which nothing here has
     config, encoder = load("paper"), SpeechEncoder()
     with torch.device("meta"):
-        codec = CodeTalker.prior(5023, config.codetalker)
-        talker = CodeTalker.build(config.codetalker, codec, vertices=5023, styles=8, fps=30, encoder=encoder, scale=1.0)
+        motion_vqvae = CodeTalker.motion_model(5023, config.codetalker)
+        talker = CodeTalker.build(
+            config.codetalker, motion_vqvae, vertices=5023, styles=8, fps=30, encoder=encoder, scale=1.0
+        )
         expert = build_reader(config.expert)
     shapes = {n: tuple(p.shape) for n, p in talker.named_parameters()}
-    assert shapes["code_map.weight"] == (1024, 1024) and shapes["codec.quantiser.codes"] == (256, 64)
-    assert shapes["codec.decoder.vertex_map.weight"] == (15069, 1024)
-    assert shapes["codec.encoder.context.blocks.5.feed.expand.weight"] == (1536, 1024)
-    assert len(talker.decoder.layers) == len(codec.decoder.context.blocks) == 6 and talker.scheduled_sampling == 0.0
+    assert shapes["code_map.weight"] == (1024, 1024) and shapes["motion_vqvae.quantiser.codes"] == (256, 64)
+    assert shapes["motion_vqvae.decoder.vertex_map.weight"] == (15069, 1024)
+    assert shapes["motion_vqvae.encoder.context.blocks.5.feed.expand.weight"] == (1536, 1024)
+    assert (
+        len(talker.decoder.layers) == len(motion_vqvae.decoder.context.blocks) == 6 and talker.scheduled_sampling == 0.0
+    )
     # the published audio-visual expert has 444 million with the 5,049 units of its vocabulary; the letters are fewer
     weights = sum(p.numel() for p in expert.parameters())
     units = 5049 - expert.vocabulary

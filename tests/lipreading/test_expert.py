@@ -1,4 +1,4 @@
-"""Properties of the expert: what padding, batches, caches and wrong input may and may not do."""
+"""Properties of the expert: padding and batches change no output, caches and searches agree with plain ones, errors."""
 
 import importlib
 import itertools
@@ -9,34 +9,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avlib.lipreading.attention_decoder import Decoder, packed
+from avlib.lipreading.attention_decoder import Decoder, PackedLinear, pack_linear_weights
 from avlib.lipreading.beam_search import beam_search
 from avlib.lipreading.ctc_prefix import PrefixScorer
 from avlib.lipreading.expert import Expert, greedy_ctc
 from avlib.lipreading.frontend import TimeConv
 from avlib.speech.text import BLANK
 
+BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
 VOCABULARY, LENGTHS = 9, torch.tensor([7, 3, 5])
 TOKENS, TOKEN_LENGTHS = torch.tensor([[3, 3, 1, 5], [2, 0, 0, 0], [7, 6, -1, -1]]), torch.tensor([4, 1, 2])
 
 
 def build(*modalities: str, **sizes) -> Expert:
     torch.manual_seed(0)
-    sizes = (
-        dict(
-            width=16,
-            heads=2,
-            feedforward=24,
-            layers=2,
-            kernel=5,
-            decoder_layers=2,
-            fusion=20,
-            frontend_width=4,
-        )
-        | sizes
+    defaults = dict(
+        width=16, heads=2, feedforward=24, layers=2, kernel=5, decoder_layers=2, fusion=20, frontend_width=4
     )
-    expert = Expert(VOCABULARY, modalities or ("audio", "video"), **sizes).eval()
-    with torch.no_grad():  # batch statistics and sharp decisions as after training
+    expert = Expert(VOCABULARY, modalities or ("audio", "video"), **(defaults | sizes)).eval()
+    with torch.no_grad():  # batch statistics and confident predictions as after training
         for name, buffer in expert.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_(std=0.1)
@@ -58,24 +49,24 @@ def streams(frames: int = 7, modalities: tuple = ("audio", "video"), padding: fl
 
 
 @pytest.mark.parametrize("stream", ["audio", "video"])
-def test_an_absent_stream_is_neither_seen_nor_heard(stream):
+def test_an_absent_stream_does_not_change_the_features(stream):
     expert, (video, audio) = build(), streams()
     present = {stream: torch.tensor([True, False, True])}
     with torch.no_grad():
-        whole, some = expert.encode(video, audio, LENGTHS), expert.encode(video, audio, LENGTHS, present=present)
-        other = {"video": video, "audio": audio}[stream].clone()
-        other[1] = torch.nan
-        changed = expert.encode(
-            *({"video": video, "audio": audio} | {stream: other}).values(), LENGTHS, present=present
-        )
-        nobody = expert.encode(video, audio, LENGTHS, present={stream: torch.zeros(3, dtype=torch.bool)})
-    torch.testing.assert_close(some[[0, 2]], whole[[0, 2]])
-    assert torch.equal(some, changed) and not torch.allclose(some[1], whole[1], atol=0.1)
-    torch.testing.assert_close(nobody[1], some[1])
+        all_present = expert.encode(video, audio, LENGTHS)
+        two_present = expert.encode(video, audio, LENGTHS, present=present)
+        inputs = {"video": video, "audio": audio}
+        inputs[stream] = inputs[stream].clone()
+        inputs[stream][1] = torch.nan
+        with_nan = expert.encode(*inputs.values(), LENGTHS, present=present)
+        none_present = expert.encode(video, audio, LENGTHS, present={stream: torch.zeros(3, dtype=torch.bool)})
+    torch.testing.assert_close(two_present[[0, 2]], all_present[[0, 2]])
+    assert torch.equal(two_present, with_nan) and not torch.allclose(two_present[1], all_present[1], atol=0.1)
+    torch.testing.assert_close(none_present[1], two_present[1])
 
 
 @pytest.mark.parametrize("modalities", [("audio", "video"), ("video",), ("audio",)], ids="+".join)
-def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
+def test_an_utterance_has_the_same_outputs_alone_and_in_a_padded_batch(modalities):
     expert = build(*modalities)
     inputs = streams(modalities=modalities, padding=math.nan)
     features = expert.encode(*inputs, LENGTHS)
@@ -83,8 +74,8 @@ def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
     hypotheses = expert.decode(features, LENGTHS, beam=4, ctc_weight=0.3)
     sums = {"ctc": 0.0, "attention": 0.0}
     for i, n in enumerate(LENGTHS):
-        own = [None if x is None else x[i : i + 1, : n * (x.shape[1] // 7)] for x in inputs]
-        alone, length = expert.encode(*own, n[None]), n[None]
+        valid = [None if x is None else x[i : i + 1, : n * (x.shape[1] // 7)] for x in inputs]
+        alone, length = expert.encode(*valid, n[None]), n[None]
         torch.testing.assert_close(features[i, :n], alone[0], rtol=1e-4, atol=1e-5)
         assert not features[i, n:].any()
         terms = expert.losses(alone, length, TOKENS[i : i + 1, : TOKEN_LENGTHS[i]], TOKEN_LENGTHS[i : i + 1])
@@ -96,12 +87,12 @@ def test_an_item_reads_alone_as_it_does_in_a_padded_batch(modalities):
         torch.testing.assert_close(losses[name], total, rtol=1e-4, atol=1e-5)
 
 
-def test_padding_stays_out_of_batch_statistics_and_gradients():
+def test_padding_changes_neither_batch_statistics_nor_gradients():
     narrow, wide = build(dropout=0.0).train(), build(dropout=0.0).train()
     inputs = streams()
     padded = [torch.cat((x, torch.full_like(x[:, : x.shape[1] // 7 * 4], 9.0)), 1) for x in inputs]
-    for expert, given in ((narrow, inputs), (wide, padded)):
-        terms = expert.losses(expert.encode(*given, LENGTHS), LENGTHS, TOKENS, TOKEN_LENGTHS)
+    for expert, batch in ((narrow, inputs), (wide, padded)):
+        terms = expert.losses(expert.encode(*batch, LENGTHS), LENGTHS, TOKENS, TOKEN_LENGTHS)
         (terms["ctc"] + terms["attention"]).backward()
     for (name, a), b in zip(narrow.state_dict().items(), wide.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
@@ -114,31 +105,31 @@ def test_convolution_over_time_does_not_cross_seams(stride, generator):
     conv, lengths = TimeConv(3, 2, 3, stride).double(), [4, 2, 8]
     x = torch.randn(1, 3, 1, sum(lengths), dtype=torch.double, generator=generator, requires_grad=True)
     seams = torch.tensor(lengths).cumsum(0)[:-1]
-    apart = [F.conv1d(piece, conv.weight, stride=stride, padding=1) for piece in x.squeeze(2).split(lengths, -1)]
-    torch.testing.assert_close(conv(x, seams).squeeze(2), torch.cat(apart, -1))
+    separate = [F.conv1d(piece, conv.weight, stride=stride, padding=1) for piece in x.squeeze(2).split(lengths, -1)]
+    torch.testing.assert_close(conv(x, seams).squeeze(2), torch.cat(separate, -1))
     assert torch.autograd.gradcheck(
         lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x, seams)), (x, conv.weight)
     )
 
 
-def test_losses_are_their_definitions(generator):
+def test_losses_equal_their_definitions(generator):
     expert = build("video")
     features = torch.randn(3, 7, 16, generator=generator)
     terms = expert.losses(features, LENGTHS, TOKENS, TOKEN_LENGTHS)
-    log_probs, ctc, attention, right, count = expert.ctc_log_probs(features), 0.0, 0.0, 0, 0
+    log_probs, ctc, attention, correct, count = expert.ctc_log_probs(features), 0.0, 0.0, 0, 0
     for i, (n, m) in enumerate(zip(LENGTHS, TOKEN_LENGTHS)):
         ctc += F.ctc_loss(log_probs[i, :n, None], TOKENS[i : i + 1, :m], n[None], m[None], reduction="sum")
         end = torch.tensor([VOCABULARY - 1])
-        heard, wanted = torch.cat((end, TOKENS[i, :m])), torch.cat((TOKENS[i, :m], end))
+        inputs, targets = torch.cat((end, TOKENS[i, :m])), torch.cat((TOKENS[i, :m], end))
         logits, _ = expert.decoder(
-            heard[None], expert.decoder.memory(features[i : i + 1, :n]), torch.ones(1, n, dtype=torch.bool)
+            inputs[None], expert.decoder.memory(features[i : i + 1, :n]), torch.ones(1, n, dtype=torch.bool)
         )
-        smoothed = torch.full((m + 1, VOCABULARY), 0.1 / (VOCABULARY - 1)).scatter(1, wanted[:, None], 0.9)
+        smoothed = torch.full((m + 1, VOCABULARY), 0.1 / (VOCABULARY - 1)).scatter(1, targets[:, None], 0.9)
         attention += F.kl_div(logits[0].log_softmax(-1), smoothed, reduction="sum")
-        right, count = right + (logits[0].argmax(-1) == wanted).sum(), count + m + 1
+        correct, count = correct + (logits[0].argmax(-1) == targets).sum(), count + m + 1
     torch.testing.assert_close(terms["ctc"], ctc / 3)
     torch.testing.assert_close(terms["attention"], attention / 3)
-    torch.testing.assert_close(terms["accuracy"], right / count)
+    torch.testing.assert_close(terms["accuracy"], correct / count)
 
 
 def test_gradient_on_the_video_matches_a_finite_difference(generator):
@@ -158,20 +149,21 @@ def test_gradient_on_the_video_matches_a_finite_difference(generator):
 
 
 def test_cached_decoder_equals_full_forward(generator):
-    """Two sequences side by side, each token with its own predecessors alone."""
+    """Two sequences of each item; every token attends to the tokens before it in its own sequence only."""
     decoder, mask = build("video").decoder, torch.arange(7) < LENGTHS[:, None]
     features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 2, 6), generator=generator)
-    memory, pasts, slots = decoder.memory(features), None, None
+    memory, caches, slots = decoder.memory(features), None, None
     full = torch.stack([decoder(tokens[:, w], memory, mask)[0] for w in range(2)], 1)
     for i in range(6):
-        seen = torch.eye(2, dtype=torch.bool).repeat(1, i + 1).expand(3, -1, -1)
-        step, pasts = decoder(tokens[..., i], memory, mask, i, pasts, seen, slots)
-        pasts, slots = [F.pad(past, (0, 0, 0, 2)) for past in pasts], torch.tensor([2 * i + 2, 2 * i + 3]).expand(3, -1)
-        torch.testing.assert_close(step, full[:, :, i], rtol=1e-4, atol=1e-5)
+        attended = torch.eye(2, dtype=torch.bool).repeat(1, i + 1).expand(3, -1, -1)
+        logits, caches = decoder(tokens[..., i], memory, mask, i, caches, attended, slots)
+        caches = [F.pad(cache, (0, 0, 0, 2)) for cache in caches]
+        slots = torch.tensor([2 * i + 2, 2 * i + 3]).expand(3, -1)
+        torch.testing.assert_close(logits, full[:, :, i], rtol=1e-4, atol=1e-5)
 
 
-def paths(log_probs: torch.Tensor) -> dict[tuple, float]:
-    """Transcript -> probability, by going through every CTC path. log_probs: (T, vocabulary)."""
+def transcript_probabilities(log_probs: torch.Tensor) -> dict[tuple, float]:
+    """Transcript -> probability, summed over all CTC paths. log_probs: (T, vocabulary)."""
     totals: dict[tuple, float] = {}
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         text = tuple(token for token, _ in itertools.groupby(path) if token != BLANK)
@@ -182,11 +174,11 @@ def paths(log_probs: torch.Tensor) -> dict[tuple, float]:
 def test_prefix_scores_are_sums_over_all_paths(generator):
     lengths = torch.tensor([5, 3])
     log_probs = (2 * torch.randn(2, 5, 4, generator=generator)).log_softmax(-1)
-    prefixes, text = PrefixScorer(log_probs, lengths), (1, 1, 2)  # one token twice, another after it
+    prefixes, text = PrefixScorer(log_probs, lengths), (1, 1, 2)  # a repeated token, then another
     for depth in range(4):
         scores, prefix = prefixes.next_scores(torch.arange(4).expand(2, 1, -1)), text[:depth]
         for i, n in enumerate(lengths):
-            totals = paths(log_probs[i, :n])
+            totals = transcript_probabilities(log_probs[i, :n])
             begins = {c: sum(p for t, p in totals.items() if t[: depth + 1] == (*prefix, c)) for c in (1, 2)}
             for c, expected in (begins | {3: totals.get(prefix, 0.0)}).items():  # the last id is the end
                 assert scores[i, 0, c].exp().item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
@@ -198,30 +190,31 @@ def test_prefix_scores_are_sums_over_all_paths(generator):
 @torch.no_grad()
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
 def test_wide_beam_finds_the_best_of_all_transcripts(ctc_weight, generator):
-    """With every hypothesis kept: nothing has a higher joint score, where what the frame limit cuts ends unpaid."""
+    """The beam keeps every hypothesis: no transcript has a higher joint score. Those as long as the frames allow end
+    without the end token's score."""
     torch.manual_seed(3)
     expert, frames = Expert(5, ("video",), 8, 2, 12, 1, 3, 1, frontend_width=2).eval(), 3
     features, length = 3 * torch.randn(1, frames, 8, generator=generator), torch.tensor([frames])
     log_probs = expert.ctc_log_probs(features)
-    (found,) = expert.decode(features, length, beam=200, ctc_weight=ctc_weight)
-    totals, memory = paths(log_probs[0, :, :4]), expert.decoder.memory(features)
+    (hypothesis,) = expert.decode(features, length, beam=200, ctc_weight=ctc_weight)
+    totals, memory = transcript_probabilities(log_probs[0, :, :4]), expert.decoder.memory(features)
     best = (-math.inf, None)
     for text in (t for n in range(frames + 1) for t in itertools.product(range(ctc_weight > 0, 4), repeat=n)):
         logits, _ = expert.decoder(torch.tensor([[4, *text]]), memory, torch.ones(1, frames, dtype=torch.bool))
-        decoded = logits[0].log_softmax(-1)
-        score = sum((1 - ctc_weight) * decoded[i, c].item() for i, c in enumerate(text))
+        next_log_probs = logits[0].log_softmax(-1)
+        score = sum((1 - ctc_weight) * next_log_probs[i, c].item() for i, c in enumerate(text))
         if len(text) < frames:
-            score += (1 - ctc_weight) * decoded[-1, 4].item()
+            score += (1 - ctc_weight) * next_log_probs[-1, 4].item()
             ctc = totals.get(text, 0.0)
         else:
             ctc = sum(p for t, p in totals.items() if t[: len(text)] == text)
         if ctc_weight:
             score += ctc_weight * math.log(max(ctc, 1e-300))
         best = max(best, (score, list(text)))
-    assert found.tokens == best[1] and found.score == pytest.approx(best[0], abs=1e-4)
+    assert hypothesis.tokens == best[1] and hypothesis.score == pytest.approx(best[0], abs=1e-4)
 
 
-def test_greedy_merges_repeats_then_drops_blanks():
+def test_greedy_ctc_merges_repetitions_then_drops_blanks():
     path = torch.tensor([[0, 3, 3, 0, 3, 2, 2, 0], [1, 1, 0, 0, 1, 4, 4, 4]])
     assert greedy_ctc(F.one_hot(path, 6).float(), torch.tensor([8, 5])) == [[3, 3, 2], [1, 1]]
 
@@ -279,10 +272,10 @@ def test_bad_input_is_named():
 @torch.no_grad()
 @pytest.mark.parametrize("vocabulary, beam", [(5, 8), (9, 2), (9, 6), (40, 5)])
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.1, 0.5, 1.0])
-def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, vocabulary, beam):
-    """For a decoder and a CTC that are flat or sharp and do not agree; in a batch as for each utterance alone."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent.parent / "benchmarks"))
-    read = importlib.import_module("read")
+def test_the_search_equals_the_published_one(monkeypatch, generator, ctc_weight, vocabulary, beam):
+    """For flat and sharp distributions of decoder and CTC that disagree; in a batch as for each utterance alone."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    benchmark = importlib.import_module("beam_search")
     torch.manual_seed(0)
     for sharp, ctc_sharp, length_bonus in ((0.5, 0.5, 0.0), (0.5, 6.0, 0.6), (4.0, 0.5, -0.5), (4.0, 6.0, 0.0)):
         decoder = Decoder(vocabulary, 8, 2, 12, 1, 0.0).eval()
@@ -290,50 +283,49 @@ def test_the_search_is_the_published_one(monkeypatch, generator, ctc_weight, voc
         decoder.out.bias[-1] = 1
         lengths, features = torch.tensor([7, 2]), torch.randn(2, 7, 8, generator=generator)
         log_probs = (ctc_sharp * torch.randn(2, 7, vocabulary, generator=generator)).log_softmax(-1)
-        found = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
-        for i, n in enumerate(lengths):
-            want = read.plain_search(
+        hypotheses = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
+        for i, (n, hypothesis) in enumerate(zip(lengths, hypotheses)):
+            expected = benchmark.plain_search(
                 decoder, features[i : i + 1, :n], log_probs[i : i + 1, :n], beam, ctc_weight, length_bonus
             )
-            assert found[i].tokens == want.tokens and found[i].score == pytest.approx(want.score, abs=1e-4)
-            assert ctc_weight == 0 or BLANK not in want.tokens
+            assert hypothesis.tokens == expected.tokens
+            assert hypothesis.score == pytest.approx(expected.score, abs=1e-4)
+            assert ctc_weight == 0 or BLANK not in expected.tokens
 
 
 @torch.no_grad()
-def test_packed_maps_are_those_that_they_pack(generator):
+def test_packed_weights_give_the_same_logits(generator):
     decoder = build("video").decoder
     features, tokens = torch.randn(3, 7, 16, generator=generator), torch.randint(0, 9, (3, 5), generator=generator)
     mask = torch.arange(7) < LENGTHS[:, None]
-    quick = packed(decoder)
-    assert (
-        not any(isinstance(m, torch.nn.Linear) for m in quick.modules()) and quick.embed.weight is decoder.embed.weight
-    )
-    want = decoder(tokens, decoder.memory(features), mask)[0]
-    torch.testing.assert_close(quick(tokens, quick.memory(features), mask)[0], want, rtol=1e-4, atol=1e-5)
+    packed = pack_linear_weights(decoder)
+    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    assert not any(isinstance(module, torch.nn.Linear) for module in packed.modules())
+    assert packed.embed.weight is decoder.embed.weight
+    expected = decoder(tokens, decoder.memory(features), mask)[0]
+    torch.testing.assert_close(packed(tokens, packed.memory(features), mask)[0], expected, rtol=1e-4, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        assert packed(decoder) is decoder
-    assert packed(decoder.double()) is decoder
+        assert pack_linear_weights(decoder) is decoder
+    assert pack_linear_weights(decoder.double()) is decoder
 
 
-def test_the_search_does_nothing_in_vain(monkeypatch, generator):
-    """It ends when nothing can win any more, and keeps no token that no hypothesis is made of."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent.parent / "benchmarks"))
+def test_the_search_stops_early_and_shares_cache_slots(monkeypatch, generator):
+    """It ends as soon as no hypothesis can win, and keeps only tokens that belong to a running hypothesis."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
     torch.manual_seed(0)
-    expert, script, calls = (
-        Expert(30, ("video",), 32, 2, 48, 1, 3, 1, frontend_width=2).eval(),
-        [5, 9, 9, 2, 17, 11, 3],
-        [],
-    )
-    log_probs = importlib.import_module("read").say(expert, script, 20)[None]
+    expert = Expert(30, ("video",), 32, 2, 48, 1, 3, 1, frontend_width=2).eval()
+    script = [5, 9, 9, 2, 17, 11, 3]
+    log_probs = importlib.import_module("beam_search").predict_script(expert, script, 20)[None]
     expert.decoder.out.weight.data.mul_(3)
-    expert.decoder.register_forward_pre_hook(lambda decoder, given: calls.append(given))
-    (found,) = beam_search(
+    calls = []
+    expert.decoder.register_forward_pre_hook(lambda decoder, inputs: calls.append(inputs))
+    (hypothesis,) = beam_search(
         expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1
     )
-    assert found.tokens == script and len(calls) == len(script) + 1
-    living = 0
-    for step, (tokens, _, _, place, _, seen, _) in enumerate(calls):
-        ended, living = (tokens == 29) & (step > 0), max(living, int(seen.any(1).sum()))
-        assert place == step and torch.equal(seen.sum(-1), torch.where(ended, 1, step + 1))
-        assert seen.shape[-1] <= living + tokens.shape[1]
-    assert sum((tokens == 29).sum() for tokens, *_ in calls) > 1  # beside the start
+    assert hypothesis.tokens == script and len(calls) == len(script) + 1
+    most_in_use = 0
+    for step, (tokens, _, _, position, _, attended, _) in enumerate(calls):
+        ended, most_in_use = (tokens == 29) & (step > 0), max(most_in_use, int(attended.any(1).sum()))
+        assert position == step and torch.equal(attended.sum(-1), torch.where(ended, 1, step + 1))
+        assert attended.shape[-1] <= most_in_use + tokens.shape[1]
+    assert sum((tokens == 29).sum() for tokens, *_ in calls) > 1  # the start token and ended hypotheses

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avlib.corpus.pictures import lip_video
-from avlib.lipreading.augmentation import SEEN, add_babble, crop_and_normalise, mask_time_spans, normalise_speech
+from avlib.lipreading.augmentation import CROP_RATIO, add_babble, crop_and_normalise, mask_time_spans, normalise_speech
 from avlib.render.camera import Camera
 from avlib.render.lip_video import resample_motion, submesh, video_frames
 
@@ -54,7 +54,7 @@ def test_masking_covers_at_most_what_it_may_and_spares_padding(generator):
 
 def test_seeing_takes_the_centre_or_a_random_part(generator):
     video = torch.rand(2, 3, 48, 48, generator=generator)
-    side = round(48 * SEEN)
+    side = round(48 * CROP_RATIO)
     assert torch.allclose(crop_and_normalise(video) * 0.165 + 0.421, video[..., 2 : 2 + side, 2 : 2 + side], atol=1e-6)
     draws = lambda *seeds: [torch.Generator().manual_seed(seed) for seed in seeds]
     parts = {round(float(crop_and_normalise(video, draws(s, s + 9)).sum()), 3) for s in range(8)}
