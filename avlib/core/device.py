@@ -1,4 +1,4 @@
-"""Which device a run computes on."""
+"""The device that a run computes on."""
 
 import os
 
@@ -6,9 +6,14 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is a GPU where there is one. ValueError for a device that this machine lacks."""
-    cuda = torch.cuda.is_available()
-    known = {"auto": "cuda" if cuda else "cpu", "cpu": "cpu"} | ({"cuda": "cuda"} if cuda else {})
-    if name not in known:
-        raise ValueError(f"device: expected one of {', '.join(known)} on this machine, got {name!r}")
-    return torch.device(known[name], int(os.environ.get("LOCAL_RANK", 0)) if known[name] == "cuda" else None)
+    """The device of a name: auto (a GPU if the machine has one), cpu or cuda.
+
+    A process of `accelerate launch` gets the GPU of its rank. ValueError for a device that this machine lacks.
+    """
+    has_cuda = torch.cuda.is_available()
+    device_types = {"auto": "cuda" if has_cuda else "cpu", "cpu": "cpu"} | ({"cuda": "cuda"} if has_cuda else {})
+    if name not in device_types:
+        raise ValueError(f"device: expected one of {', '.join(device_types)} on this machine, got {name!r}")
+    if device_types[name] == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

@@ -1,7 +1,7 @@
-"""What processes that share a batch have to agree on, so that they take the step that one with the whole batch would take.
+"""Sums and batch statistics over processes that share a batch, so that they take the step of a single process.
 
-Each has a part of the batch; the mean of their gradients is descended (accelerate, PyTorch's DistributedDataParallel).
-A process that is alone agrees with itself: nothing here then costs or changes anything.
+Each process has a part of the batch, and the mean of their gradients is used (accelerate, PyTorch's
+DistributedDataParallel). In a single process, nothing here costs or changes anything.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,24 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-_counted = True
+_counted = True  # False within `uncounted`
 
 
 def is_distributed() -> bool:
+    """Whether several processes share each batch."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def process_count() -> int:
-    """How many processes there are."""
+    """The number of processes that share a batch."""
     return dist.get_world_size() if is_distributed() else 1
 
 
 def mean_over(total: Tensor, count: Tensor | int) -> Tensor:
-    """total / count, such that the mean over all processes is the sum of their totals over the sum of their counts; 0 where
-    there is nothing to count."""
+    """total / count, scaled so that its mean over the processes is the sum of totals over the sum of counts.
+
+    0 if the count is 0. total: a scalar.
+    """
     if is_distributed():
         count = _counted * torch.as_tensor(count, device=total.device).to(total.dtype, copy=True)
         dist.all_reduce(count)
@@ -35,20 +38,23 @@ def mean_over(total: Tensor, count: Tensor | int) -> Tensor:
 
 
 def any_process(which: Tensor) -> bool:
-    """Whether any of a boolean tensor is true, in any process."""
-    some = which.any()
+    """Whether any element of a boolean tensor is true in any process."""
+    result = which.any()
     if is_distributed():
-        some = some.float()
-        dist.all_reduce(some)
-    return bool(some)
+        result = result.float()
+        dist.all_reduce(result)
+    return bool(result)
 
 
 @contextmanager
-def uncounted(really: bool = True) -> Iterator[None]:
-    """What passes here counts for nothing, in sums and batch statistics: a process that lacks what the others have passes
-    something all the same, or they would wait for it for ever."""
+def uncounted(active: bool = True) -> Iterator[None]:
+    """Within it, examples count neither in sums nor in batch statistics.
+
+    A process without examples computes with a placeholder, because the other processes wait for its part of each
+    collective operation. active: False has no effect.
+    """
     global _counted
-    _counted, before = _counted and not really, _counted
+    _counted, before = _counted and not active, _counted
     try:
         yield
     finally:
@@ -56,34 +62,41 @@ def uncounted(really: bool = True) -> Iterator[None]:
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the rows of all processes, which may have different numbers of them. PyTorch's own is for GPUs alone and
-    counts every row."""
+    """Batch norm over the rows of all processes, which may have different numbers of rows.
+
+    PyTorch's SyncBatchNorm works on GPUs only and cannot leave rows out.
+    """
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...) -> the same"""
+        """(N, C, ...) -> (N, C, ...)"""
         if not (self.training and is_distributed()):
             return super().forward(x)
-        wide, others = x if x.dtype == torch.float64 else x.float(), [0, *range(2, x.ndim)]
-        across = lambda values: values[(None, slice(None)) + (None,) * (x.ndim - 2)]
-        # what one process counts as 0 rows still takes part: the others wait for it
-        sums = all_reduce(_counted * torch.cat([wide.sum(others), wide.new_tensor([x.numel() // x.shape[1]])]))
+        assert self.running_mean is not None and self.running_var is not None  # batch norms here track statistics
+        assert self.num_batches_tracked is not None and self.momentum is not None
+
+        def per_channel(values: Tensor) -> Tensor:
+            return values[(None, slice(None)) + (None,) * (x.ndim - 2)]
+
+        wide, other_dims = x if x.dtype == torch.float64 else x.float(), [0, *range(2, x.ndim)]
+        # a process whose rows do not count takes part as well: the others wait for it
+        sums = all_reduce(_counted * torch.cat([wide.sum(other_dims), wide.new_tensor([x.numel() // x.shape[1]])]))
         rows = sums[-1].detach()
         mean = sums[:-1] / rows
-        centred = wide - across(mean)
-        variance = all_reduce(_counted * centred.square().sum(others)) / rows
+        centred = wide - per_channel(mean)
+        variance = all_reduce(_counted * centred.square().sum(other_dims)) / rows
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
             self.running_var.lerp_((variance * rows / (rows - 1)).to(self.running_var), self.momentum)
         scale = (variance + self.eps).rsqrt() * self.weight
-        return (centred * across(scale) + across(self.bias)).to(x.dtype)
+        return (centred * per_channel(scale) + per_channel(self.bias)).to(x.dtype)
 
 
 def share_batch_statistics(module: nn.Module) -> None:
-    """Every batch norm of a module becomes a shared one, weights and names as they were."""
+    """Makes every batch norm within a module a `SharedBatchNorm`; weights and names stay the same."""
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.__class__ = SharedBatchNorm

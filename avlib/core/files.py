@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, JSON and safetensors whose errors name the file."""
+"""Atomic writes of files, and JSON and safetensors files whose errors name the file."""
 
 import json
 import os
@@ -10,8 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
-    """`write` fills a temporary file beside `path`, which is renamed when whole: a kill leaves the old file or none."""
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Writes a file completely or not at all, so that an interruption leaves the old file or none.
+
+    `write` fills a temporary file in the same folder, which is then renamed to `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -23,42 +26,47 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def write_json(path: Path, value) -> Path:
+    """Writes a value as indented JSON, atomically."""
     return write_atomic(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n"))
 
 
 def read_json(path: Path):
-    """ValueError, naming the file, if it is cut short or no JSON."""
+    """The content of a JSON file. ValueError, naming the file, if it is truncated or not JSON."""
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a whole JSON file ({error}); delete it and run again") from None
+        raise ValueError(f"{path}: not a complete JSON file ({error}); delete it and run again") from None
 
 
 def write_weights(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> Path:
-    """Tensors as safetensors; `about` travels in the header as JSON."""
+    """Writes tensors as safetensors, atomically, with `about` as JSON in the file's header."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     return write_atomic(path, lambda p: save_file(tensors, p, metadata={"about": json.dumps(about)}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors and their header. ValueError, naming the file, if it is missing or cut short."""
+    """The tensors, and the `about` of the header. ValueError, naming the file, if it is missing or truncated."""
     if not path.exists():
         raise ValueError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, framework="pt") as f:
             return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {}).get("about", "{}"))
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from None
+        raise ValueError(f"{path}: not a complete safetensors file ({error}); delete it and run again") from None
 
 
-def fill_weights(module: torch.nn.Module, weights: dict[str, torch.Tensor], source: str = "checkpoint"):
-    """Copies `weights` into `module`; ValueError names the first that is missing, unknown, misshapen or not finite."""
-    own = module.state_dict()
-    faults = [f"{name} is missing" for name in own if name not in weights]
-    faults += [f"{name} is not a weight of {type(module).__name__}" for name in weights if name not in own]
-    for name in (name for name in own if name in weights):
-        if weights[name].shape != own[name].shape:
-            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}")
+def fill_weights(module: torch.nn.Module, weights: dict[str, torch.Tensor], source: str = "checkpoint") -> None:
+    """Copies `weights` into `module`.
+
+    ValueError, which names `source` and the weight, if one is missing, unknown, of another shape or not finite; the
+    module is then unchanged.
+    """
+    expected = module.state_dict()
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not a weight of {type(module).__name__}" for name in weights if name not in expected]
+    for name in (name for name in expected if name in weights):
+        if weights[name].shape != expected[name].shape:
+            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}")
         elif not weights[name].isfinite().all():
             faults.append(f"{name} holds values that are not finite")
     if faults:
@@ -68,7 +76,7 @@ def fill_weights(module: torch.nn.Module, weights: dict[str, torch.Tensor], sour
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> dict:
-    """Fills `module` from a checkpoint; returns its header."""
+    """Fills `module` from a safetensors file and returns the file's `about`. ValueError: see `fill_weights`."""
     tensors, about = read_weights(path)
     fill_weights(module, tensors, str(path))
     return about

@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used, so that importing the package itself is quick."""
+"""Public names of a package that are imported on first use, so that importing the package itself is fast."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable
 def lazy_exports(package: str, homes: dict[str, str]) -> tuple[Callable, Callable, list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
 
-    homes: public name -> where it is, as ".export.animate:animate", or ".metrics" for a module.
+    homes: public name -> its place, such as ".export.animate:animate", or ".metrics" for a module.
     """
 
     def getattr_(name: str):

@@ -1,24 +1,24 @@
-"""Opening a run by its name: a new one from a preset, or a finished one with the configuration it was made with."""
+"""Opens a run by its name: a new one from a preset, or an existing one with its configuration."""
+
+import dataclasses
 
 from . import run as runs
-from .config import restored
-from .files import read_json
 from .presets import load
-from .run import Run
+from .run import Run, stored_config
 
 
 def open_run(name: str = "demo", preset: str | None = None, device: str = "auto", overrides: dict | None = None) -> Run:
-    """The run of that name, in results/<name>/.
+    """The run in results/<name>/.
 
-    With a preset, or with overrides as {"joint.epochs": 3}, the run is made with that configuration; one that exists must
-    have been made with the same. Without either it is opened as it was made. ValueError where there is none, or where the
-    configurations differ.
+    With a preset, or with overrides such as {"joint.epochs": 3}, the run is created with that configuration; a run that
+    exists must have the same. Without either, the run is opened with the configuration in its folder. ValueError if
+    there is none, if the configurations differ, or if an earlier version made the folder.
     """
     if preset or overrides:
         return Run(name, load(preset or "demo", device=device, **(overrides or {})))
-    path = runs.RESULTS / name / "config.json"
-    if not path.is_file():
+    folder = runs.RESULTS / name
+    if not (folder / "config.json").is_file():
         raise ValueError(
-            f"{path.parent}: no such run; ./run_all.sh makes one (--preset, --run), and open_run with a preset begins one"
+            f"{folder}: no such run; create one with ./run_all.sh (--preset, --run) or with open_run and a preset"
         )
-    return Run(name, restored(read_json(path) | {"device": device}))
+    return Run(name, dataclasses.replace(stored_config(folder), device=device))

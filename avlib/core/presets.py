@@ -1,9 +1,10 @@
-"""The presets, one per budget, and overrides by dotted key."""
+"""The presets, one for each budget."""
 
-from .config import Config, changed
+from .config import Config
+from .overrides import with_settings
 
 PRESETS = {
-    # Proves that every stage runs; its numbers mean nothing.
+    # A smoke test of every stage. Its results are not meaningful.
     "smoke": {
         "corpus.clips_2d": 48,
         "corpus.validation_clips_2d": 24,
@@ -25,9 +26,9 @@ PRESETS = {
         "evaluation.styles": 2,
         "evaluation.tsne_perplexity": 5.0,
     },
-    # The paper's experiment in miniature, in 13 minutes on two cores with AVX-512.
+    # The paper's experiment in miniature: 13 minutes on two cores with AVX-512.
     "demo": {},
-    # The evidence, in two to three hours on two cores: twice the speech and scans, and what each part of the method is worth.
+    # The experiments in docs/evidence.md, with twice the data and all variants: two to three hours on two cores.
     "study": {
         "corpus.clips_2d": 1700,
         "corpus.validation_clips_2d": 120,
@@ -38,7 +39,7 @@ PRESETS = {
         "evaluation.styles": 4,
         "variants": ("ablation", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
     },
-    # The published sizes and schedules, for a GPU and wav2vec 2.0's published weights.
+    # The published sizes and schedules, for a GPU, with the published weights of wav2vec 2.0.
     "paper": {
         "corpus.crop": 96,
         "corpus.clips_2d": 20000,
@@ -103,11 +104,11 @@ PRESETS = {
 
 
 def load(preset: str, /, **overrides) -> Config:
-    """The configuration of a preset, with dotted overrides: `load("smoke", **{"joint.epochs": 3})`.
+    """The configuration of a preset, with other values for some dotted keys: `load("smoke", **{"joint.epochs": 3})`.
 
-    Values may be strings, as from a command line; they are read as JSON and must fit the field's type.
-    ValueError on an unknown preset or key, or a value of another type.
+    Values may be strings, as on a command line; they are read as JSON and must fit the setting's type.
+    ValueError for an unknown preset or setting, or a value of another type.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    return changed(Config(preset=preset), {**PRESETS[preset], **overrides})
+    return with_settings(Config(preset=preset), {**PRESETS[preset], **overrides})

@@ -2,7 +2,7 @@
 
 SPEECH_HZ = 16_000
 FEATURES_PER_SECOND = 50
-WINDOW = 400  # samples that one wav2vec 2.0 feature sees: the shortest speech there is
+WINDOW = 400  # samples in the receptive field of a wav2vec 2.0 feature: the shortest possible speech
 
-VIDEO_FPS = 25  # of everything that a reader sees
-SAMPLES_PER_FRAME = SPEECH_HZ // VIDEO_FPS  # 640 samples of speech beside each video frame
+VIDEO_FPS = 25  # of all video for readers
+SAMPLES_PER_FRAME = SPEECH_HZ // VIDEO_FPS  # 640 samples of speech for each video frame

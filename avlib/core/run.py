@@ -1,15 +1,18 @@
-"""A run on disk: one folder that knows its configuration, and stages that are done once and describe themselves."""
+"""A run on disk: a folder with its configuration, and the records of its finished stages."""
 
-import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .config import Config, as_dict, digest, restored
+from filelock import FileLock, Timeout
+
+from .config import Config, as_dict, digest
 from .device import pick_device
 from .files import read_json, write_json
+from .overrides import restored, unknown_settings
+from .progress import log
 from .sources import source_digest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -18,7 +21,7 @@ DATA = Path(os.environ.get("AVLIB_DATA", ROOT / "data"))
 
 
 def commit() -> str:
-    """The commit the code stands at, `+` appended where the tree differs from it; "unknown" outside a checkout."""
+    """The commit of the checked-out code, with a `+` if files differ from it; "unknown" outside a git checkout."""
 
     def git(*args):
         return subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
@@ -29,14 +32,26 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks").stdout else "")
 
 
-PASSING = ("device", "variants")  # where a run is computed, and what is tried beside it, are no part of what it is
+MUTABLE_SETTINGS = ("device", "variants")  # may change between two uses of a run's folder
+
+
+def stored_config(folder: Path) -> Config:
+    """The configuration in a run's folder. ValueError if it was written by a version with other settings."""
+    values = read_json(folder / "config.json")
+    if unknown := list(unknown_settings(values)):
+        raise ValueError(
+            f"{folder}: made by an earlier avlib (its setting {unknown[0]} is unknown to this one); choose "
+            "another --run name or delete the folder"
+        )
+    return restored(values)
 
 
 class Run:
-    """`results/<name>/`, opened with the configuration it was made with; another one is an error, but for what is `PASSING`.
+    """A folder of results, results/<name>/, that belongs to one configuration.
 
-    folder: records/ (JSON), weights/ (safetensors), tables/, figures/, clips/, notebooks/. A variant of a run, in a folder of
-    its own inside that run's, takes from it what is made from the same inputs.
+    It has the subfolders records (JSON), weights (safetensors), tables, figures, clips and notebooks. A variant of a
+    run has a folder inside that run's, and uses the run's stages that have the same inputs. ValueError if the folder
+    belongs to another configuration (`MUTABLE_SETTINGS` may differ) or to an earlier version.
     """
 
     def __init__(self, name: str, config: Config, variant_of: "Run | None" = None):
@@ -47,21 +62,22 @@ class Run:
         self.device = pick_device(config.device)
         settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
-        made_with = as_dict(restored(read_json(path))) if path.exists() else settings  # settings of today, all of them
-        if changed := [d for d in _differences(made_with, settings) if d.split(":")[0] not in PASSING]:
+        stored = as_dict(stored_config(self.folder)) if path.exists() else settings
+        differences = [d for d in _differences(stored, settings) if d.split(":")[0] not in MUTABLE_SETTINGS]
+        if differences:
             raise ValueError(
-                f"{self.folder}: made with another configuration ({changed[0]}); choose another --run "
+                f"{self.folder}: made with another configuration ({differences[0]}); choose another --run "
                 "name or delete the folder"
             )
-        if not path.exists() or made_with["variants"] != config.variants:
+        if not path.exists() or stored["variants"] != config.variants:
             write_json(path, settings)
 
     def key(self, function: Callable, *inputs) -> str:
-        """What a stage's result depends on: the code that `function` can reach by import, and its inputs."""
+        """A digest of what a stage's result depends on: the code that `function` reaches by import, and its inputs."""
         return digest(source_digest(function.__module__), *inputs)
 
     def finished(self, stage: str, key: str) -> dict | None:
-        """The stage's record, if it was made from just these inputs and its weights, if it has any, are there."""
+        """The stage's record, if it has this key and its files exist. A variant looks in the run it belongs to, too."""
         run = self
         while run:
             path = run.folder / "records" / f"{stage}.json"
@@ -71,29 +87,29 @@ class Run:
                     return record
             run = run.variant_of
         if (self.folder / "records" / f"{stage}.json").exists():
-            print(f"{stage}: made before, but from other settings, data or code; made anew", flush=True)
+            log(f"{stage}: recomputed, because settings, data or code have changed")
         return None
 
     def record(self, stage: str) -> dict:
-        """A finished stage's record. ValueError says which stage has to run first."""
+        """A finished stage's record. ValueError, with the command to run, if the stage has not finished."""
         path = self.home(stage) / "records" / f"{stage}.json"
         if not path.exists():
             raise ValueError(
-                f"{path}: stage {stage!r} has not run yet; run its notebook, or ./run_all.sh --run {self.name}"
+                f"{path}: stage {stage!r} has not run yet; run its notebook or ./run_all.sh --run {self.name}"
             )
         return read_json(path)
 
     def home(self, stage: str) -> Path:
-        """The folder of the run that a stage's record and weights are taken from: this one, unless it is a variant without."""
-        own = (self.folder / "records" / f"{stage}.json").exists()
-        return self.folder if own or not self.variant_of else self.variant_of.home(stage)
+        """The folder with a stage's record and weights: this run's, or for a variant without the stage its run's."""
+        exists = (self.folder / "records" / f"{stage}.json").exists()
+        return self.folder if exists or not self.variant_of else self.variant_of.home(stage)
 
     def finished_key(self, stage: str) -> str:
-        """Stands for all that a finished stage was made from, in the keys of the stages that build on it."""
+        """The key of a finished stage, which the keys of the stages that use its results contain."""
         return self.record(stage)["key"]
 
-    def finish(self, stage: str, key: str, files: list[Path] = (), **record) -> dict:
-        """Writes a stage's record, last of all its files, so that a record means that the stage is whole."""
+    def finish(self, stage: str, key: str, files: Sequence[Path] = (), **record) -> dict:
+        """Writes a stage's record. Call it after writing the stage's files: the record marks the stage as complete."""
         record = {
             "stage": stage,
             "key": key,
@@ -106,32 +122,38 @@ class Run:
         return record
 
     def weights(self, stage: str) -> Path:
-        """Of a finished stage."""
+        """The weights file of a finished stage."""
         return self.home(stage) / "weights" / f"{stage}.safetensors"
 
 
 @contextmanager
 def exclusive(run: Run) -> Iterator[None]:
-    """Within it nobody else is: two at once would train everything twice, each waiting for the other's cores. ValueError if somebody
-    is. The folder itself is locked, not a file in it: neither an end nor a kill leaves anything."""
-    folder = os.open(run.folder, os.O_RDONLY)
+    """Holds the run's lock, so that no second process computes the same stages. ValueError if another process holds it.
+
+    The lock ends with its process, even if that is killed; the lock file is removed at a normal end.
+    """
+    path = run.folder / "run.lock"
+    lock = FileLock(path, timeout=0)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{run.folder}: another run_all.sh is at work there; wait for it, or choose another --run name"
-            ) from None
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{run.folder}: another run_all.sh uses this run; wait for it to end, or choose another --run name"
+        ) from None
+    try:
         yield
     finally:
-        os.close(folder)
+        with suppress(OSError):  # on Windows, which cannot delete an open file, releasing the lock does it
+            path.unlink()
+        lock.release()
 
 
-def _differences(a, b, where="") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
+def _differences(stored, requested, key: str = "") -> list[str]:
+    """One line for each setting that differs, by its dotted key."""
+    if isinstance(stored, dict) and isinstance(requested, dict):
         return [
-            d
-            for k in sorted(a.keys() | b.keys())
-            for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)
+            difference
+            for name in sorted(stored.keys() | requested.keys())
+            for difference in _differences(stored.get(name), requested.get(name), f"{key}.{name}" if key else name)
         ]
-    return [] if a == b else [f"{where}: {a} there, {b} asked for"]
+    return [] if stored == requested else [f"{key}: {stored} there, {requested} requested"]

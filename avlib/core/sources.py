@@ -1,7 +1,8 @@
-"""The code that a result depends on: every module of the package that its function can reach by import.
+"""The code that a result depends on: every module of the package that its function reaches by import.
 
-Comments and docstrings do not count, so that a corrected sentence does not cost a training. Nor do imports under
-`typing.TYPE_CHECKING`, which are never run. A data file counts where a reached module beside it names it.
+Comments and docstrings do not count, so that rewording them does not invalidate a training. Imports under
+`typing.TYPE_CHECKING` do not count either, because they are not executed. A data file counts if a module in the same
+folder, which is reached, names it.
 """
 
 import ast
@@ -16,36 +17,34 @@ DATA_FILES = (".csv", ".json")
 
 
 def source_digest(module: str, package: Path = PACKAGE) -> str:
-    """Changes with the code of any module that `module`, as "avlib.training.joint", can reach by import."""
+    """A digest of the code of all modules that `module`, such as "avlib.training.joint", reaches by import."""
     return digest(code_of(module, package))
 
 
 def code_of(module: str, package: Path = PACKAGE) -> dict[str, str]:
-    """A digest of the code of each module that `module` can reach, by name."""
-    return {name: _code_digest(path_of(name, package)) for name in reachable(module, package)}
+    """A digest of the code of each module that `module` reaches, by dotted name."""
+    return {name: _code_digest(_existing_path(name, package)) for name in reachable(module, package)}
 
 
 @cache
 def reachable(module: str, package: Path = PACKAGE) -> list[str]:
-    """The module itself and all that it can reach by import within its package, by dotted names, sorted.
+    """The dotted names of the module and of all modules of its package that it reaches by import, sorted.
 
-    ValueError for a module that is not of this package.
+    ValueError for a module that is not in this package.
     """
-    if path_of(module, package) is None:
-        raise ValueError(f"{module}: no module of {package}")
-    found, pending = set(), [module]
+    reached, pending = set(), [module]
     while pending:
         name = pending.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             pending += imported(name, package)
-    return sorted(found)
+    return sorted(reached)
 
 
 @cache
 def imported(module: str, package: Path = PACKAGE) -> list[str]:
-    """The package's modules that a module's code imports, at its top or within its functions, by dotted names, sorted."""
-    path = path_of(module, package)
+    """The dotted names of the package's modules that a module imports, at its top or in its functions, sorted."""
+    path = _existing_path(module, package)
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
     candidates = set()
     for node in _executed(ast.parse(path.read_text("utf-8"))):
@@ -59,8 +58,10 @@ def imported(module: str, package: Path = PACKAGE) -> list[str]:
 
 
 def path_of(module: str, package: Path = PACKAGE) -> Path | None:
-    """The file of a module of the package, or None for a name that is none of its modules. The package's own `__init__` is
-    none of them: its lazy names reach everything."""
+    """The file of a module of the package, or None if there is none.
+
+    The package's own `__init__` is not among its modules, because its lazy names reach everything.
+    """
     first, _, rest = module.partition(".")
     if first != package.name or not rest:
         return None
@@ -68,8 +69,15 @@ def path_of(module: str, package: Path = PACKAGE) -> Path | None:
     return next((p for p in (place.with_name(f"{place.name}.py"), place / "__init__.py") if p.is_file()), None)
 
 
+def _existing_path(module: str, package: Path) -> Path:
+    path = path_of(module, package)
+    if path is None:
+        raise ValueError(f"{module}: no module of {package}")
+    return path
+
+
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING`."""
+    """All nodes except those under `if TYPE_CHECKING`."""
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -84,7 +92,9 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 def _code_digest(path: Path) -> str:
     tree = ast.parse(path.read_text("utf-8"))
     named = {
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).endswith(DATA_FILES)
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_FILES)
     }
     for node in ast.walk(tree):
         if (
@@ -92,6 +102,6 @@ def _code_digest(path: Path) -> str:
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:]
-    code = ast.dump(tree).replace(", type_params=[]", "")  # which Python 3.12 adds
+    code = ast.dump(tree).replace(", type_params=[]", "")  # Python 3.12 adds it
     data = sorted(path.with_name(name) for name in named if path.with_name(name).is_file())
     return digest(code, *data)

@@ -6,7 +6,8 @@ is scored there; stages that the changes do not affect are the run's own.
 
 from dataclasses import dataclass, field
 
-from ..core.config import Config, changed
+from ..core.config import Config
+from ..core.overrides import with_settings
 from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
@@ -124,7 +125,7 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
 
 def variant_run(run: Run, name: str) -> Run:
     """The run in which a variant is trained: `run` itself where the variant changes no setting."""
-    config = changed(run.config, VARIANTS[name].settings)
+    config = with_settings(run.config, VARIANTS[name].settings)
     return run if config == run.config else Run(name, config, run)
 
 

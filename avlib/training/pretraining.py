@@ -1,4 +1,4 @@
-"""All that learns before the joint training."""
+"""All training before the joint training."""
 
 from ..core.distributed import is_distributed
 from ..core.parallel import run_parallel
@@ -10,13 +10,13 @@ from .speech_encoder import pretrain_speech
 
 
 def pretrain(run: Run, corpus: Corpus) -> None:
-    """The speech encoder, the expert, the reader and what animators learn from motion alone: none needs another."""
-    jobs = [
+    """Trains the speech encoder, both readers and the motion VQ-VAEs in parallel; they do not depend on each other."""
+    jobs = [  # longest first
         (pretrain_reader, run, corpus, "expert"),
         (pretrain_reader, run, corpus, "reader"),
         (pretrain_speech, run, corpus),
         *((train_motion_vqvae, run, corpus, a) for a in run.config.animators),
-    ]  # longest first
-    list(
-        run_parallel(jobs, run.device, workers=1 if is_distributed() else None)
-    )  # processes that share batches stay together
+    ]
+    workers = 1 if is_distributed() else None  # processes that share batches train the same stage at the same time
+    for _ in run_parallel(jobs, run.device, workers):
+        pass

@@ -24,7 +24,7 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
         "expert.json",
         "reader.json",
         "readers.json",
-        "codetalker-prior.json",
+        "codetalker-motion_vqvae.json",
         "tsne.json",
         "evaluation-truth.json",
     } <= found.keys()
@@ -107,7 +107,7 @@ def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smo
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 asked for"),
+        (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 requested"),
         (["--preset", "enormous"], "enormous"),
         (["--set", "joint.epoch=1"], "joint.epoch"),
         (["--set", "joint"], "KEY=VALUE"),

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from avlib.animators.codetalker import CodeTalker
 from avlib.core.config import Config, FaceFormerConfig, as_dict, digest
+from avlib.core.overrides import RENAMED_SETTINGS, restored, unknown_settings
 from avlib.core.presets import PRESETS, load
 from avlib.lipreading.frontend import AudioFrontEnd
 from avlib.speech.wav2vec2 import SpeechEncoder
@@ -21,7 +23,7 @@ def test_presets_load_and_override(preset):
 
 def test_preset_paper_has_the_published_sizes(monkeypatch):
     """Shapes that published checkpoints have, at the vertex count of VOCASET."""
-    monkeypatch.setattr(AudioFrontEnd, "init_filter_bank", lambda self: None)  # starting values, which nothing here has
+    monkeypatch.setattr(AudioFrontEnd, "init_filter_bank", lambda self: None)  # initial values, which need real tensors
     config, encoder = load("paper"), SpeechEncoder()
     with torch.device("meta"):
         motion_vqvae = CodeTalker.motion_model(5023, config.codetalker)
@@ -44,7 +46,7 @@ def test_preset_paper_has_the_published_sizes(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "preset, overrides, told",
+    "preset, overrides, name",
     [
         ("dem", {}, "dem"),
         ("smoke", {"joint.epoch": 1}, "joint.epoch"),
@@ -57,17 +59,37 @@ def test_preset_paper_has_the_published_sizes(monkeypatch):
         ("smoke", {"preset": "demo"}, "preset"),
     ],
 )
-def test_wrong_settings_are_named(preset, overrides, told):
-    with pytest.raises(ValueError, match=told) as error:
+def test_wrong_settings_are_named(preset, overrides, name):
+    with pytest.raises(ValueError, match=name) as error:
         load(preset, **overrides)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("none", ["", [], ()])
-def test_a_list_that_may_be_empty_can_be_emptied_again(none):
-    assert load("study", variants=none, **{"joint.as_released": none}) == replace(load("study"), variants=())
+@pytest.mark.parametrize("old, new", RENAMED_SETTINGS.items())
+def test_a_renamed_setting_is_named(old, new):
+    with pytest.raises(ValueError, match=f"^setting {old} is now {new}$"):
+        load("smoke", **{old: "1"})
+    group, _, name = new.partition(".")
+    assert hasattr(getattr(Config(), group), name) and not hasattr(getattr(Config(), group), old.partition(".")[2])
+
+
+@pytest.mark.parametrize("variants", ["weight,push", ["push"], '["push"]'])
+def test_a_renamed_group_of_variants_is_named(variants):
+    with pytest.raises(ValueError, match="^variants push is now gradient_projection$"):
+        load("smoke", variants=variants)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_stored_settings_are_read_again(preset):
+    stored = json.loads(json.dumps(as_dict(load(preset))))
+    assert restored(stored) == load(preset) and not list(unknown_settings(stored))
+
+
+@pytest.mark.parametrize("empty", ["", [], ()])
+def test_a_list_that_may_be_empty_can_be_emptied(empty):
+    assert load("study", variants=empty, **{"joint.as_released": empty}) == replace(load("study"), variants=())
     with pytest.raises(ValueError, match="animators"):
-        load("study", animators=none)
+        load("study", animators=empty)
 
 
 def test_digest_sees_every_part(tmp_path):

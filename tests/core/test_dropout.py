@@ -1,4 +1,4 @@
-"""Dropout: its share, its mean, its gradient; and that the speech encoder uses it wherever it drops anything."""
+"""Dropout: its share, mean and gradient; the speech encoder uses it everywhere."""
 
 import pytest
 import torch
@@ -25,11 +25,14 @@ def test_a_mask_drops_its_share_and_keeps_the_mean(share):
 
 
 def test_masks_follow_the_seed():
-    draw = lambda seed: (torch.manual_seed(seed), dropout.mask(0.3, (7, 5), torch.zeros(1)))[1]
+    def draw(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return dropout.mask(0.3, (7, 5), torch.zeros(1))
+
     assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
 
 
-def test_module_drops_in_training_alone_and_hands_the_gradient_to_what_it_kept():
+def test_the_module_drops_in_training_only_and_passes_the_gradient_to_kept_elements():
     module, x = dropout.Dropout(0.4), torch.randn(50, 30, requires_grad=True)
     y = module.train()(x)
     y.sum().backward()
@@ -38,7 +41,7 @@ def test_module_drops_in_training_alone_and_hands_the_gradient_to_what_it_kept()
     assert module.eval()(x) is x and dropout.Dropout(0.0).train()(x) is x
 
 
-def test_speech_encoder_draws_no_other_masks(monkeypatch):
+def test_the_speech_encoder_draws_no_slow_masks(monkeypatch):
     encoder = SpeechEncoder(TINY | {"num_hidden_layers": 2, "layerdrop": 0.0}).train()
     assert not [m for m in encoder.modules() if type(m) is nn.Dropout]
 
@@ -47,10 +50,13 @@ def test_speech_encoder_draws_no_other_masks(monkeypatch):
 
     monkeypatch.setattr(nn.functional, "dropout", forbidden)
     features, lengths, frames = torch.randn(2, 20, 8), torch.tensor([20, 14]), torch.tensor([12, 8])
-    heard = lambda: encoder.contextualise(features, lengths, frames, 30)
-    assert not torch.equal(heard(), heard())
+
+    def encode() -> torch.Tensor:
+        return encoder.contextualise(features, lengths, frames, 30)
+
+    assert not torch.equal(encode(), encode())
     encoder.eval()
-    assert torch.equal(heard(), heard())
+    assert torch.equal(encode(), encode())
 
 
 @pytest.mark.parametrize("padded", [False, True])

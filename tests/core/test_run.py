@@ -21,48 +21,83 @@ def results(tmp_path, monkeypatch):
 
 def test_a_folder_belongs_to_one_configuration(results):
     Run("a", load("smoke"))
-    Run("a", load("smoke", device="auto"))  # where it runs is no part of what it is
-    made = files.read_json(results / "a" / "config.json")
-    files.write_json(results / "a" / "config.json", {k: v for k, v in made.items() if k != "variants"})
-    Run("a", load("smoke"))  # made before there was such a setting: it has the default
-    Run("a", load("smoke", variants="weight"))  # nor what is tried beside it: a variant is asked for later as well
+    Run("a", load("smoke", device="auto"))  # the device may change
+    stored = files.read_json(results / "a" / "config.json")
+    files.write_json(results / "a" / "config.json", {k: v for k, v in stored.items() if k != "variants"})
+    Run("a", load("smoke"))  # a setting that the file lacks has its default
+    Run("a", load("smoke", variants="weight"))  # variants may be added later
     assert open_run("a").config.variants == ("weight",)
-    with pytest.raises(ValueError, match="joint.epochs: 2 there, 7 asked for"):
+    with pytest.raises(ValueError, match="joint.epochs: 2 there, 7 requested"):
         Run("a", load("smoke", variants="gradient_projection", **{"joint.epochs": 7}))
     assert open_run("a").config.variants == ("weight",)
     with pytest.raises(ValueError, match="folder name"):
         Run("../a", load("smoke"))
 
 
-def test_two_are_not_at_work_on_a_run_at_once_and_a_killed_one_is_none(results):
+def stored_by_an_earlier_version(folder, change):
+    """Writes the settings of a run as version 0.1 named some of them."""
+    settings = files.read_json(folder / "config.json")
+    change(settings)
+    files.write_json(folder / "config.json", settings)
+
+
+@pytest.mark.parametrize(
+    "change, setting",
+    [
+        (lambda s: s["joint"].update(read=s["joint"].pop("guided_per_batch")), "joint.read"),
+        (lambda s: s.update(wave2vec={"width": 1}), "wave2vec"),
+        (lambda s: s.update(variants=["weight", "hearing"]), "variants=hearing"),
+    ],
+)
+def test_a_folder_of_an_earlier_version_is_refused(results, change, setting):
+    folder = Run("a", load("smoke")).folder
+    stored_by_an_earlier_version(folder, change)
+    for use in (lambda: Run("a", load("smoke")), lambda: open_run("a"), lambda: open_run("a", "smoke")):
+        with pytest.raises(ValueError, match=f"a: made by an earlier avlib .*{setting} .*delete the folder") as error:
+            use()
+        assert "\n" not in str(error.value) and str(folder) in str(error.value)
+
+
+LOCK_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from avlib.core import run as runs
+from avlib.core.opening import open_run
+
+runs.RESULTS = Path(sys.argv[1])
+with runs.exclusive(open_run("a")):
+    print("locked", flush=True)
+    time.sleep(99)
+"""
+
+
+def test_two_processes_cannot_use_a_run_at_once(results):
+    """The lock of a killed process does not block others, and a normal end leaves no file behind."""
     run = Run("a", load("smoke"))
     before = sorted(run.folder.iterdir())
+    message = "a: another run_all.sh uses this run; wait for it to end, or choose another --run name"
     with runs.exclusive(run), runs.exclusive(Run("b", load("smoke"))):
-        with pytest.raises(
-            ValueError, match="a: another run_all.sh is at work there; wait for it, or choose another --run name"
-        ):
+        with pytest.raises(ValueError, match=message):
             runs.exclusive(run).__enter__()
-    killed = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
-            "print(flush=True); time.sleep(99)",
-            run.folder,
-        ],
-        stdout=subprocess.PIPE,
-    )
-    killed.stdout.readline()
-    with pytest.raises(ValueError, match="another"):
-        runs.exclusive(run).__enter__()
-    killed.kill()
-    killed.wait()
+    assert sorted(run.folder.iterdir()) == before
+    with subprocess.Popen([sys.executable, "-c", LOCK_AND_WAIT, results], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match=message):
+            runs.exclusive(run).__enter__()
+        other.kill()
     with runs.exclusive(run):
         pass
-    assert sorted(run.folder.iterdir()) == before  # nothing stays that a user would wonder about
+    assert sorted(run.folder.iterdir()) == before
 
 
-def test_a_stage_is_finished_for_its_own_inputs_and_files_alone(results):
+def test_core_needs_no_module_that_windows_lacks():
+    """fcntl and resource exist on Unix only."""
+    code = "import sys; sys.modules.update(fcntl=None, resource=None); import avlib.core.run, avlib.core.memory as m; "
+    code += "print(m.peak_memory_bytes())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "nan\n"
+
+
+def test_a_stage_is_finished_only_with_its_inputs_and_files(results):
     run = Run("a", load("smoke"))
     key, other = run.key(load, 1), run.key(load, 2)
     weights = write_weights(run.weights("x"), {"w": torch.ones(2)}, {})
@@ -92,17 +127,17 @@ def test_damaged_files_are_named(tmp_path):
     path = write_weights(tmp_path / "w.safetensors", {"w": torch.randn(100)}, {"a": 1})
     assert read_weights(path)[1] == {"a": 1}
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ValueError, match="w.safetensors: not a whole"):
+    with pytest.raises(ValueError, match="w.safetensors: not a complete"):
         read_weights(path)
     (tmp_path / "r.json").write_text('{"a": [1, 2')
-    with pytest.raises(ValueError, match="r.json: not a whole"):
+    with pytest.raises(ValueError, match="r.json: not a complete"):
         read_json(tmp_path / "r.json")
     with pytest.raises(ValueError, match="no such checkpoint"):
         read_weights(tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, fault",
     [
         (lambda t: t.pop("bias"), "bias"),
         (lambda t: t.update(more=torch.ones(1)), "more"),
@@ -110,11 +145,11 @@ def test_damaged_files_are_named(tmp_path):
         (lambda t: t["bias"].fill_(torch.nan), "bias holds values that are not finite"),
     ],
 )
-def test_weights_of_another_model_are_refused(tmp_path, change, told):
+def test_weights_of_another_model_are_refused(tmp_path, change, fault):
     tensors = nn.Linear(3, 2).state_dict()
     change(tensors)
     module = nn.Linear(3, 2)
     before = module.weight.clone()
-    with pytest.raises(ValueError, match=f"w.safetensors: .*{told}"):
+    with pytest.raises(ValueError, match=f"w.safetensors: .*{fault}"):
         load_weights(module, write_weights(tmp_path / "w.safetensors", tensors, {}))
     assert torch.equal(module.weight, before)

@@ -24,7 +24,7 @@ from avlib.core import run as runs
 from avlib.core.files import write_json, write_weights
 from avlib.core.presets import load
 from avlib.core.run import Run
-from avlib.corpus.embedded import facekit
+from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.obj import read_obj
 from avlib.export import animation, arkit
@@ -72,7 +72,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (runs, animate_module):
             patch.setattr(module, "RESULTS", folder / "results")
-        patch.setattr(facekit, "PARTS", write_checkout(folder / "checkout"))
+        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "checkout"))
         run = Run(
             "tiny",
             load(
@@ -241,7 +241,7 @@ def test_importing_the_package_imports_no_models():
         (["{sounds}/one.wav", "--style", "Zoe"], "style: expected one of Ada, Ben, got 'Zoe'"),
         (["{sounds}/one.wav", "--style", "Ada=much"], "style: expected a name, or weights as"),
         (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
-        (["{sounds}/one.wav", "--run", "none"], "none: no such run; ./run_all.sh makes one"),
+        (["{sounds}/one.wav", "--run", "none"], "none: no such run; create one with ./run_all.sh"),
         (["{sounds}/one.wav", "--formats", "arkit"], "arkit: this face lacks ARKit's shapes; .*--face"),
         (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
         (["{sounds}/one.wav", "--colour"], "--colour"),

@@ -1,4 +1,4 @@
-"""A notebook opened by hand says what is there, stops where another has to run first, and trains what nobody has trained."""
+"""The status of a run: finished stages, the notebook that must run first, and training of missing models."""
 
 import pickle
 
@@ -22,22 +22,22 @@ def run(tmp_path, monkeypatch) -> Run:
     return Run("one", load("smoke"))
 
 
-def test_its_notebooks_are_those_there_are():
+def test_notebooks_are_those_of_the_folder():
     assert list(status.NOTEBOOKS) == sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb"))
 
 
-def test_an_empty_run_lets_the_first_two_notebooks_begin_and_no_other(run):
+def test_an_empty_run_allows_only_the_first_two_notebooks(run):
     for name in status.NOTEBOOKS[:2]:
-        told = status.run_status(run, name)
-        assert f"| **{name}** | not yet |" in told and told.count("not yet") == 5 and "`other` (preset demo)" in told
+        text = status.run_status(run, name)
+        assert f"| **{name}** | not run |" in text and text.count("not run") == 5 and "`other` (preset demo)" in text
     for name in status.NOTEBOOKS[2:]:
         with pytest.raises(
-            ValueError, match="no speech, no expert, no reader yet. Run notebook 02_expert_pretraining first"
+            ValueError, match="speech, expert, reader not finished. Run notebook 02_expert_pretraining first"
         ):
             status.run_status(run, name)
 
 
-def test_what_is_there_is_told_apart_from_what_is_not(run):
+def test_finished_and_missing_stages_are_listed(run):
     for stage in ("corpus", "speech", "expert", "reader", ALL[0]):
         run.finish(stage, "key")
     rows = {
@@ -45,26 +45,32 @@ def test_what_is_there_is_told_apart_from_what_is_not(run):
         for line in status.run_status(run, "04_evaluation").splitlines()
         if line.startswith("|")
     }
-    assert "| there |" in rows["01_data_prep"] and "| there |" in rows["02_expert_pretraining"]
-    assert f"all but {', '.join(ALL[1:])} |" in rows["03_joint_training"]
-    assert "not yet" in rows["04_evaluation"] and "not yet" in rows["05_tsne_analysis"]
+    assert "| finished |" in rows["01_data_prep"] and "| finished |" in rows["02_expert_pretraining"]
+    assert f"missing: {', '.join(ALL[1:])} |" in rows["03_joint_training"]
+    assert "not run" in rows["04_evaluation"] and "not run" in rows["05_tsne_analysis"]
 
 
-def test_in_a_notebook_the_reason_stands_alone(run, capsys):
+def test_a_notebook_shows_the_error_in_one_line(run, capsys):
     shell = InteractiveShell()
     shell.user_ns.update(status=status, run=run)
     result = shell.run_cell("status.run_status(run, '03_joint_training')")
-    assert isinstance(result.error_in_exec, status.Missing)
+    assert isinstance(result.error_in_exec, status.MissingStages)
     shown = capsys.readouterr().out
     assert "Run notebook 02_expert_pretraining first" in shown and len(shown.strip().splitlines()) == 1
 
 
-def test_only_what_is_missing_is_trained(run, monkeypatch):
+def test_only_missing_models_are_trained(run, monkeypatch):
     trained = []
-    sent = lambda thing: pickle.loads(pickle.dumps(thing))  # as from process to process
-    monkeypatch.setattr(
-        status, "run_parallel", lambda jobs, device: (sent(sent(job[0])(*sent(job[1:]))) for job in jobs)
-    )
+
+    def transfer(value):
+        """As from one process to another."""
+        return pickle.loads(pickle.dumps(value))
+
+    def run_in_turn(jobs, device):
+        for function, *arguments in jobs:
+            yield transfer(transfer(function)(*transfer(arguments)))
+
+    monkeypatch.setattr(status, "run_parallel", run_in_turn)
     monkeypatch.setattr(status, "train_joint", lambda r, corpus, *model: trained.append(model) or (lambda: "a model"))
     run.finish(ALL[1], "key")
     assert model_names(run, [0]) == ALL
@@ -85,6 +91,6 @@ def test_only_what_is_missing_is_trained(run, monkeypatch):
 
 def test_a_stage_made_anew_says_why(run, capsys):
     run.finish("speech", "old")
-    assert run.finished("speech", "new") is None and "made anew" in capsys.readouterr().out
+    assert run.finished("speech", "new") is None and "recomputed" in capsys.readouterr().out
     assert run.finished("speech", "old") and not capsys.readouterr().out
     assert run.finished("expert", "new") is None and not capsys.readouterr().out
