@@ -15,7 +15,8 @@ from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
 from ..lipreading.expert import Expert
-from ..metrics.protocols import KIT, Comparison, masks, protocols, score, summary, value
+from ..metrics.measures import Comparison
+from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
 from ..training.clip_batches import ReaderInput
 from ..training.joint import GUIDANCE, load_animator, load_guide, model_name
@@ -61,8 +62,8 @@ def evaluate(
 
     It holds the metrics with their units and, for each utterance in each style, the reader's transcript and what all
     protocols need.
-    folder: predictions of another method, which `model` then names. judge: a guided model, whose fine-tuned expert reads
-    the lips (without speech) in place of the evaluation reader; the stage is then "judged-<model>".
+    folder: predictions of another method, which `model` then names. judge: a guided model, whose fine-tuned expert
+    reads the lips (without speech) in place of the evaluation reader; the stage is then "judged-<model>".
     """
     config, stage = run.config.evaluation, f"judged-{model}" if judge else f"evaluation-{model}"
     key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, judge))
@@ -124,9 +125,9 @@ def _row(corpus: Corpus, example: Example, motion: torch.Tensor, style: str, tra
         "read": transcript,
         "frames": len(comparison.truth),
         "loudness": loudness,
-        "scores": score(comparison),
+        "scores": sums_and_counts(comparison),
     }
-    return row | {"lve": value([row], protocols()[KIT].scores["LVE"])}
+    return row | {"lve": score_value([row], read_protocols()[KIT].scores["LVE"])}
 
 
 @torch.no_grad()

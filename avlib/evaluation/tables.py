@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import TypedDict
 
-from ..metrics.protocols import KIT, SPEECH, Score, paired_totals, protocols, value
+from ..metrics.protocols import AGAINST_SPEECH, KIT, Score, paired_totals, read_protocols, score_value
 from .statistics import paired_interval, permutation_test
 from .table_formats import Table
 
@@ -57,7 +57,7 @@ def methods(
     columns: metrics of the protocol. published: columns of `PUBLISHED` to add, such as "BIWI LVE"; they also add the
     rows that were published and not measured.
     """
-    first, scores = next(iter(records.values()))[0], {c: protocols()[protocol].scores[c] for c in columns}
+    first, scores = next(iter(records.values()))[0], {c: read_protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
     heads = [
         "Method",
@@ -97,7 +97,7 @@ def difference(ones: Records, others: Records, score: Score, seed: int = 0) -> D
     An utterance under all styles and seeds is one draw: the interval covers other sentences, not other trainings.
     None where fewer than two utterances have the score.
     """
-    if score.average == SPEECH:
+    if score.average == AGAINST_SPEECH:
         return None
     a, b = paired_totals([r["rows"] for r in ones], [r["rows"] for r in others], score)
     if len(a) < 2:
@@ -119,7 +119,7 @@ def differences(
     protocol: str = KIT,
 ) -> Table:
     """One row for each pair of methods: the first minus the second, with interval and p value."""
-    first, scores = next(iter(pairs.values()))[0][0], {c: protocols()[protocol].scores[c] for c in columns}
+    first, scores = next(iter(pairs.values()))[0][0], {c: read_protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
     by_pair = {name: {c: difference(*pair, s) for c, s in scores.items()} for name, pair in pairs.items()}
     rows = [[name, *(_difference_cell(row[c], printed[c][0]) for c in columns)] for name, row in by_pair.items()]
@@ -145,7 +145,7 @@ def ablation(
 
     rows: {row: {animator: records}}, rows named as in `PUBLISHED_ABLATION`, which holds LVE only.
     """
-    score, is_published = protocols()[protocol].scores[metric], metric == "LVE"
+    score, is_published = read_protocols()[protocol].scores[metric], metric == "LVE"
     animators = list(dict.fromkeys(animator for row in rows.values() for animator in row))
     first = next(iter(next(iter(rows.values())).values()))[0]
     scale, unit = score.printed(first["unit"])
@@ -171,7 +171,7 @@ def ablation(
 def all_protocols(records: dict[str, Records], title: str) -> Table:
     """The same predictions under every protocol: a row for each metric, a column for each method, means over seeds."""
     first, rows, data = next(iter(records.values()))[0], [], []
-    for name, protocol in protocols().items():
+    for name, protocol in read_protocols().items():
         for metric, score in protocol.scores.items():
             scale, unit = score.printed(first["unit"])
             values = {method: _values(method_records, score) for method, method_records in records.items()}
@@ -184,7 +184,7 @@ def all_protocols(records: dict[str, Records], title: str) -> Table:
 
 def _values(records: Records, score: Score) -> list[float]:
     """The score for each seed; empty if any seed lacks it."""
-    values = [value(r["rows"], score) for r in records]
+    values = [score_value(r["rows"], score) for r in records]
     complete = [v for v in values if v is not None]
     return complete if len(complete) == len(values) else []
 

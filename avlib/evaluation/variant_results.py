@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ..core.files import read_json
 from ..core.run import Run
-from ..metrics.protocols import KIT, protocols
+from ..metrics.protocols import KIT, read_protocols
 from ..training.joint import GUIDANCE, model_name
 from . import tables
 from .results import animator_label, method_label, run_description
@@ -53,7 +53,7 @@ def effects(run: Run, seeds: list[int]) -> Effects:
                 groups["Ablation, minus full method"] = _ablation_effects(run)
             else:
                 groups[f"{GROUP_TITLES[group]}, minus “{_reference(run, group)}”"] = _sweep_effects(run, group)
-    unit, scores = run.record("evaluation-truth")["unit"], protocols()[KIT].scores
+    unit, scores = run.record("evaluation-truth")["unit"], read_protocols()[KIT].scores
     return Effects(groups, {metric: scores[metric].printed(unit) for metric in METRICS})
 
 

@@ -1,4 +1,4 @@
-"""Pure functions from vertices, texts or features to numbers, and the protocols under which published work states them."""
+"""Metrics as pure functions of vertices, texts or features, and the protocols under which publications report them."""
 
 from ..core.lazy import lazy_exports
 
@@ -14,6 +14,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "lip_aperture": ".lips:lip_aperture",
         "aperture_correlation": ".lips:aperture_correlation",
         "bilabial_closure": ".lips:bilabial_closure",
+        "misalignment": ".synchrony:misalignment",
+        "lip_intensity": ".synchrony:lip_intensity",
+        "speech_intensity": ".synchrony:speech_intensity",
+        "intensity_correlation": ".synchrony:intensity_correlation",
         "cer": ".error_rates:cer",
         "wer": ".error_rates:wer",
         "ver": ".error_rates:ver",

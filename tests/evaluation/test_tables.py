@@ -85,7 +85,7 @@ def test_latex_is_complete_and_escaped(written):
 
 def test_a_difference_is_of_utterances_not_of_styles():
     """The same sentence under twice as many styles is no new evidence: neither interval nor p changes."""
-    score = tables.protocols()["avlib"].scores["LVE"]
+    score = tables.read_protocols()["avlib"].scores["LVE"]
     better = {u: v - 1e-6 * (i + 1) * (-1) ** (i == 1) for i, (u, v) in enumerate(spread().items())}
     few, many = (
         tables.difference([record(better, styles=s)], [record(spread(), styles=s)], score) for s in ("x", "xyzw")
@@ -103,7 +103,7 @@ def test_a_difference_is_of_utterances_not_of_styles():
 
 
 def test_a_score_without_interval_is_a_dash():
-    scores = tables.protocols()["avlib"].scores
+    scores = tables.read_protocols()["avlib"].scores
     one = [record({"u": 1e-5})]
     assert tables.difference(one, one, scores["LVE"]) is None and tables.difference(one, one, scores["SLCC"]) is None
     lines = tables.differences({"A": (one, one)}, "Few", ["LVE", "SLCC"]).markdown().splitlines()

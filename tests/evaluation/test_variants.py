@@ -11,7 +11,7 @@ from avlib.core.run import Run
 from avlib.evaluation import results, variant_results, variants
 from avlib.evaluation.tables import PUBLISHED_ABLATION
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
-from avlib.metrics.protocols import protocols
+from avlib.metrics.protocols import read_protocols
 from avlib.plots.results import effects as draw_effects
 
 ALL = {"variants": ",".join(GROUP_TITLES)}
@@ -103,7 +103,7 @@ def test_each_model_is_trained_and_scored_once_after_its_own_expert(run, monkeyp
 
 def record(run: Run, stage: str, cer: float, **more) -> None:
     """A hand-written evaluation record of two utterances."""
-    scores = protocols()["avlib"].scores
+    scores = read_protocols()["avlib"].scores
     rows = [
         {
             "utterance": f"u{i}",

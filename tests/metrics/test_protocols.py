@@ -9,7 +9,8 @@ import torch
 
 from avlib.metrics import error_rates, protocols, vertices
 from avlib.metrics import lips as lips_module
-from avlib.metrics.protocols import Comparison, Measure, Score
+from avlib.metrics.measures import Comparison, Measure
+from avlib.metrics.protocols import Score
 from avlib.speech.segment import Segment
 
 REGIONS = {
@@ -19,7 +20,7 @@ REGIONS = {
     "lower_lip_middle": torch.tensor([2]),
 }
 SPOKEN = [Segment("b", 0.4, 0.6), Segment("a", 0.6, 0.8), Segment("m", 0.8, 1.0)]
-KNOWN = protocols.protocols()
+KNOWN = protocols.read_protocols()
 
 
 def rows_of(generator, lengths=(60, 40), **more):
@@ -36,7 +37,7 @@ def rows_of(generator, lengths=(60, 40), **more):
                 "style": "-",
                 "frames": frames,
                 "loudness": 0.1 * (i + 1),
-                "scores": protocols.score(compared),
+                "scores": protocols.sums_and_counts(compared),
                 **more,
             }
         )
@@ -119,7 +120,7 @@ def test_rates_of_the_paper_are_means_of_rates(generator):
 
 def test_lengths_that_differ_by_more_than_two_frames_are_an_error(generator):
     motion = torch.randn(9, 5, 3, generator=generator)
-    assert protocols.score(Comparison(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
+    assert protocols.sums_and_counts(Comparison(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
     with pytest.raises(ValueError, match="9 predicted frames for 6 true ones"):
         Comparison(motion, motion[:6], motion[0], REGIONS, 25)
 
@@ -133,7 +134,7 @@ def test_what_the_corpus_does_not_know_is_left_out(generator):
             "style": "-",
             "subject": "a",
             "loudness": 1.0,
-            "scores": protocols.score(Comparison(*motion, motion[0, 0], lips, 25)),
+            "scores": protocols.sums_and_counts(Comparison(*motion, motion[0, 0], lips, 25)),
         }
     ]
     got = under(rows, "avlib")
@@ -145,7 +146,7 @@ def test_what_the_corpus_does_not_know_is_left_out(generator):
 
 def test_lips_that_stand_still_have_no_timing(generator):
     rest, truth = torch.randn(5, 3, generator=generator), torch.randn(40, 5, 3, generator=generator)
-    scores = protocols.score(Comparison(rest.expand_as(truth), truth, rest, REGIONS, 25))
+    scores = protocols.sums_and_counts(Comparison(rest.expand_as(truth), truth, rest, REGIONS, 25))
     assert [scores[k][1] for k in scores if k.startswith(("misalignment", "aperture"))] == [0, 0]
 
 
@@ -163,7 +164,7 @@ def test_slcc_is_taken_style_by_style():
         for style, base, way in (("x", 0, 1), ("y", 100, 1))
         for i in range(4)
     ]
-    assert protocols.value(rows, score) == pytest.approx(1)
+    assert protocols.score_value(rows, score) == pytest.approx(1)
 
 
 def test_paired_totals_add_up_styles_and_seeds_and_leave_out_what_one_lacks():
@@ -222,11 +223,11 @@ def test_a_protocol_that_makes_no_sense_is_named(tmp_path, monkeypatch, change, 
     (tmp_path / "protocols.json").write_text(json.dumps(given))
     monkeypatch.setattr(protocols, "PATH", tmp_path / "protocols.json")
     with pytest.raises(ValueError, match=told):
-        protocols.protocols.__wrapped__()
+        protocols.read_protocols.__wrapped__()
 
 
 def test_nan_is_not_hidden(generator):
     """A model that predicts nonsense has a nonsensical error, not a small one."""
     prediction, truth = torch.randn(2, 12, 5, 3, generator=generator)
     prediction[3, 1] = math.nan
-    assert math.isnan(protocols.score(Comparison(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])
+    assert math.isnan(protocols.sums_and_counts(Comparison(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])

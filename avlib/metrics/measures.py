@@ -1,0 +1,169 @@
+"""Measures: what one predicted sequence contributes to the metrics of all protocols, as a sum and a count."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import torch
+
+from ..speech.segment import Segment
+from ..speech.visemes import visemes
+from .error_rates import error_counts
+from .lips import bilabial_excess, correlation, lip_aperture
+from .synchrony import lip_intensity, misalignment
+from .vertices import dynamics_deviation, largest_errors, mean_errors, paired_sequences, squared_lengths
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured on one sequence.
+
+    kind: one of `KINDS`. regions: names of the vertices, all if there is none. power: of the distance, 2 for squared.
+    truth_every: the prediction's frames are compared with every n-th frame of the truth. centred: whether the mean
+    over the region is subtracted from each frame's differences. of: the kind of dynamics, or the unit of edits.
+    """
+
+    kind: str
+    regions: tuple[str, ...] = ()
+    power: int = 1
+    truth_every: int = 1
+    centred: bool = False
+    of: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in a record's rows, such as "largest(lip, power=2)"."""
+        options = [f"{f.name}={getattr(self, f.name)}" for f in fields(self)[2:] if getattr(self, f.name) != f.default]
+        return f"{self.kind}({', '.join([*self.regions, *options])})"
+
+
+class Comparison:
+    """One predicted sequence and its scan. What several measures need is computed once.
+
+    prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit. regions: vertex indices by name. fps: of both.
+    phonemes: of the utterance. reference: its text. hypothesis: the text that a lip reader read from the prediction.
+    Errors: see `vertices.paired_sequences`.
+    """
+
+    def __init__(
+        self,
+        prediction: torch.Tensor,
+        truth: torch.Tensor,
+        template: torch.Tensor,
+        regions: dict[str, torch.Tensor],
+        fps: float,
+        phonemes: Sequence[Segment] = (),
+        reference: str = "",
+        hypothesis: str = "",
+    ):
+        [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
+        self.template, self.regions, self.fps, self.phonemes = template, regions, fps, phonemes
+        self.reference, self.hypothesis = reference, hypothesis
+        self._displacements: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @cached_property
+    def _squared_distances(self) -> torch.Tensor:
+        """(T, V), of frames with the same number."""
+        return squared_lengths(self.prediction - self.truth)
+
+    def squared_distances(self, measure: Measure) -> torch.Tensor:
+        """Squared distances as the measure defines them, (frames, vertices of the region)."""
+        index = self.regions[measure.regions[0]] if measure.regions else slice(None)
+        if measure.truth_every == 1 and not measure.centred:
+            return self._squared_distances[:, index]
+        truth = self.truth[:: measure.truth_every, index]
+        differences = self.prediction[: len(truth), index] - truth
+        if measure.centred:
+            differences = differences - differences.mean(1, keepdim=True)
+        return squared_lengths(differences)
+
+    def displacements(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """From the template, (T, vertices of the region, 3), of the prediction and of the truth."""
+        if region not in self._displacements:
+            index = self.regions[region]
+            rest = self.template[index]
+            self._displacements[region] = (
+                self.prediction.index_select(1, index) - rest,
+                self.truth.index_select(1, index) - rest,
+            )
+        return self._displacements[region]
+
+    @cached_property
+    def apertures(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lip apertures (T,) between the middles of the lips, of the prediction and of the truth."""
+        upper, lower = self.regions["upper_lip_middle"], self.regions["lower_lip_middle"]
+        return lip_aperture(self.prediction, upper, lower), lip_aperture(self.truth, upper, lower)
+
+
+SumAndCount = tuple[float, int]
+
+
+def _largest(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The largest distance of each frame, over frames."""
+    errors = largest_errors(comparison.squared_distances(measure), measure.power)
+    return float(errors.sum()), len(errors)
+
+
+def _mean(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The mean distance of each frame, over frames."""
+    errors = mean_errors(comparison.squared_distances(measure), measure.power)
+    return float(errors.sum()), len(errors)
+
+
+def _dynamics(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The deviation of a region's dynamics, of the sequence."""
+    prediction, truth = comparison.displacements(measure.regions[0])
+    return float(dynamics_deviation(prediction, truth, measure.of)), 1
+
+
+def _misalignment(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """MTM of the sequence."""
+    return _unless_nan(misalignment(*comparison.apertures, comparison.fps))
+
+
+def _aperture(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The correlation of the sequence's lip apertures."""
+    return _unless_nan(correlation(*comparison.apertures))
+
+
+def _closure(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """How much too wide open the lips stay, over p, b and m."""
+    upper, lower = (comparison.regions[name] for name in measure.regions)
+    excess = bilabial_excess(comparison.prediction, comparison.truth, upper, lower, comparison.phonemes, comparison.fps)
+    return float(excess.sum()), len(excess)
+
+
+def _intensity(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """How much the predicted lips move, of the sequence."""
+    return lip_intensity(comparison.prediction, comparison.regions[measure.regions[0]]), 1
+
+
+def _edits(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """Edits times 100, over the characters, words or visemes of the reference."""
+    reference, hypothesis = comparison.reference, comparison.hypothesis
+    if measure.of == "visemes":
+        reference, hypothesis = visemes(reference), visemes(hypothesis)
+    edits, length = error_counts(reference, hypothesis, words=measure.of == "words")
+    return 100.0 * edits, max(1, length)  # see `error_rates.error_rate`
+
+
+def _unless_nan(value: float) -> SumAndCount:
+    """Lips that do not move have no extrema and no correlation: such a sequence does not count."""
+    return (0.0, 0) if value != value else (value, 1)
+
+
+KINDS: dict[str, Callable[[Comparison, Measure], SumAndCount]] = {
+    "largest": _largest,
+    "mean": _mean,
+    "dynamics": _dynamics,
+    "misalignment": _misalignment,
+    "aperture": _aperture,
+    "closure": _closure,
+    "intensity": _intensity,
+    "edits": _edits,
+}
+
+
+def sum_and_count(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """A measure's sum over a sequence's frames (or characters, bilabials) and their number; (0, 0) if undefined."""
+    return KINDS[measure.kind](comparison, measure)
