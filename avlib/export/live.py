@@ -1,47 +1,46 @@
-"""Speech while it is spoken: a microphone's or a file's sound goes in as it comes, the face's frames come out a moment later.
+"""Animation while somebody speaks: samples go in as they arrive, the frames of the face come out a moment later.
 
     stream = Stream(Speaker(open_run("demo")), rate=48000)
-    stream.feed(samples)            # -> vertices (T, V, 3) of the frames that these samples complete, often none
-    stream.end()                    # -> those that still waited for what would follow
+    stream.feed(samples)            # -> vertices (T, V, 3) of the frames that became ready, often none
+    stream.end()                    # -> the frames that waited for more sound
 
-`widget` is the same in a notebook, with a microphone or a recording.
-
-A frame is made once `lookahead_s` of sound after it is there. Every `hop_s` the speech encoder, which looks both ways, hears the last
-`window_s` anew; the animator itself goes on where it stopped, with the keys and values of what it said before.
+A frame is ready when `lookahead_s` of sound after it have arrived. The speech encoder is bidirectional: every `hop_s`
+it encodes the last `window_s` again. The animator continues from its cached keys and values.
+`avlib.widgets.live_face` uses this in a notebook.
 """
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from fractions import Fraction
 from statistics import median
 
 import torch
-import torchaudio
 from torch import Tensor
 
-from ..animators.animator import Animator
-from ..animators.codetalker import CodeTalker
-from ..animators.faceformer import FaceFormer
 from ..core.rates import SPEECH_HZ, WINDOW
 from ..speech.sound import normalise
 from ..speech.wav2vec2 import SpeechEncoder
+from .live_resampler import Resampler
+from .live_rollout import window_rollout
 from .speaker import Speaker
 
 WINDOW_S, LOOKAHEAD_S, HOP_S = 4.0, 0.3, 0.2
-# Normalised over a whole utterance, as it was trained, the encoder takes the noise of a silent room for speech, if it hears nothing else.
-MEMORY_S = 6.0  # of sound from before the window that level is normalised with, here and in the encoder's first layer
-QUIET = 0.05  # of the memory's level: what is not louder leaves the memory as it is
-SPOKEN = (
-    4.0  # times as loud as the quietest hop so far, or louder than CLOSE: somebody speaks; before, silence is heard
-)
-CLOSE, FAINTEST, NOTHING = 0.02, 5e-4, 1e-5  # root mean squares: of speech, of a microphone's noise, of none
-DECODED_S = 4.0  # of codes, before those that become frames
+# The encoder is trained on sound that is normalised over a whole utterance. It takes the noise of a silent room for
+# speech if it gets nothing else, so that the level is that of the window and of MEMORY_S seconds before it.
+MEMORY_S = 6.0
+QUIET = 0.05  # of the memory's level: fainter sound is not added to the memory
+# Speech has started when a hop is SPEECH_RATIO times as loud as the faintest one, or louder than SPEECH_LEVEL. Until
+# then the encoder gets silence. Levels are root mean squares.
+SPEECH_RATIO, SPEECH_LEVEL = 4.0, 0.02
+MIN_NOISE_LEVEL = 5e-4  # of a microphone in a silent room
+DIGITAL_SILENCE = 1e-5
 
 
 class Stream:
-    """One session. rate: of what is fed, Hz. ValueError for settings that leave a frame nothing to hear."""
+    """One session. speaker: model, face and style; rate: sample rate of what is fed, Hz.
+
+    ValueError for a hop shorter than 25 ms, a window shorter than hop and lookahead, or an invalid rate.
+    """
 
     def __init__(
         self,
@@ -53,177 +52,117 @@ class Stream:
     ):
         if not (lookahead_s >= 0 and hop_s * SPEECH_HZ >= WINDOW and hop_s + lookahead_s <= window_s < math.inf):
             raise ValueError(
-                f"live: expected a hop of at least 0.025 s, and a window that holds it and the lookahead; got hop {hop_s:g} s, "
-                f"lookahead {lookahead_s:g} s, window {window_s:g} s"
+                "live: expected a hop of at least 0.025 s and a window of at least hop + lookahead, "
+                f"got hop {hop_s:g} s, lookahead {lookahead_s:g} s, window {window_s:g} s"
             )
         self.resample = Resampler(rate)
         self.encoder, self.fps, self.device = speaker.animator.encoder, speaker.corpus.fps, speaker.run.device
         self.delay_s = lookahead_s + hop_s
         self.window, self.lookahead, self.hop = (round(s * SPEECH_HZ) for s in (window_s, lookahead_s, hop_s))
-        self.kept = self.window + self.hop + SPEECH_HZ // 4
-        self.speak = continued(
+        self.recent = self.window + self.hop + SPEECH_HZ // 4  # samples that a window may need
+        self.rollout = window_rollout(
             speaker.animator,
             speaker.template[None].to(self.device),
-            speaker.mixed[None],
+            speaker.style_weights[None],
             int(lookahead_s * self.fps) // 2,
         )
-        self.sound, self.heard, self.frames = torch.zeros(0), 0, 0  # the last samples; how many there were; frames made
-        self.memory, self.faintest, self.spoken = torch.zeros(0), math.inf, False
-        self.nothing = torch.zeros(0, *speaker.template.shape)
-        self.spent: deque[float] = deque(maxlen=100)  # seconds that the last hops took
+        self.samples = torch.zeros(0)  # the last `recent` samples at 16 kHz
+        self.received = 0  # samples at 16 kHz since the session began
+        self.frames = 0  # frames returned since the session began
+        self.memory = torch.zeros(0)  # samples before `samples`, for the level
+        self.noise_level, self.speech_started = math.inf, False
+        self.no_frames = torch.zeros(0, *speaker.template.shape)
+        self.hop_seconds: deque[float] = deque(maxlen=100)  # computing time of the last hops
 
     def feed(self, samples: Tensor) -> Tensor:
-        """The next samples (S,), of any number, in [-1, 1]. Returns the frames that became ready, (T, V, 3) in the corpus's unit.
-        ValueError for samples that are none, which are then not taken: the session goes on without them."""
+        """The next samples (S,), of any number, in [-1, 1] -> the frames that became ready, (T, V, 3), corpus unit.
+
+        ValueError for another shape, NaN or infinite values. The session then continues without these samples.
+        """
         samples = torch.as_tensor(samples, dtype=torch.float32)
-        if samples.dim() != 1 or not samples.isfinite().all():
+        finite = bool(samples.isfinite().all())
+        if samples.dim() != 1 or not finite:
             raise ValueError(
                 f"live: expected finite samples (S,), got {tuple(samples.shape)}"
-                f"{'' if samples.isfinite().all() else ' with NaN or infinite values'}"
+                f"{'' if finite else ' with NaN or infinite values'}"
             )
-        return self._take(self.resample(samples))
+        return self._process(self.resample(samples))
 
     def end(self) -> Tensor:
-        """The frames that still waited, up to the end of the sound."""
-        made = self._take(self.resample(torch.zeros(0), last=True))
-        if self.heard < WINDOW:
-            return made
-        self._remember(self.hop)
-        return torch.cat((made, self._frames(0)))
+        """The remaining frames up to the end of the sound, (T, V, 3)."""
+        vertices = self._process(self.resample(torch.zeros(0), last=True))
+        if self.received < WINDOW:
+            return vertices
+        self._update_levels(self.hop)
+        return torch.cat((vertices, self._predict_frames(0)))
 
     @property
     def latency_s(self) -> float:
-        """From a sound to its frame, at most: lookahead, a hop, and what the last hops took to compute."""
-        return self.delay_s + (median(self.spent) if self.spent else 0.0)
+        """Largest delay from a sound to its frame: lookahead, hop, and the median computing time of the last hops."""
+        return self.delay_s + (median(self.hop_seconds) if self.hop_seconds else 0.0)
 
-    def _take(self, samples: Tensor) -> Tensor:
-        """Samples at 16 kHz. It does not matter in which pieces they come, up to a hop; several hops at once, as they come where this was
-        not quick enough, are gone through together as far as the window allows, and so faster."""
-        made, most = [self.nothing], max(1, (self.window - self.lookahead) // self.hop)
+    def _process(self, samples: Tensor) -> Tensor:
+        """Takes samples at 16 kHz. Pieces of up to a hop give the same frames, however long they are.
+
+        Several hops at once arrive when the computer was too slow. They are processed together as far as the window
+        allows, which is faster.
+        """
+        vertices, max_hops = [self.no_frames], max(1, (self.window - self.lookahead) // self.hop)
         while len(samples):
-            begun = self.heard % self.hop
-            hops = min(most, (begun + len(samples)) // self.hop)
+            begun = self.received % self.hop
+            hops = min(max_hops, (begun + len(samples)) // self.hop)
             piece, samples = samples.tensor_split([hops * self.hop - begun if hops else len(samples)])
-            self.sound = torch.cat((self.sound, piece))
-            self.heard += len(piece)
+            self.samples = torch.cat((self.samples, piece))
+            self.received += len(piece)
             if hops:
-                self._remember(hops * self.hop)
-                made.append(self._frames(self.lookahead))
-        return torch.cat(made)
+                self._update_levels(hops * self.hop)
+                vertices.append(self._predict_frames(self.lookahead))
+        return torch.cat(vertices)
 
-    def _remember(self, new: int):
-        """How loud the hops in the last `new` samples are, and where what is too old for any window goes."""
-        for loud in map(level, self.sound[-new:].split(self.hop)):
-            self.faintest = min(self.faintest, max(loud, FAINTEST)) if loud > NOTHING else self.faintest
-            self.spoken |= loud > min(CLOSE, SPOKEN * self.faintest)
-        old, self.sound = self.sound[: -self.kept], self.sound[-self.kept :]
-        most = round(MEMORY_S * SPEECH_HZ)
-        if len(old) and (len(self.memory) < most or level(old) > QUIET * level(self.memory)):
-            self.memory = torch.cat((self.memory, old))[-most:]
+    def _update_levels(self, new: int):
+        """Detects speech in the last `new` samples, and moves samples that no window needs any more to the memory."""
+        for hop_level in map(level, self.samples[-new:].split(self.hop)):
+            if hop_level > DIGITAL_SILENCE:
+                self.noise_level = min(self.noise_level, max(hop_level, MIN_NOISE_LEVEL))
+            self.speech_started |= hop_level > min(SPEECH_LEVEL, SPEECH_RATIO * self.noise_level)
+        old, self.samples = self.samples[: -self.recent], self.samples[-self.recent :]
+        capacity = round(MEMORY_S * SPEECH_HZ)
+        if len(old) and (len(self.memory) < capacity or level(old) > QUIET * level(self.memory)):
+            self.memory = torch.cat((self.memory, old))[-capacity:]
 
     @torch.no_grad()
-    def _frames(self, lookahead: int) -> Tensor:
-        """The frames not made yet that have so many samples after them."""
-        ready = int((self.heard - lookahead) * self.fps / SPEECH_HZ)
+    def _predict_frames(self, lookahead: int) -> Tensor:
+        """The new frames that have at least `lookahead` samples after them, (T, V, 3)."""
+        ready = int((self.received - lookahead) * self.fps / SPEECH_HZ)
         if ready <= self.frames:
-            return self.nothing
-        began = time.perf_counter()
-        first = min(self.frames, max(0, math.ceil((self.heard - self.window) * self.fps / SPEECH_HZ)))
-        sound = torch.cat((self.memory, self.sound)) * self.spoken
-        skip = len(sound) - (self.heard - round(first * SPEECH_HZ / self.fps))  # samples before the window
-        features = convolved(self.encoder, sound.to(self.device), skip)
-        inside = int(self.heard * self.fps / SPEECH_HZ) - first
-        made = self.speak(features, inside, slice(self.frames - first, ready - first)).cpu()
+            return self.no_frames
+        started = time.perf_counter()
+        first = min(self.frames, max(0, math.ceil((self.received - self.window) * self.fps / SPEECH_HZ)))
+        samples = torch.cat((self.memory, self.samples)) * self.speech_started
+        before_window = len(samples) - (self.received - round(first * SPEECH_HZ / self.fps))
+        features = convolution_features(self.encoder, samples.to(self.device), before_window)
+        frames_in_window = int(self.received * self.fps / SPEECH_HZ) - first
+        vertices = self.rollout(features, frames_in_window, slice(self.frames - first, ready - first)).cpu()
         self.frames = ready
-        self.spent.append(time.perf_counter() - began)
-        return made
+        self.hop_seconds.append(time.perf_counter() - started)
+        return vertices
 
 
-def convolved(encoder: SpeechEncoder, sound: Tensor, skip: int) -> Tensor:
-    """What `SpeechEncoder.extract` makes of sound (S,), without what lies before sample `skip`: (1, N, C). Level, and what the first
-    layer normalises over time, are those of all of the sound."""
+def convolution_features(encoder: SpeechEncoder, samples: Tensor, skip: int) -> Tensor:
+    """`SpeechEncoder.extract` of samples (S,), without the features of the first `skip` samples: (1, N, C).
+
+    The level, and the normalisation over time in the first layer, are those of all samples.
+    """
     stride = encoder.model.config.conv_stride[0]
-    sound = sound[skip % stride :][None]
-    layer, *layers = encoder.model.feature_extractor.conv_layers
-    x = layer(normalise(sound, torch.tensor([sound.shape[1]], device=sound.device))[:, None])[..., skip // stride :]
+    samples = samples[skip % stride :][None]
+    first_layer, *layers = encoder.model.feature_extractor.conv_layers
+    lengths = torch.tensor([samples.shape[1]], device=samples.device)
+    x = first_layer(normalise(samples, lengths)[:, None])[..., skip // stride :]
     for layer in layers:
         x = layer(x)
     return x.transpose(1, 2)
 
 
-def level(sound: Tensor) -> float:
+def level(samples: Tensor) -> float:
     """Root mean square."""
-    return float(sound.square().mean().sqrt())
-
-
-def continued(
-    animator: Animator, template: Tensor, style: Tensor, ahead: int
-) -> Callable[[Tensor, int, slice], Tensor]:
-    """A roll-out that is given windows: convolution features (1, N, C), the frames that they last, and which of them come next ->
-    vertices (T, V, 3). template: (1, V, 3), style: (1, styles); ahead: see `Codes`."""
-    whole = lambda features, frames: (torch.tensor([n], device=features.device) for n in (features.shape[1], frames))
-    if isinstance(animator, CodeTalker):
-        return Codes(animator, template, style, ahead, whole)
-    if isinstance(animator, FaceFormer):
-        heard: deque[Tensor] = deque()
-        said = animator.unroll(iter(heard.popleft, None), template, style)
-
-        def following(features: Tensor, frames: int, wanted: slice) -> Tensor:
-            heard.append(animator.heard(features, *whole(features, frames))[:, wanted])
-            return next(said)[0]
-
-        return following
-
-    def anew(features: Tensor, frames: int, wanted: slice) -> Tensor:
-        """An animator that cannot go on begins anew with every window."""
-        lengths, frames = whole(features, frames)
-        return animator(features, lengths, template, style, frames)[0, wanted]
-
-    return anew
-
-
-class Codes:
-    """CodeTalker's, whose codec looks both ways as well: of the lookahead, `ahead` frames are said in codes before those that are
-    decoded, with the last seconds before them."""
-
-    def __init__(self, animator: CodeTalker, template: Tensor, style: Tensor, ahead: int, whole: Callable):
-        self.animator, self.template, self.whole = animator, template, whole
-        self.rollout = animator.rollout(style, animator.window or animator.STREAMED)
-        self.context, self.ahead, self.said, self.codes = round(DECODED_S * animator.fps), ahead, 0, None
-
-    def __call__(self, features: Tensor, frames: int, wanted: slice) -> Tensor:
-        """said: codes, at the end of those that are kept, that are no frames yet."""
-        until = min(frames, wanted.stop + self.ahead)
-        heard = self.animator.heard(features, *self.whole(features, frames))[:, wanted.start + self.said : until]
-        if heard.shape[1]:
-            codes = self.rollout(heard)
-            self.codes = codes if self.codes is None else torch.cat((self.codes, codes), 1)
-        self.said, count = until - wanted.stop, self.codes.shape[1]
-        made = self.animator.decoded(self.codes, torch.tensor([count], device=features.device), self.template)[0]
-        self.codes = self.codes[:, -(self.context + self.said) :]
-        return made[count - self.said - (wanted.stop - wanted.start) : count - self.said]
-
-
-class Resampler:
-    """Sound of one rate to 16 kHz, in pieces that add up to what the whole would become. ValueError for a rate that no sound has."""
-
-    def __init__(self, rate: int):
-        if not 4000 <= rate <= 768_000:
-            raise ValueError(f"live: expected a rate of 4,000 to 768,000 Hz, got {rate}")
-        ratio = Fraction(SPEECH_HZ, round(rate)).limit_denominator(1000)
-        self.up, self.down = ratio.numerator, ratio.denominator
-        # whole periods of the filter, as many as it is long
-        self.margin = 1 + -(-8 * max(1, -(-self.down // self.up)) // self.down)
-        self.raw, self.known = torch.zeros(0), 0  # what is still needed, and how many periods of it are out already
-
-    def __call__(self, samples: Tensor, last: bool = False) -> Tensor:
-        if self.up == self.down:
-            return samples
-        self.raw = torch.cat((self.raw, samples))
-        ready = -(-len(self.raw) // self.down) if last else len(self.raw) // self.down - self.margin
-        if ready <= self.known:
-            return samples[:0]
-        made = torchaudio.functional.resample(self.raw, self.down, self.up)[self.known * self.up : ready * self.up]
-        leave = max(0, ready - self.margin)
-        self.raw, self.known = self.raw[leave * self.down :], ready - leave
-        return made
+    return float(samples.square().mean().sqrt())

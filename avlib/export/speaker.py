@@ -1,4 +1,4 @@
-"""Speech of a user's own, of any length, animated by a run's trained models."""
+"""Speech of any length, animated by a trained model of a run."""
 
 import os
 import re
@@ -21,7 +21,10 @@ MODEL = "faceformer-guided-s0"
 
 
 def style_mixture(styles: list[str], wanted: str | dict[str, float]) -> torch.Tensor:
-    """A style (styles,): that of one training subject, or of several with weights, which are made to add up to one."""
+    """Weights (styles,) that add up to one, of one training subject's style or of a mixture, {name: weight}.
+
+    ValueError for an unknown style, or weights without a positive sum.
+    """
     weights = {wanted: 1.0} if isinstance(wanted, str) else wanted
     for name in weights:
         if name not in styles:
@@ -34,7 +37,10 @@ def style_mixture(styles: list[str], wanted: str | dict[str, float]) -> torch.Te
 
 @dataclass(frozen=True)
 class Sound:
-    """What is said: samples (S,) at 16 kHz, as they are and normalised; in memory, or files read where they are asked for."""
+    """Speech: samples (S,) at 16 kHz, in memory or read from a file by slices, as they are and normalised.
+
+    text: the text that espeak-ng spoke, if any.
+    """
 
     samples: torch.Tensor | SpeechFile
     normalised: torch.Tensor | SpeechFile
@@ -46,8 +52,10 @@ class Sound:
 
 
 def load_sound(speech: str | Path | torch.Tensor) -> Sound:
-    """A sound file of any rate and length, a text, which espeak-ng then says, or samples (S,) at 16 kHz. ValueError for a file
-    that is no sound, and for a text without anything to say."""
+    """speech: a sound file of any sample rate and length, a text that espeak-ng speaks, or samples (S,) at 16 kHz.
+
+    ValueError for a file that is not audio, and for a text without words.
+    """
     if torch.is_tensor(speech):
         return Sound(speech, normalise(speech[None], torch.tensor([len(speech)]))[0])
     if isinstance(speech, Path) or looks_like_file(speech):
@@ -57,13 +65,13 @@ def load_sound(speech: str | Path | torch.Tensor) -> Sound:
     return Sound(samples, load_sound(samples).normalised, speech)
 
 
-def looks_like_file(words: str) -> bool:
-    """Whether it is there, or is a single word with a slash or an ending, as no text is."""
-    return bool(words) and (os.path.exists(words) or re.fullmatch(r"\S*/\S*|\S+\.\w+", words) is not None)
+def looks_like_file(text: str) -> bool:
+    """Whether the text is the path of a file or folder, or a single word with a slash or a file extension."""
+    return bool(text) and (os.path.exists(text) or re.fullmatch(r"\S*/\S*|\S+\.\w+", text) is not None)
 
 
 def trained_models(run: Run) -> list[str]:
-    """The models of a run that are finished."""
+    """The names of a run's trained models."""
     return [
         path.stem
         for animator in run.config.animators
@@ -73,48 +81,48 @@ def trained_models(run: Run) -> list[str]:
 
 
 class Speaker:
-    """A run's trained model, with the face that it moves and the way in which that speaks.
+    """A trained model of a run, with the face that it animates and its speaking style.
 
-    subject: whose face moves, the first test subject unless given; style: whose way of speaking, the first training
-    subject's unless given, or a mixture, {name: weight}. ValueError names an unknown one and lists those there are.
+    subject: whose face, by default the first test subject's. style: a training subject, by default the first, or a
+    mixture, {name: weight}. ValueError for an unknown model, subject or style; it lists those that exist.
     """
 
     def __init__(
         self, run: Run, model: str = MODEL, subject: str | None = None, style: str | dict[str, float] | None = None
     ):
-        if model not in (there := trained_models(run)):
+        if model not in (models := trained_models(run)):
             raise ValueError(
-                f"model: expected one of {', '.join(there) or 'none, none is trained'} in {run.folder}, got {model!r}"
+                f"model: expected one of {', '.join(models) or 'none, none is trained'} in {run.folder}, got {model!r}"
             )
         self.run, self.model, self.corpus = run, model, corpus_of(run)
         styles = self.corpus.subjects["train"]
         self.subject, self.style = subject or self.corpus.subjects["test"][0], style or styles[0]
         if self.subject not in self.corpus.templates:
             raise ValueError(f"subject: expected one of {', '.join(self.corpus.templates)}, got {subject!r}")
-        self.mixed = style_mixture(styles, self.style).to(run.device)
+        self.style_weights = style_mixture(styles, self.style).to(run.device)
         self.template = self.corpus.templates[self.subject]
         self.animator, self.record = load_animator(run, self.corpus, model)
 
     @torch.no_grad()
     def __call__(self, sound: Sound) -> Iterator[torch.Tensor]:
-        """Vertices (T, V, 3) at corpus.fps, in the corpus's unit, in pieces: one up to 20 s of speech."""
+        """Vertices (T, V, 3) at corpus.fps, in the corpus's unit; in pieces for speech longer than 20 s."""
         speech, template, device = sound.normalised, self.template.to(self.run.device), self.run.device
         frames = int(len(speech) * self.corpus.fps / SPEECH_HZ)
         if len(speech) > LONG_S * SPEECH_HZ:
-            yield from (piece.cpu() for piece in self.animator.stream(speech, template, self.mixed, frames))
+            yield from (piece.cpu() for piece in self.animator.stream(speech, template, self.style_weights, frames))
         else:
             yield self.animator.predict(
                 speech[:][None].to(device),
                 torch.tensor([len(speech)], device=device),
                 template[None],
-                self.mixed[None],
+                self.style_weights[None],
                 torch.tensor([frames], device=device),
             )[0].cpu()
 
 
 def corpus_of(run: Run) -> Corpus:
-    """The corpus that a finished run was made with, as it lies there."""
+    """The corpus of a finished run. ValueError if its folder has been deleted."""
     folder = Path(run.record("corpus")["folder"])
     if not (folder / "corpus.json").is_file():
-        raise ValueError(f"{folder}: no longer there; ./run_all.sh with what made {run.folder} makes it again")
+        raise ValueError(f"{folder}: no such corpus; rerun the command that made {run.folder} to prepare it again")
     return Corpus(folder)

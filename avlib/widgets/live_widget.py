@@ -1,11 +1,9 @@
-"""A face that a microphone or a recording moves live, in a notebook."""
+"""A face in a notebook that a microphone or a recording animates live."""
 
-import io
 from statistics import median
 
 import anywidget
 import matplotlib.pyplot as plt
-import soundfile
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,74 +16,73 @@ from ..corpus.utterance import Utterance
 from ..export.live import Stream
 from ..export.speaker import Speaker, corpus_of, load_sound
 from ..plots.motion import aperture_tracks
-from .mesh_widget import as_bytes, mesh_bytes, module
+from .browser_data import as_bytes, mesh_bytes, module, wav_bytes
 
 
-class Live(anywidget.AnyWidget):
-    """A face that says what a microphone hears, or a recording. The browser takes the sound and shows each frame when it is due."""
+class LiveFace(anywidget.AnyWidget):
+    """The browser records or plays the sound, sends it in pieces, and shows each frame at its time.
+
+    recording: a WAV file to try it with; hop: seconds of sound in a piece; delay: seconds of lookahead and hop.
+    """
 
     _esm = module("mesh.js", "live_widget.js")
     mesh = Dict().tag(sync=True)
-    recording = Bytes().tag(sync=True)  # a sound file's
+    recording = Bytes().tag(sync=True)
     fps = Float().tag(sync=True)
-    hop, delay = Float().tag(sync=True), Float().tag(sync=True)  # seconds: of a hop; of lookahead and a hop
+    hop, delay = Float().tag(sync=True), Float().tag(sync=True)
 
     def __init__(self, speaker: Speaker, speech: Tensor):
-        """speech: (S,) at 16 kHz, the recording that is there to be tried."""
-        sound, corpus = io.BytesIO(), speaker.corpus
-        soundfile.write(sound, speech.clamp(-1, 1).numpy(), SPEECH_HZ, "PCM_16", format="WAV")
-        self.speaker, self.stream = speaker, Stream(speaker)
+        """speech: (S,) at 16 kHz, the recording to try it with."""
+        self.speaker, self.stream, corpus = speaker, Stream(speaker), speaker.corpus
         super().__init__(
             mesh=mesh_bytes(speaker.template, corpus.faces, corpus.albedo),
-            recording=sound.getvalue(),
+            recording=wav_bytes(speech),
             fps=float(corpus.fps),
             hop=self.stream.hop / SPEECH_HZ,
             delay=self.stream.delay_s,
         )
-        self.on_msg(self.told)
+        self.on_msg(self.receive)
 
-    def told(self, _, message: dict, buffers: list):
-        """What the browser sends: a session begins, goes on with 32-bit samples, ends. It gets frames, if only
-        none, or a fault."""
+    def receive(self, _, message: dict, buffers: list):
+        """Handles a message of the browser: a session begins, continues with float32 samples, or ends.
+
+        Samples and the end are answered with the frames that became ready, possibly none, or with an error.
+        """
         try:
             if message["kind"] == "begin":
                 self.stream = Stream(self.speaker, message["rate"])
                 return
-            made = (
-                self.stream.feed(torch.frombuffer(bytearray(buffers[0]), dtype=torch.float32))
-                if buffers
-                else self.stream.end()
-            )
+            if buffers:
+                vertices = self.stream.feed(torch.frombuffer(bytearray(buffers[0]), dtype=torch.float32))
+            else:
+                vertices = self.stream.end()
         except ValueError as error:
-            self.send({"kind": "fault", "session": message["session"], "text": f"avlib: {error}"})
+            self.send({"kind": "error", "session": message["session"], "text": f"avlib: {error}"})
             return
-        self.send(
-            {
-                "kind": "frames",
-                "session": message["session"],
-                "first": self.stream.frames - len(made),
-                "count": len(made),
-                "computed": median(self.stream.spent or [0.0]),
-            },
-            [as_bytes(made, "<f4")],
-        )
+        answer = {
+            "kind": "frames",
+            "session": message["session"],
+            "first": self.stream.frames - len(vertices),
+            "count": len(vertices),
+            "computed": median(self.stream.hop_seconds or [0.0]),
+        }
+        self.send(answer, [as_bytes(vertices, "<f4")])
 
 
-def live_face(run: Run, model: str) -> Live | Figure:
-    """The live face of a trained model; where nobody watches, a picture of the first test sentence streamed."""
+def live_face(run: Run, model: str) -> LiveFace | Figure:
+    """The live face of a trained model; in an executed notebook a figure of the first test sentence, streamed."""
     utterance = corpus_of(run).utterances("test")[0]
     speaker = Speaker(run, model, utterance.subject)
-    return picture(speaker, utterance) if HEADLESS else Live(speaker, speaker.corpus.speech(utterance))
+    return streamed_figure(speaker, utterance) if HEADLESS else LiveFace(speaker, speaker.corpus.speech(utterance))
 
 
-def picture(speaker: Speaker, utterance: Utterance) -> Figure:
-    """Lip aperture of a sentence heard whole and as it comes, as fast as that goes."""
+def streamed_figure(speaker: Speaker, utterance: Utterance) -> Figure:
+    """Lip aperture of a sentence that is processed as a whole, and of the same sentence streamed."""
     stream, speech = Stream(speaker), speaker.corpus.speech(utterance)
     streamed = torch.cat([*map(stream.feed, speech.split(stream.hop)), stream.end()])
-    busy = 100 * sum(stream.spent) / (len(speech) / SPEECH_HZ)
-    name = f"streamed: {stream.latency_s:.2f} s\nlater, {busy:.0f} % of the time\nspent computing"
-    figure = aperture_tracks(
-        speaker.corpus, utterance, {"heard whole": torch.cat(list(speaker(load_sound(speech)))), name: streamed}, speech
-    )
-    plt.close(figure)  # or it is shown twice
+    whole = torch.cat(list(speaker(load_sound(speech))))
+    busy = 100 * sum(stream.hop_seconds) / (len(speech) / SPEECH_HZ)
+    name = f"streamed: latency\n{stream.latency_s:.2f} s, computing\n{busy:.0f} % of the time"
+    figure = aperture_tracks(speaker.corpus, utterance, {"whole sentence": whole, name: streamed}, speech)
+    plt.close(figure)  # otherwise the notebook shows it twice
     return figure

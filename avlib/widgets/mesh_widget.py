@@ -1,37 +1,22 @@
-"""A face in a notebook that can be turned by mouse, and whose vertices can be set from Python many times a second.
+"""A face in a notebook that the mouse turns, and whose vertices can be set from Python many times a second.
 
     face = FaceWidget(corpus.templates["Kim"], corpus.faces, corpus.albedo)
     face                            # as the last line of a cell, shows it
-    face.move(vertices)             # (V, 3), from any later cell, callback or thread, as often as wanted
+    face.move(vertices)             # (V, 3), from any later cell, callback or thread
 
-Pictures are drawn by the browser, at most one for each that its screen shows; vertices that come faster replace each other.
+The browser draws at most one picture for each screen refresh; vertices that arrive faster replace each other.
 """
-
-from pathlib import Path
 
 import anywidget
 import numpy as np
 import torch
 from traitlets import Bytes, Dict, Int
 
-
-def module(*names: str) -> str:
-    """The text of a widget's ES module: what all share, and these files from beside this one; mesh.js, where it shows faces, first."""
-    return "\n".join((Path(__file__).parent / name).read_text() for name in ("parts.js", *names))
-
-
-def mesh_bytes(template: torch.Tensor, faces: torch.Tensor, albedo: torch.Tensor) -> dict[str, bytes]:
-    """What mesh.js is given of a face: template (V, 3), faces (F, 3), grey levels (V,) in [0, 1]."""
-    grey = (255 * albedo.clamp(0, 1)).round()
-    return {"template": as_bytes(template, "<f4"), "faces": as_bytes(faces, "<u4"), "albedo": as_bytes(grey, "u1")}
-
-
-def as_bytes(array: torch.Tensor | np.ndarray, kind: str) -> bytes:
-    return np.ascontiguousarray(array, kind).tobytes()
+from .browser_data import mesh_bytes, module
 
 
 class FaceWidget(anywidget.AnyWidget):
-    """See above. template: (V, 3), faces: (F, 3), albedo: (V,) in [0, 1]; side: pixels."""
+    """template: (V, 3); faces: (F, 3); albedo: (V,), grey levels in [0, 1]; side: width and height, pixels."""
 
     _esm = module("mesh.js", "mesh_widget.js")
     mesh = Dict().tag(sync=True)
@@ -43,11 +28,12 @@ class FaceWidget(anywidget.AnyWidget):
         self.shape = tuple(template.shape)
 
     def move(self, vertices: torch.Tensor | np.ndarray) -> None:
-        """Shows these vertices (V, 3), in the template's unit. ValueError for another shape, or NaN."""
+        """Shows vertices (V, 3), in the template's unit. ValueError for another shape, NaN or infinite values."""
         vertices = np.asarray(vertices, "<f4")
-        if vertices.shape != self.shape or not np.isfinite(vertices).all():
+        finite = np.isfinite(vertices).all()
+        if vertices.shape != self.shape or not finite:
             raise ValueError(
                 f"face: expected finite vertices {self.shape}, got {vertices.shape}"
-                f"{'' if np.isfinite(vertices).all() else ' with NaN or infinite values'}"
+                f"{'' if finite else ' with NaN or infinite values'}"
             )
         self.vertices = vertices.tobytes()

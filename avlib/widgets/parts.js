@@ -1,5 +1,6 @@
-// What the modules of all widgets share; it goes before them.
+// Functions that the modules of all widgets share; this file comes before them.
 // Traits of bytes arrive as DataViews, at any offset.
-const typed = (Kind, view) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const typedArray = (Kind, view) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 // A new element in `parent`.
-const text = (parent, kind, words, at = {}) => Object.assign(parent.appendChild(document.createElement(kind)), { textContent: words }, at);
+const addElement = (parent, tag, text, properties = {}) =>
+  Object.assign(parent.appendChild(document.createElement(tag)), { textContent: text }, properties);

@@ -20,9 +20,9 @@ const stepOf = most => { const p = 10 ** Math.floor(Math.log10(most / 3)); retur
 
 // A clip as Python gives it, with numbers in place of bytes.
 function opened(clip) {
-  const faces = clip.faces.map(f => ({ ...f, weights: typed(Float32Array, f.weights), targets: typed(Int16Array, f.targets) }));
-  const tracks = clip.tracks.map(t => ({ ...t, aperture: typed(Float32Array, t.aperture), error: typed(Float32Array, t.error) }));
-  return { ...clip, faces, tracks, template: typed(Float32Array, clip.template), sound: typed(Uint8Array, clip.sound) };
+  const faces = clip.faces.map(f => ({ ...f, weights: typedArray(Float32Array, f.weights), targets: typedArray(Int16Array, f.targets) }));
+  const tracks = clip.tracks.map(t => ({ ...t, aperture: typedArray(Float32Array, t.aperture), error: typedArray(Float32Array, t.error) }));
+  return { ...clip, faces, tracks, template: typedArray(Float32Array, clip.template), sound: typedArray(Uint8Array, clip.sound) };
 }
 
 // The vertices of a face at a time in seconds, between frames linear, into `vertices`.
@@ -107,31 +107,31 @@ function plot(canvas, clip) {
 
 export default {
   render({ model, el }) {
-    const root = text(el, "div", "", { className: "avlib-player", tabIndex: 0 });
-    text(root, "style", LOOKS);
-    const title = text(root, "div", ""), row = text(root, "div", "", { className: "faces" }), view = newView();
-    const mesh = model.get("mesh"), [faces, albedo] = [typed(Uint32Array, mesh.faces), typed(Uint8Array, mesh.albedo)];
+    const root = addElement(el, "div", "", { className: "avlib-player", tabIndex: 0 });
+    addElement(root, "style", LOOKS);
+    const title = addElement(root, "div", ""), row = addElement(root, "div", "", { className: "faces" }), view = newView();
+    const mesh = model.get("mesh"), [faces, albedo] = [typedArray(Uint32Array, mesh.faces), typedArray(Uint8Array, mesh.albedo)];
     const sides = [0, 1].map(k => {
-      const figure = text(row, "figure", ""), canvas = text(figure, "canvas", ""), name = text(figure, "figcaption", "");
+      const figure = addElement(row, "figure", ""), canvas = addElement(figure, "canvas", ""), name = addElement(figure, "figcaption", "");
       name.style.color = COLOURS[k];
-      return { name, face: new Face(canvas, new Mesh(typed(Float32Array, mesh.template), faces, albedo), view, () => draw()) };
+      return { name, face: new Face(canvas, new Mesh(typedArray(Float32Array, mesh.template), faces, albedo), view, () => draw()) };
     });
-    const bar = text(root, "div", "", { className: "controls" });
-    const play = text(bar, "button", "▶ play", { title: "space plays and pauses; ← and → go a frame on or back" });
-    const slider = text(bar, "input", "", { type: "range", min: 0, step: "any", value: 0, title: "time" });
-    const clock = text(bar, "span", "");
-    const speed = text(bar, "select", "", { title: "speed" });
-    for (const rate of [1, 0.5, 0.25]) text(speed, "option", { 1: "1 ×", 0.5: "½ ×", 0.25: "¼ ×" }[rate], { value: rate });
+    const bar = addElement(root, "div", "", { className: "controls" });
+    const play = addElement(bar, "button", "▶ play", { title: "space plays and pauses; ← and → go a frame on or back" });
+    const slider = addElement(bar, "input", "", { type: "range", min: 0, step: "any", value: 0, title: "time" });
+    const clock = addElement(bar, "span", "");
+    const speed = addElement(bar, "select", "", { title: "speed" });
+    for (const rate of [1, 0.5, 0.25]) addElement(speed, "option", { 1: "1 ×", 0.5: "½ ×", 0.25: "¼ ×" }[rate], { value: rate });
     const tick = (words, change) => {
-      const label = text(bar, "label", ""), input = text(label, "input", "", { type: "checkbox", onchange: () => change(input.checked) });
+      const label = addElement(bar, "label", ""), input = addElement(label, "input", "", { type: "checkbox", onchange: () => change(input.checked) });
       label.append(` ${words}`);
     };
-    const audio = text(root, "audio", "", { preload: "auto" });
+    const audio = addElement(root, "audio", "", { preload: "auto" });
     tick("again and again", on => { audio.loop = on; });
     tick("mouth", on => { view.zoom = on ? 3 : 1; draw(); });
     tick("mute", on => { audio.muted = on; });
-    const plots = text(root, "div", "", { className: "plots" }), canvas = text(plots, "canvas", "");
-    const cursor = text(plots, "div", "", { className: "cursor" }), read = text(root, "div", "", { className: "read" });
+    const plots = addElement(root, "div", "", { className: "plots" }), canvas = addElement(plots, "canvas", "");
+    const cursor = addElement(plots, "div", "", { className: "cursor" }), read = addElement(root, "div", "", { className: "read" });
     let clip, wide = 1, shown = 0, told = 0, due = 0;
 
     const draw = () => sides.forEach(side => side.face.draw());

@@ -1,6 +1,7 @@
-"""What a notebook that is opened by hand finds: which stages of its run are there, and what has to run before it can."""
+"""The status of a run: which stages have finished, and which notebook must run first."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core import run as runs
@@ -12,83 +13,93 @@ from ..corpus.corpus import Corpus
 from ..training.joint import model_names, train_joint
 
 NOTEBOOKS = ("01_data_prep", "02_expert_pretraining", "03_joint_training", "04_evaluation", "05_tsne_analysis")
-FIRST = NOTEBOOKS[1]  # without its stages no later notebook can begin
+PRETRAINING = NOTEBOOKS[1]  # every later notebook needs its stages
 
 
-class Missing(ValueError):
-    """Shown in a notebook as the one line that it is."""
+class MissingStages(ValueError):
+    """Shown in a notebook as one line, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
 
 
-def made_by(run: Run, seeds: list[int]) -> dict[str, list[str]]:
-    """The stages of each notebook by which it is known to have run."""
-    models = model_names(run, seeds)
-    return dict(
-        zip(
-            NOTEBOOKS,
-            (["corpus"], ["speech", "expert", "reader"], models, [f"evaluation-{m}" for m in models], ["tsne"]),
-        )
-    )
+def notebook_stages(run: Run, seeds: Sequence[int]) -> dict[str, list[str]]:
+    """The stages that each notebook runs and by which its status is determined."""
+    models = model_names(run, list(seeds))
+    return {
+        "01_data_prep": ["corpus"],
+        "02_expert_pretraining": ["speech", "expert", "reader"],
+        "03_joint_training": models,
+        "04_evaluation": [f"evaluation-{model}" for model in models],
+        "05_tsne_analysis": ["tsne"],
+    }
 
 
-def record_of(run: Run, stage: str) -> Path | None:
-    path = run.home(stage) / "records" / f"{stage}.json"
-    return path if path.exists() else None
+def record_path(run: Run, stage: str) -> Path:
+    """The record that a stage writes when it finishes."""
+    return run.home(stage) / "records" / f"{stage}.json"
 
 
-def missing(run: Run, stages: list[str]) -> list[str]:
-    return [stage for stage in stages if not record_of(run, stage)]
+def missing_stages(run: Run, stages: list[str]) -> list[str]:
+    return [stage for stage in stages if not record_path(run, stage).exists()]
 
 
-def run_status(run: Run, notebook: str, seeds: list[int] = (0,)) -> str:
-    """Markdown: what there is of the run. ValueError, shown without a traceback, where another notebook has to run first."""
-    made = made_by(run, seeds)
+def run_status(run: Run, notebook: str, seeds: Sequence[int] = (0,)) -> str:
+    """Markdown: the status of each notebook's stages, and the other runs.
+
+    notebook: the one that is open. MissingStages, a ValueError, if another notebook must run first.
+    """
+    notebooks = notebook_stages(run, seeds)
     lines = [
         f"Run **{run.name}**, preset {run.config.preset}, in `{run.folder}`, on {run.device}.",
         "",
-        "| notebook | its results | made | commit |",
+        "| notebook | status | last finished | commit |",
         "|---|---|---|---|",
+        *(status_row(run, name, stages, name == notebook) for name, stages in notebooks.items()),
     ]
-    for name, stages in made.items():
-        absent = missing(run, stages)
-        there = [record_of(run, stage) for stage in stages if stage not in absent]
-        state = "not yet" if not there else f"all but {', '.join(absent)}" if absent else "there"
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(p.stat().st_mtime for p in there))) if there else ""
-        commits = ", ".join(sorted({read_json(p)["commit"] for p in there}))
-        lines.append(f"| {f'**{name}**' if name == notebook else name} | {state} | {when} | {commits} |")
-    if others := [
-        f"`{p.parent.name}` (preset {read_json(p)['preset']})"
-        for p in sorted(runs.RESULTS.glob("*/config.json"))
-        if p.parent != run.folder
-    ]:
-        lines += [
-            "",
-            f"Other runs here: {', '.join(others)}. The cell above says which run is opened: `run` and `preset`.",
-        ]
-    if notebook > FIRST and (absent := missing(run, made[FIRST])):
-        raise Missing(
-            f"{run.folder}: has no {', no '.join(absent)} yet. Run notebook {FIRST} first, or all of them: ./run_all.sh "
-            f"--preset {run.config.preset} --run {run.name}"
+    if others := other_runs(run):
+        lines += ["", f"Other runs: {', '.join(others)}. `run` and `preset` in the cell above select the run."]
+    missing = missing_stages(run, notebooks[PRETRAINING])
+    if notebook > PRETRAINING and missing:
+        raise MissingStages(
+            f"{run.folder}: {', '.join(missing)} not finished. Run notebook {PRETRAINING} first, or all notebooks: "
+            f"./run_all.sh --preset {run.config.preset} --run {run.name}"
         )
     return "\n".join(lines) + "\n"
 
 
+def status_row(run: Run, notebook: str, stages: list[str], is_open: bool) -> str:
+    """A row of the table: finished, not run, or which stages are missing; when and at which commits."""
+    missing = missing_stages(run, stages)
+    records = [record_path(run, stage) for stage in stages if stage not in missing]
+    status = "not run" if not records else f"missing: {', '.join(missing)}" if missing else "finished"
+    commits = ", ".join(sorted({read_json(path)["commit"] for path in records}))
+    last = ""
+    if records:
+        last = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(path.stat().st_mtime for path in records)))
+    return f"| {f'**{notebook}**' if is_open else notebook} | {status} | {last} | {commits} |"
+
+
+def other_runs(run: Run) -> list[str]:
+    """Name and preset of every other run under results/."""
+    paths = [path for path in sorted(runs.RESULTS.glob("*/config.json")) if path.parent != run.folder]
+    return [f"`{path.parent.name}` (preset {read_json(path)['preset']})" for path in paths]
+
+
 def train_missing(run: Run, corpus: Corpus, models: list[str]) -> None:
-    """Trains, side by side, those of the models that notebook 03 has not been run for."""
-    wanted = missing(run, models)
-    if wanted:
-        log(f"trains {', '.join(wanted)}: 03_joint_training has not run for that")
-    list(run_parallel([(train, run, corpus, model) for model in wanted], run.device))
+    """Trains in parallel those of the models that notebook 03 has not trained."""
+    missing = missing_stages(run, models)
+    if missing:
+        log(f"training {', '.join(missing)}, which 03_joint_training has not trained")
+    list(run_parallel([(train_model, run, corpus, model) for model in missing], run.device))
 
 
-def train(run: Run, corpus: Corpus, model: str) -> None:
-    """Without what `train_joint` returns, which would have to come here from another process."""
-    train_joint(run, corpus, *parts(model))
+def train_model(run: Run, corpus: Corpus, model: str) -> None:
+    """`train_joint` without its result, which would have to be sent from another process."""
+    train_joint(run, corpus, *split_model_name(model))
 
 
-def parts(model: str) -> tuple[str, str, int]:
+def split_model_name(model: str) -> tuple[str, str, int]:
     """Animator, guidance and seed of a model's name."""
     animator, guidance, seed = model.rsplit("-", 2)
     return animator, guidance, int(seed.removeprefix("s"))

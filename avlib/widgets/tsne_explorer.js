@@ -34,32 +34,32 @@ export default {
   async render({ model, el }) {
     const given = model.get("content"), [tall, wide] = given.crop, kinds = [...new Set(given.words)].sort();
     const maps = Object.fromEntries(Object.entries(given.maps).map(([name, drawn]) =>
-      [name, drawn.map(m => ({ ...m, points: [...typed(Float32Array, m.points)] }))]));
+      [name, drawn.map(m => ({ ...m, points: [...typedArray(Float32Array, m.points)] }))]));
     const sheet = await createImageBitmap(picture(given.sheet));
     const runOf = [];
     given.runs.forEach(([first, last], k) => { for (let n = first; n <= last; n++) runOf[n] = k; });
-    const root = text(el, "div", "", { className: "avlib-points" });
-    text(root, "style", LOOKS);
-    const bar = text(root, "div", "", { className: "bar" }), row = text(root, "div", "", { className: "row" });
+    const root = addElement(el, "div", "", { className: "avlib-points" });
+    addElement(root, "style", LOOKS);
+    const bar = addElement(root, "div", "", { className: "bar" }), row = addElement(root, "div", "", { className: "row" });
     const choose = (label, options, change) => {
-      const select = text(text(bar, "label", `${label} `), "select", "", { onchange: () => change(select.value) });
-      options.forEach(([words, value]) => text(select, "option", words, { value }));
+      const select = addElement(addElement(bar, "label", `${label} `), "select", "", { onchange: () => change(select.value) });
+      options.forEach(([words, value]) => addElement(select, "option", words, { value }));
       return select;
     };
     choose("frames as", Object.keys(maps).map(name => [name, name]), name => { model.set("space", name); model.save_changes(); draw(); })
       .value = model.get("space");
     const which = choose("map", maps[model.get("space")].map((m, k) => [m.title, k]), () => draw());
     const target = choose("the next lasso is group", [["A", "A"], ["B", "B"]], () => {});
-    text(bar, "button", "words as groups", { title: "as it was at first", onclick: () => { chosen = false; group(byWord); } });
-    const canvas = text(row, "canvas", "", { className: "map" }), side = text(row, "div", "", { className: "side" });
+    addElement(bar, "button", "words as groups", { title: "as it was at first", onclick: () => { chosen = false; group(byWord); } });
+    const canvas = addElement(row, "canvas", "", { className: "map" }), side = addElement(row, "div", "", { className: "side" });
     canvas.title = "point at a dot; click to hear its word; draw around dots to compare them";
-    const lips = text(side, "canvas", "", { className: "lips", width: wide, height: tall });
-    const about = text(side, "div", "");
+    const lips = addElement(side, "canvas", "", { className: "lips", width: wide, height: tall });
+    const about = addElement(side, "div", "");
     about.style.minHeight = "5em";
-    const groups = text(side, "div", "", { className: "groups" }), apart = text(side, "div", "");
+    const groups = addElement(side, "div", "", { className: "groups" }), apart = addElement(side, "div", "");
     const means = ["A", "B"].map(name => {
-      const box = text(groups, "div", "");
-      return { name, image: text(box, "img", "", { alt: `mean lips of group ${name}` }), told: text(box, "div", "") };
+      const box = addElement(groups, "div", "");
+      return { name, image: addElement(box, "img", "", { alt: `mean lips of group ${name}` }), told: addElement(box, "div", "") };
     });
     const byWord = model.get("groups");
     let dots = [], line = null, pointed = -1, chosen = false, audio = null, source = null, due = 0;
@@ -105,7 +105,7 @@ export default {
     }
     function say(n) {                   // the word it is in, its lips in step
       if (!audio) {
-        const samples = Float32Array.from(typed(Int16Array, given.sound), x => x / 32768);
+        const samples = Float32Array.from(typedArray(Int16Array, given.sound), x => x / 32768);
         audio = new AudioContext();
         audio.words = audio.createBuffer(1, samples.length, given.rate);
         audio.words.copyToChannel(samples, 0);

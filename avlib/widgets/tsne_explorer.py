@@ -12,10 +12,10 @@ from traitlets import Dict, Unicode
 from ..core.progress import HEADLESS
 from ..core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from ..corpus.clips import Clips
-from ..evaluation.tsne import LipClips, WordFeatures
+from ..evaluation.spoken_words import WordFeatures
 from ..metrics.feature_separation import separation
 from ..plots.results import tsne_maps
-from .mesh_widget import as_bytes, module
+from .browser_data import as_bytes, module
 
 FINEST = 48  # pixels of a shown crop's side, at most
 GROUPS = ("A", "B")
@@ -27,7 +27,7 @@ class Frames:
     spots: (clip, frame) of each; words: what is said there; runs: (first, last) of those of one word; crops: (N, H, W) uint8.
     """
 
-    def __init__(self, spaces: dict[str, WordFeatures], clips: Clips | LipClips):
+    def __init__(self, spaces: dict[str, WordFeatures], clips: Clips):
         self.spaces, self.clips = spaces, clips
         said = sorted({(i, *span, word) for s in spaces.values() for i, span, word in zip(s.clips, s.spans, s.words)})
         self.spots = [(i, t) for i, first, last, _ in said for t in range(first, last + 1)]
@@ -158,7 +158,7 @@ class Explorer(anywidget.AnyWidget):
         self.told = self.frames.compared(self.space, self.groups)
 
 
-def explore_tsne(record: dict, spaces: dict[str, WordFeatures], clips: Clips | LipClips) -> Explorer | Figure:
+def explore_tsne(record: dict, spaces: dict[str, WordFeatures], clips: Clips) -> Explorer | Figure:
     """The maps of `tsne.record` with what is behind them; where nobody watches, a picture of the first map and the words' mean lips.
 
     record: of these spaces; clips: those of the frames.

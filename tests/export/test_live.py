@@ -1,4 +1,4 @@
-"""Speech streamed through an animator: pieces do not matter, the more is heard the nearer it comes to the whole, and it stays bounded."""
+"""Streaming: the size of pieces does not matter, more context approaches the whole, and memory is bounded."""
 
 import io
 import json
@@ -29,19 +29,19 @@ from tests.conftest import STYLES, TINY, V
 
 
 class Plain(Animator):
-    """An animator of a user's own, without a roll-out that goes on."""
+    """A user's animator, whose roll-out cannot continue."""
 
     def __init__(self, *common):
         super().__init__(*common)
         self.out = nn.Linear(self.encoder.width, 3 * self.vertices)
 
-    def forward(self, speech, lengths, template, style, frames=None):
-        heard = self.encoder.contextualise(speech, lengths, frames, self.fps).mean(2)
-        return template[:, None] + self.out(heard).unflatten(-1, (-1, 3))
+    def forward(self, features, feature_lengths, template, style, frames=None):
+        audio_features = self.encoder.contextualise(features, feature_lengths, frames, self.fps).mean(2)
+        return template[:, None] + self.out(audio_features).unflatten(-1, (-1, 3))
 
 
 def speaker(kind: str = "faceformer", fps: int = 25) -> Speaker:
-    """A Speaker without a run: an animator of chance, and what moves."""
+    """A Speaker without a run, with an untrained animator."""
     torch.manual_seed(0)
     encoder, common = SpeechEncoder(TINY), (V, STYLES)
     if kind == "codetalker":
@@ -52,37 +52,37 @@ def speaker(kind: str = "faceformer", fps: int = 25) -> Speaker:
         nn.init.normal_(animator.vertex_map.weight)
     else:
         animator = Plain(encoder, *common, fps)
-    made = object.__new__(Speaker)
-    vars(made).update(
+    result = object.__new__(Speaker)
+    vars(result).update(
         animator=animator.eval(),
         corpus=SimpleNamespace(fps=fps),
         run=SimpleNamespace(device=torch.device("cpu")),
         template=torch.randn(V, 3),
-        mixed=torch.eye(STYLES)[0],
+        style_weights=torch.eye(STYLES)[0],
     )
-    return made
+    return result
 
 
 def speech(seconds: float, rate: int = SPEECH_HZ) -> torch.Tensor:
-    """Noise that is loud and quiet in turns."""
+    """Noise whose level rises and falls."""
     time = torch.arange(int(seconds * rate)) / rate
     return 0.2 * torch.randn(len(time), generator=torch.Generator().manual_seed(1)) * (0.6 + 0.4 * torch.sin(7 * time))
 
 
-def streamed(by: Speaker, sound: torch.Tensor, piece: int = 640, **settings) -> torch.Tensor:
-    stream = live.Stream(by, **settings)
+def streamed(speaker: Speaker, sound: torch.Tensor, piece: int = 640, **settings) -> torch.Tensor:
+    stream = live.Stream(speaker, **settings)
     return torch.cat([*map(stream.feed, sound.split(piece)), stream.end()])
 
 
 @pytest.mark.parametrize("kind, fps", [("faceformer", 25), ("faceformer", 30), ("codetalker", 30), ("plain", 25)])
-def test_with_the_whole_as_window_it_is_the_whole(kind, fps):
+def test_a_window_of_the_whole_sound_gives_the_offline_result(kind, fps):
     by, sound = speaker(kind, fps), speech(2.83)
     made, whole = streamed(by, sound, window_s=9, lookahead_s=5), torch.cat(list(by(load_sound(sound))))
     torch.testing.assert_close(made, whole, atol=1e-4, rtol=1e-4)
     assert (whole - whole.mean(0)).abs().max() > 0.1
 
 
-def test_the_more_is_heard_the_nearer_it_comes():
+def test_longer_windows_come_closer_to_the_offline_result():
     by, sound = speaker("faceformer", 30), speech(5)
     whole = torch.cat(list(by(load_sound(sound))))
     apart = [
@@ -98,7 +98,7 @@ def test_the_more_is_heard_the_nearer_it_comes():
 
 
 @pytest.mark.parametrize("kind", ["faceformer", "codetalker", "plain"])
-def test_pieces_do_not_matter(kind):
+def test_the_size_of_pieces_does_not_matter(kind):
     by, sound = speaker(kind), speech(3.21)
     made = [streamed(by, sound, piece) for piece in (160, 1111, 3200)]
     assert len(made[0]) == int(3.21 * 25)
@@ -106,16 +106,16 @@ def test_pieces_do_not_matter(kind):
         torch.testing.assert_close(other, made[0], atol=1e-5, rtol=0)
 
 
-def test_who_is_late_catches_up_in_larger_steps():
+def test_late_sound_is_processed_in_larger_steps():
     by, sound = speaker(), speech(8)
     stream = live.Stream(by, window_s=2)
     made = stream.feed(sound)
-    assert len(made) == int((8 - 0.3) * 25) and len(stream.spent) == 5  # steps of 8 hops, 1.6 s
+    assert len(made) == int((8 - 0.3) * 25) and len(stream.hop_seconds) == 5  # steps of 8 hops, 1.6 s
     hasty, steady = torch.cat((made, stream.end())), streamed(by, sound, window_s=2)
     assert hasty.shape == steady.shape and (hasty - steady).abs().mean() < 0.2 * (steady - steady.mean(0)).abs().mean()
 
 
-def test_a_frame_comes_as_soon_as_its_lookahead_is_there():
+def test_a_frame_is_ready_when_its_lookahead_has_arrived():
     stream, sound, frames = live.Stream(speaker(), lookahead_s=0.4, hop_s=0.2), speech(4), 0
     for n, piece in enumerate(sound.split(160), start=1):
         frames += len(stream.feed(piece))
@@ -125,18 +125,18 @@ def test_a_frame_comes_as_soon_as_its_lookahead_is_there():
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_any_rate_becomes_what_the_whole_would(rate):
+def test_pieces_are_resampled_as_the_whole(rate):
     sound = speech(1.3, rate)
     resampler, whole = live.Resampler(rate), torchaudio.functional.resample(sound, rate, SPEECH_HZ)
     made = torch.cat([*map(resampler, sound.split(777)), resampler(sound[:0], last=True)])
     torch.testing.assert_close(made, whole, atol=1e-5, rtol=0)
-    assert len(resampler.raw) < rate / 10
+    assert len(resampler.pending) < rate / 10
 
 
 @pytest.mark.parametrize("kind", ["faceformer", "codetalker"])
 def test_memory_stays_flat(kind, monkeypatch):
-    """What a session holds after 10, 20 and 40 s, where a roll-out looks back for some seconds only."""
-    monkeypatch.setattr(Rollout, "MINUTES", 0.05)
+    """Memory of a session after 10, 20 and 40 s, where a roll-out attends to a few seconds only."""
+    monkeypatch.setattr(Rollout, "HORIZON_MINUTES", 0.05)
     monkeypatch.setattr(CodeTalker, "HORIZON_S", 3.0)
     monkeypatch.setattr(live, "MEMORY_S", 3.0)
     stream, sizes = live.Stream(speaker(kind), rate=24000, hop_s=0.5, window_s=2), []
@@ -148,7 +148,7 @@ def test_memory_stays_flat(kind, monkeypatch):
 
 
 def held(stream: live.Stream) -> int:
-    """Elements of all tensors that are reached from the stream and from what it has of the roll-out."""
+    """Elements of all tensors that the stream and its roll-out refer to."""
     seen, total, waiting = set(), 0, [stream]
     while waiting:
         thing = waiting.pop()
@@ -175,24 +175,25 @@ def held(stream: live.Stream) -> int:
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-3])
-def test_a_silent_room_is_not_taken_for_speech(noise, monkeypatch):
-    """Before anyone has spoken, and long after: the encoder's input is as quiet as that of the silence between words."""
-    by, room, heard, convolved = (
-        speaker(),
-        noise * torch.randn(6 * SPEECH_HZ, generator=torch.Generator().manual_seed(2)),
-        [],
-        live.convolved,
-    )
+def test_the_noise_of_a_silent_room_is_not_taken_for_speech(noise, monkeypatch):
+    """Before the first speech and long after it, the encoder's features vary as little as in pauses between words."""
+    by, computed, convolution_features = speaker(), [], live.convolution_features
+    room = noise * torch.randn(6 * SPEECH_HZ, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(streamed(by, room[:SPEECH_HZ]), streamed(by, torch.zeros(SPEECH_HZ)))
     monkeypatch.setattr(live, "MEMORY_S", 1.0)
-    monkeypatch.setattr(live, "convolved", lambda *given: heard.append(convolved(*given)) or heard[-1])
+
+    def recorded(*arguments):
+        computed.append(convolution_features(*arguments))
+        return computed[-1]
+
+    monkeypatch.setattr(live, "convolution_features", recorded)
     streamed(by, torch.cat((room[:SPEECH_HZ], speech(3), room)), 3200, window_s=1)
-    spread = [float(features.std(1).mean()) for features in heard]
+    spread = [float(features.std(1).mean()) for features in computed]
     assert max(spread[-10:]) < 0.2 * max(spread), spread[-5:]
 
 
 @pytest.mark.parametrize("bad", [torch.full((640,), torch.nan), torch.tensor([torch.inf]), torch.zeros(2, 640)])
-def test_what_is_no_sound_is_told_and_not_taken(bad):
+def test_invalid_samples_are_reported_and_ignored(bad):
     by, sound = speaker(), speech(2)
     stream = live.Stream(by)
     made = [stream.feed(sound[:16000])]
@@ -220,26 +221,26 @@ def test_short_and_silent_sounds():
         dict(hop_s=float("nan")),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(settings):
+def test_invalid_settings_are_reported_in_one_line(settings):
     with pytest.raises(ValueError, match="^live: expected [^\n]*$"):
         live.Stream(speaker(), **settings)
 
 
-def test_the_browser_gets_the_frames_of_what_it_sends():
+def test_the_browser_gets_the_frames_of_the_sound_it_sends():
     by, sound, sent = speaker(), speech(1.5), []
     vars(by.corpus).update(faces=torch.zeros(1, 3, dtype=torch.long), albedo=torch.ones(V))
-    widget = live_widget.Live(by, sound)
+    widget = live_widget.LiveFace(by, sound)
     widget.send = lambda content, buffers=(): sent.append((content, buffers))
     samples, rate = soundfile.read(io.BytesIO(widget.recording))
     assert rate == SPEECH_HZ and np.abs(samples - sound.clamp(-1, 1).numpy()).max() < 1e-4
     for session in (1, 2):
-        widget.told(None, {"kind": "begin", "session": session, "rate": 16000}, [])
+        widget.receive(None, {"kind": "begin", "session": session, "rate": 16000}, [])
         for piece in sound.split(640):
-            widget.told(None, {"kind": "sound", "session": session}, [memoryview(piece.numpy().tobytes())])
-        widget.told(None, {"kind": "end", "session": session}, [])
+            widget.receive(None, {"kind": "sound", "session": session}, [memoryview(piece.numpy().tobytes())])
+        widget.receive(None, {"kind": "end", "session": session}, [])
     assert (
         len([1 for content, _ in sent if content["session"] == 1]) == len(sound.split(640)) + 1
-    )  # every question has its answer
+    )  # one answer for each message
     frames = [
         torch.tensor(np.frombuffer(buffers[0], "<f4")).view(-1, V, 3)
         for content, buffers in sent
@@ -247,34 +248,36 @@ def test_the_browser_gets_the_frames_of_what_it_sends():
     ]
     torch.testing.assert_close(torch.cat(frames), streamed(by, sound))
     assert [c["first"] for c, _ in sent if c["session"] == 2] == [sum(map(len, frames[:n])) for n in range(len(frames))]
-    widget.told(None, {"kind": "sound", "session": 2}, [memoryview(np.full(640, np.nan, "f4").tobytes())])
-    assert sent[-1][0]["kind"] == "fault" and sent[-1][0]["text"].startswith("avlib: live: expected finite samples")
+    widget.receive(None, {"kind": "sound", "session": 2}, [memoryview(np.full(640, np.nan, "f4").tobytes())])
+    assert sent[-1][0]["kind"] == "error" and sent[-1][0]["text"].startswith("avlib: live: expected finite samples")
 
 
-def test_the_tap_hands_on_every_sample():
-    """live_widget.js' audio worklet: channels averaged, in chunks of a size, with the time at which they end."""
+def test_the_audio_worklet_passes_on_every_sample():
+    """It averages channels and sends chunks of equal size with the time at which they end."""
     if not (node := shutil.which("node")):
-        pytest.skip("no node, which runs the widgets' JavaScript here")
+        pytest.skip("needs node, which runs the widgets' JavaScript")
     text = Path(live_widget.__file__).with_name("live_widget.js").read_text()
     script = (
-        text[text.index("const TAP") : text.index("const tap")]
+        text[text.index("const WORKLET") : text.index("const workletUrl")]
         + """
-        const said = []; let made;
-        globalThis.AudioWorkletProcessor = class { constructor() { this.port = { postMessage: m => said.push({ until: m.until, samples: [...m.samples] }) } } };
-        globalThis.registerProcessor = (_, kind) => { made = kind };
+        const messages = [];
+        let Recorder;
+        const postMessage = ({ until, samples }) => messages.push({ until, samples: [...samples] });
+        globalThis.AudioWorkletProcessor = class { constructor() { this.port = { postMessage } } };
+        globalThis.registerProcessor = (_, processor) => { Recorder = processor };
         globalThis.sampleRate = 1000;
-        (0, eval)(TAP);
-        const tap = new made({ processorOptions: { size: 100, more: 10 } });
+        (0, eval)(WORKLET);
+        const recorder = new Recorder({ processorOptions: { size: 100, extra: 10 } });
         for (let n = 0; n < 4; n++) {
           globalThis.currentFrame = 128 * n;
           const ramp = Float32Array.from({ length: 128 }, (_, i) => 128 * n + i);
-          tap.process([n === 3 ? [] : [ramp, ramp.map(x => x + 2)]]);
+          recorder.process([n === 3 ? [] : [ramp, ramp.map(x => x + 2)]]);
         }
-        console.log(JSON.stringify(said));"""
+        console.log(JSON.stringify(messages));"""
     )
     done = subprocess.run([node, "-e", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert [round(1000 * s["until"]) for s in said] == [110, 210, 310, 410, 510]
-    samples = sum((s["samples"] for s in said), [])
+    messages = json.loads(done.stdout)
+    assert [round(1000 * message["until"]) for message in messages] == [110, 210, 310, 410, 510]
+    samples = sum((message["samples"] for message in messages), [])
     assert samples == [float(n + 1) for n in range(384)] + [0.0] * 126

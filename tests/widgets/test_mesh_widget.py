@@ -1,4 +1,4 @@
-"""A face in a notebook: what reaches the browser is the mesh and its last vertices; mesh.js draws what lies in front."""
+"""A face in a notebook: the mesh and its vertices reach the browser; mesh.js draws the nearest surface."""
 
 import json
 import shutil
@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from avlib.widgets.mesh_widget import FaceWidget, module
+from avlib.widgets.browser_data import module
+from avlib.widgets.mesh_widget import FaceWidget
 
-# two squares, the nearer one (grey 120) in the left half of the farther one (grey 60)
+# two squares: the nearer one (grey 120) covers the left half of the farther one (grey 60)
 CORNERS = torch.tensor(
     [[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 1], [0, -1, 1], [0, 1, 1], [-1, 1, 1.0]]
 )
-FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])  # of the nearer one the back is seen
+FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])  # the nearer one shows its back
 ALBEDO = torch.tensor([60] * 4 + [120] * 4) / 255
 
 
 def in_node(*names: str, script: str, **given):
-    """What the script, after a widget's module, says of what it is given."""
+    """Runs a script after a widget's module in node; `given` holds its input. Returns the JSON that it prints."""
     if not (node := shutil.which("node")):
-        pytest.skip("no node, which runs the widgets' JavaScript here")
+        pytest.skip("needs node, which runs the widgets' JavaScript")
     text = f"{module(*names)}\nconst given = {json.dumps(given)};\n{script}"
     done = subprocess.run([node, "--input-type=module"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -29,12 +30,13 @@ def in_node(*names: str, script: str, **given):
 
 
 def picture(view: str = "", side: int = 40) -> np.ndarray:
-    """Red, green, blue, opacity of each pixel, (side, side, 4)."""
+    """Red, green, blue and opacity of each pixel, (side, side, 4). view: script that changes the view."""
     pixels = in_node(
         "mesh.js",
         "mesh_widget.js",
         script="""
-        const mesh = new Mesh(Float32Array.from(given.corners), Uint32Array.from(given.faces), Uint8Array.from(given.albedo));
+        const corners = Float32Array.from(given.corners), faces = Uint32Array.from(given.faces);
+        const mesh = new Mesh(corners, faces, Uint8Array.from(given.albedo));
         const pixels = new Uint32Array(given.side ** 2), view = newView();
         """
         + view
@@ -49,13 +51,13 @@ def picture(view: str = "", side: int = 40) -> np.ndarray:
     return np.array(pixels, "<u4").view(np.uint8).reshape(side, side, 4)
 
 
-def test_what_is_nearer_hides_what_is_behind_and_both_sides_are_lit():
-    seen = picture()
-    inside = seen[..., 3] == 255
+def test_nearer_surfaces_hide_farther_ones_and_both_sides_are_lit():
+    pixels = picture()
+    inside = pixels[..., 3] == 255
     assert inside[20, 20] and not inside[0].any() and not inside[:, 0].any() and 0.8 < inside.mean() < 0.95
-    near, far = seen[20, 10, :3].astype(float), seen[20, 30, :3].astype(float)
+    near, far = pixels[20, 10, :3].astype(float), pixels[20, 30, :3].astype(float)
     assert near.mean() > 1.9 * far.mean() and near[0] > near[2]
-    filled = seen[4:-4, 4:-4, 3]
+    filled = pixels[4:-4, 4:-4, 3]
     assert (filled == 255).all()  # no seams between triangles
 
 
@@ -66,16 +68,16 @@ def test_a_turned_face_shows_its_other_side():
     assert (edge[..., 3] == 255).mean() < 0.05
 
 
-def test_vertices_reach_the_browser_as_they_are():
+def test_vertices_reach_the_browser_unchanged():
     face = FaceWidget(CORNERS, FACES, ALBEDO)
     assert np.frombuffer(face.mesh["faces"], "<u4").reshape(-1, 3).tolist() == FACES.tolist()
     assert list(face.mesh["albedo"]) == [60] * 4 + [120] * 4
     face.move(CORNERS.double() + 0.25)
     assert np.frombuffer(face.vertices, "<f4").reshape(-1, 3).tolist() == (CORNERS + 0.25).tolist()
-    for wrong, told in (
+    for wrong, message in (
         (CORNERS[1:], r"expected finite vertices \(8, 3\), got \(7, 3\)"),
         (CORNERS * float("nan"), "NaN"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             face.move(wrong)
-    assert np.frombuffer(face.vertices, "<f4")[0] == -0.75  # what was there stays
+    assert np.frombuffer(face.vertices, "<f4")[0] == -0.75  # the vertices before stay

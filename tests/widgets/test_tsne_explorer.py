@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from avlib.corpus.utterance import Utterance
-from avlib.evaluation.tsne import WordFeatures, word_means
+from avlib.evaluation.spoken_words import WordFeatures, word_means
 from avlib.widgets import tsne_explorer
 from avlib.widgets.tsne_explorer import Explorer, Frames
 from tests.widgets.test_mesh_widget import in_node
