@@ -19,6 +19,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "score_readers": ".reader_analysis:score_readers",
         "viseme_confusions": ".reader_analysis:viseme_confusions",
         "readers_in_noise": ".reader_analysis:readers_in_noise",
+        "word_times": ".spoken_words:word_times",
+        "describe_word_times": ".spoken_words:describe_word_times",
+        "word_features": ".spoken_words:word_features",
+        "words_and_frames": ".spoken_words:words_and_frames",
+        "input_features": ".spoken_words:input_features",
+        "word_features_on_lips": ".spoken_words:word_features_on_lips",
         "motion_vqvae_histories": "..training.motion_vqvae:histories",
     },
 )

@@ -1,5 +1,7 @@
-"""Predictions as FaceFormer and CodeTalker write them, to be scored here, and ours to be scored elsewhere:
-<sequence>_condition_<subject>.npy."""
+"""Predictions in the file format of FaceFormer and CodeTalker: <sequence>_condition_<subject>.npy.
+
+Those of other methods are read to be scored here; those of the kit's models are written to be scored elsewhere.
+"""
 
 import re
 from pathlib import Path
@@ -16,59 +18,68 @@ from ..metrics.vertices import LENGTH_TOLERANCE
 CONDITION = "_condition_"
 
 
-def named_folder(given: str) -> tuple[str, Path]:
-    """The name of a method and the folder of its predictions, from "NAME=FOLDER" or a folder, which is then its own name."""
-    name, _, folder = given.rpartition("=")
+def named_folder(argument: str) -> tuple[str, Path]:
+    """Name of a method and folder of its predictions, from "NAME=FOLDER" or "FOLDER", whose last part is then the name.
+
+    ValueError if the name is not plain or the folder does not exist.
+    """
+    name, _, folder = argument.rpartition("=")
     name = name or Path(folder).name
     if not re.fullmatch(r"\w[\w.+ -]*", name):
-        raise ValueError(f"--predictions: expected NAME=FOLDER with a plain name, got {given!r}")
+        raise ValueError(f"--predictions: expected NAME=FOLDER with a plain name, got {argument!r}")
     if not Path(folder).is_dir():
         raise ValueError(f"--predictions: {folder}: no such folder")
     return name, Path(folder)
 
 
 def find_predictions(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]]:
-    """style -> utterance -> file. Files of other utterances are left alone; ValueError for an utterance without any."""
-    styles, names = {}, {u.name for u in utterances}
+    """{style: {utterance: file}}. Files of other utterances are ignored; ValueError if an utterance has no file."""
+    styles: dict[str, dict[str, Path]] = {}
+    names = {u.name for u in utterances}
     for path in sorted(folder.glob(f"*{CONDITION}*.npy")):
         name, _, style = path.stem.partition(CONDITION)
         if name in names:
             styles.setdefault(style, {})[name] = path
-    for missing in sorted(names - {name for files in styles.values() for name in files}):
+    if missing := names.difference(*styles.values()):
         raise ValueError(
-            f"{folder / missing}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} test "
-            "sequences"
+            f"{folder / min(missing)}{CONDITION}<subject>.npy: missing; expected a prediction of each of {len(names)} "
+            "test sequences"
         )
     return styles
 
 
 def write_prediction(folder: Path, utterance: str, style: str, motion: torch.Tensor) -> Path:
-    """Vertices (T, V, 3) in a file of their own, (T, V * 3)."""
+    """Writes vertices (T, V, 3) to a file of shape (T, V * 3)."""
     path = folder / f"{utterance}{CONDITION}{style}.npy"
     return write_atomic(path, lambda p: np.save(p, motion.flatten(1).float().numpy()))
 
 
 def read_prediction(path: Path, corpus: Corpus, utterance: Utterance) -> torch.Tensor:
-    """(T, V, 3), at most two frames longer or shorter than the scan. ValueError names the file and what is wrong with it."""
+    """Vertices (T, V, 3) in the corpus's unit.
+
+    ValueError for a damaged file, another number of vertices, a length that differs from the scan's by more than
+    `LENGTH_TOLERANCE` frames, values that are not finite, or a face far from the subject's template.
+    """
     try:
-        flat = np.load(path, "r", allow_pickle=False)
+        array = np.load(path, "r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: not a whole array of numbers ({error})") from None
-    if flat.size % (3 * corpus.vertices) or flat.shape[-1] not in (3, 3 * corpus.vertices):
-        raise ValueError(f"{path}: shape {flat.shape}, expected (frames, {3 * corpus.vertices})")
-    motion = np.array(flat, np.float32).reshape(-1, corpus.vertices, 3)
+    if array.size % (3 * corpus.vertices) or array.shape[-1] not in (3, 3 * corpus.vertices):
+        raise ValueError(f"{path}: shape {array.shape}, expected (frames, {3 * corpus.vertices})")
+    motion = np.array(array, np.float32).reshape(-1, corpus.vertices, 3)
     if abs(len(motion) - utterance.frames) > LENGTH_TOLERANCE:
         raise ValueError(
-            f"{path}: {len(motion)} frames, the scan has {utterance.frames} at {corpus.fps:g} a second; at most "
-            f"{LENGTH_TOLERANCE} may differ"
+            f"{path}: {len(motion)} frames, expected {utterance.frames} as in the scan at {corpus.fps:g} fps, within "
+            f"{LENGTH_TOLERANCE}"
         )
     if not np.isfinite(motion).all():
         raise ValueError(f"{path}: holds NaN or infinite values")
-    rest = corpus.templates[utterance.subject].numpy()
-    away, side = float(np.linalg.norm(motion - rest, axis=-1).mean()), float(np.ptp(rest, axis=0).max())
-    if away > MAX_MEAN_DISPLACEMENT * side:
+    template = corpus.templates[utterance.subject].numpy()
+    mean_distance = float(np.linalg.norm(motion - template, axis=-1).mean())
+    template_side = float(np.ptp(template, axis=0).max())
+    if mean_distance > MAX_MEAN_DISPLACEMENT * template_side:
         raise ValueError(
-            f"{path}: {away:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose largest side "
-            f"is {side:.3g}: another unit or subject?"
+            f"{path}: {mean_distance:.4g} {corpus.unit} from the template of {utterance.subject} on average, whose "
+            f"longest side is {template_side:.3g}: another unit or subject?"
         )
     return torch.from_numpy(motion)

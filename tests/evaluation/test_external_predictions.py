@@ -158,7 +158,7 @@ def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
     }
 
     def key() -> dict:
-        return notebooks.made_from("04_evaluation", parameters)
+        return notebooks.notebook_key("04_evaluation", parameters)
 
     keys = [key()]
     (tmp_path / "beside.npy").write_bytes(b"")

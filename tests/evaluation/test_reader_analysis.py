@@ -1,4 +1,4 @@
-"""Probes say what a reader read: each stream by itself, the same noise for all, every viseme counted once."""
+"""Analyses of readers: each stream by itself, the same noise for all, every viseme counted once."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ FRAMES, TEXTS = (14, 9, 12), ["you must go", "just me", "we were away"]
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """So small models wait for each other on more, where the machine is busy."""
+    """Small models are slower on more threads when the machine is busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +44,8 @@ def clips() -> SimpleNamespace:
     video = [(255 * torch.rand(n, 24, 24, generator=draw)).byte() for n in FRAMES]
 
     class Clips(SimpleNamespace):
-        __len__ = lambda self: len(FRAMES)
+        def __len__(self) -> int:
+            return len(FRAMES)
 
     return Clips(
         utterances=[Utterance(f"c{i}", "v", "", text, n) for i, (text, n) in enumerate(zip(TEXTS, FRAMES))],
@@ -73,7 +74,7 @@ def reader(*modalities: str):
 
 @pytest.fixture
 def features(monkeypatch):
-    """Probes give what they would decode, a clip's features (T, D), in place of its text; at three levels."""
+    """Decoding returns a clip's features (T, D) in place of its text, at three levels of noise."""
     monkeypatch.setattr(reader_analysis, "LEVELS_DB", (None, 10, -10))
     monkeypatch.setattr(
         reader_analysis, "decode", lambda expert, x, lengths, *_: [f[:n] for f, n in zip(x, lengths.tolist())]
@@ -84,38 +85,39 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.allclose(x, y, atol=1e-4) for x, y in zip(a, b, strict=True))
 
 
-def test_each_sound_is_behind_its_viseme_and_none_is_forgotten():
+def test_each_phoneme_belongs_to_its_viseme_and_none_is_missing():
     table = phoneme_to_viseme()
-    assert all(table[sound] == viseme for viseme, sounds in VISEME_PHONEMES.items() for sound in sounds.split())
+    assert all(table[p] == viseme for viseme, phonemes in VISEME_PHONEMES.items() for p in phonemes.split())
     assert set("".join(table.values())) == VISEME_PHONEMES.keys()
 
 
 def test_visemes_are_counted_by_hand():
-    place = {viseme: i for i, viseme in enumerate([*VISEME_PHONEMES, None])}
+    visemes_and_none = [*VISEME_PHONEMES, None]
 
-    def found(said, read):
-        counts = viseme_counts([said], [read])
-        return {(a, b): counts[place[a]][place[b]] for a in place for b in place if counts[place[a]][place[b]]}
+    def nonzero(reference, transcript):
+        rows = zip(visemes_and_none, viseme_counts([reference], [transcript]))
+        return {(a, b): count for a, row in rows for b, count in zip(visemes_and_none, row) if count}
 
-    assert found("pat", "bat") == {("p", "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
-    assert found("pat", "fat") == {("p", "f"): 1, ("a", "a"): 1, ("t", "t"): 1}
-    assert found("pat", "at") == {("p", None): 1, ("a", "a"): 1, ("t", "t"): 1}
-    assert found("at", "pat") == {(None, "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
-    assert found("map", "") == {("p", None): 2, ("a", None): 1}
+    assert nonzero("pat", "bat") == {("p", "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert nonzero("pat", "fat") == {("p", "f"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert nonzero("pat", "at") == {("p", None): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert nonzero("at", "pat") == {(None, "p"): 1, ("a", "a"): 1, ("t", "t"): 1}
+    assert nonzero("map", "") == {("p", None): 2, ("a", None): 1}
 
 
-def test_counts_add_up_to_what_was_said_and_read():
-    said, read = TEXTS, ["you must know now", "", "we wear a way"]
-    counts = torch.tensor(viseme_counts(said, read))
-    flat = lambda texts: [visemes(t).replace(" ", "") for t in texts]
+def test_counts_add_up_to_the_visemes_spoken_and_read():
+    transcripts = ["you must know now", "", "we wear a way"]
+    counts = torch.tensor(viseme_counts(TEXTS, transcripts))
+    spoken, read = ([visemes(t).replace(" ", "") for t in texts] for texts in (TEXTS, transcripts))
     for viseme, row, column in zip(VISEME_PHONEMES, counts, counts.T):
-        assert row.sum() == "".join(flat(said)).count(viseme) and column.sum() == "".join(flat(read)).count(viseme)
-    edits = jiwer.process_characters(flat(said), flat(read))
+        assert row.sum() == "".join(spoken).count(viseme) and column.sum() == "".join(read).count(viseme)
+    edits = jiwer.process_characters(spoken, read)
     assert counts.sum() - counts.diagonal().sum() == edits.substitutions + edits.deletions + edits.insertions > 0
-    assert viseme_counts(said, said) == torch.tensor(viseme_counts(said, said)).diagonal().diag().tolist()
+    correct = torch.tensor(viseme_counts(TEXTS, TEXTS))
+    assert torch.equal(correct, correct.diagonal().diag())
 
 
-def test_noise_has_its_level_over_the_clip_alone(generator):
+def test_noise_has_its_level_over_the_clip_without_padding(generator):
     speech = [torch.randn(n, generator=generator) for n in (900, 400)]
     noise = [torch.randn(1, n, generator=generator) for n in (900, 400)]
     assert torch.equal(mix_babble(pad(speech), noise, None), pad(speech))
@@ -141,22 +143,25 @@ def test_streams_are_read_as_the_expert_reads_them(clips, features):
         encoded = expert.encode(video, audio, lengths, present=present)
         assert same(read[streams][0], [f[:n] for f, n in zip(encoded, FRAMES)])
     assert not same(read["audio"][0], read["video"][0]) and not same(read["audio"][0], read["audio and video"][0])
-    for heard in ("audio", "audio and video"):
-        assert not same(read[heard][0], read[heard][1]) and not same(read[heard][1], read[heard][2])
+    for streams in ("audio", "audio and video"):
+        levels = read[streams]
+        assert not same(levels[0], levels[1]) and not same(levels[1], levels[2])
 
 
-def test_noise_depends_on_the_clip_and_the_seed_alone(clips, features):
+def test_noise_depends_only_on_the_clip_and_the_seed(clips, features):
     expert, babble = reader("audio", "video"), Babble(clips)
     read = transcribe_in_noise(expert, clips, [0, 1, 2], babble, 0)
     alone = transcribe_in_noise(expert, clips, [2, 0], babble, 0, budget=1)
-    assert all(same(few, [all_[2], all_[0]]) for s in read for few, all_ in zip(alone[s], read[s], strict=True))
+    for streams, levels in read.items():
+        for two, three in zip(alone[streams], levels, strict=True):
+            assert same(two, [three[2], three[0]])
     other = transcribe_in_noise(expert, clips, [0, 1, 2], babble, 1)
     assert same(other["video"][0], read["video"][0]) and same(other["audio"][0], read["audio"][0])
     assert not same(other["audio"][-1], read["audio"][-1])
 
 
 @pytest.mark.parametrize("modality, levels", [("video", 1), ("audio", 3)])
-def test_readers_of_one_stream_are_read_too(clips, features, modality, levels):
+def test_readers_of_one_stream_are_analysed_too(clips, features, modality, levels):
     read = transcribe_in_noise(reader(modality), clips, [0, 1, 2], Babble(clips), 0)
     assert list(read) == [modality] and [[len(f) for f in level] for level in read[modality]] == [list(FRAMES)] * levels
 
@@ -178,33 +183,30 @@ def test_stages_are_done_once(clips, tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(reader_analysis, "transcribe_in_noise", None)
     assert reader_analysis.readers_in_noise(run, corpus, {"expert": None}) == run.record("noise")
-    counted = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
-    assert counted["counts"]["expert"] == viseme_counts(TEXTS, TEXTS) != counted["counts"]["reader"]
+    confusions = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
+    assert confusions["counts"]["expert"] == viseme_counts(TEXTS, TEXTS) != confusions["counts"]["reader"]
     with monkeypatch.context() as patch:
         patch.setattr(reader_analysis, "viseme_counts", None)
         assert reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"]) == run.record("visemes")
-    run.finish("readers", "read anew", read={"reader": TEXTS, "expert": TEXTS})
-    assert (
-        reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])["counts"]["reader"]
-        == counted["counts"]["expert"]
-    )
+    run.finish("readers", "another key", read={"reader": TEXTS, "expert": TEXTS})
+    again = reader_analysis.viseme_confusions(run, corpus, ["reader", "expert"])
+    assert again["counts"]["reader"] == confusions["counts"]["expert"]
 
 
-def test_transcripts_grow_row_by_row():
+def test_transcripts_of_the_epochs_are_rows():
     expert = {"said": "you must go", "history": [{"read": f"try {e}"} for e in range(40)]}
     reader = {"said": "you must go", "history": [{"read": "o"}, {"read": "you o"}]}
-    lines = transcripts_by_epoch({"expert": expert, "reader": reader}, most=5).splitlines()
-    assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| said | you must go | you must go |"
+    lines = transcripts_by_epoch({"expert": expert, "reader": reader}, max_rows=5).splitlines()
+    assert lines[0] == "| epoch | expert | reader |" and lines[2] == "| reference | you must go | you must go |"
     assert lines[3] == "| 1 | try 0 | o |" and lines[-1] == "| 40 | try 39 |  |" and len(lines) == 3 + 5
     assert len(transcripts_by_epoch({"reader": reader}).splitlines()) == 3 + 2
     published = {"pretrained": "base.pth", "history": []}
-    assert "not trained here" in transcripts_by_epoch({"expert": published, "reader": published})
+    assert "not trained in this run" in transcripts_by_epoch({"expert": published, "reader": published})
     assert transcripts_by_epoch({"expert": published, "reader": reader}).splitlines()[2:] == [
-        "| said |  | you must go |",
+        "| reference |  | you must go |",
         "| 1 |  | o |",
         "| 2 |  | you o |",
     ]
-    assert "not trained here" in transcripts_by_epoch({"reader": {"history": [{"loss": 1.0}]}})
-    assert transcripts_by_epoch({"reader": {"said": "go", "history": [{"read": ""}]}}).endswith(
-        "| said | go |\n| 1 |  |"
-    )
+    assert "not trained in this run" in transcripts_by_epoch({"reader": {"history": [{"loss": 1.0}]}})
+    silent = {"reader": {"said": "go", "history": [{"read": ""}]}}
+    assert transcripts_by_epoch(silent).splitlines()[2:] == ["| reference | go |", "| 1 |  |"]
