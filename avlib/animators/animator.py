@@ -1,4 +1,4 @@
-"""What an animator is, and where a name finds one.
+"""The protocol of animators, and the registry that finds one by name.
 
 An animator turns speech into a moving face. To add one, write a file with
 
@@ -7,15 +7,17 @@ An animator turns speech into a moving face. To add one, write a file with
     @register("mine")
     class Mine(Animator):
         def __init__(self, vertices, styles, fps, encoder, scale): ...
-        def forward(self, speech, lengths, template, style, frames=None): ...
+        def forward(self, features, feature_lengths, template, style, frames=None): ...
 
-and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. It is trained with and
-without guidance, evaluated and shown beside the others. `Animator.learn` and `Animator.prior` say what else it may do.
+and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. The kit trains it with
+and without guidance, evaluates it and shows it beside the others. `Animator.training_forward` and
+`Animator.motion_model` are the optional methods.
 """
 
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +28,22 @@ from ..speech.sound import SpeechFile
 from ..speech.wav2vec2 import CONTEXT_S, LONG_S, PIECE_S, SpeechEncoder
 
 ANIMATORS: dict[str, type["Animator"]] = {}
+AnimatorClass = TypeVar("AnimatorClass", bound=type["Animator"])
+FORMER_METHODS = {"learn": "training_forward", "prior": "motion_model"}  # former name -> name
 
 
-def register(name: str) -> Callable[[type], type]:
-    """Class decorator: makes an animator known as `name`."""
+def register(name: str) -> Callable[[AnimatorClass], AnimatorClass]:
+    """Class decorator: registers an animator as `name`. ValueError if the name is taken, or if the class still defines
+    a method under its former name."""
 
-    def add(animator: type) -> type:
+    def add(animator: AnimatorClass) -> AnimatorClass:
         if name in ANIMATORS:
             raise ValueError(f"animator {name!r} is registered already, as {ANIMATORS[name].__name__}")
+        for former, current in FORMER_METHODS.items():
+            if hasattr(animator, former):
+                raise ValueError(
+                    f"animator {name!r}: {animator.__name__} defines the method {former}, which is now called {current}"
+                )
         ANIMATORS[name] = animator
         return animator
 
@@ -41,18 +51,27 @@ def register(name: str) -> Callable[[type], type]:
 
 
 def animator_settings(config: Config, name: str) -> AnimatorConfig | None:
-    """The animator's own group of a configuration, or None."""
+    """The group of a configuration that is named after the animator, or None."""
     group = getattr(config, name, None)
     return group if isinstance(group, AnimatorConfig) else None
 
 
-class Animator(nn.Module, ABC):
-    """Speech, a face at rest and a speaking style in; moving vertices out.
+class MotionModel(nn.Module, ABC):
+    """A model of motion without speech, which is trained before the animator that uses it."""
 
-    `forward` rolls out autoregressively, in training (with gradient) as in prediction, for a padded batch; no item's
-    frames depend on another item or on padding. The convolution features it takes come from
-    `animator.encoder.extract(samples, lengths)`, apart so that a caller who trains with frozen convolutions can
-    compute them once.
+    @abstractmethod
+    def losses(self, displacement: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """displacement: (B, T, 3 V) from the template, in units of the corpus's motion scale, with the frames (B,) of
+        each item. Returns the loss, "loss", and the terms that add up to it."""
+
+
+class Animator(nn.Module, ABC):
+    """Turns speech, the template of a face and a speaking style into moving vertices.
+
+    `forward` rolls out autoregressively for a padded batch, in training (with gradient) as in prediction. The frames
+    of an item depend neither on other items nor on padding. `forward` takes the convolution features of wav2vec 2.0,
+    `animator.encoder.extract(samples, sample_lengths)`, so that training with frozen convolutions computes them only
+    once.
     """
 
     def __init__(self, encoder: SpeechEncoder, vertices: int, styles: int, fps: float):
@@ -62,83 +81,98 @@ class Animator(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+        self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
     ) -> Tensor:
-        """speech: convolution features (B, N, C), 50 per second, and their lengths (B,); template: (B, V, 3);
-        style: (B, styles), one-hot or a mixture; frames: (B,) frames of motion wanted, all of the speech if absent.
-        Returns vertices (B, max(frames), V, 3) in the template's unit and frame; what lies beyond an item's own frames
-        is finite and means nothing (see `frame_mask`).
+        """features: (B, N, C), convolution features of wav2vec 2.0 at 50 Hz, with `feature_lengths` (B,); template:
+        (B, V, 3); style: (B, styles), one-hot or a mixture; frames: (B,) frames of motion to make, as long as the
+        speech if None. Returns vertices (B, max(frames), V, 3) in the template's unit and coordinates. Values beyond
+        an item's own frames are finite but meaningless (see `frame_mask`).
         """
 
-    def learn(
-        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
+    def training_forward(
+        self,
+        features: Tensor,
+        feature_lengths: Tensor,
+        template: Tensor,
+        style: Tensor,
+        motion: Tensor,
+        frames: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What training differentiates: the vertices (B, T, V, 3) that the losses judge, and terms of the animator's own
-        that are added to them. The roll-out and nothing else, unless overridden. motion: (B, T, V, 3), the truth."""
-        return self(speech, lengths, template, style, frames), {}
+        """The vertices (B, T, V, 3) on which the losses are computed, and the animator's own loss terms, which are
+        added to them. By default the roll-out, without further terms. motion: (B, T, V, 3), the true motion."""
+        return self(features, feature_lengths, template, style, frames), {}
 
     @classmethod
-    def build(cls, settings, prior: nn.Module | None, **common) -> "Animator":
-        """An untrained one. settings: its group of the configuration, as a dataclass, or None; prior: the trained one;
-        common: vertices, styles, fps, encoder and scale, the root mean square of the corpus's displacements."""
+    def build(cls, settings, motion_model: MotionModel | None, **common) -> "Animator":
+        """An untrained animator. settings: its group of the configuration, a dataclass, or None; motion_model: the
+        trained one, or None; common: vertices, styles, fps, encoder and scale, the root mean square of the corpus's
+        displacements."""
         return cls(**common, **(dataclasses.asdict(settings) if settings else {}))
 
     @classmethod
-    def prior(cls, vertices: int, settings) -> nn.Module | None:
-        """What is trained on motion alone before the animator, untrained: a module with
-        `losses(displacement (B, T, 3 V), frames (B,)) -> {"loss": ..., ...}`. None where there is nothing of the kind."""
+    def motion_model(cls, vertices: int, settings) -> MotionModel | None:
+        """The untrained model that is trained on motion alone before the animator. None if the animator has none."""
         return None
 
-    def frames(self, lengths: Tensor) -> Tensor:
-        """Frames of motion (B,) that convolution features of `lengths` (B,) last."""
-        return self.encoder.frames(lengths, self.fps)
+    def frames(self, feature_lengths: Tensor) -> Tensor:
+        """Frames of motion (B,) that last as long as convolution features of `feature_lengths` (B,)."""
+        return self.encoder.frame_lengths(feature_lengths, self.fps)
 
     @torch.no_grad()
     def predict(
-        self, samples: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+        self, samples: Tensor, sample_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
     ) -> Tensor:
-        """`forward` from normalised speech samples (B, S) at 16 kHz and their lengths (B,), without gradient. Where the
-        longest lasts over `LONG_S` seconds, each by `stream`."""
-        if int(lengths.max()) <= LONG_S * SPEECH_HZ:
-            return self(*self.encoder.extract(samples, lengths), template, style, frames)
+        """`forward` from normalised speech samples (B, S) at 16 kHz and their lengths (B,), without gradient. If the
+        longest item is over `LONG_S` seconds, every item goes through `stream`."""
+        if int(sample_lengths.max()) <= LONG_S * SPEECH_HZ:
+            return self(*self.encoder.extract(samples, sample_lengths), template, style, frames)
         self.check(template, style, len(samples))
-        wanted = [None] * len(samples) if frames is None else frames.tolist()
-        moved = [
-            torch.cat(list(self.stream(s[:n], t, y, f)))
-            for s, n, t, y, f in zip(samples, lengths.tolist(), template, style, wanted)
+        item_frames = [None] * len(samples) if frames is None else frames.tolist()
+        vertices = [
+            torch.cat(list(self.stream(item[:length], item_template, item_style, count)))
+            for item, length, item_template, item_style, count in zip(
+                samples, sample_lengths.tolist(), template, style, item_frames
+            )
         ]
-        return nn.utils.rnn.pad_sequence(moved, batch_first=True)
+        return nn.utils.rnn.pad_sequence(vertices, batch_first=True)
 
     @torch.no_grad()
     def stream(
-        self, speech: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
+        self, samples: "Tensor | SpeechFile", template: Tensor, style: Tensor, frames: int | None = None
     ) -> Iterator[Tensor]:
         """One utterance of any length at bounded memory: normalised samples (S,) at 16 kHz, template (V, 3), style
         (styles,). Yields pieces (T', V, 3) that add up to `frames` frames.
 
-        Here piece by piece, each in the middle of its own roll-out; an animator that can go on where it stopped does.
+        This implementation rolls out each piece separately, with context on both sides. Animators that can continue a
+        roll-out override it.
         """
-        frames = int(self.frames(self.encoder.lengths(torch.tensor(len(speech))))) if frames is None else frames
-        piece, context, step = round(PIECE_S * self.fps), round(CONTEXT_S * self.fps), SPEECH_HZ / self.fps
+        frames = self.frame_count(samples) if frames is None else frames
+        piece, context, samples_per_frame = round(PIECE_S * self.fps), round(CONTEXT_S * self.fps), SPEECH_HZ / self.fps
         device = template.device
         for begin in range(0, frames, piece):
             end = min(begin + piece, frames)
             first, last = max(0, begin - context), min(frames, end + context)
-            samples = speech[round(first * step) : round(last * step) + WINDOW][None].to(device)
-            moved = self(
-                *self.encoder.extract(samples, torch.tensor([samples.shape[1]], device=device)),
+            window = samples[round(first * samples_per_frame) : round(last * samples_per_frame) + WINDOW][None].to(
+                device
+            )
+            vertices = self(
+                *self.encoder.extract(window, torch.tensor([window.shape[1]], device=device)),
                 template[None],
                 style[None],
                 torch.tensor([last - first], device=device),
             )
-            yield moved[0, begin - first : end - first]
+            yield vertices[0, begin - first : end - first]
 
-    def check(self, template: Tensor, style: Tensor, batch: int):
-        """Raises ValueError where template or style do not fit this animator and a batch of that size."""
+    def frame_count(self, samples: "Tensor | SpeechFile") -> int:
+        """Frames of motion that last as long as speech samples (S,) at 16 kHz."""
+        return int(self.frames(self.encoder.feature_lengths(torch.tensor(len(samples)))))
+
+    def check(self, template: Tensor, style: Tensor, batch: int) -> None:
+        """ValueError if template or style do not fit this animator and a batch of that size."""
         if template.shape != (batch, self.vertices, 3):
             raise ValueError(f"template has shape {tuple(template.shape)}, expected {(batch, self.vertices, 3)}")
         if style.shape != (batch, self.styles):
             raise ValueError(
                 f"style has shape {tuple(style.shape)}, expected {(batch, self.styles)}: "
-                f"this animator knows {self.styles} styles"
+                f"this animator has {self.styles} styles"
             )

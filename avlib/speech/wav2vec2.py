@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..core.dropout import with_fast_dropout, mask
+from ..core.dropout import mask, with_fast_dropout
 from ..core.rates import FEATURES_PER_SECOND, SPEECH_HZ, WINDOW
 from ..core.tensors import frame_mask
 from .sound import SpeechFile
@@ -54,7 +54,8 @@ def feature_positions(feature_lengths: Tensor, frame_lengths: Tensor, fps: float
 def even_positions(feature_lengths: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of `frame_lengths` (B,) frames spread evenly over `feature_lengths` (B,) features, from first to last.
 
-    Returns the index of the feature before, and the weight of the next one in [0, 1), both (B, T), T = max(frame_lengths).
+    Returns the index of the feature before, and the weight of the next one in [0, 1), both (B, T) with
+    T = max(frame_lengths).
     """
     steps = torch.arange(int(frame_lengths.max()), device=feature_lengths.device)
     intervals = (frame_lengths - 1).clamp_min(1)[:, None]
@@ -64,7 +65,7 @@ def even_positions(feature_lengths: Tensor, frame_lengths: Tensor) -> tuple[Tens
 
 
 def interpolate(features: Tensor, before: Tensor, weight: Tensor) -> Tensor:
-    """Features (B, N, C), interpolated linearly over time at the positions `before` + `weight`, both (B, T) -> (B, T, C)."""
+    """Features (B, N, C), interpolated linearly at the positions `before` + `weight`, both (B, T) -> (B, T, C)."""
     rows = torch.arange(len(features), device=features.device)[:, None]
     after = (before + 1).clamp_max(features.shape[1] - 1)
     return torch.lerp(features[rows, before], features[rows, after], weight.to(features)[..., None])
@@ -96,16 +97,17 @@ class SpeechEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | Path = BASE_960H, train_convolutions: bool = False) -> "SpeechEncoder":
-        """name: a folder with config.json and weights, or a name on the Hugging Face hub (cached after the download)."""
+        """name: a folder with config.json and weights, or a name on the Hugging Face hub, cached after the download."""
         from transformers import Wav2Vec2Model
 
         try:
-            model, report = Wav2Vec2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+            loaded: Any = Wav2Vec2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
         except OSError as error:
             raise ValueError(
                 f"{name}: no wav2vec 2.0 in this folder or in the Hugging Face cache, and no download; put "
                 f"config.json and model.safetensors of huggingface.co/{BASE_960H} into a folder and give its path"
             ) from error
+        model, report = loaded
         missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})  # a CTC checkpoint may lack the mask
         if missing:
             raise ValueError(f"{name}: {len(missing)} weights of wav2vec 2.0 are missing, first {missing[0]}")
@@ -143,9 +145,8 @@ class SpeechEncoder(nn.Module):
         feature_lengths = self.feature_lengths(sample_lengths)
         if (feature_lengths < 1).any():
             item = int(feature_lengths.argmin())
-            raise ValueError(
-                f"item {item} of the batch has {int(sample_lengths[item])} samples of speech, expected at least {WINDOW}"
-            )
+            count = int(sample_lengths[item])
+            raise ValueError(f"item {item} of the batch has {count} samples of speech, expected at least {WINDOW}")
         if int(sample_lengths.max()) > samples.shape[1]:
             raise ValueError(
                 f"sample lengths reach {int(sample_lengths.max())}, expected at most {samples.shape[1]} as in the batch"
@@ -235,8 +236,10 @@ class SpeechEncoder(nn.Module):
 
 
 class _ChannelsLastConv(nn.Conv1d):
-    """On a CPU, computes in oneDNN's preferred memory layout: a grouped convolution with many taps takes two thirds of the
-    time."""
+    """On a CPU, computes in the memory layout that oneDNN prefers.
+
+    A grouped convolution with many taps then takes two thirds of the time.
+    """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if input.device.type != "cpu":
@@ -271,8 +274,8 @@ def attend(
     if not dropout:
         context = nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
     else:
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = scaling * query @ key.transpose(-1, -2)
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scores = scale * query @ key.transpose(-1, -2)
         scores = scores if attention_mask is None else scores.masked_fill(~attention_mask, -torch.inf)
         weights = scores.softmax(-1)
         context = weights * mask(dropout, weights.shape, weights) @ value

@@ -11,7 +11,7 @@ from transformers import Wav2Vec2Model
 
 from avlib.speech import wav2vec2
 from avlib.speech.sound import SpeechFile, normalise, read_speech, write_speech
-from avlib.speech.wav2vec2 import SpeechEncoder, between, even_positions, features_per_frame
+from avlib.speech.wav2vec2 import SpeechEncoder, even_positions, features_per_frame, interpolate
 from tests.conftest import TINY
 
 
@@ -21,7 +21,7 @@ def tiny(**fields) -> SpeechEncoder:
 
 
 def speech(generator, *lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch with noise in its padding too, which nothing may see."""
+    """A batch with noise in its padding too, which must not change any output."""
     return torch.randn(len(lengths), max(lengths), generator=generator), torch.tensor(lengths)
 
 
@@ -30,13 +30,13 @@ def tone(rate_hz: int, seconds: float = 0.5, hz: float = 440.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44099, 48000])
-def test_read_speech_resamples_any_rate(tmp_path, rate_hz):
+def test_read_speech_resamples_from_any_rate(tmp_path, rate_hz):
     soundfile.write(tmp_path / "a.wav", tone(rate_hz), rate_hz)
     samples = read_speech(tmp_path / "a.wav")
     assert samples.dtype == torch.float32 and abs(len(samples) - 8000) <= 1
     n = min(len(samples), 8000)
-    want = torch.from_numpy(tone(16000)).float()
-    torch.testing.assert_close(samples[200 : n - 200], want[200 : n - 200], atol=5e-3, rtol=0)
+    expected = torch.from_numpy(tone(16000)).float()
+    torch.testing.assert_close(samples[200 : n - 200], expected[200 : n - 200], atol=5e-3, rtol=0)
 
 
 def test_stereo_is_averaged_and_flac_is_read(tmp_path):
@@ -72,7 +72,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_normalise_sees_no_padding(generator):
+def test_normalise_ignores_padding(generator):
     samples, lengths = speech(generator, 900, 500)
     normal = normalise(3 * samples + 2, lengths)
     torch.testing.assert_close(normal[1, :500], normalise(3 * samples[1:, :500] + 2, lengths[1:])[0])
@@ -83,7 +83,7 @@ def test_normalise_sees_no_padding(generator):
 
 
 @pytest.mark.parametrize("samples", [400, 719, 720, 16000, 16079, 16080])
-def test_lengths_are_what_extract_gives(generator, samples):
+def test_feature_lengths_are_those_of_the_extracted_features(generator, samples):
     features, lengths = tiny().extract(*speech(generator, samples))
     assert features.shape[1] == lengths[0] == (samples - 400) // 320 + 1
 
@@ -93,8 +93,8 @@ def test_lengths_are_what_extract_gives(generator, samples):
 def test_padding_does_not_change_features(generator, norm, fps):
     encoder = tiny(feat_extract_norm=norm, do_stable_layer_norm=norm == "layer")
     samples, lengths = speech(generator, 9000, 16000, 7000)
-    counts = encoder.lengths(lengths)
-    frames = encoder.frames(counts, fps)
+    counts = encoder.feature_lengths(lengths)
+    frames = encoder.frame_lengths(counts, fps)
     batch = encoder(samples, lengths, frames, fps)
     assert batch.shape == (3, frames.max(), features_per_frame(fps), encoder.width)
     for i, (n, t) in enumerate(zip(lengths, frames)):
@@ -103,12 +103,12 @@ def test_padding_does_not_change_features(generator, norm, fps):
         assert (batch[i, t:] == 0).all()
 
 
-def test_all_features_are_those_of_hugging_face(generator):
+def test_features_equal_those_of_transformers(generator):
     encoder = tiny()
     samples, lengths = speech(generator, 16000)
-    counts = encoder.lengths(lengths)
-    ours = encoder(samples, lengths, counts, fps=50)[:, :, 0]
-    torch.testing.assert_close(ours, encoder.model(samples).last_hidden_state, atol=1e-5, rtol=1e-5)
+    counts = encoder.feature_lengths(lengths)
+    features = encoder(samples, lengths, counts, fps=50)[:, :, 0]
+    torch.testing.assert_close(features, encoder.model(samples).last_hidden_state, atol=1e-5, rtol=1e-5)
 
 
 def test_pairs_are_the_features_in_order(generator):
@@ -118,24 +118,24 @@ def test_pairs_are_the_features_in_order(generator):
     torch.testing.assert_close(pairs.flatten(1, 2), encoder.contextualise(features, counts, counts, fps=50)[:, :, 0])
 
 
-def test_interpolation_is_linear_with_ends_on_ends(generator):
+def test_interpolation_is_linear_from_the_first_feature_to_the_last(generator):
     features = torch.randn(3, 50, 4, generator=generator)
-    lengths, targets = torch.tensor([50, 33, 1]), torch.tensor([30, 41, 3])
-    got = between(features, *even_positions(lengths, targets))
+    feature_lengths, frame_lengths = torch.tensor([50, 33, 1]), torch.tensor([30, 41, 3])
+    interpolated = interpolate(features, *even_positions(feature_lengths, frame_lengths))
     for i in range(3):
-        own = features[i : i + 1, : lengths[i]].mT
-        want = F.interpolate(own, int(targets[i]), mode="linear", align_corners=True).mT[0]
-        torch.testing.assert_close(got[i, : targets[i]], want, atol=1e-5, rtol=0)
+        valid = features[i : i + 1, : feature_lengths[i]].mT
+        expected = F.interpolate(valid, int(frame_lengths[i]), mode="linear", align_corners=True).mT[0]
+        torch.testing.assert_close(interpolated[i, : frame_lengths[i]], expected, atol=1e-5, rtol=0)
 
 
-def test_frames_last_as_long_as_the_speech():
+def test_frame_lengths_match_the_duration_of_the_speech():
     encoder = tiny()
     lengths = torch.tensor([99, 100, 205])
-    assert encoder.frames(lengths, 25).tolist() == [49, 50, 102]
-    assert encoder.frames(lengths, 30).tolist() == [59, 60, 122]  # 205 / 50 * 30 as a double is just below 123
+    assert encoder.frame_lengths(lengths, 25).tolist() == [49, 50, 102]
+    assert encoder.frame_lengths(lengths, 30).tolist() == [59, 60, 122]  # 205 / 50 * 30 as a double is just below 123
 
 
-def test_motion_may_outlast_speech_by_little_alone(generator):
+def test_motion_may_outlast_speech_by_half_a_second_at_most(generator):
     encoder = tiny()
     features, counts = encoder.extract(*speech(generator, 16000))  # a second: 49 features
     assert encoder.contextualise(features, counts, torch.tensor([25]), fps=25).shape[1] == 25
@@ -153,14 +153,14 @@ def test_frozen_convolutions_carry_no_gradient(generator):
     assert not encoder.extract(*batch)[0].requires_grad
 
 
-def test_spans_are_masked_in_training_alone(generator):
+def test_spans_are_masked_in_training_only(generator):
     encoder = tiny(apply_spec_augment=True, mask_time_prob=0.2, mask_time_length=5)
     hidden = torch.randn(4, 2000, 16, generator=generator)
     assert encoder._mask_spans(hidden) is hidden
     masked = (encoder.train()._mask_spans(hidden) == encoder.model.masked_spec_embed).all(-1)
     assert 0.14 < masked.float().mean() < 0.22
     starts = (masked[:, 1:] & ~masked[:, :-1]).sum()
-    assert masked.sum() >= 4.9 * (starts - 4)  # whole spans, but for those that the end cuts
+    assert masked.sum() >= 4.9 * (starts - 4)  # whole spans, except for those cut at the end
 
 
 def test_too_little_speech_is_refused(generator):
@@ -168,11 +168,11 @@ def test_too_little_speech_is_refused(generator):
     samples, _ = speech(generator, 4000, 4000)
     with pytest.raises(ValueError, match="item 1 of the batch has 399 samples of speech, expected at least 400"):
         encoder.extract(samples, torch.tensor([4000, 399]))
-    with pytest.raises(ValueError, match="lengths reach 5000 samples, the batch holds 4000"):
+    with pytest.raises(ValueError, match="sample lengths reach 5000, expected at most 4000"):
         encoder.extract(samples, torch.tensor([5000, 4000]))
     features, counts = encoder.extract(samples, torch.tensor([4000, 400]))
     with pytest.raises(ValueError, match="item 1 of the batch has 1 speech features and 0 frames at 30 fps"):
-        encoder.contextualise(features, counts, encoder.frames(counts, 30), 30)
+        encoder.contextualise(features, counts, encoder.frame_lengths(counts, 30), 30)
 
 
 def test_pretrained_folder(tmp_path, generator):
@@ -191,7 +191,7 @@ def test_pretrained_folder(tmp_path, generator):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 44056])
-def test_a_file_read_in_parts_is_the_file_read_whole(tmp_path, generator, rate):
+def test_parts_of_a_file_equal_the_whole_file(tmp_path, generator, rate):
     soundfile.write(
         tmp_path / "a.wav", 0.2 * torch.randn(int(1.7 * rate), 2, generator=generator).numpy(), rate, "FLOAT"
     )
@@ -200,17 +200,17 @@ def test_a_file_read_in_parts_is_the_file_read_whole(tmp_path, generator, rate):
     assert len(file) == len(whole) and abs(len(whole) / 16000 - 1.7) < 1e-3
     for begin, end in ((0, 500), (501, 777), (9999, 10000), (len(whole) - 300, len(whole)), (20000, len(whole) + 99)):
         torch.testing.assert_close(file[begin:end], whole[begin:end], atol=1e-5, rtol=0)
-    level = SpeechFile(tmp_path / "a.wav", normalised=True)[:]
-    torch.testing.assert_close(level, normalise(whole[None], torch.tensor([len(whole)]))[0], atol=1e-4, rtol=1e-4)
+    normalised = SpeechFile(tmp_path / "a.wav", normalised=True)[:]
+    torch.testing.assert_close(normalised, normalise(whole[None], torch.tensor([len(whole)]))[0], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("fps", [25, 30])
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_speech_in_pieces_is_speech_in_one(monkeypatch, generator, fps, norm):
-    """With all of the utterance on either side, a piece hears what one pass hears."""
+def test_features_in_pieces_equal_those_of_one_pass(monkeypatch, generator, fps, norm):
+    """Where every piece has the whole utterance as context."""
     encoder = tiny(feat_extract_norm=norm)
     samples, lengths = speech(generator, 40000)
-    frames = encoder.frames(encoder.lengths(lengths), fps)
+    frames = encoder.frame_lengths(encoder.feature_lengths(lengths), fps)
     whole = encoder(samples, lengths, frames, fps)
     for piece, context in ((100.0, 0.0), (0.4, 100.0)):
         monkeypatch.setattr(wav2vec2, "PIECE_S", piece)
@@ -220,13 +220,13 @@ def test_speech_in_pieces_is_speech_in_one(monkeypatch, generator, fps, norm):
         torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)
 
 
-def test_positional_convolution_is_transformers_own(generator):
+def test_positional_convolution_equals_that_of_transformers(generator):
     encoder = SpeechEncoder(TINY | {"num_hidden_layers": 1})
     convolution = encoder.model.encoder.pos_conv_embed.conv
-    own = Wav2Vec2Model(encoder.model.config).encoder.pos_conv_embed.conv
-    own.load_state_dict(convolution.state_dict())
+    original = Wav2Vec2Model(encoder.model.config).encoder.pos_conv_embed.conv
+    original.load_state_dict(convolution.state_dict())
     x, results = torch.randn(2, encoder.width, 9, generator=generator).requires_grad_(), []
-    for module in (convolution, own):
+    for module in (convolution, original):
         y = module(x)
         results.append((y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
