@@ -1,11 +1,11 @@
-"""Do the comparisons of a study hold for other people and other sentences than its tables'?
+"""Scores a finished run, its sweeps included, on further sentences that are in no part of its corpus.
 
     python benchmarks/further.py [--run study] [--seeds 0,1,2] [--sentences 40]
 
-The two validation subjects say sentences that are in no part of the corpus, and all models of a finished run, of its sweeps too, are
-scored on them: guided less unguided, and each variant of a sweep less its first. What choices are made by, where a preset's own
-validation sentences are too few; the test split is for reports. Scores stay in variants/further of what was scored. Runs on the embedded
-face.
+The two validation subjects speak the sentences. The tables show guided minus unguided models, and each variant of a
+sweep minus the sweep's reference. Use them to choose between variants: a preset's own validation sentences are too few
+for that, and the test split is for reports. The records stay in variants/further/ of each run. For the embedded face
+only.
 """
 
 import argparse
@@ -23,47 +23,52 @@ from avlib.core.run import DATA, Run, commit
 from avlib.core.tensors import seeded_generator
 from avlib.corpus import prepare
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded import maker as maker_module
+from avlib.corpus.embedded.builder import SUBJECTS, CorpusBuilder
+from avlib.corpus.embedded.embedded_corpus import build_embedded
 from avlib.corpus.embedded.sentences import sentences
 from avlib.evaluation import tables
 from avlib.evaluation.evaluate import evaluate
-from avlib.evaluation.report import ANIMATOR_LABELS
-from avlib.evaluation.variants import VARIANTS, chosen_variants, variant_models
+from avlib.evaluation.results import animator_label
+from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models
 from avlib.training.joint import GUIDANCE, model_name
 
-SEED = 777
+SEED = 777  # of the sentences
+Model = tuple[Run, str]  # the run that holds a model, and the model's name
 
 
-def further(corpus: Corpus, run: Run, count: int) -> Corpus:
-    """The corpus with other validation sentences, and no others; its faces, camera and 2D part are the same."""
-    folder = DATA / f"further-{run.key(maker_module.make_embedded, corpus.hash, count)}"
+def further_corpus(corpus: Corpus, run: Run, count: int) -> Corpus:
+    """The corpus with `count` new validation sentences as its only 3D part; faces, camera and 2D part stay the same."""
+    folder = DATA / f"further-{run.key(build_embedded, corpus.hash, count)}"
     if not (folder / "corpus.json").exists():
-        maker = maker_module.Maker(replace(run.config.corpus, recordings=""), folder)
-        texts = sentences(count, seeded_generator(SEED), {t for part in maker.texts.values() for t in part})
-        people = [k for k, _ in zip(cycle(maker_module.SUBJECTS["validation"]), texts)]
-        made = [
-            maker.scan(k, "validation", f"{maker.rig.subjects[k]}_more{i:02d}", text)
-            for i, (k, text) in enumerate(zip(people, texts))
+        builder = CorpusBuilder(replace(run.config.corpus, recordings=""), folder)
+        known_texts = {text for texts in builder.texts.values() for text in texts}
+        texts = sentences(count, seeded_generator(SEED), known_texts)
+        utterances = [
+            builder.write_scan(subject, "validation", f"{builder.rig.subjects[subject]}_more{i:02d}", text)
+            for i, (subject, text) in enumerate(zip(cycle(SUBJECTS["validation"]), texts))
         ]
         shutil.copy(corpus.folder / "mesh.npz", folder)
-        write_json(
-            folder / "corpus.json",
-            read_json(corpus.folder / "corpus.json")
-            | {
-                "hash": digest(corpus.hash, *(folder / "vertices_npy" / f"{u.name}.npy" for u in made)),
-                "utterances": [u.as_dict() for u in made],
-            },
-        )
+        content = {
+            "hash": digest(corpus.hash, *(folder / "vertices_npy" / f"{u.name}.npy" for u in utterances)),
+            "utterances": [u.as_dict() for u in utterances],
+        }
+        write_json(folder / "corpus.json", read_json(corpus.folder / "corpus.json") | content)
     return Corpus(folder)
 
 
-def scored(run: Run, corpus: Corpus, model: str) -> tuple[tuple[Path, str], dict]:
-    """What was scored, and its record."""
+def score_model(run: Run, corpus: Corpus, model: str) -> tuple[tuple[Path, str], dict]:
+    """The model's place, (folder of its run, name), and its evaluation record."""
     return (run.folder, model), evaluate(Run("further", run.config, run), corpus, model, "validation")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def score_models(models: list[Model], corpus: Corpus) -> dict[tuple[Path, str], dict]:
+    """Evaluation records by place. Models that occur twice are scored once."""
+    jobs = {(run.folder, model): (score_model, run, corpus, model) for run, model in models}
+    return dict(progress_bar(run_parallel(list(jobs.values())), "models", len(jobs)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", default="study")
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--sentences", type=int, default=40)
@@ -71,34 +76,33 @@ def main():
     run = open_run(args.run, device="cpu")
     if run.config.corpus.name != "embedded":
         raise SystemExit(f"run {args.run}: expected one on the embedded corpus, got {run.config.corpus.name}")
-    corpus = further(prepare.prepare_corpus(run), run, args.sentences)
+    corpus = further_corpus(prepare.prepare_corpus(run), run, args.sentences)
     trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
     sweeps = {
-        name: [(t.run, t.model) for t in variant_models(run, name, args.seeds)]
-        for name, v in chosen_variants(run.config).items()
-        if v.sweep
+        name: [(model.run, model.name) for model in variant_models(run, name, args.seeds)]
+        for name, variant in chosen_variants(run.config).items()
+        if variant.is_sweep
     }
-    jobs = {
-        (r.folder, m): (scored, r, corpus, m) for models in [*trained.values(), *sweeps.values()] for r, m in models
-    }
-    found = dict(progress_bar(run_parallel(list(jobs.values())), "models", len(jobs)))
-    records = lambda models: [found[r.folder, m] for r, m in models]
+    records = score_models([model for models in (*trained.values(), *sweeps.values()) for model in models], corpus)
     title = f"{args.sentences} further sentences, {run.name}, commit {commit()}"
+
+    def records_of(models: list[Model]) -> tables.Records:
+        return [records[model_run.folder, name] for model_run, name in models]
+
     pairs = {
-        ANIMATOR_LABELS.get(a, a): (records(trained[a, "guided"]), records(trained[a, "unguided"])) for a in run.config.animators
+        animator_label(a): (records_of(trained[a, "guided"]), records_of(trained[a, "unguided"]))
+        for a in run.config.animators
     }
-    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided less unguided").markdown())
+    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided minus unguided").markdown())
     for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):
         rows = {
-            VARIANTS[name].name: records(models) for name, models in sweeps.items() if VARIANTS[name].group == group
+            VARIANTS[name].label: records_of(models) for name, models in sweeps.items() if VARIANTS[name].group == group
         }
-        first, *others = rows
-        print(tables.methods(rows, f"{title}, {group}").markdown())
-        print(
-            tables.differences(
-                {name: (rows[name], rows[first]) for name in others}, f"{title}, {group}, less {first}"
-            ).markdown()
-        )
+        reference, *others = rows
+        group_title = f"{title}, {GROUP_TITLES[group]}"
+        pairs = {label: (rows[label], rows[reference]) for label in others}
+        print(tables.methods(rows, group_title).markdown())
+        print(tables.differences(pairs, f"{group_title}, minus “{reference}”").markdown())
 
 
 if __name__ == "__main__":
