@@ -50,17 +50,17 @@ def test_codetalker_matches_record(path):
     record = load_record(path)
     config, inputs, outputs = record["config"], record["inputs"], record["outputs"]
     inside = {n.removeprefix("autoencoder."): w for n, w in record["weights"].items() if n.startswith("autoencoder.")}
-    codec = MotionVQVAE.load_published(inside, config["num_attention_heads"], path.name).eval()
+    motion_vqvae = MotionVQVAE.load_published(inside, config["num_attention_heads"], path.name).eval()
     motion, template, style = inputs["vertices"], inputs["template"], inputs["one_hot"]
     frames = torch.full((len(motion),), motion.shape[1])
-    made, loss, indices = codec(motion - template[:, None], frames)
+    made, loss, indices = motion_vqvae(motion - template[:, None], frames)
     assert_close_to_record(made + template[:, None], outputs["vq_reconstruction"])
     assert_close_to_record(loss, outputs["vq_embedding_loss"])
     assert torch.equal(indices.flatten(), outputs["vq_indices"].flatten())
 
     weights = {n: w for n, w in record["weights"].items() if not n.startswith("autoencoder.")}
     model = CodeTalker.load_published(
-        weights, FPS[config["dataset"]], codec, config["period"], config["n_head"], config["wav2vec2"], path.name
+        weights, FPS[config["dataset"]], motion_vqvae, config["period"], config["n_head"], config["wav2vec2"], path.name
     ).eval()
     assert (model.vertices, model.styles) == (config["vertices"], config["subjects"])
     template, motion, samples = template.unflatten(-1, (-1, 3)), motion.unflatten(-1, (-1, 3)), inputs["audio"]

@@ -1,213 +1,280 @@
-"""One step of a decoder layer over cached keys and values, with its gradient by hand."""
+"""One step of a decoder layer over cached keys and values, with a gradient written by hand.
+
+`KeyValueCache.step` runs the layer on the next frames. docs/decoder_gradients.md derives the gradient; `layer_steps`
+has the layer's operations.
+"""
+
+from itertools import chain, islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-EPSILON = 1e-5  # of the norms
+from .layer_steps import (
+    DropoutMasks,
+    LayerWeights,
+    LinearRows,
+    Memory,
+    NormRows,
+    SavedCrossAttention,
+    SavedFeedForward,
+    SavedNorm,
+    SavedSelfAttention,
+    apply_dropout,
+    cross_attention,
+    cross_attention_backward,
+    feed_forward,
+    feed_forward_backward,
+    layer_norm,
+    layer_norm_backward,
+    layer_norm_weight_gradients,
+    linear_weight_gradients,
+    project_heads,
+    project_heads_backward,
+    self_attention,
+    self_attention_backward,
+)
 
 
-class KeyValueCache:
-    """What a layer knows of the frames so far, and in `token`, what ties its next frame to the last in backward. The graph
-    holds `known` and never this, which would make a circle that nobody lets go."""
+class SavedStep(NamedTuple):
+    """What the backward pass of one step needs, in the order of the forward pass."""
 
-    def __init__(self, context: int, heads: int, weights: tuple[Tensor, ...]):
-        self.known, self.token = CachedStep(context, heads, weights), None
+    self_attention: SavedSelfAttention
+    self_norm: SavedNorm
+    cross_attention: SavedCrossAttention
+    cross_norm: SavedNorm
+    feed_forward: SavedFeedForward
+    last_norm: SavedNorm
+    masks: DropoutMasks
 
-    def drop(self, frames: int):
-        """Forgets the last `frames` that were added, as long as no gradient is wanted."""
-        self.known.count -= frames
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All of its tensors in one tuple, as autograd saves them."""
+        return tuple(chain.from_iterable(self))
+
+    @classmethod
+    def from_tensors(cls, tensors: tuple[Tensor | None, ...]) -> tuple["SavedStep", tuple[Tensor | None, ...]]:
+        """The step whose `tensors` come first, and those that follow."""
+        remaining = iter(tensors)
+        step = cls(*(part(*islice(remaining, len(part._fields))) for part in cls.__annotations__.values()))
+        return step, tuple(remaining)
+
+
+class StepRows(NamedTuple):
+    """Rows of one step from which the gradients of the weights are computed."""
+
+    qkv: LinearRows
+    out: LinearRows
+    expand: LinearRows
+    contract: LinearRows
+    self_norm: NormRows
+    cross_norm: NormRows
+    last_norm: NormRows
 
 
 class CachedStep:
-    """Keys and values of the frames so far, the last `context` of them, and the layer's own weights: how a state comes
-    about, and by hand how its gradient does."""
+    """Forward and backward pass of a layer's steps. It holds the keys and values of past frames, of which a frame
+    attends to the last `horizon`, and the layer's own weights."""
 
-    def __init__(self, context: int, heads: int, weights: tuple[Tensor, ...]):
-        self.context, self.heads, self.weights, self.count = context, heads, weights, 0
-        self.rows: Tensor | None = None  # (2, N, room, d), N = B * heads; the first `count` are filled
-        self.pushed: Tensor | None = None  # their gradient, as far as it is known
-        self.reached, self.differentiable = 0, False
-        self.steps: list[tuple] = []  # what the weights' gradient will be made of
+    def __init__(self, horizon: int, heads: int, weights: LayerWeights):
+        self.horizon, self.heads, self.weights = horizon, heads, weights
+        self.count = 0  # frames in the cache
+        self.keys_values: Tensor | None = None  # (2, N, capacity, d), of which the first `count` frames are filled
+        self.differentiable = False  # whether a backward pass will need the keys and values
+        # of the running backward pass:
+        self.grad_keys_values: Tensor | None = None  # (2, N, count, d), summed over the steps done so far
+        self.reached = 0  # the last frame of the step done last, plus one
+        self.rows: list[StepRows] = []  # of the steps done so far
 
-    def step(
-        self, x: Tensor, frames: int, bias: Tensor, memory: tuple[Tensor, ...], kept: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple]:
-        """See `AlignedDecoderLayer.forward`. Returns the state and what its gradient needs."""
-        qkv, qkv_bias, out, out_bias, up, up_bias, down, down_bias, *norms = self.weights
-        attention, said, heard, hidden, contracted = kept or (None,) * 5
-        width = x.shape[-1]
-        new = torch.addmm(qkv_bias, x, qkv.T).view(-1, frames, 3, self.heads, width // self.heads)
-        query, *new = new.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind()
-        self._add(new)
-        begin, end = max(0, self.count - self.context), self.count
-        keys, values = self.rows[0, :, begin:end], self.rows[1, :, begin:end]
-        if attention is not None:
-            attention = attention.view(-1, frames, attention.shape[-1])[..., : bias.shape[-1]]
-        weights = torch.baddbmm(bias, query, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5).softmax(-1)
-        context = torch.bmm(_times(weights, attention), values)
-        context = context.view(-1, self.heads, frames, context.shape[-1]).transpose(1, 2).reshape(x.shape)
-        x1, *norm1 = _norm(x + _times(torch.addmm(out_bias, context, out.T), said), *norms[:2])
-        listened, cross = _listen(x1, memory, self.heads)
-        x2, *norm2 = _norm(x1 + _times(listened, heard), *norms[2:4])
-        h = _times(torch.addmm(up_bias, x2, up.T).relu_(), hidden)
-        x3, *norm3 = _norm(x2 + _times(torch.addmm(down_bias, h, down.T), contracted), *norms[4:])
-        kept = attention, said, heard, hidden, contracted
-        return x3, ((begin, end), (x, query, weights, context, x1, x2, h, *norm1, *norm2, *norm3, *kept), cross)
+    def forward(
+        self, x: Tensor, frames: int, bias: Tensor, memory: Memory, masks: DropoutMasks
+    ) -> tuple[Tensor, SavedStep, tuple[int, int]]:
+        """See `AlignedDecoderLayer.forward` for the arguments. Returns the layer's state (M, D), what the backward
+        pass needs, and the first and last + 1 of the cached frames that these frames attend to."""
+        w = self.weights
+        if masks.attention is not None:  # it is drawn for as many frames as a roll-out may attend to
+            attention_mask = masks.attention.view(-1, frames, masks.attention.shape[-1])[..., : bias.shape[-1]]
+            masks = masks._replace(attention=attention_mask)
+        query, new_keys, new_values = project_heads(x, frames, self.heads, w)
+        keys_values = self._append(new_keys, new_values)
+        begin, end = max(0, self.count - self.horizon), self.count
+        keys, values = keys_values[0, :, begin:end], keys_values[1, :, begin:end]
 
-    def _add(self, new: list[Tensor]):
-        """Keys and values (N, T, d) of the next frames."""
-        count, frames, width = new[0].shape
-        after = self.count + frames
-        if self.rows is None or after > self.rows.shape[2]:
-            # what backward will ask for stays where it is; else what no frame attends to any more is left behind
-            known = self.count if self.differentiable else min(self.count, max(self.context - frames, 0))
-            rows = new[0].new_empty(2, count, 2 * (known + frames), width)
-            if known:
-                rows[:, :, :known] = self.rows[:, :, self.count - known : self.count]
-            self.rows, self.count, after = rows, known, known + frames
-        self.rows[0, :, self.count : after] = new[0]
-        self.rows[1, :, self.count : after] = new[1]
+        context, weights = self_attention(query, keys, values, bias, masks.attention, self.heads)
+        output = apply_dropout(torch.addmm(w.out_bias, context, w.out.T), masks.self_output)
+        x1, self_norm = layer_norm(x + output, w.self_norm, w.self_norm_bias)
+
+        output, cross_weights = cross_attention(x1, memory, self.heads)
+        x2, cross_norm = layer_norm(x1 + apply_dropout(output, masks.cross_output), w.cross_norm, w.cross_norm_bias)
+
+        output, hidden = feed_forward(x2, masks, w)
+        state, last_norm = layer_norm(x2 + apply_dropout(output, masks.output), w.last_norm, w.last_norm_bias)
+
+        saved = SavedStep(
+            SavedSelfAttention(x, query, weights, context),
+            self_norm,
+            SavedCrossAttention(x1, cross_weights),
+            cross_norm,
+            SavedFeedForward(x2, hidden),
+            last_norm,
+            masks,
+        )
+        return state, saved, (begin, end)
+
+    def _append(self, keys: Tensor, values: Tensor) -> Tensor:
+        """Adds keys and values (N, T, d) of the next frames. Returns `keys_values`."""
+        rows, frames, head_width = keys.shape
+        cached, after = self.keys_values, self.count + frames
+        if cached is None or after > cached.shape[2]:
+            # A backward pass will read all frames at their places. Without one, frames beyond the horizon are dropped.
+            kept = self.count if self.differentiable else min(self.count, max(self.horizon - frames, 0))
+            larger = keys.new_empty(2, rows, 2 * (kept + frames), head_width)
+            if cached is not None and kept:
+                larger[:, :, :kept] = cached[:, :, self.count - kept : self.count]
+            cached, self.count, after = larger, kept, kept + frames
+            self.keys_values = cached
+        cached[0, :, self.count : after] = keys
+        cached[1, :, self.count : after] = values
         self.count = after
+        return cached
 
-    def push(
-        self,
-        push: Tensor,
-        span: tuple[int, int],
-        saved: tuple[Tensor, ...],
-        cross: tuple[Tensor, ...],
-        memory: tuple[Tensor, ...],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Backward through a `step`: from the gradient of its state to those of x and of the memory."""
-        x, query, weights, context, x1, x2, h = saved[:7]
-        norm1, norm2, norm3, (attention, said, heard, hidden, contracted) = (
-            saved[7:10],
-            saved[10:13],
-            saved[13:16],
-            saved[16:],
+    def backward(
+        self, grad_state: Tensor, saved: SavedStep, memory: Memory, span: tuple[int, int]
+    ) -> tuple[Tensor, Memory]:
+        """From the gradient of a step's state (M, D) to those of its x (M, D) and of its memory. `span` is what
+        `forward` returned. Steps come from the last to the first: one that does not lie before the step done last
+        starts a new pass."""
+        w, masks = self.weights, saved.masks
+        (begin, end), frames = span, saved.self_attention.query.shape[1]
+        keys_values, grad_keys_values = self._gradients_up_to(end)
+        keys, values = keys_values[:, :, begin:end]
+        grad_keys, grad_values = grad_keys_values[:, :, begin:end]
+
+        grad_sum = layer_norm_backward(grad_state, saved.last_norm, w.last_norm, w.last_norm_bias)
+        grad_contracted = apply_dropout(grad_sum, masks.output)
+        hidden = saved.feed_forward.hidden
+        grad_expanded, grad_x2 = feed_forward_backward(grad_contracted, grad_sum, hidden, masks, w)
+
+        grad_sum = layer_norm_backward(grad_x2, saved.cross_norm, w.cross_norm, w.cross_norm_bias)
+        grad_cross = apply_dropout(grad_sum, masks.cross_output)
+        grad_query_x1, grad_memory = cross_attention_backward(grad_cross, saved.cross_attention, memory)
+        grad_x1 = grad_sum if grad_query_x1 is None else grad_sum + grad_query_x1
+
+        grad_sum = layer_norm_backward(grad_x1, saved.self_norm, w.self_norm, w.self_norm_bias)
+        grad_out = apply_dropout(grad_sum, masks.self_output)
+        grad_context = grad_out @ w.out
+        grad_query = self_attention_backward(
+            grad_context, saved.self_attention, keys, values, grad_keys, grad_values, masks.attention, self.heads
         )
-        qkv, _, out, _, up, _, down, _, *norms = self.weights
-        (begin, end), frames = span, query.shape[1]
-        if end >= self.reached:  # passes go from the last frame to the first: a new one begins
-            self.pushed, self.steps = self.rows.new_zeros(*self.rows.shape[:2], end, self.rows.shape[3]), []
-        self.reached = end
+        # all later steps have added their share, so the gradients of this step's own keys and values are complete
+        grad_new_keys, grad_new_values = grad_keys_values[:, :, end - frames : end]
+        grad_qkv, grad_x = project_heads_backward(grad_query, grad_new_keys, grad_new_values, grad_sum, self.heads, w)
 
-        push2 = _norm_back(push, norm3, *norms[4:])
-        down_push = _times(push2, contracted)
-        up_push = torch.ops.aten.threshold_backward(_times(down_push @ down, hidden), h, 0)
-        push2 = torch.addmm(push2, up_push, up)
-        push1 = _norm_back(push2, norm2, *norms[2:4])
-        listened, memory = _listen_back(_times(push1, heard), x1, memory, cross, self.heads)
-        push1 = push1 if listened is None else push1 + listened
-        push0 = _norm_back(push1, norm1, *norms[:2])
-        out_push = _times(push0, said)
-        heads = (out_push @ out).view(-1, frames, self.heads, query.shape[-1]).transpose(1, 2).flatten(0, 1)
-
-        keys, values = self.rows[0, :, begin:end], self.rows[1, :, begin:end]
-        scores = torch._softmax_backward_data(
-            _times(heads @ values.transpose(1, 2), attention), weights, -1, weights.dtype
-        )
-        scores = scores * query.shape[-1] ** -0.5
-        self.pushed[0, :, begin:end].baddbmm_(scores.transpose(1, 2), query)
-        self.pushed[1, :, begin:end].baddbmm_(_times(weights, attention).transpose(1, 2), heads)
-        # all that later frames want of these frames' keys and values has gathered by now
-        new = torch.stack((scores @ keys, *self.pushed[:, :, end - frames : end])).unflatten(1, (-1, self.heads))
-        qkv_push = new.permute(1, 3, 0, 2, 4).reshape(len(x), -1)
-        self.steps.append(
-            (x, qkv_push, context, out_push, x2, up_push, h, down_push, push1, *norm1, push2, *norm2, push, *norm3)
-        )
-        return torch.addmm(push0, qkv_push, qkv), memory
-
-    def gradients(self) -> list[Tensor]:
-        """Of the weights, by all steps that `push` went through since it began with the last."""
-        rows = [torch.cat(part) for part in zip(*self.steps)]
-        self.steps = []
-        found = []
-        for inputs, push in zip(rows[0:8:2], rows[1:8:2]):
-            found += [push.T @ inputs, push.sum(0)]
-        for n, at in enumerate(range(8, 20, 4)):
-            found += _norm_back(
-                rows[at], rows[at + 1 : at + 4], *self.weights[8 + 2 * n : 10 + 2 * n], (False, True, True)
+        self.rows.append(
+            StepRows(
+                LinearRows(saved.self_attention.x, grad_qkv),
+                LinearRows(saved.self_attention.context, grad_out),
+                LinearRows(saved.feed_forward.x, grad_expanded),
+                LinearRows(hidden, grad_contracted),
+                NormRows(grad_x1, *saved.self_norm),
+                NormRows(grad_x2, *saved.cross_norm),
+                NormRows(grad_state, *saved.last_norm),
             )
-        return found
+        )
+        return grad_x, grad_memory
+
+    def _gradients_up_to(self, end: int) -> tuple[Tensor, Tensor]:
+        """The cached keys and values, and their gradients up to frame `end`: zero if a new backward pass starts
+        there."""
+        assert self.keys_values is not None  # a forward pass comes first
+        if self.grad_keys_values is None or end >= self.reached:
+            _, rows, _, head_width = self.keys_values.shape
+            self.grad_keys_values = self.keys_values.new_zeros(2, rows, end, head_width)
+            self.rows = []
+        self.reached = end
+        return self.keys_values, self.grad_keys_values
+
+    def weight_gradients(self) -> LayerWeights:
+        """The gradients of the weights, summed over all steps of the backward pass that ends here."""
+        w = self.weights
+        # rows of all steps one below the other: one product in place of one for each step
+        qkv, out, expand, contract, self_norm, cross_norm, last_norm = (
+            type(parts[0])(*map(torch.cat, zip(*parts))) for parts in zip(*self.rows)
+        )
+        self.rows = []
+        return LayerWeights(
+            *linear_weight_gradients(qkv),
+            *linear_weight_gradients(out),
+            *linear_weight_gradients(expand),
+            *linear_weight_gradients(contract),
+            *layer_norm_weight_gradients(self_norm, w.self_norm, w.self_norm_bias),
+            *layer_norm_weight_gradients(cross_norm, w.cross_norm, w.cross_norm_bias),
+            *layer_norm_weight_gradients(last_norm, w.last_norm, w.last_norm_bias),
+        )
 
 
-class _Frames(torch.autograd.Function):
-    """`_Known.step` with gradient. Backward runs from the last call to the first, which the token that is handed on makes
-    sure of; no call holds a copy of what came before it, and the weights' gradient is made once, by `_Weights`."""
+class KeyValueCache:
+    """Keys and values of a layer's past frames, and the order in which autograd runs backward through its steps.
+
+    The graph holds the `CachedStep` and never this object, which holds the graph's newest `token`: a reference cycle
+    would keep both in memory.
+    """
+
+    def __init__(self, horizon: int, heads: int, weights: LayerWeights):
+        """horizon: past frames, with the newest, that a frame attends to."""
+        self.cached_step = CachedStep(horizon, heads, weights)
+        self.token: Tensor | None = None  # (0,), output of the newest step and input of the next
+
+    def step(self, x: Tensor, frames: int, bias: Tensor, memory: Memory, masks: DropoutMasks) -> Tensor:
+        """See `AlignedDecoderLayer.forward`. Adds the frames to the cache."""
+        if not torch.is_grad_enabled():
+            return self.cached_step.forward(x, frames, bias, memory, masks)[0]
+        if self.token is None:
+            self.token = _WeightsToken.apply(self.cached_step, *self.cached_step.weights)
+        state, self.token = _DifferentiableStep.apply(
+            x, self.token, self.cached_step, frames, bias, masks, type(memory), *memory
+        )
+        return state
+
+    def discard(self, frames: int):
+        """Removes the newest `frames` frames. Only without gradient."""
+        self.cached_step.count -= frames
+
+
+class _DifferentiableStep(torch.autograd.Function):
+    """`CachedStep.forward` with gradient. Each step takes the token of the step before, so autograd runs backward from
+    the last step to the first. No step keeps a copy of the frames before it."""
 
     @staticmethod
-    def forward(ctx, x, token, known, frames, bias, kept, *memory):
+    def forward(ctx, x, token, cached_step, frames, bias, masks, memory_type, *memory):
         ctx.set_materialize_grads(False)
-        state, (ctx.span, saved, cross) = known.step(x, frames, bias, memory, kept)
-        ctx.known, ctx.counts = known, (len(saved), len(cross))
-        ctx.save_for_backward(*saved, *cross, *memory)
+        state, saved, ctx.span = cached_step.forward(x, frames, bias, memory_type(*memory), masks)
+        ctx.cached_step, ctx.memory_type = cached_step, memory_type
+        ctx.save_for_backward(*saved.tensors(), *memory)
         return state, x.new_empty(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, push, _):
-        saved, cross = ctx.counts
-        tensors = ctx.saved_tensors
-        push = torch.zeros_like(tensors[0]) if push is None else push
-        push, memory = ctx.known.push(
-            push, ctx.span, tensors[:saved], tensors[saved : saved + cross], tensors[saved + cross :]
-        )
-        return push, None, None, None, None, None, *memory
+    def backward(ctx, grad_state, grad_token):
+        saved, memory = SavedStep.from_tensors(ctx.saved_tensors)
+        if grad_state is None:
+            grad_state = torch.zeros_like(saved.self_attention.x)
+        grad_x, grad_memory = ctx.cached_step.backward(grad_state, saved, ctx.memory_type(*memory), ctx.span)
+        return grad_x, None, None, None, None, None, None, *grad_memory
 
 
-class _Weights(torch.autograd.Function):
-    """The token that the first of `_Frames` gets: what stands before them all, and so comes last in backward."""
+class _WeightsToken(torch.autograd.Function):
+    """The token of the first step. Its backward pass runs after those of all steps and gives the weights' gradients."""
 
     @staticmethod
-    def forward(ctx, known, *weights):
+    def forward(ctx, cached_step, *weights):
         ctx.set_materialize_grads(False)
-        ctx.known, known.differentiable = known, True
-        ctx.save_for_backward(*weights)  # so that a change of them before backward is noticed
+        ctx.cached_step, cached_step.differentiable = cached_step, True
+        ctx.save_for_backward(*weights)
         return weights[0].new_empty(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, _):
-        ctx.saved_tensors
-        return None, *ctx.known.gradients()
-
-
-def _times(x: Tensor, kept: Tensor | None) -> Tensor:
-    return x if kept is None else x * kept
-
-
-def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-    """Normalised rows, and what `_norm_back` needs."""
-    y, mean, scale = torch.native_layer_norm(x, weight.shape, weight, bias, EPSILON)
-    return y, x, mean, scale
-
-
-def _norm_back(push: Tensor, saved: list[Tensor], weight: Tensor, bias: Tensor, wanted=(True, False, False)):
-    """The gradient of x; of weight and bias where those are `wanted`."""
-    x, mean, scale = saved
-    found = torch.ops.aten.native_layer_norm_backward(push, x, weight.shape, mean, scale, weight, bias, wanted)
-    return found[0] if wanted[0] else found[1:]
-
-
-def _listen(x: Tensor, memory: tuple[Tensor, ...], heads: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """What rows (M, D) attend to in their memory, and what its gradient needs."""
-    if len(memory) == 1:
-        return memory[0], ()
-    keys, offsets, values = memory
-    scores = torch.baddbmm(offsets[:, None], x[:, None], keys)  # (M, 1, N)
-    weights = scores.view(len(x), heads, -1).softmax(-1)
-    return torch.bmm(weights.view(len(x), 1, -1), values)[:, 0], (weights,)
-
-
-def _listen_back(
-    push: Tensor, x: Tensor, memory: tuple[Tensor, ...], saved: tuple[Tensor, ...], heads: int
-) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-    """From the gradient of what was heard to those of x, None where it had no say, and of the memory."""
-    if len(memory) == 1:
-        return None, (push,)
-    (keys, offsets, values), (weights,) = memory, saved
-    scores = torch.bmm(values, push[:, :, None]).view_as(weights)
-    scores = torch._softmax_backward_data(scores, weights, -1, weights.dtype).view(len(x), 1, -1)
-    wanted = torch.bmm(keys, scores.transpose(1, 2))[:, :, 0]
-    return wanted, (x[:, :, None] * scores, scores[:, 0], weights.view(len(x), -1, 1) * push[:, None])
+    def backward(ctx, grad_token):
+        _ = ctx.saved_tensors  # raises an error if a weight was changed in place since the forward pass
+        return None, *ctx.cached_step.weight_gradients()

@@ -1,7 +1,7 @@
-"""CodeTalker (Xing et al. 2023, stage two): says from speech the codes of `codec`, which then are turned into motion.
+"""CodeTalker (Xing et al. 2023, stage two): predicts codes from speech, which its motion VQ-VAE turns into motion.
 
-Beyond the published code: batches with padding, any length, and a roll-out that computes no more than the next frame
-needs.
+Beyond the published code: batches with padding, sequences of any length, and a roll-out that computes only what the
+next frame needs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,43 +11,46 @@ from torch import Tensor, nn
 
 from ..core.tensors import frame_mask
 from ..speech.wav2vec2 import SpeechEncoder
-from .aligned import AlignedAnimator, sizes_of
+from .aligned import AlignedAnimator, published_sizes
 from .animator import register
 from .attention_bias import distance_bias
-from .decoder import Rollout
+from .decoder import Rollout, flatten_frames, horizon_frames
+from .layer_steps import Memory
 from .motion_vqvae import MotionVQVAE
-from .motion_vqvae_rollout import Growing, Windows
+from .motion_vqvae_rollout import GrowingDecoder, WindowedDecoder
 
 
-def _until_last(things: Iterable) -> Iterator[tuple]:
-    """Each thing, and whether there are more."""
-    things = iter(things)
-    here = next(things)
-    for following in things:
-        yield here, True
-        here = following
-    yield here, False
+def with_more(items: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    """Each item, and whether more items follow."""
+    remaining = iter(items)
+    current = next(remaining)
+    for following in remaining:
+        yield current, True
+        current = following
+    yield current, False
 
 
 @register("codetalker")
 class CodeTalker(AlignedAnimator):
-    """Stage two: from speech, style and the motion so far to codes, which the frozen codec turns into displacements.
+    """Stage two: from speech, style and the motion so far to codes, which the frozen motion VQ-VAE turns into
+    displacements.
 
-    What is fed back for a frame is the codec's last frame of the whole prefix, so that the exact roll-out grows with the
-    square of its length. With a `window`, that many frames are guessed, said and fed back together, `rounds` times, and
-    then stay as they are: each of the networks is read a few times a window in place of once a frame.
+    The input of a frame is the last frame that the VQ-VAE decodes from all codes before it, so the cost of the exact
+    roll-out grows with the square of its length. With a `window`, that many frames are predicted together: first from
+    a guess of their inputs, then from the inputs that their own codes give, `rounds` predictions in all.
     """
 
-    window = 0  # frames; 0: exact
-    STREAMED = 15  # frames of the windows of a stream, where `window` names none
+    window = 0  # frames predicted together; 0: exact, one by one
+    STREAM_WINDOW = 15  # frames, for streams where `window` is 0
+    TRAINING_WINDOW = 8  # frames, for scheduled sampling where `window` is 0
     rounds = 2
-    HORIZON_S = 10.0  # how far back a window looks in the codec
+    HORIZON_S = 10.0  # past seconds that a window attends to in the VQ-VAE
 
     def __init__(
         self,
         vertices: int,
         styles: int,
-        codec: MotionVQVAE,
+        motion_vqvae: MotionVQVAE,
         width: int = 1024,
         heads: int = 4,
         layers: int = 6,
@@ -58,39 +61,39 @@ class CodeTalker(AlignedAnimator):
         scale: float = 1.0,
         scheduled_sampling: float = 0.0,
     ):
-        """See `AlignedAnimator`; codec: stage one, frozen here; encoder: a small untrained one if absent; scheduled_sampling: see
-        `learn`."""
+        """See `AlignedAnimator`; motion_vqvae: stage one, frozen here; encoder: a small untrained one if None;
+        scheduled_sampling: see `training_forward`. ValueError if the VQ-VAE has another number of vertices."""
         super().__init__(
             encoder or SpeechEncoder(), vertices, styles, fps, width, heads, layers, period, dropout, scale
         )
-        if codec.vertices != vertices:
-            raise ValueError(f"the codec is of {codec.vertices} vertices, expected {vertices}")
-        self.codec, self.scheduled_sampling = codec.requires_grad_(False), scheduled_sampling
-        self.code_map = nn.Linear(width, codec.parts * codec.quantiser.codes.shape[1], bias=False)
+        if motion_vqvae.vertices != vertices:
+            raise ValueError(f"the motion VQ-VAE has {motion_vqvae.vertices} vertices, expected {vertices}")
+        self.motion_vqvae, self.scheduled_sampling = motion_vqvae.requires_grad_(False), scheduled_sampling
+        code_width = motion_vqvae.quantiser.codes.shape[1]
+        self.code_map = nn.Linear(width, motion_vqvae.codes_per_frame * code_width, bias=False)
         nn.init.zeros_(self.code_map.weight)
         nn.init.normal_(self.style_map.weight)  # as an embedding
 
     @classmethod
-    def prior(cls, vertices: int, settings) -> MotionVQVAE:
-        """See `Animator.prior`."""
-        c = settings
+    def motion_model(cls, vertices: int, settings) -> MotionVQVAE:
+        """See `Animator.motion_model`."""
         return MotionVQVAE(
             vertices,
-            c.vqvae_width,
-            c.vqvae_layers,
-            c.vqvae_heads,
-            c.vqvae_hidden,
-            c.codes_per_frame,
-            c.code_width,
-            c.codebook_size,
-            c.code_projection,
+            width=settings.vqvae_width,
+            layers=settings.vqvae_layers,
+            heads=settings.vqvae_heads,
+            hidden=settings.vqvae_hidden,
+            codes_per_frame=settings.codes_per_frame,
+            code_width=settings.code_width,
+            codebook_size=settings.codebook_size,
+            projected=settings.code_projection,
         )
 
     @classmethod
-    def build(cls, settings, prior: MotionVQVAE, **common) -> "CodeTalker":
+    def build(cls, settings, motion_model: MotionVQVAE, **common) -> "CodeTalker":
         """See `Animator.build`."""
         return cls(
-            codec=prior,
+            motion_vqvae=motion_model,
             width=settings.width,
             heads=settings.heads,
             layers=settings.layers,
@@ -100,117 +103,138 @@ class CodeTalker(AlignedAnimator):
 
     def train(self, mode: bool = True) -> "CodeTalker":
         super().train(mode)
-        self.codec.eval()  # frozen whole: its dropout too
+        self.motion_vqvae.eval()  # frozen, so without dropout too
         return self
 
     def forward(
-        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+        self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
     ) -> Tensor:
         """See `Animator.forward`."""
-        self.check(template, style, len(speech))
-        frames = self.frames(lengths) if frames is None else frames
-        heard = self.heard(speech, lengths, frames)
-        return self.decoded(self.rollout(style, self.window)(heard), frames, template)
+        self.check(template, style, len(features))
+        frames = self.frames(feature_lengths) if frames is None else frames
+        audio_features = self.audio_features(features, feature_lengths, frames)
+        return self.decode(self.rollout(style, self.window)(audio_features), frames, template)
 
-    def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
-        """See `AlignedAnimator.unroll`. In windows, of `STREAMED` frames unless `window` says otherwise, decoded in pieces
-        with two seconds on either side: the exact roll-out would keep everything."""
-        rollout = self.rollout(style, self.window or self.STREAMED)
-        context, before, waiting = round(2 * self.fps), 0, None
-        for piece, more in _until_last(heard):
+    def unroll(self, pieces: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """See `AlignedAnimator.unroll`. Predicts in windows of `window` frames, or else of `STREAM_WINDOW`, since the
+        exact roll-out would keep everything. Decodes in pieces, with 2 s of codes on both sides."""
+        rollout = self.rollout(style, self.window or self.STREAM_WINDOW)
+        context = round(2 * self.fps)
+        kept: Tensor | None = None  # codes not decoded yet, after `before` frames that are context
+        before = 0
+        for piece, more in with_more(pieces):
             codes = rollout(piece)
-            waiting = codes if waiting is None else torch.cat((waiting, codes), 1)
-            ready = waiting.shape[1] - context * more
+            kept = codes if kept is None else torch.cat((kept, codes), 1)
+            ready = kept.shape[1] - context * more
             if ready > before:
-                frames = torch.full((len(waiting),), waiting.shape[1], device=waiting.device)
-                yield self.decoded(waiting, frames, template)[:, before:ready]
-                before, waiting = min(ready, context), waiting[:, max(0, ready - context) :]
+                frames = torch.full((len(kept),), kept.shape[1], device=kept.device)
+                yield self.decode(kept, frames, template)[:, before:ready]
+                before, kept = min(ready, context), kept[:, max(0, ready - context) :]
 
     def rollout(self, style: Tensor, window: int) -> Callable[[Tensor], Tensor]:
-        """A function: what is heard (B, T, R, D), in as many pieces as there are, -> the codes of these frames.
-        window: frames fed back together; 0: each alone, as published."""
-        back = self.folded(self.codec.decoder.vertex_map, style)
+        """A roll-out in one or more pieces: a function of the audio features (B, T, R, D) of the next T frames that
+        returns their codes (B, T, codes_per_frame, W). window: frames predicted together; 0: one by one, as
+        published."""
+        feedback_map = self.feedback_map(self.motion_vqvae.decoder.vertex_map, style)
         if window:
-            return WindowedRollout(self, style, back, window)
-        growing = Growing(self.codec.decoder)
-        feedback = lambda state: back(growing.add(self.codes(state)[0].flatten(-2)))
+            return WindowedRollout(self, style, feedback_map, window)
+        decoder = GrowingDecoder(self.motion_vqvae.decoder)
+
+        def feedback(state: Tensor) -> Tensor:
+            return feedback_map(decoder.add(self.codes(state)[0].flatten(-2)))
+
         rollout = Rollout(self.decoder, self.style_map(style), feedback)
-        return lambda heard: self.codes(rollout(heard))[0]
+        return lambda audio_features: self.codes(rollout(audio_features))[0]
 
     def teacher_forced(
         self,
-        speech: Tensor,
-        lengths: Tensor,
+        features: Tensor,
+        feature_lengths: Tensor,
         template: Tensor,
         style: Tensor,
         motion: Tensor,
         frames: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the true motion (B, T, V, 3) of the frame before in place of the predicted one, and beside the
-        vertices the mean squared distance of the predicted codes, unquantised, from those of the true motion."""
-        frames = self.frames(lengths) if frames is None else frames
-        return self._forced(self.heard(speech, lengths, frames), template, style, motion, frames, motion)
+        """`forward`, but the input of a frame is the true motion (B, T, V, 3) of the frame before, not the predicted
+        one. Returns vertices (B, T, V, 3), and the mean squared distance of the predictions, before quantisation, from
+        the codes of the true motion."""
+        frames = self.frames(feature_lengths) if frames is None else frames
+        audio_features = self.audio_features(features, feature_lengths, frames)
+        return self._forced(audio_features, template, style, motion, frames, motion)
 
     def _forced(
-        self, heard: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor, fed: Tensor
+        self,
+        audio_features: Tensor,
+        template: Tensor,
+        style: Tensor,
+        motion: Tensor,
+        frames: Tensor,
+        input_motion: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """`teacher_forced` from what is `heard`, where the frame before is of `fed` (B, T, V, 3)."""
-        self.check(template, style, len(heard))
-        passed, said = self.codes(self.states(heard, style, template, fed))
+        """`teacher_forced` from audio features (B, T, R, D), where the input of a frame is the frame before in
+        `input_motion` (B, T, V, 3)."""
+        self.check(template, style, len(audio_features))
+        passed, predicted = self.codes(self.states(audio_features, style, template, input_motion))
         with torch.no_grad():
-            _, true = self.codec.quantiser(
-                self.codec.encode(((motion - template[:, None]) / self.scale).flatten(-2), frames)
-            )
-        own = frame_mask(frames, said.shape[1])[..., None, None]
-        distance = ((said - true) * own).square().sum() / (own.sum() * said.shape[2] * said.shape[3])
-        return self.decoded(passed, frames, template), distance
+            displacement = ((motion - template[:, None]) / self.scale).flatten(-2)
+            _, true_codes = self.motion_vqvae.quantiser(self.motion_vqvae.encode(displacement, frames))
+        valid = frame_mask(frames, predicted.shape[1])[..., None, None]
+        squared = ((predicted - true_codes) * valid).square()
+        distance = squared.sum() / (valid.sum() * predicted.shape[2] * predicted.shape[3])
+        return self.decode(passed, frames, template), distance
 
-    def learn(
-        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, motion: Tensor, frames: Tensor
+    def training_forward(
+        self,
+        features: Tensor,
+        feature_lengths: Tensor,
+        template: Tensor,
+        style: Tensor,
+        motion: Tensor,
+        frames: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Animator.learn`. Published: teacher-forced, with the distance of the codes as a term of its own. A share
-        `scheduled_sampling` of the frames is fed what the animator itself made of them instead (Bengio et al. 2015): who has only ever
-        seen the truth of the frame before, copies it, and is lost without."""
-        heard, fed = self.heard(speech, lengths, frames), motion
+        """See `Animator.training_forward`. As published, teacher-forced, with the distance of the codes as a loss
+        term. A share `scheduled_sampling` of the frames gets the animator's own prediction of the frame before instead
+        (Bengio et al. 2015): trained on the true motion alone, an animator copies the frame before and drifts in its
+        own roll-out."""
+        audio_features, input_motion = self.audio_features(features, feature_lengths, frames), motion
         if self.scheduled_sampling:
             with torch.no_grad():
-                codes = self.rollout(style, self.window or 8)(heard)
-                made = self.decoded(codes, frames, template)
-            fed = torch.where(
-                (torch.rand(motion.shape[:2], device=motion.device) < self.scheduled_sampling)[..., None, None],
-                made,
-                motion,
-            )
-        vertices, distance = self._forced(heard, template, style, motion, frames, fed)
+                codes = self.rollout(style, self.window or self.TRAINING_WINDOW)(audio_features)
+                predicted = self.decode(codes, frames, template)
+            sampled = torch.rand(motion.shape[:2], device=motion.device) < self.scheduled_sampling
+            input_motion = torch.where(sampled[..., None, None], predicted, motion)
+        vertices, distance = self._forced(audio_features, template, style, motion, frames, input_motion)
         return vertices, {"codes": distance}
 
     def codes(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States (..., D) -> codes and what they were before they were quantised, each (..., parts, W)."""
-        said = self.code_map(states).unflatten(-1, (self.codec.parts, -1))
-        return self.codec.quantiser(said)[0], said
+        """States (..., D) -> codes and the predictions before quantisation, (..., codes_per_frame, W) each."""
+        predicted = self.code_map(states).unflatten(-1, (self.motion_vqvae.codes_per_frame, -1))
+        return self.motion_vqvae.quantiser(predicted)[0], predicted
 
-    def decoded(self, codes: Tensor, frames: Tensor, template: Tensor) -> Tensor:
-        """Codes (B, T, parts·W) -> vertices (B, T, V, 3) of the template's unit."""
-        return self.scale * self.codec.decode(codes, frames).unflatten(-1, (-1, 3)) + template[:, None]
+    def decode(self, codes: Tensor, frames: Tensor, template: Tensor) -> Tensor:
+        """Codes (B, T, codes_per_frame, W), with the frames (B,) of each item -> vertices (B, T, V, 3) in the
+        template's unit."""
+        return self.scale * self.motion_vqvae.decode(codes, frames).unflatten(-1, (-1, 3)) + template[:, None]
 
     @classmethod
     def load_published(
         cls,
         weights: dict[str, Tensor],
         fps: float,
-        codec: MotionVQVAE,
+        motion_vqvae: MotionVQVAE,
         period: int | None = None,
         heads: int = 4,
         encoder: dict | None = None,
         source: str = "checkpoint",
     ) -> "CodeTalker":
-        """Stage two with published weights, given under their official names and without the codec's, which the
-        published files leave out. The rest as in `FaceFormer.load_published`."""
-        vertices, width, layers = sizes_of(weights, "learnable_style_emb.weight", source)
+        """Stage two with published weights, given under their official names and without those of the motion VQ-VAE,
+        which the published files leave out. See `FaceFormer.load_published` for the rest."""
+        style = "learnable_style_emb.weight"
+        vertices, width, layers = published_sizes(weights, style, source)
         model = cls(
             vertices,
-            len(weights["learnable_style_emb.weight"]),
-            codec,
+            len(weights[style]),
+            motion_vqvae,
             width,
             heads,
             layers,
@@ -218,50 +242,58 @@ class CodeTalker(AlignedAnimator):
             fps,
             SpeechEncoder(encoder or {}),
         )
-        style = {"learnable_style_emb.weight": weights["learnable_style_emb.weight"].T}  # an embedding, as published
-        model.fill(weights | style | {f"codec.{n}": w for n, w in codec.state_dict().items()}, source)
+        own = {f"motion_vqvae.{name}": weight for name, weight in motion_vqvae.state_dict().items()}
+        # published as an embedding, here the weight of a linear map
+        model.fill(weights | {style: weights[style].T} | own, source)
         return model
 
 
 class WindowedRollout:
-    """`CodeTalker` fed back a window at a time; without gradient, and without dropout in training too."""
+    """`CodeTalker` fed back a window at a time, without gradient, and without dropout in training too."""
 
-    def __init__(self, model: CodeTalker, style: Tensor, back: Callable[[Tensor], Tensor], window: int):
-        """style (B, styles); back: the codec's states (B, T, E) to the decoder's inputs (B, T, D)."""
-        self.model, self.back, self.window = model, back, window
-        self.next, self.frame = model.style_map(style)[:, None], 0  # (B, 1, D), the input of the next frame
-        self.guess = self.next + model.motion_map.bias  # of those after it: the face stays as it is
+    def __init__(self, model: CodeTalker, style: Tensor, feedback_map: Callable[[Tensor], Tensor], window: int):
+        """style: (B, styles); feedback_map: states (B, T, E) of the VQ-VAE's decoder -> next inputs (B, T, D); window:
+        frames."""
+        self.model, self.feedback_map, self.window = model, feedback_map, window
+        self.next_input, self.frame = model.style_map(style)[:, None], 0  # (B, 1, D), of the next frame
+        self.guess = (
+            self.next_input + model.motion_map.bias
+        )  # (B, 1, D), of the frames after it: the face stays as it is
         decoder = model.decoder
-        self.context = round(60 * Rollout.MINUTES * decoder.period)
-        bias = distance_bias(decoder.heads, decoder.period, self.context).to(self.next)
+        self.horizon = horizon_frames(decoder)
+        bias = distance_bias(decoder.heads, decoder.period, self.horizon).to(self.next_input)
         self.bias = bias.repeat(len(style), 1)  # (B * heads, frames back)
-        self.pasts = [layer.past(self.context) for layer in decoder.layers]
-        self.codec = Windows(model.codec.decoder, round(model.HORIZON_S * model.fps))
+        self.caches = [layer.new_cache(self.horizon) for layer in decoder.layers]
+        self.vqvae_decoder = WindowedDecoder(model.motion_vqvae.decoder, round(model.HORIZON_S * model.fps))
 
     @torch.no_grad()
-    def __call__(self, heard: Tensor) -> Tensor:
-        """heard (B, T, R, D) of the next T frames -> their codes (B, T, parts, W)."""
-        memories = [[m.split(self.window, 1) for m in layer.memory(heard)] for layer in self.model.decoder.layers]
-        windows = range(-(-heard.shape[1] // self.window))
-        return torch.cat([self._window([tuple(m[n] for m in memory) for memory in memories]) for n in windows], 1)
+    def __call__(self, audio_features: Tensor) -> Tensor:
+        """audio_features (B, T, R, D) of the next T frames -> their codes (B, T, codes_per_frame, W)."""
+        memories = [layer.memory(audio_features) for layer in self.model.decoder.layers]
+        codes = []
+        for begin in range(0, audio_features.shape[1], self.window):
+            frames = slice(begin, begin + self.window)
+            codes.append(self._predict([memory._make(part[:, frames] for part in memory) for memory in memories]))
+        return torch.cat(codes, 1)
 
-    def _window(self, memories: list[tuple[Tensor, ...]]) -> Tensor:
-        """memories: of each layer, of the next frames. Returns their codes."""
-        decoder, frames, device = self.model.decoder, memories[0][0].shape[1], self.next.device
-        known = min(self.frame + frames, self.context)
-        back = torch.arange(known - frames, known, device=device)[:, None] - torch.arange(known, device=device)
+    def _predict(self, memories: list[Memory]) -> Tensor:
+        """memories: of each layer, (B, T, ...) of the next window. Returns its codes."""
+        decoder, frames, device = self.model.decoder, memories[0][0].shape[1], self.next_input.device
+        keys = min(self.frame + frames, self.horizon)
+        back = torch.arange(keys - frames, keys, device=device)[:, None] - torch.arange(keys, device=device)
         bias = self.bias[:, back.clamp_min(0)].masked_fill(back < 0, -torch.inf)
         positions = decoder.positions[torch.arange(self.frame, self.frame + frames, device=device) % decoder.period]
-        memories = [tuple(m.flatten(0, 1) for m in memory) for memory in memories]
-        inputs = torch.cat((self.next, self.guess.expand(-1, frames - 1, -1)), 1)
+        memories = [flatten_frames(memory) for memory in memories]
+        inputs = torch.cat((self.next_input, self.guess.expand(-1, frames - 1, -1)), 1)
         for turn in range(self.model.rounds):
             x = (inputs + positions).flatten(0, 1)
-            for layer, memory, past in zip(decoder.layers, memories, self.pasts):
-                past.drop(frames if turn else 0)
-                x = layer(x, frames, bias, memory, past)
+            for layer, memory, cache in zip(decoder.layers, memories, self.caches):
+                cache.discard(frames if turn else 0)
+                x = layer(x, frames, bias, memory, cache)
             codes = self.model.codes(x.unflatten(0, (-1, frames)))[0]
-            fed = self.back(self.codec.add(codes.flatten(-2), turn == self.model.rounds - 1))
-            inputs = torch.cat((self.next, fed[:, :-1]), 1)
-        self.next = self.guess = fed[:, -1:]
+            final = turn == self.model.rounds - 1
+            next_inputs = self.feedback_map(self.vqvae_decoder.add(codes.flatten(-2), final))
+            inputs = torch.cat((self.next_input, next_inputs[:, :-1]), 1)
+        self.next_input = self.guess = next_inputs[:, -1:]
         self.frame += frames
         return codes

@@ -1,4 +1,4 @@
-"""FaceFormer (Fan et al. 2022): speech features and past motion to the next frame, decoded in feature space."""
+"""FaceFormer (Fan et al. 2022): predicts each frame from speech and past motion."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from ..speech.wav2vec2 import SpeechEncoder
-from .aligned import AlignedAnimator, sizes_of
+from .aligned import AlignedAnimator, published_sizes
 from .animator import register
 from .decoder import Rollout
 
 
 @register("faceformer")
 class FaceFormer(AlignedAnimator):
-    """Displacement from the template, frame by frame, from the frame's own speech and the motion so far.
+    """Predicts displacements from the template, frame by frame, from the frame's own speech and the motion so far.
 
-    The motion fed back is an affine function of the decoder's state (motion map after vertex map), so the loop uses
-    that one D x D map and no vertex is built before the end.
+    The next input is an affine function of the decoder's state (motion map after vertex map), so the roll-out uses
+    this one D x D map and computes vertices once, at the end.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FaceFormer(AlignedAnimator):
         dropout: float = 0.1,
         scale: float = 1.0,
     ):
-        """See `AlignedAnimator`; encoder: a small untrained one if absent."""
+        """See `AlignedAnimator`; encoder: a small untrained one if None."""
         super().__init__(
             encoder or SpeechEncoder(), vertices, styles, fps, width, heads, layers, period, dropout, scale
         )
@@ -41,33 +41,36 @@ class FaceFormer(AlignedAnimator):
         nn.init.zeros_(self.vertex_map.bias)
 
     def forward(
-        self, speech: Tensor, lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
+        self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor | None = None
     ) -> Tensor:
         """See `Animator.forward`."""
-        self.check(template, style, len(speech))
-        return next(self.unroll([self.heard(speech, lengths, frames)], template, style))
+        self.check(template, style, len(features))
+        return next(self.unroll([self.audio_features(features, feature_lengths, frames)], template, style))
 
-    def unroll(self, heard: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
+    def unroll(self, pieces: Iterable[Tensor], template: Tensor, style: Tensor) -> Iterator[Tensor]:
         """See `AlignedAnimator.unroll`."""
-        rollout = Rollout(self.decoder, self.style_map(style), self.folded(self.vertex_map, style))
-        for piece in heard:
+        rollout = Rollout(self.decoder, self.style_map(style), self.feedback_map(self.vertex_map, style))
+        for piece in pieces:
             yield self._vertices(rollout(piece), template)
 
     def teacher_forced(
         self,
-        speech: Tensor,
-        lengths: Tensor,
+        features: Tensor,
+        feature_lengths: Tensor,
         template: Tensor,
         style: Tensor,
         motion: Tensor,
         frames: Tensor | None = None,
     ) -> Tensor:
-        """As `forward`, with the true motion (B, T, V, 3) of the frame before in place of the predicted one."""
-        self.check(template, style, len(speech))
-        return self._vertices(self.states(self.heard(speech, lengths, frames), style, template, motion), template)
+        """`forward`, but the input of a frame is the true motion (B, T, V, 3) of the frame before, not the predicted
+        one."""
+        self.check(template, style, len(features))
+        audio_features = self.audio_features(features, feature_lengths, frames)
+        return self._vertices(self.states(audio_features, style, template, motion), template)
 
     def _vertices(self, states: Tensor, template: Tensor) -> Tensor:
-        # scaled and placed in one go: in training, writing so many vertices costs as much as computing them
+        """States (B, T, D) -> vertices (B, T, V, 3) in the template's unit."""
+        # map, scale and template in one operation: writing the vertices costs as much time as computing them
         at_rest = template.flatten(1) + self.scale * self.vertex_map.bias
         return torch.baddbmm(
             at_rest[:, None], states, self.vertex_map.weight.T.expand(len(states), -1, -1), alpha=self.scale
@@ -83,13 +86,13 @@ class FaceFormer(AlignedAnimator):
         encoder: dict | None = None,
         source: str = "checkpoint",
     ) -> "FaceFormer":
-        """A FaceFormer with published weights, given under their official names; sizes are read off their shapes.
+        """A FaceFormer with published weights, given under their official names. Sizes are read from their shapes.
 
-        fps: 30 (VOCASET) or 25 (BIWI); period: fps unless given; heads: no shape tells; encoder: Hugging Face config
-        fields, wav2vec2-base's if absent; source: what errors call the weights, their file for instance.
-        ValueError where a weight is missing, unknown, misshapen or not finite.
+        fps: 30 (VOCASET) or 25 (BIWI); period: fps if None; heads: not visible in the shapes; encoder: Hugging Face
+        config fields, wav2vec2-base's if None; source: the name of the weights in errors, such as their file.
+        ValueError if a weight is missing, unknown, of another shape or not finite.
         """
-        vertices, width, layers = sizes_of(weights, "obj_vector.weight", source)
+        vertices, width, layers = published_sizes(weights, "obj_vector.weight", source)
         model = cls(
             vertices,
             weights["obj_vector.weight"].shape[1],

@@ -1,6 +1,6 @@
-"""CodeTalker's codes (Xing et al. 2023, stage one): an autoencoder that says motion as a sequence of learned codes.
+"""CodeTalker's motion VQ-VAE (Xing et al. 2023, stage one): an autoencoder of motion as a sequence of learned codes.
 
-Beyond the published code: batches with padding, and decoders for a sequence that grows.
+Beyond the published code, it takes batches with padding; `motion_vqvae_rollout` decodes a sequence while it grows.
 """
 
 import re
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ..core.files import fill_weights
 from ..core.tensors import frame_mask
+from .animator import MotionModel
+from .motion_transformer import Context
 
-# official name -> own, as patterns, replaced in this order
-OFFICIAL_CODEC = [
+# pattern of an official name -> name here, replaced in this order
+OFFICIAL_NAMES = [
     (r"quantize\.embedding\.weight", "quantiser.codes"),
     (r"coder\.vertice_mapping\.0\.", "coder.vertex_map."),
     (r"coder\.vertice_map_reverse\.", "coder.vertex_map."),
@@ -31,121 +33,29 @@ OFFICIAL_CODEC = [
 
 
 class Quantiser(nn.Module):
-    """The nearest of a set of learned codes; the gradient passes straight through (van den Oord et al. 2017)."""
+    """Replaces a vector by the nearest learned code; the gradient passes straight through (van den Oord et al.
+    2017)."""
 
-    def __init__(self, codes: int, width: int):
+    def __init__(self, codebook_size: int, width: int):
         super().__init__()
-        self.codes = nn.Parameter(torch.empty(codes, width).uniform_(-1 / codes, 1 / codes))
+        self.codes = nn.Parameter(torch.empty(codebook_size, width).uniform_(-1 / codebook_size, 1 / codebook_size))
 
     def indices(self, x: Tensor) -> Tensor:
-        """(..., W) -> (...)"""
+        """Index of the nearest code: (..., W) -> (...)."""
         return (self.codes.square().sum(1) - 2 * x @ self.codes.T).argmin(-1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., W) -> the codes (..., W), whose gradient is handed to x, and the same with gradient on the codes."""
-        chosen = self.codes[self.indices(x)]
-        return x + (chosen - x).detach(), chosen
-
-
-class Attention(nn.Module):
-    """Pre-norm attention over all frames. Scaled by the whole width, not by a head's, as published."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads, self.scale = heads, width**-0.5
-        self.norm, self.qkv, self.out = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 3 * width, bias=False),
-            nn.Linear(width, width),
-        )
-
-    def forward(
-        self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """x (B, T, D); own (B, T): which frames may be attended to, all if None; last: how many frames are wanted, 0 for
-        all; past: keys and values (B, P, 2 D) of frames before these. Returns what to add to the wanted frames of x, and
-        the keys and values (B, T, 2 D) of these frames."""
-        width, x = x.shape[-1], self.norm(x)
-        if last:
-            query, new = F.linear(x[:, -last:], self.qkv.weight[:width]), F.linear(x, self.qkv.weight[width:])
-        else:
-            query, new = self.qkv(x).split((width, 2 * width), -1)
-        query = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        memory = new if past is None else torch.cat((past, new), 1)
-        keys, values = memory.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if own is None else own[:, None, None]
-        context = F.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
-        return self.out(context.transpose(1, 2).flatten(-2)), new
-
-
-class Feed(nn.Module):
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.norm, self.expand, self.contract = nn.LayerNorm(width), nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(self.norm(x)), approximate="tanh"))
-
-
-class Block(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int):
-        super().__init__()
-        self.attend, self.feed = Attention(width, heads), Feed(width, hidden)
-
-    def forward(
-        self, x: Tensor, own: Tensor | None = None, last: int = 0, past: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See `Attention.forward`; returns the wanted frames, and the keys and values of all these."""
-        added, new = self.attend(x, own, last, past)
-        x = x[:, -last:] + added
-        return x + self.feed(x), new
-
-
-class Context(nn.Module):
-    """Frames in the context of all others: a convolution, normalised over time, and a transformer without positions."""
-
-    REACH = 2  # frames to either side that the convolution sees
-
-    def __init__(self, width: int, layers: int, heads: int, hidden: int, slope: float, dropout: float):
-        super().__init__()
-        self.slope, self.dropout = slope, dropout
-        self.convolution = nn.Conv1d(width, width, 2 * self.REACH + 1)
-        self.embed = nn.Linear(width, width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
-        # The published table of positions is indexed by batch item: at batch 1, every frame has row 0.
-        self.register_buffer("row", torch.tensor([0.0, 1.0]).repeat((width + 1) // 2)[:width], persistent=False)
-
-    def convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, D), beyond an item's own frames repeating its first and last."""
-        frames, reach = x.shape[1], self.REACH
-        places = torch.arange(-reach, frames + reach, device=x.device).clamp_min(0)
-        places = torch.minimum(places, (lengths - 1)[:, None])
-        padded = x[torch.arange(len(x), device=x.device)[:, None], places]
-        return F.leaky_relu(self.convolution(padded.transpose(1, 2)), self.slope).transpose(1, 2)
-
-    def normalise(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Convolved frames, so scaled, as the first block wants them."""
-        x = self.embed((x - mean) * (variance + 1e-5).rsqrt()) + self.row
-        return F.dropout(x, self.dropout, self.training)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, D), with an item's own frames (B,). Returns (B, T, D); no item's frames depend on its padding."""
-        x = self.convolve(x, lengths)
-        own = frame_mask(lengths, x.shape[1])
-        count, inside = lengths[:, None, None], own[..., None]
-        mean = (x * inside).sum(1, True) / count
-        variance = ((x - mean).square() * inside).sum(1, True) / count
-        x = self.normalise(x, mean, variance)
-        own = None if bool(own.all()) else own
-        for block in self.blocks:
-            x, _ = block(x, own)
-        return x
+        """(..., W) -> the nearest codes (..., W) twice: with their gradient passed to x, and with it passed to the
+        codes."""
+        nearest = self.codes[self.indices(x)]
+        return x + (nearest - x).detach(), nearest
 
 
 class Encoder(nn.Module):
-    """Displacements (B, T, 3 V) to what is quantised, (B, T, parts * W)."""
+    """Displacements (B, T, 3 V) -> vectors to quantise, (B, T, codes_per_frame * W)."""
 
     def __init__(self, vertices: int, context: Context, width: int, coded: int, projected: bool):
+        """coded: codes_per_frame * W; projected: whether a linear map leads to it from the hidden width."""
         super().__init__()
         self.vertex_map, self.context = nn.Linear(3 * vertices, width), context
         self.project = nn.Linear(width, coded) if projected else nn.Identity()
@@ -156,7 +66,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes (B, T, parts * W) to displacements (B, T, 3 V)."""
+    """Codes (B, T, codes_per_frame * W) -> displacements (B, T, 3 V)."""
 
     def __init__(self, vertices: int, context: Context, width: int, coded: int, projected: bool):
         super().__init__()
@@ -167,11 +77,12 @@ class Decoder(nn.Module):
         return self.vertex_map(self.context(self.project(x), lengths))
 
 
-class MotionVQVAE(nn.Module):
-    """Stage one: a VQ autoencoder of displacements from the template, a few codes a frame.
+class MotionVQVAE(MotionModel):
+    """A VQ-VAE of displacements from the template, with a few codes for each frame.
 
-    Published for VOCASET with 16 codes of width 64 that fill the hidden width, for BIWI with 8 of 128, maps between
-    hidden width and codes (`projected`) and no bias at the output; both with 256 codes, width 1024 and 6 layers.
+    Published for VOCASET with 16 codes a frame of width 64, which fill the hidden width; for BIWI with 8 of width 128,
+    linear maps between hidden width and codes (`projected`), and no bias at the output. Both have 256 codes, width
+    1024 and 6 layers.
     """
 
     def __init__(
@@ -181,85 +92,87 @@ class MotionVQVAE(nn.Module):
         layers: int = 6,
         heads: int = 8,
         hidden: int = 1536,
-        parts: int = 16,
+        codes_per_frame: int = 16,
         code_width: int = 64,
-        codes: int = 256,
+        codebook_size: int = 256,
         projected: bool = False,
         slope: float = 0.2,
         dropout: float = 0.1,
     ):
-        """parts: codes a frame; codes: how many there are; slope: of the leaky rectifiers."""
+        """width: D; hidden: width of the feed-forward networks; code_width: W; slope: of the leaky ReLUs. ValueError
+        if the codes do not fill the hidden width and are not `projected`."""
         super().__init__()
-        if not projected and parts * code_width != width:
-            raise ValueError(f"{parts} codes of width {code_width} do not fill a hidden width of {width}: project them")
-        self.vertices, self.parts = vertices, parts
+        coded = codes_per_frame * code_width
+        if not projected and coded != width:
+            raise ValueError(
+                f"{codes_per_frame} codes of width {code_width} do not fill a hidden width of {width}: project them"
+            )
+        self.vertices, self.codes_per_frame = vertices, codes_per_frame
         sizes = width, layers, heads, hidden, slope, dropout
-        self.encoder = Encoder(vertices, Context(*sizes), width, parts * code_width, projected)
-        self.decoder = Decoder(vertices, Context(*sizes), width, parts * code_width, projected)
-        self.quantiser = Quantiser(codes, code_width)
+        self.encoder = Encoder(vertices, Context(*sizes), width, coded, projected)
+        self.decoder = Decoder(vertices, Context(*sizes), width, coded, projected)
+        self.quantiser = Quantiser(codebook_size, code_width)
 
     def encode(self, displacement: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, 3 V), own frames (B,) -> unquantised (B, T, parts, W)."""
-        return self.encoder(displacement, lengths).unflatten(-1, (self.parts, -1))
+        """displacement: (B, T, 3 V), with the frames (B,) of each item. Returns vectors before quantisation,
+        (B, T, codes_per_frame, W)."""
+        return self.encoder(displacement, lengths).unflatten(-1, (self.codes_per_frame, -1))
 
     def decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, parts, W), own frames (B,) -> displacements (B, T, 3 V)."""
+        """codes: (B, T, codes_per_frame, W), with the frames (B,) of each item. Returns displacements (B, T, 3 V)."""
         return self.decoder(codes.flatten(-2), lengths)
 
     def forward(self, displacement: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The reconstruction (B, T, 3 V), the loss of the codes and their indices (B, T, parts)."""
-        coded = self.encode(displacement, lengths)
-        passed, chosen = self.quantiser(coded)
-        own = frame_mask(lengths, coded.shape[1])[..., None, None]
-        count = own.sum() * chosen.shape[2] * chosen.shape[3]
-        loss = (0.25 * (chosen.detach() - coded).square() + (chosen - coded.detach()).square()).mul(own).sum() / count
-        return self.decode(passed, lengths), loss, self.quantiser.indices(coded)
+        """The reconstruction (B, T, 3 V), the loss of the codes, and their indices (B, T, codes_per_frame)."""
+        encoded = self.encode(displacement, lengths)
+        passed, nearest = self.quantiser(encoded)
+        valid = frame_mask(lengths, encoded.shape[1])[..., None, None]
+        count = valid.sum() * nearest.shape[2] * nearest.shape[3]
+        # the first term moves the encoder towards fixed codes, the second the codes towards a fixed encoder
+        squared = 0.25 * (nearest.detach() - encoded).square() + (nearest - encoded.detach()).square()
+        loss = squared.mul(valid).sum() / count
+        return self.decode(passed, lengths), loss, self.quantiser.indices(encoded)
 
     def losses(self, displacement: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """What stage one descends: "loss", the sum of "reconstruction" (mean absolute error) and "codes"."""
-        made, codes, _ = self(displacement, lengths)
-        own = frame_mask(lengths, made.shape[1])[..., None]
-        reconstruction = ((made - displacement) * own).abs().sum() / (own.sum() * made.shape[-1])
-        return {"loss": reconstruction + codes, "reconstruction": reconstruction, "codes": codes}
+        """See `MotionModel.losses`: the sum of "reconstruction" (mean absolute error) and "codes"."""
+        reconstructed, codes, _ = self(displacement, lengths)
+        valid = frame_mask(lengths, reconstructed.shape[1])[..., None]
+        error = ((reconstructed - displacement) * valid).abs().sum() / (valid.sum() * reconstructed.shape[-1])
+        return {"loss": error + codes, "reconstruction": error, "codes": codes}
 
     @classmethod
     def load_published(cls, weights: dict[str, Tensor], heads: int = 8, source: str = "checkpoint") -> "MotionVQVAE":
-        """A codec with published weights, given under their official names; sizes are read off their shapes.
+        """A motion VQ-VAE with published weights, given under their official names. Sizes are read from their shapes.
 
-        heads: no shape tells. ValueError where a weight is missing, unknown, misshapen or not finite.
+        heads: not visible in the shapes. ValueError if a weight is missing, unknown, of another shape or not finite.
         """
-        shape = lambda name: weights[name].shape
-        for name in (
-            "encoder.vertice_mapping.0.weight",
-            "quantize.embedding.weight",
-            "encoder.encoder_transformer.net.1.fn.fn.l1.weight",
-        ):
+        vertex_map, codes = "encoder.vertice_mapping.0.weight", "quantize.embedding.weight"
+        first_feed_forward = "encoder.encoder_transformer.net.1.fn.fn.l1.weight"
+        for name in (vertex_map, codes, first_feed_forward):
             if name not in weights:
                 raise ValueError(f"{source}: {name} is missing, which every stage-one checkpoint of CodeTalker has")
-        width, coordinates = shape("encoder.vertice_mapping.0.weight")
-        codes, code_width = shape("quantize.embedding.weight")
-        post = "encoder.encoder_linear_embedding_post.net.weight"
-        coded = shape(post)[0] if post in weights else width
-        layers = sum(
-            bool(re.fullmatch(r"encoder\.encoder_transformer\.net\.\d+\.fn\.fn\.l1\.weight", n)) for n in weights
-        )
+        width, coordinates = weights[vertex_map].shape
+        codebook_size, code_width = weights[codes].shape
+        projection = "encoder.encoder_linear_embedding_post.net.weight"
+        coded = len(weights[projection]) if projection in weights else width
+        feed_forward = re.compile(r"encoder\.encoder_transformer\.net\.\d+\.fn\.fn\.l1\.weight")
         model = cls(
             coordinates // 3,
             width,
-            layers,
-            heads,
-            len(weights["encoder.encoder_transformer.net.1.fn.fn.l1.weight"]),
-            coded // code_width,
-            code_width,
-            codes,
-            post in weights,
+            layers=sum(feed_forward.fullmatch(name) is not None for name in weights),
+            heads=heads,
+            hidden=len(weights[first_feed_forward]),
+            codes_per_frame=coded // code_width,
+            code_width=code_width,
+            codebook_size=codebook_size,
+            projected=projection in weights,
         )
-        own = {}
+        renamed = {}
         for name, weight in weights.items():
             if name.endswith(".pe"):
-                continue  # tables of positions
-            for pattern, ours in OFFICIAL_CODEC:
-                name = re.sub(pattern, ours, name)
-            own[name] = weight
-        fill_weights(model, own, source)
+                continue  # tables of positions, of which one row is used: `Context.row`
+            for pattern, current in OFFICIAL_NAMES:
+                name = re.sub(pattern, current, name)
+            renamed[name] = weight
+        fill_weights(model, renamed, source)
         return model

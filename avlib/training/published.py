@@ -1,8 +1,8 @@
-"""Checkpoints as the authors published them: FaceFormer's, CodeTalker's two stages, the paper's guided FaceFormer, and
-Auto-AVSR's readers of lips, speech or both.
+"""Loads checkpoints that their authors published: FaceFormer, both stages of CodeTalker, the paper's guided
+FaceFormer, and Auto-AVSR's readers of lips, speech or both.
 
-`load(path)` recognises which it is from the names and shapes inside. Nothing in the file is executed: PyTorch's
-restricted unpickler admits tensors and plain containers alone.
+`load_pretrained` recognises the model from the names and shapes of the weights. No code in the file is executed:
+PyTorch's restricted unpickler accepts only tensors and plain containers.
 """
 
 import re
@@ -17,116 +17,136 @@ from ..animators.faceformer import FaceFormer
 from ..animators.motion_vqvae import MotionVQVAE
 from ..lipreading.expert import Expert
 
-# a weight that only this kind of checkpoint has
-MARKS = {
+# a weight that only checkpoints of this model have
+MODELS = {
     "obj_vector.weight": FaceFormer,
     "learnable_style_emb.weight": CodeTalker,
     "quantize.embedding.weight": MotionVQVAE,
     "ctc.ctc_lo.weight": Expert,
 }
-ENCODER = "audio_encoder."
+ENCODER, STAGE_ONE = "audio_encoder.", "autoencoder."  # prefixes of names
 
 
 def load_pretrained(
     path: str | Path,
-    codec: str | Path | MotionVQVAE | None = None,
+    motion_vqvae: str | Path | MotionVQVAE | None = None,
     fps: float | None = None,
     heads: int | None = None,
     encoder: dict | None = None,
-) -> nn.Module:
-    """The animator, CodeTalker's stage one or the reader that a published file holds, ready to predict.
+) -> FaceFormer | CodeTalker | MotionVQVAE | Expert:
+    """The model in a published file, ready to predict: an animator, CodeTalker's stage one, or a reader.
 
-    codec: stage one of CodeTalker, or its file, which the published stage two leaves out. fps: of the motion; by
-    default read off the table of periodic positions, whose period is a second. heads, of the decoder (4, a reader's as many as
-    its encoder's) or of stage one (8), and encoder, Hugging Face config fields of wav2vec 2.0: for files of other sizes than the published.
-    ValueError names the file and what is wrong with it: no checkpoint, none of these, a weight missing, unknown,
-    misshapen or not finite.
+    motion_vqvae: stage one of CodeTalker or its file, needed for stage two, whose published files lack it. fps: of the
+    motion; if None, the period of the table of periodic positions, which is one second. For models of other sizes than
+    the published: heads, of the decoder (4), of a reader (as in its encoder) or of stage one (8); encoder, Hugging
+    Face config fields of wav2vec 2.0.
+
+    ValueError, with the name of the file, if it is no checkpoint, of no known model, or if a weight is missing,
+    unknown, of another shape or not finite.
     """
     weights = read_checkpoint(path)
-    kinds = [kind for mark, kind in MARKS.items() if mark in weights]
-    if not kinds:
+    models = [model for name, model in MODELS.items() if name in weights]
+    if not models:
         raise ValueError(
-            f"{path}: neither FaceFormer nor CodeTalker nor a reader: expected one of {', '.join(MARKS)} among its "
+            f"{path}: neither FaceFormer nor CodeTalker nor a reader: expected one of {', '.join(MODELS)} among its "
             f"{len(weights)} weights, of which the first is {next(iter(weights), 'none')}"
         )
-    if kinds[0] is MotionVQVAE:
+    if models[0] is MotionVQVAE:
         return MotionVQVAE.load_published(weights, heads or 8, str(path)).eval()
-    if kinds[0] is Expert:
+    if models[0] is Expert:
         return Expert.load_published(weights, heads, source=str(path)).eval()
-    period = period_of(weights)
+    period = table_period(weights)
     fps = fps or period
     if not fps:
-        raise ValueError(f"{path}: holds no table of positions (PPE.pe) that would tell the frame rate: give fps")
-    common = dict(period=period, heads=heads or 4, encoder=encoder or encoder_sizes(weights, path), source=str(path))
-    if kinds[0] is FaceFormer:
-        return FaceFormer.load_published(weights, fps, **common).eval()
-    inside = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
-    if inside:
-        codec = MotionVQVAE.load_published(inside, source=str(path))
-        weights = {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}
-    elif codec is None:
-        raise ValueError(f"{path}: stage two of CodeTalker, whose codes are in stage one's file: give that as codec")
-    codec = codec if isinstance(codec, nn.Module) else load_pretrained(codec)
-    if not isinstance(codec, MotionVQVAE):
-        raise ValueError(f"{path}: codec is a {type(codec).__name__}, expected stage one of CodeTalker")
-    return CodeTalker.load_published(weights, fps, codec, **common).eval()
+        raise ValueError(f"{path}: has no table of positions (PPE.pe) that tells the frame rate: give fps")
+    encoder = encoder or encoder_sizes(weights, path)
+    if models[0] is FaceFormer:
+        return FaceFormer.load_published(weights, fps, period, heads or 4, encoder, str(path)).eval()
+    stage_two = {name: weight for name, weight in weights.items() if not name.startswith(STAGE_ONE)}
+    if len(stage_two) < len(weights):
+        motion_vqvae = MotionVQVAE.load_published(with_prefix(weights, STAGE_ONE), source=str(path))
+    stage_one = load_stage_one(motion_vqvae, path)
+    return CodeTalker.load_published(stage_two, fps, stage_one, period, heads or 4, encoder, str(path)).eval()
+
+
+def load_stage_one(motion_vqvae: str | Path | MotionVQVAE | None, path: str | Path) -> MotionVQVAE:
+    """Stage one of CodeTalker, or its file, for stage two in the file `path`."""
+    if motion_vqvae is None:
+        raise ValueError(f"{path}: stage two of CodeTalker: give the file of stage one as motion_vqvae")
+    model = motion_vqvae if isinstance(motion_vqvae, nn.Module) else load_pretrained(motion_vqvae)
+    if not isinstance(model, MotionVQVAE):
+        raise ValueError(f"{path}: motion_vqvae is a {type(model).__name__}, expected stage one of CodeTalker")
+    return model
+
+
+def with_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names start with a prefix, named without it."""
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Name -> tensor of a `.pth` or `.pth.tar` file, without the wrappings that trainers leave. ValueError, naming the
-    file, where there is none, or it holds anything but tensors in plain containers."""
+    """The tensors of a `.pth` or `.pth.tar` file by name, without the "state_dict" and "module." that trainers add.
+    ValueError, with the name of the file, if it does not exist or has other contents than tensors in plain
+    containers."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        reason = re.search(
+        refused = re.search(
             r"GLOBAL (\S+) was not an allowed|Unsupported (?:global|operand|class)\S* ?(\S+)", str(error)
         )
-        what = f"it asks to run {reason[1] or reason[2]}" if reason else "it is no pickle of tensors"
-        raise ValueError(f"{path}: not loaded: {what}") from None
+        reason = f"it asks to run {refused[1] or refused[2]}" if refused else "it is no pickle of tensors"
+        raise ValueError(f"{path}: not loaded: {reason}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else "cut short"
         raise ValueError(f"{path}: not a whole checkpoint ({reason})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(n, str) and torch.is_tensor(w) for n, w in content.items())
-    ):
-        raise ValueError(f"{path}: holds no weights by name")
-    return {n.removeprefix("module."): w.float() if w.is_floating_point() else w for n, w in content.items()}
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: has no weights by name")
+    if not all(isinstance(name, str) and torch.is_tensor(weight) for name, weight in content.items()):
+        raise ValueError(f"{path}: has no weights by name")
+    return {
+        name.removeprefix("module."): weight.float() if weight.is_floating_point() else weight
+        for name, weight in content.items()
+    }
 
 
-def period_of(weights: dict[str, Tensor]) -> int | None:
-    """Frames after which the table of periodic positions repeats, or None where there is no such table."""
+def table_period(weights: dict[str, Tensor]) -> int | None:
+    """Frames after which the table of periodic positions repeats, or None if there is no such table."""
     if "PPE.pe" not in weights:
         return None
     table = weights["PPE.pe"].flatten(0, -2)
-    again = (table[1:] == table[0]).all(-1).nonzero()
-    return int(again[0]) + 1 if len(again) else None
+    repeats = (table[1:] == table[0]).all(-1).nonzero()
+    return int(repeats[0]) + 1 if len(repeats) else None
 
 
-def encoder_sizes(weights: dict[str, Tensor], source) -> dict:
-    """Hugging Face config fields of the wav2vec 2.0 in a checkpoint, read off its shapes; heads are of width 64."""
-    own = {n.removeprefix(ENCODER): w for n, w in weights.items() if n.startswith(ENCODER)}
-    convolutions = [own[n] for n in sorted(own) if re.fullmatch(r"feature_extractor\.conv_layers\.\d\.conv\.weight", n)]
-    first, positions = "encoder.layers.0.feed_forward.intermediate_dense.weight", "encoder.pos_conv_embed.conv."
-    norms = [n for n in own if n.startswith(positions) and own[n].dim() == 3 and own[n].shape[0] > 1]
-    if not convolutions or first not in own or not norms:
-        raise ValueError(f"{source}: holds no whole wav2vec 2.0 under {ENCODER}")
-    hidden = own[first].shape[1]
+def encoder_sizes(weights: dict[str, Tensor], source: str | Path) -> dict:
+    """Hugging Face config fields of the wav2vec 2.0 in a checkpoint, read from its shapes. Heads have width 64."""
+    encoder = with_prefix(weights, ENCODER)
+    convolution = re.compile(r"feature_extractor\.conv_layers\.\d\.conv\.weight")
+    convolutions = [encoder[name] for name in sorted(encoder) if convolution.fullmatch(name)]
+    feed_forward = "encoder.layers.0.feed_forward.intermediate_dense.weight"
+    # the positional convolution is split into norm and direction: the latter has its full shape
+    positional = [
+        weight
+        for name, weight in encoder.items()
+        if name.startswith("encoder.pos_conv_embed.conv.") and weight.dim() == 3 and weight.shape[0] > 1
+    ]
+    if not convolutions or feed_forward not in encoder or not positional:
+        raise ValueError(f"{source}: has no complete wav2vec 2.0 under {ENCODER}")
+    intermediate, hidden = encoder[feed_forward].shape
     return {
         "hidden_size": hidden,
         "num_attention_heads": max(1, hidden // 64),
-        "intermediate_size": len(own[first]),
-        "num_hidden_layers": len({n.split(".")[2] for n in own if n.startswith("encoder.layers.")}),
-        "conv_dim": tuple(len(w) for w in convolutions),
-        "conv_kernel": tuple(w.shape[2] for w in convolutions),
-        "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in own,
-        "feat_extract_norm": "layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in own else "group",
-        "num_conv_pos_embeddings": own[norms[0]].shape[2],
-        "num_conv_pos_embedding_groups": hidden // own[norms[0]].shape[1],
+        "intermediate_size": intermediate,
+        "num_hidden_layers": len({name.split(".")[2] for name in encoder if name.startswith("encoder.layers.")}),
+        "conv_dim": tuple(len(weight) for weight in convolutions),
+        "conv_kernel": tuple(weight.shape[2] for weight in convolutions),
+        "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in encoder,
+        "feat_extract_norm": "layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in encoder else "group",
+        "num_conv_pos_embeddings": positional[0].shape[2],
+        "num_conv_pos_embedding_groups": hidden // positional[0].shape[1],
     }
