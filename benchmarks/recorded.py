@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
 from avlib.core.tensors import seeded_generator
-from avlib.corpus.embedded.recordings import WORST
+from avlib.corpus.embedded.recordings import MAX_ALIGNMENT_COST
 from avlib.corpus.embedded.sentences import sentences
 from avlib.speech.espeak import speak
 from avlib.speech.phoneme_alignment import align
@@ -74,7 +74,7 @@ def main() -> None:
             others.append(align(x, texts[i - 1])[2])
             heard_s += 2 * len(x) / SPEECH_HZ
         median, most = 1000 * np.percentile(errors, (50, 90))
-        aside, other = (100 * np.mean(np.array(c) > WORST) for c in (costs, others))
+        aside, other = (100 * np.mean(np.array(c) > MAX_ALIGNMENT_COST) for c in (costs, others))
         print(
             f"| {name} | {median:.0f} | {most:.0f} | {min(costs):.2f} to {max(costs):.2f} | {aside:.0f} % | {other:.0f} % |",
             flush=True,

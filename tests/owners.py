@@ -16,15 +16,15 @@ RATE = 22000
 VOCASET, BIWI = (scan_specification(read_specification(name)) for name in ("vocaset", "biwi"))
 
 
-def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def head(spec: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Template (V, 3), faces (F, 3), and how far each vertex drops when the mouth opens (V,): rings around the mouth, the lips' own
     vertices innermost."""
-    lip = facts.regions["lip"]
-    middles = [facts.regions.get(f"{side}_lip_middle", lip[k : k + 1])[0] for k, side in enumerate(("upper", "lower"))]
-    rings = facts.vertices // columns
+    lip = spec.regions["lip"]
+    middles = [spec.regions.get(f"{side}_lip_middle", lip[k : k + 1])[0] for k, side in enumerate(("upper", "lower"))]
+    rings = spec.vertices // columns
     inner = [v for v in lip if v not in middles]
     inner[columns // 4 : columns // 4], inner[3 * columns // 4 : 3 * columns // 4] = middles[:1], middles[1:]
-    order = np.array(inner + sorted(set(range(facts.vertices)) - set(lip)))  # of the vertices, ring after ring
+    order = np.array(inner + sorted(set(range(spec.vertices)) - set(lip)))  # of the vertices, ring after ring
     ring = np.repeat(np.arange(rings), columns)[:, None] / (rings - 1)
     angle = np.tile(np.arange(columns) * 2 * np.pi / columns, rings)[:, None]
     lips = len(lip) / columns / rings
@@ -36,7 +36,7 @@ def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, n
     xy = (1 - share) * mouth + share * rim
     z = 0.07 - 0.16 * share**2 + 0.012 * np.sin(np.pi * (share / 0.12).clip(0, 1))
     z += 0.03 * np.exp(-(xy[:, :1] ** 2 + (xy[:, 1:] + 0.005) ** 2) / 0.012**2)  # a nose
-    points, drop = np.zeros((facts.vertices, 3)), np.zeros(facts.vertices)
+    points, drop = np.zeros((spec.vertices, 3)), np.zeros(spec.vertices)
     placed = order[: rings * columns]
     points[placed] = np.hstack((xy, z))
     points[order[rings * columns :]] = points[placed[-1]]
@@ -51,27 +51,25 @@ def head(facts: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, n
 class Owner:
     """Makes the sequences of a corpus: `motion` and `speech` of one open and sound at the same times."""
 
-    def __init__(
-        self, facts: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float
-    ):
-        self.facts, self.sequences, self.seconds = facts, sequences, seconds
-        points, self.faces, self.drop = head(facts, columns, mouth_y)
+    def __init__(self, spec: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float):
+        self.spec, self.sequences, self.seconds = spec, sequences, seconds
+        points, self.faces, self.drop = head(spec, columns, mouth_y)
         self.templates = {s: points * (1 + 0.02 * k, 1 - 0.01 * k, 1) for k, s in enumerate(sequences)}
-        if facts.raw.get("normalised"):
+        if spec.raw.get("normalised"):
             self.drop = self.drop / np.sqrt(surface_area(points, self.faces))
-            self.templates = {s: (t - t.mean(0)) / np.sqrt(surface_area(t, self.faces)) for s, t in self.templates.items()}
+            self.templates = {
+                s: (t - t.mean(0)) / np.sqrt(surface_area(t, self.faces)) for s, t in self.templates.items()
+            }
 
     def names(self) -> list[tuple[str, int, str]]:
-        return [
-            (s, n, f"{s}_{self.facts.sentence.format(n)}") for s, numbers in self.sequences.items() for n in numbers
-        ]
+        return [(s, n, f"{s}_{self.spec.sentence.format(n)}") for s, numbers in self.sequences.items() for n in numbers]
 
     def opening(self, number: int, times: np.ndarray) -> np.ndarray:
         return (1 - np.cos(2 * np.pi * (2 + number % 3) * times)) / 2
 
     def motion(self, subject: str, number: int) -> np.ndarray:
         """(T, V, 3) float64 at the rate of the scans."""
-        times = np.arange(round(self.seconds * self.facts.scan_fps)) / self.facts.scan_fps
+        times = np.arange(round(self.seconds * self.spec.scan_fps)) / self.spec.scan_fps
         moved = np.repeat(self.templates[subject][None], len(times), 0)
         moved[:, :, 1] -= 0.012 * self.opening(number, times)[:, None] * self.drop
         return moved
@@ -79,8 +77,8 @@ class Owner:
     def used(self, subject: str, number: int, recorded: bool) -> np.ndarray:
         """What becomes of a sequence's motion: every second scan of VOCASET; of BIWI as it was recorded, each frame by itself is
         centred and scaled to a surface of 1, as published."""
-        frames = self.motion(subject, number)[:: self.facts.step]
-        if not (recorded and self.facts.raw):
+        frames = self.motion(subject, number)[:: self.spec.step]
+        if not (recorded and self.spec.raw):
             return frames
         return np.stack([(f - f.mean(0)) / np.sqrt(surface_area(f, self.faces)) for f in frames])
 
@@ -95,11 +93,11 @@ class Owner:
         )
 
     def write_texts(self, folder: Path) -> None:
-        lines = [TEXTS[n % len(TEXTS)].capitalize() + "." for n in range(1, self.facts.sentences + 1)]
-        if "{subject}" not in self.facts.transcripts:
+        lines = [TEXTS[n % len(TEXTS)].capitalize() + "." for n in range(1, self.spec.sentences + 1)]
+        if "{subject}" not in self.spec.transcripts:
             lines = [f"{n:02d}. {line}" for n, line in enumerate(lines, 1)]
-        for subject in self.facts.subjects():
-            path = folder / self.facts.transcripts.format(subject=subject)
+        for subject in self.spec.subjects():
+            path = folder / self.spec.transcripts.format(subject=subject)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(lines) + "\n")
 
@@ -110,7 +108,7 @@ class Owner:
         for subject, number, name in self.names():
             np.save(
                 folder / "vertices_npy" / f"{name}.npy",
-                self.motion(subject, number).reshape(-1, 3 * self.facts.vertices).astype(np.float32),
+                self.motion(subject, number).reshape(-1, 3 * self.spec.vertices).astype(np.float32),
             )
             soundfile.write(folder / "wav" / f"{name}.wav", self.speech(number), RATE)
         (folder / "templates.pkl").write_bytes(templates)
@@ -214,13 +212,13 @@ def write_biwi(folder: Path, owner: Owner | None = None, head_turn: float = 0.0,
     """As distributed, in millimetres and upside down: a binary file for each frame, behind the count of its vertices; templates
     as .obj, faces counted from 1; sound at 44.1 kHz. head_turn: rad by which the head turns while it speaks."""
     owner = owner or biwi()
-    raw = lambda vertices: 250 * vertices * owner.facts.raw["axes"] + (3, -8, 5)
+    raw = lambda vertices: 250 * vertices * owner.spec.raw["axes"] + (3, -8, 5)
     for subject, number, name in owner.names():
-        place = folder / "faces" / subject / owner.facts.sentence.format(number)
+        place = folder / "faces" / subject / owner.spec.sentence.format(number)
         place.mkdir(parents=True)
         motion = owner.motion(subject, number)
         for k, frame in enumerate(motion):
-            data = np.array([owner.facts.vertices], count).tobytes() if count else b""
+            data = np.array([owner.spec.vertices], count).tobytes() if count else b""
             frame = raw(frame @ turned(head_turn * k / len(motion)))
             (place / f"frame_{k + 1:03d}.vl").write_bytes(data + frame.astype("<f4").tobytes())
         (folder / "audio").mkdir(exist_ok=True)

@@ -1,9 +1,10 @@
-"""The 2D part: clips of mouth crops and speech, read from shards."""
+"""The 2D part of a corpus: clips of mouth crops and speech, read from shards."""
 
 import json
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,28 +13,34 @@ from ..core.rates import SAMPLES_PER_FRAME
 from .utterance import Utterance
 
 
-class Clips:
-    """One split of the 2D part, read clip by clip from its shards: video and speech in step, 640 samples a frame.
+class ClipPosition(NamedTuple):
+    """Where the bytes of a clip are. size: height and width of its frames. video, speech: offsets in bytes."""
 
-    What it keeps of a shard are its utterances and where their bytes begin; no file stays open or mapped, so memory does not
-    grow with what was read.
+    shard: Path
+    size: tuple[int, int]
+    video: int
+    speech: int
+
+
+class Clips:
+    """One split of the 2D part, read clip by clip from its shards: synchronous video and speech, 640 samples a frame.
+
+    Only the utterances and byte offsets are kept in memory. No file stays open or mapped, so memory does not grow with the
+    amount of data read.
     """
 
     def __init__(self, folder: Path, split: str):
+        """ValueError if there is no clip, or if a shard is truncated."""
         self.utterances: list[Utterance] = []
-        self._where: list[
-            tuple[Path, tuple[int, int], int, int]
-        ] = []  # shard, sides, bytes at which video and speech begin
+        self._positions: list[ClipPosition] = []
         for path in sorted(Path(folder).glob(f"{split}-*.safetensors")):
-            header, data = _header(path)
-            sides, video, speech = (
-                header["video"]["shape"][1:],
-                *(data + header[k]["data_offsets"][0] for k in ("video", "speech")),
-            )
+            header, data_offset = _header(path)
+            _, height, width = header["video"]["shape"]
+            video, speech = (data_offset + header[k]["data_offsets"][0] for k in ("video", "speech"))
             for d in json.loads(header["__metadata__"]["utterances"]):
                 self.utterances.append(Utterance.from_dict(d))
-                self._where.append((path, sides, video, speech))
-                video += d["frames"] * sides[0] * sides[1]
+                self._positions.append(ClipPosition(path, (height, width), video, speech))
+                video += d["frames"] * height * width
                 speech += d["frames"] * SAMPLES_PER_FRAME * 2
         if not self.utterances:
             raise ValueError(f"{folder}: no clip of split {split!r}")
@@ -43,29 +50,28 @@ class Clips:
 
     @cached_property
     def frames(self) -> torch.Tensor:
-        """(clips,) video frames of each."""
+        """(clips,): video frames of each clip."""
         return torch.tensor([u.frames for u in self.utterances])
 
     def video(self, i: int) -> torch.Tensor:
         """(T, H, W) uint8."""
-        path, sides, begin, _ = self._where[i]
-        return torch.from_numpy(
-            np.fromfile(path, np.uint8, self.utterances[i].frames * sides[0] * sides[1], offset=begin)
-        ).view(-1, *sides)
+        position = self._positions[i]
+        height, width = position.size
+        pixels = np.fromfile(
+            position.shard, np.uint8, self.utterances[i].frames * height * width, offset=position.video
+        )
+        return torch.from_numpy(pixels).view(-1, height, width)
 
     def speech(self, i: int) -> torch.Tensor:
-        """(T * 640,) float32 in [-1, 1]."""
-        path, _, _, begin = self._where[i]
-        return (
-            torch.from_numpy(
-                np.fromfile(path, "<i2", self.utterances[i].frames * SAMPLES_PER_FRAME, offset=begin)
-            ).float()
-            / 32768
-        )
+        """(T * 640,) float32 in [-1, 1], 16 kHz."""
+        position = self._positions[i]
+        count = self.utterances[i].frames * SAMPLES_PER_FRAME
+        samples = np.fromfile(position.shard, "<i2", count, offset=position.speech)
+        return torch.from_numpy(samples).float() / 32768
 
 
 def _header(path: Path) -> tuple[dict, int]:
-    """The header of a safetensors file, and the byte at which its data begin. ValueError, naming the file, if it is cut short."""
+    """The header of a safetensors file, and the offset of its data in bytes. ValueError names a truncated file."""
     length = path.stat().st_size
     with path.open("rb") as f:
         size = int.from_bytes(f.read(8), "little")
@@ -73,15 +79,19 @@ def _header(path: Path) -> tuple[dict, int]:
             header = json.loads(f.read(min(size, length)))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path}: truncated or no shard ({error}); delete it and run again") from None
+            raise ValueError(f"{path}: truncated or not a shard ({error}); delete it and run again") from None
     if 8 + size + max(ends) != length:
         raise ValueError(f"{path}: truncated: {length} bytes, expected {8 + size + max(ends)}; delete it and run again")
     return header, 8 + size
 
 
 def grouped_by_reason(excluded: list[dict]) -> dict[str, list[str]]:
-    """Names by reason, the most frequent first; reasons that differ in numbers and quotations are one."""
-    found: dict[str, list[str]] = {}
-    for one in excluded:
-        found.setdefault(re.sub(r"'[^']*'|\d[\d.]*", "…", one["reason"]).replace("|", "/"), []).append(one["name"])
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+    """Names of excluded recordings by reason, the most frequent reason first.
+
+    excluded: dicts of "name" and "reason". Reasons that differ only in numbers and quotations are merged.
+    """
+    names_by_reason: dict[str, list[str]] = {}
+    for recording in excluded:
+        reason = re.sub(r"'[^']*'|\d[\d.]*", "…", recording["reason"]).replace("|", "/")
+        names_by_reason.setdefault(reason, []).append(recording["name"])
+    return dict(sorted(names_by_reason.items(), key=lambda item: -len(item[1])))

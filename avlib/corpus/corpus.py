@@ -1,6 +1,7 @@
-"""Reading a corpus: facts as data, 3D utterances as FaceFormer's preparation lays them out, 2D clips in shards."""
+"""Reads a prepared corpus: 3D utterances in the layout of FaceFormer's preparation, 2D clips in shards."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,150 +18,153 @@ from .utterance import Utterance, shortened
 class Corpus:
     """A prepared corpus folder.
 
-    corpus.json    name, hash, fps, unit, vertices, subjects of each split, camera, regions, utterances
-    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3), once each in the order of `subjects`
+    corpus.json    name, hash, fps, unit, subjects of each split, camera, regions, utterances
+    mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3), each once in the order of `subjects`
     vertices_npy/<utterance>.npy (T, V*3) float32, wav/<utterance>.wav (16 kHz mono)
     2d/<split>-<NNN>.safetensors    shards of clips
+
+    motion_scale: root mean square displacement of the training motion, in `unit`.
+    soft_silhouettes: whether lip crops are rendered with soft silhouettes.
+    recordings: of the user, for synthetic corpora: the names of the "used" ones, and the reasons why others are "excluded".
+    origin: of scans: their layout, the counts of each split, and the reasons why sequences are "excluded".
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.clips_folder = self.folder / "2d"
-        facts = read_json(self.folder / "corpus.json")
-        self.name, self.hash, self.fps, self.unit = (facts[k] for k in ("name", "hash", "fps", "unit"))
-        self.motion_scale: float = facts["motion_scale"]  # root mean square of the training motion, in `unit`
-        self.soft_silhouettes: bool = facts["soft_silhouettes"]  # of the lip crops
-        self.subjects: dict[str, list[str]] = facts["subjects"]
-        self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["camera"].items()})
-        self.regions = {k: torch.tensor(v) for k, v in facts["regions"].items()}
-        self._utterances = [Utterance.from_dict(u) for u in facts["utterances"]]
+        description = read_json(self.folder / "corpus.json")
+        self.name, self.hash, self.fps, self.unit = (description[k] for k in ("name", "hash", "fps", "unit"))
+        self.motion_scale: float = description["motion_scale"]
+        self.soft_silhouettes: bool = description["soft_silhouettes"]
+        self.subjects: dict[str, list[str]] = description["subjects"]
+        camera: dict[str, Any] = description["camera"]
+        self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in camera.items()})
+        self.regions = {k: torch.tensor(v) for k, v in description["regions"].items()}
+        self._utterances = [Utterance.from_dict(u) for u in description["utterances"]]
         mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
         self.faces, self.albedo = torch.from_numpy(mesh["faces"]), torch.from_numpy(mesh["albedo"])
-        everyone = dict.fromkeys(s for subjects in self.subjects.values() for s in subjects)  # some are in two splits
-        self.templates = dict(zip(everyone, torch.from_numpy(mesh["templates"])))
-        self.recordings: dict = facts.get(
-            "recordings", {}
-        )  # of a user's own: the names of those "used", and why others are "aside"
-        self.origin: dict = facts.get("origin", {})  # of scans by others: their layout, counts, and what was set aside
+        all_subjects = dict.fromkeys(
+            s for subjects in self.subjects.values() for s in subjects
+        )  # some are in two splits
+        self.templates = dict(zip(all_subjects, torch.from_numpy(mesh["templates"])))
+        self.recordings: dict = description.get("recordings", {})
+        self.origin: dict = description.get("origin", {})
 
     @property
     def vertices(self) -> int:
+        """The number of vertices."""
         return len(self.albedo)
 
     @property
     def title(self) -> str:
-        """What tables say that their numbers are measured on."""
+        """The data that results are measured on, for tables."""
         return f"{self.name} corpus" + (f" (2D part: {self.origin['clips']})" if self.origin else "")
 
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
 
     def example(self) -> Utterance:
-        """The training sentence to look at: the first of the user's own, where there are any."""
+        """The training sentence that notebooks show: the user's first recording if there is one, else the first sentence."""
         sentences = self.utterances("train")
         return next((u for u in sentences if u.name in self.recordings.get("used", ())), sentences[0])
 
     def describe(self) -> str:
-        """What there is, as a Markdown table."""
+        """The contents of both parts, as a Markdown table."""
         lines = [
             f"Corpus *{self.name}* ({self.hash}): {self.vertices} vertices, {len(self.faces)} faces, unit {self.unit}, "
-            f"{self.fps} frames a second.",
+            f"{self.fps} frames per second.",
             "",
             "| part | split | subjects | sentences | minutes | words |",
             "|---" * 6 + "|",
         ]
         parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
+        clip_subjects = "one per clip" if self.clips_folder.parent == self.folder else "many"
         for part, split, utterances, fps in parts:
             words = {w for u in utterances for w in u.text.split()}
-            people = "one each" if self.clips_folder.parent == self.folder else "many"
-            people = people if part == "2D" else ", ".join(self.subjects[split])
+            subjects = clip_subjects if part == "2D" else ", ".join(self.subjects[split])
             minutes = sum(u.frames for u in utterances) / fps / 60
-            lines.append(f"| {part} | {split} | {people} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
+            lines.append(f"| {part} | {split} | {subjects} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         if self.recordings:
-            lines += [
-                "",
-                f"Own recordings, among the training sentences of both parts: {len(self.recordings['used'])}.",
-            ]
-            lines += _aside_lines(self.recordings["aside"])
+            lines += ["", f"Your recordings, in the training split of both parts: {len(self.recordings['used'])}."]
+            lines += _excluded_lines(self.recordings["excluded"])
         return "\n".join(lines + (self._origin_lines() if self.origin else []))
 
     def _origin_lines(self) -> list[str]:
-        """What was found of scans by others, and what of them is used."""
-        columns, counts, aside = (
-            ("expected", "published", "found", "asked", "used"),
-            self.origin["counts"],
-            self.origin["aside"],
-        )
+        """How many sequences of scans are expected, found and used, as Markdown."""
+        columns, counts = ("expected", "published", "found", "requested", "used"), self.origin["counts"]
         lines = [
             "",
-            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Sequences as the corpus's facts expect them, "
-            "as published work had them, as they were found, as this preset asks for them, and as they are used:",
+            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Number of sequences that the corpus "
+            "specification expects, that published work reports, that were found, that this preset requests, and that are "
+            "used:",
             "",
             "| split | " + " | ".join(columns) + " |",
             "|---" * 6 + "|",
         ]
-        lines += [
-            f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |" for split, count in counts.items()
-        ]
-        lines += [
-            "",
-            *(f"Not there, of {split}: {shortened(c['absent'])}." for split, c in counts.items() if c["absent"]),
-        ]
-        return lines + _aside_lines(aside)
+        for split, count in counts.items():
+            lines.append(f"| {split} | " + " | ".join(str(count[k]) for k in columns) + " |")
+        lines.append("")
+        lines += [f"Missing from {split}: {shortened(c['missing'])}." for split, c in counts.items() if c["missing"]]
+        return lines + _excluded_lines(self.origin["excluded"])
 
     def motion(self, utterance: Utterance) -> torch.Tensor:
-        """Vertices over time, (T, V, 3), in the corpus's unit. ValueError names a missing, truncated or odd file."""
+        """Vertices over time, (T, V, 3), in the corpus's unit.
+
+        ValueError names a missing or truncated file, or one of an unexpected shape or with values that are not finite.
+        """
         path = self.folder / "vertices_npy" / f"{utterance.name}.npy"
         try:
-            flat = np.load(path, "c", allow_pickle=False)  # mapped: processes side by side share its pages
+            flat = np.load(path, "c", allow_pickle=False)  # mapped: parallel processes share its pages
         except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a whole array ({error}); delete {self.folder} and run again") from None
+            raise ValueError(f"{path}: not a complete array ({error}); delete {self.folder} and run again") from None
         if flat.shape != (utterance.frames, 3 * self.vertices):
             raise ValueError(f"{path}: shape {flat.shape}, expected {(utterance.frames, 3 * self.vertices)}")
         if not np.isfinite(flat).all():
-            raise ValueError(f"{path}: holds NaN or infinite values")
+            raise ValueError(f"{path}: contains NaN or infinite values")
         return torch.from_numpy(flat).unflatten(-1, (-1, 3))
 
     def speech(self, utterance: Utterance) -> torch.Tensor:
         """(S,), 16 kHz."""
         return read_speech(self.folder / "wav" / f"{utterance.name}.wav")
 
-    def clips(self, split: str) -> "Clips":
+    def clips(self, split: str) -> Clips:
+        """One split of the 2D part."""
         return Clips(self.clips_folder, split)
 
     def describe_clips(self) -> str:
-        """The 2D part's splits, what was set aside, and why, as Markdown."""
+        """The splits of the 2D part, and how many recordings are excluded for which reasons, as Markdown."""
         path = self.clips_folder.parent / "video_corpus.json"
         if path.is_file():
             summary = read_json(path)
         else:
-            parts = {split: self.clips(split).frames for split in ("train", "validation")}
-            summary = {
-                "layout": self.name,
-                "aside": [],
-                "splits": {split: {"clips": len(f), "frames": int(f.sum()), "aside": 0} for split, f in parts.items()},
-            }
-        lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | set aside |", "|---" * 4 + "|"]
+            frames = {split: self.clips(split).frames for split in ("train", "validation")}
+            splits = {s: {"clips": len(f), "frames": int(f.sum()), "excluded": 0} for s, f in frames.items()}
+            summary = {"layout": self.name, "excluded": [], "splits": splits}
+        lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | excluded |", "|---" * 4 + "|"]
         lines += [
-            f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['aside']} |"
+            f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['excluded']} |"
             for split, n in summary["splits"].items()
         ]
-        if summary["aside"]:
-            lines += ["", "| set aside, because | clips | the first |", "|---|---|---|"]
+        if summary["excluded"]:
+            lines += ["", "| reason for exclusion | clips | first |", "|---|---|---|"]
             lines += [
                 f"| {reason} | {len(names)} | {names[0]} |"
-                for reason, names in grouped_by_reason(summary["aside"]).items()
+                for reason, names in grouped_by_reason(summary["excluded"]).items()
             ]
         return "\n".join(lines)
 
-    def learn_from(self, folder: Path) -> None:
-        """Takes the 2D part from a folder that avlib.cli.prepare_video made."""
-        summary = Path(folder) / "video_corpus.json"
-        if not summary.is_file():
-            raise ValueError(f"{summary}: no such file; python -m avlib.cli.prepare_video makes it from video")
-        self.clips_folder, self.hash = summary.parent / "2d", digest(self.hash, read_json(summary)["holds"])
+    def use_video_corpus(self, folder: Path) -> None:
+        """Takes the 2D part from a folder that avlib.cli.prepare_video wrote. ValueError if it is not one."""
+        path = Path(folder) / "video_corpus.json"
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; python -m avlib.cli.prepare_video writes it")
+        summary = read_json(path)
+        if "hash" not in summary:
+            raise ValueError(f"{path}: written by another version; run python -m avlib.cli.prepare_video again")
+        self.clips_folder, self.hash = path.parent / "2d", digest(self.hash, summary["hash"])
 
 
-def _aside_lines(aside: dict[str, str]) -> list[str]:
-    return ["", f"Set aside: {len(aside) or 'none'}.", *(f"* `{name}`: {reason}" for name, reason in aside.items())]
+def _excluded_lines(excluded: dict[str, str]) -> list[str]:
+    reasons = [f"* `{name}`: {reason}" for name, reason in excluded.items()]
+    return ["", f"Excluded: {len(excluded) or 'none'}.", *reasons]

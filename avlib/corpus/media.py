@@ -1,4 +1,4 @@
-"""Sound and pictures of video files, at the rate they are wanted at."""
+"""Sound and pictures of video files, resampled to 16 kHz and to a given frame rate."""
 
 import math
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.error import FFmpegError
 from torch import Tensor
 
 from ..core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
@@ -15,101 +16,106 @@ from .utterance import Excluded
 SHORTEST_S, LONGEST_S = 0.2, 60.0
 
 
-def long_enough(frames: int) -> None:
+def check_length(frames: int) -> None:
+    """Excluded for a video that is too short."""
     if frames < SHORTEST_S * VIDEO_FPS:
         raise Excluded(f"{frames} frames, expected at least {round(SHORTEST_S * VIDEO_FPS)}")
 
 
-def even_rate(path: str | Path) -> None:
-    """SetAside where some frames stay much longer than others: a sign of a recording that lagged behind its sound."""
-    container, stream = opened(path, "video")
+def check_frame_rate(path: str | Path) -> None:
+    """Excluded if some frames last much longer than others: a sign of a recording that lagged behind its sound."""
+    container, stream = open_stream(path, "video")
     with container:
         times = sorted(
             float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None
         )
-    lasts = 1000 * np.diff(times)
-    if len(lasts) and lasts.max() > 1.5 * lasts.min():
-        raise Excluded(f"variable frame rate, {lasts.min():.0f} to {lasts.max():.0f} ms a frame")
+    durations_ms = 1000 * np.diff(times)
+    if len(durations_ms) and durations_ms.max() > 1.5 * durations_ms.min():
+        raise Excluded(f"variable frame rate, {durations_ms.min():.0f} to {durations_ms.max():.0f} ms per frame")
 
 
-def opened(path: str | Path, kind: str):
-    """The container, and its first stream of that kind ("video" or "audio")."""
+def open_stream(path: str | Path, kind: str):
+    """The container, and its first stream of a kind ("video" or "audio"). Excluded if there is none."""
     if not Path(path).is_file():
         raise Excluded("no such file")
     try:
         container = av.open(str(path))
-    except (av.FFmpegError, ValueError) as error:
-        raise Excluded(f"no video file ({error})") from None
+    except (FFmpegError, ValueError) as error:
+        raise Excluded(f"not a video file ({error})") from None
     streams = getattr(container.streams, kind)
     if not streams:
         container.close()
-        raise Excluded(f"no {kind} in it")
+        raise Excluded(f"no {kind} stream")
     return container, streams[0]
 
 
-def decoded(container, stream) -> Iterator:
-    """Its frames. SetAside where they break off or end before the file says."""
-    last = 0.0
+def decode_frames(container, stream) -> Iterator:
+    """The frames of a stream. Excluded if decoding fails, or if the stream ends before the duration of the file."""
+    end_s = 0.0
     try:
         for frame in container.decode(stream):
             if frame.pts is not None:
-                lasts = frame.samples / frame.sample_rate if stream.type == "audio" else 0.0
-                last = float(frame.pts * stream.time_base) + lasts
+                duration_s = frame.samples / frame.sample_rate if stream.type == "audio" else 0.0
+                end_s = float(frame.pts * stream.time_base) + duration_s
             yield frame
-    except av.FFmpegError as error:
-        raise Excluded(f"{stream.type} breaks off after {last:.1f} s ({error})") from None
-    whole = (container.duration or 0) / av.time_base
-    if last < 0.9 * whole - 0.5:
-        raise Excluded(f"{stream.type} ends after {last:.1f} s, the file says {whole:.1f} s: cut short")
+    except FFmpegError as error:
+        raise Excluded(f"{stream.type} breaks off after {end_s:.1f} s ({error})") from None
+    expected_s = (container.duration or 0) / av.time_base
+    if end_s < 0.9 * expected_s - 0.5:
+        raise Excluded(f"truncated: {stream.type} ends after {end_s:.1f} s, the file states {expected_s:.1f} s")
 
 
 def frames_at(path: str | Path, fps: float, begin_s: float = 0.0, end_s: float = math.inf) -> Iterator[av.VideoFrame]:
-    """The frame that is on the screen at begin_s + n / fps, whatever rate the file has, constant or not."""
-    container, stream = opened(path, "video")
+    """The frame that is visible at begin_s + n / fps, for every n, at any constant or variable rate of the file."""
+    container, stream = open_stream(path, "video")
     with container:
-        start, made, shown = None, 0, None
-        for frame in decoded(container, stream):
+        start, time, count, visible = None, 0.0, 0, None
+        for frame in decode_frames(container, stream):
             if frame.pts is None:
                 continue
             time = float(frame.pts * stream.time_base)
             start = time if start is None else start
-            while shown is not None and begin_s + made / fps < time - start - 1e-6 and begin_s + made / fps < end_s:
-                yield shown
-                made += 1
-            if begin_s + made / fps >= end_s:
+            while visible is not None and begin_s + count / fps < time - start - 1e-6 and begin_s + count / fps < end_s:
+                yield visible
+                count += 1
+            if begin_s + count / fps >= end_s:
                 return
-            shown = frame
-        if shown is not None:  # the last frame stays for as long as frames do on average
+            visible = frame
+        if visible is not None and start is not None:  # the last frame lasts as long as frames do on average
             length = time - start + 1 / float(stream.average_rate or fps)
-            while begin_s + made / fps < min(length, end_s) - 1e-6:
-                yield shown
-                made += 1
+            while begin_s + count / fps < min(length, end_s) - 1e-6:
+                yield visible
+                count += 1
 
 
 def speech_at(path: str | Path, begin_s: float, frames: int) -> Tensor:
-    """Speech beside so many video frames from begin_s on, (frames * 640,) int16; silence where there is none."""
-    samples, late_s = sound(path)
-    skipped = round((begin_s - late_s) * SPEECH_HZ)  # negative where sound begins after the pictures
+    """The speech of a number of video frames from begin_s on, (frames * 640,) int16; missing samples are silence.
+
+    Excluded if more than half of it is missing.
+    """
+    samples, delay_s = read_sound(path)
+    skipped = round((begin_s - delay_s) * SPEECH_HZ)  # negative if the sound begins after the pictures
     samples = torch.nn.functional.pad(samples, (max(0, -skipped), 0))[max(0, skipped) :]
-    wanted = frames * SAMPLES_PER_FRAME
-    if len(samples) < wanted / 2:
-        raise Excluded(f"{len(samples) / SPEECH_HZ:.1f} s of audio beside {frames / VIDEO_FPS:.1f} s of video")
-    return torch.nn.functional.pad(samples, (0, max(0, wanted - len(samples))))[:wanted]
+    count = frames * SAMPLES_PER_FRAME
+    if len(samples) < count / 2:
+        raise Excluded(f"{len(samples) / SPEECH_HZ:.1f} s of audio for {frames / VIDEO_FPS:.1f} s of video")
+    return torch.nn.functional.pad(samples, (0, max(0, count - len(samples))))[:count]
 
 
-def sound(path: str | Path) -> tuple[Tensor, float]:
-    """All the sound of a video or audio file, (S,) int16 at 16 kHz, and how many seconds after its pictures it begins."""
-    container, stream = opened(path, "audio")
+def read_sound(path: str | Path) -> tuple[Tensor, float]:
+    """The sound of a video or audio file, (S,) int16 at 16 kHz, and the delay of its start after the first picture, in s."""
+    container, stream = open_stream(path, "audio")
     with container:
-        pictures = container.streams.video
-        first = float((pictures[0].start_time or 0) * pictures[0].time_base) if pictures else 0.0
+        pictures_start_s = 0.0
+        if videos := container.streams.video:
+            pictures_start_s = float((videos[0].start_time or 0) * (videos[0].time_base or 0))
         resampler, parts = av.AudioResampler("s16", "mono", SPEECH_HZ), []
-        start = None
-        for frame in decoded(container, stream):
-            if start is None:
-                start = float((frame.pts or 0) * stream.time_base)
+        start_s = None
+        for frame in decode_frames(container, stream):
+            if start_s is None:
+                start_s = float((frame.pts or 0) * stream.time_base)
             parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
         parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
-    if not parts:
-        raise Excluded("no audio in it")
-    return torch.from_numpy(np.concatenate(parts)), start - first
+    if not parts or start_s is None:
+        raise Excluded("no audio samples")
+    return torch.from_numpy(np.concatenate(parts)), start_s - pictures_start_s

@@ -1,23 +1,29 @@
-"""What is known of a corpus of scans before any of it is read: a file of facts, one of the package's or a user's own."""
+"""Corpus specifications: JSON files that describe a corpus before its data are read, of the package or of the user."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.files import read_json
 from ..render.camera import Camera
 
-FOLDER = Path(__file__).parent / "facts"
+FOLDER = Path(__file__).parent / "specifications"
 SPLITS = ("train", "validation", "test")  # every corpus has these
+MAX_MEAN_DISPLACEMENT = 0.1  # of a template's largest side: speech moves a face less than this on average
 
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Which sequences are a corpus's training, validation or test part."""
+    """Which sequences form the training, validation or test split of a corpus.
+
+    sentences: the first and the last sentence number. published: number of sequences in published work. seen: the subjects
+    also occur in the training split, with other sentences.
+    """
 
     subjects: list[str]
-    sentences: list[int]  # the first and the last
-    published: int = 0  # sequences that published work has in it
-    seen: bool = False  # its subjects are training ones, with sentences of their own
+    sentences: list[int]
+    published: int = 0
+    seen: bool = False
 
     def numbers(self) -> range:
         return range(self.sentences[0], self.sentences[1] + 1)
@@ -25,20 +31,27 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """A corpus of any topology. Sequences are called <subject>_<sentence>, with the sentence's number filled in.
+    """A corpus of scans, of any mesh topology.
 
-    extent: between which lengths the largest side of a template lies, which tells millimetres from metres.
-    scan_fps: of the scans, a multiple of `fps`, the rate at which they are used.
-    transcripts: the file of the `sentences` lines, one for all or one a {subject}; numbered "NN. text", or in order.
-    face_regions: an entry of face_regions.json; regions: vertices by name, beside those or in their place. Lips that neither
-    names are found on the template.
-    raw: what makes scans as recorded those that published work uses: the axes' signs, and whether each frame is centred and
-    scaled to a surface of 1.
-    where: where to get "data", "mesh" and "transcripts" from.
+    kind: "scans"; specifications of synthetic corpora have other kinds and other fields.
+    vertices: vertices of a mesh. unit: of their coordinates, such as "m".
+    extent: the smallest and the largest plausible size of a template's largest side, in `unit`; detects wrong units.
+    fps: frames per second as used. scan_fps: as recorded, a multiple of `fps`.
+    sentence: format of a sentence's name, filled with its number; sequences are called <subject>_<sentence>.
+    sentences: sentences of each subject.
+    transcripts: file of the sentences, one line each, for all subjects or with {subject} in its name; lines are numbered
+    "NN. text" or stand in order.
+    face_regions: an entry of face_regions.json. regions: vertex indices by name, which add to or replace that entry. If
+    neither defines the lips, they are found on the template.
+    camera: of the lip crops; if missing, it is fitted to the lips.
+    albedo: of the whole face, 0 to 1.
+    raw: how to convert raw scans to the form that published work uses: "axes", the signs of x, y and z, and "normalised",
+    whether each frame is centred and scaled to a surface area of 1.
+    download: where to get "data", "mesh" and "transcripts".
     """
 
     name: str
-    made_by: str
+    kind: str
     unit: str
     vertices: int
     fps: float
@@ -46,83 +59,90 @@ class CorpusSpec:
     sentences: int
     transcripts: str
     splits: dict[str, SplitSpec]
-    extent: list[float] = (0.0, float("inf"))
+    extent: Sequence[float] = (0.0, float("inf"))
     scan_fps: float = 0
     face_regions: str = ""
     regions: dict[str, list[int]] = field(default_factory=dict)
     camera: Camera | None = None
     albedo: float = 180 / 255
     raw: dict = field(default_factory=dict)
-    where: dict[str, str] = field(default_factory=dict)
+    download: dict[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
-        """Every how many-th scan is used."""
+        """Scans per used frame: every step-th scan is used."""
         return round(self.scan_fps / self.fps)
 
     def subjects(self) -> list[str]:
-        """All of them, once each, in the order of the splits."""
+        """All subjects, each once, in the order of the splits."""
         return list(dict.fromkeys(s for split in self.splits.values() for s in split.subjects))
 
 
 def read_specification(name: str) -> dict:
-    """The facts of a corpus that the package knows, or those in a file of one's own (.json)."""
+    """The specification of a corpus of the package, by name, or the content of a specification file (.json).
+
+    "path" is added to its fields. ValueError if there is no such file, or if it is not a specification.
+    """
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
-    known = sorted(p.stem for p in FOLDER.glob("*.json") if "made_by" in read_json(p))
+    known = sorted(p.stem for p in FOLDER.glob("*.json") if "kind" in read_json(p))
     if not path.is_file():
-        raise ValueError(f"corpus.name: expected one of {', '.join(known)} or a file of facts (.json), got {name!r}")
-    facts = read_json(path)
-    if not isinstance(facts, dict) or "made_by" not in facts:
-        raise ValueError(f"{path}: no facts of a corpus: made_by is missing")
-    return facts | {"path": str(path)}
-
-
-def scan_specification(facts: dict) -> CorpusSpec:
-    """The facts of a corpus of scans, looked over. ValueError names the file and what is wrong in it."""
-    path, facts = facts["path"], {k: v for k, v in facts.items() if k != "path"}
-    try:
-        splits = {name: SplitSpec(**split) for name, split in facts.get("splits", {}).items()}
-        camera = Camera(**facts["camera"]) if "camera" in facts else None
-        made = CorpusSpec(
-            **facts | {"splits": splits, "camera": camera, "scan_fps": facts.get("scan_fps", facts.get("fps"))}
+        raise ValueError(
+            f"corpus.name: expected one of {', '.join(known)} or a specification file (.json), got {name!r}"
         )
-        if made.face_regions:
-            regions = read_json(FOLDER / "face_regions.json").get(made.face_regions, {})
-            made.regions.update(
-                {k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in made.regions}
+    specification = read_json(path)
+    if not isinstance(specification, dict) or "kind" not in specification:
+        raise ValueError(f"{path}: not a corpus specification: the field kind is missing")
+    return specification | {"path": str(path)}
+
+
+def scan_specification(specification: dict) -> CorpusSpec:
+    """The checked specification of a corpus of scans. ValueError names the file and the first fault.
+
+    specification: as returned by `read_specification`.
+    """
+    path, fields = specification["path"], {k: v for k, v in specification.items() if k != "path"}
+    try:
+        fields["splits"] = {name: SplitSpec(**split) for name, split in fields.get("splits", {}).items()}
+        fields["camera"] = Camera(**fields["camera"]) if "camera" in fields else None
+        fields["scan_fps"] = fields.get("scan_fps", fields.get("fps"))
+        spec = CorpusSpec(**fields)
+        if spec.face_regions:
+            regions = read_json(FOLDER / "face_regions.json").get(spec.face_regions, {})
+            spec.regions.update(
+                {k: v for k, v in regions.items() if k in ("lip", "upper_face") and k not in spec.regions}
             )
-        faults = list(_faults(made))
+        faults = [*_field_faults(spec), *_split_faults(spec)]
     except (TypeError, AttributeError, ValueError) as error:
-        reason = str(error).replace("Facts.__init__()", "facts").replace("Split.__init__()", "a split")
+        reason = str(error).replace("CorpusSpec.__init__()", "the corpus").replace("SplitSpec.__init__()", "a split")
         raise ValueError(f"{path}: {reason}") from None
     if faults:
         raise ValueError(f"{path}: {faults[0]}")
-    return made
+    return spec
 
 
-def _faults(facts: CorpusSpec):
-    if missing := [s for s in SPLITS if s not in facts.splits]:
+def _field_faults(spec: CorpusSpec) -> Iterator[str]:
+    if missing := [s for s in SPLITS if s not in spec.splits]:
         yield f"split {missing[0]} is missing"
-    if not facts.fps > 0 or abs(facts.scan_fps / facts.fps - facts.step) > 1e-6 or facts.step < 1:
-        yield f"scan_fps is {facts.scan_fps}, expected a multiple of fps, {facts.fps}"
-    if facts.face_regions and "lip" not in facts.regions:
-        yield f"face_regions is {facts.face_regions!r}, of which face_regions.json knows nothing"
-    if outside := [i for region in facts.regions.values() for i in region if not 0 <= i < facts.vertices]:
-        yield f"a region names vertex {outside[0]} of {facts.vertices}"
-    if facts.camera and facts.camera.size[0] != facts.camera.size[1]:
-        yield f"the camera's crop is {facts.camera.size}, expected a square"
-    home = {}
-    for name, split in facts.splits.items():
+    if not spec.fps > 0 or abs(spec.scan_fps / spec.fps - spec.step) > 1e-6 or spec.step < 1:
+        yield f"scan_fps is {spec.scan_fps}, expected a multiple of fps, {spec.fps}"
+    if spec.face_regions and "lip" not in spec.regions:
+        yield f"face_regions is {spec.face_regions!r}, which face_regions.json does not contain"
+    if outside := [i for region in spec.regions.values() for i in region if not 0 <= i < spec.vertices]:
+        yield f"a region names vertex {outside[0]} of {spec.vertices}"
+    if spec.camera and spec.camera.size[0] != spec.camera.size[1]:
+        yield f"the camera's crop is {spec.camera.size}, expected a square"
+
+
+def _split_faults(spec: CorpusSpec) -> Iterator[str]:
+    first_split: dict[str, str] = {}
+    for name, split in spec.splits.items():
         for subject in split.subjects:
-            if subject in home and not split.seen:
-                yield f"subject {subject} is in {home[subject]} and in {name}; a split that tests seen subjects says so: seen"
-            home.setdefault(subject, name)
-    taken = {}
-    for name, split in facts.splits.items():
-        for key in ((subject, n) for subject in split.subjects for n in split.numbers()):
-            if key in taken:
-                yield f"{key[0]} {facts.sentence.format(key[1])} is in {taken[key]} and in {name}"
-            taken[key] = name
-
-
-MAX_MEAN_DISPLACEMENT = 0.1  # of a template's largest side: further from it no speech moves a face, on average
+            if subject in first_split and not split.seen:
+                yield f"subject {subject} is in {first_split[subject]} and in {name}; set seen: true if that is intended"
+            first_split.setdefault(subject, name)
+    split_of_sequence: dict[tuple[str, int], str] = {}
+    for name, split in spec.splits.items():
+        for subject, number in ((subject, n) for subject in split.subjects for n in split.numbers()):
+            if other := split_of_sequence.get((subject, number)):
+                yield f"{subject} {spec.sentence.format(number)} is in {other} and in {name}"
+            split_of_sequence[subject, number] = name

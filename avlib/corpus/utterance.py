@@ -1,4 +1,4 @@
-"""One recording's metadata, and the error that excludes one."""
+"""The metadata of one recording, and the error that excludes one."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,15 @@ from ..speech.segment import Segment
 
 
 class Excluded(ValueError):
-    """A clip that cannot be used; says why."""
+    """A recording that cannot be used; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is known of one recording, 3D or 2D; `frames` at the motion's or the video's own rate."""
+    """The metadata of one recording, 3D or 2D.
+
+    frames: at the rate of the motion or of the video. words, phonemes: with times in seconds, if known.
+    """
 
     name: str
     split: str
@@ -38,5 +41,6 @@ class Utterance:
         return Utterance(d["name"], d["split"], d["subject"], d["text"], d["frames"], **spans)
 
 
-def shortened(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def shortened(names: list[str], limit: int = 6) -> str:
+    """The first names as a list in a sentence, and how many more there are."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,8 +1,8 @@
-"""Motion as weights of ARKit's 52 blendshapes: those of ICT-FaceKit's expressions, which carry ARKit's names.
+"""Motion as weights of ARKit's 52 blendshapes, by the expressions of ICT-FaceKit, which carry ARKit's names.
 
-Motion of ICT-FaceKit's own mesh is fitted with its expressions as they are. To another face they are carried over: the two are
-laid mouth on mouth, as wide as each other, and each vertex near the lips moves as the nearest ones of ICT-FaceKit's on the same
-side of the mouth do.
+Motion of ICT-FaceKit's own mesh is fitted with its expressions directly. On another face the expressions are
+transferred first: ICT-FaceKit's mouth is scaled and laid on that of the face, and each vertex near the lips moves as
+the nearest vertices of ICT-FaceKit on the same side of the mouth.
 """
 
 from dataclasses import dataclass
@@ -11,151 +11,193 @@ from pathlib import Path
 import numpy as np
 
 from ..corpus.corpus import Corpus
-from ..corpus.embedded.facekit import Neutral, files, read_neutral
+from ..corpus.embedded.facekit_checkout import Neutral, checkout_files, read_neutral
 from ..corpus.lip_vertices import Surface
 
-# In the order of Apple's ARFaceAnchor.BlendShapeLocation: left eye, right eye, jaw and mouth, brows, cheeks, nose, tongue.
+# In the order of Apple's ARFaceAnchor.BlendShapeLocation: left eye, right eye, jaw and mouth, brows, cheeks, nose,
+# tongue.
 _EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
 NAMES = tuple(f"{name}{side}" for side in ("Left", "Right") for name in _EYE) + tuple(
     """
-jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight
-mouthFrownLeft mouthFrownRight mouthDimpleLeft mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper
-mouthShrugLower mouthShrugUpper mouthPressLeft mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft
-mouthUpperUpRight browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
-cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split()
+jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight
+mouthSmileLeft mouthSmileRight mouthFrownLeft mouthFrownRight mouthDimpleLeft mouthDimpleRight
+mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper
+mouthPressLeft mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft mouthUpperUpRight
+browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight
+cheekPuff cheekSquintLeft cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split()
 )
 
-REACH = 1.1  # of the mouth's width: how far from the middle of the lips, over the skin, motion is fitted
-MOUTHS = 0.5  # of how far a shape moves anything: it takes part if it moves what is fitted as far, others are of eyes and brows
-NEAREST = 4  # vertices that each vertex of another face follows, the nearer the more
-LIPS = 4.0  # what a vertex of the lips counts, beside one of the skin around them
-SMOOTH = 0.01  # weight of the second difference over time, of a weight in the size of what it moves
-SHRINK = 1e-3  # of the weight's own size: of shapes that do the same, all take part
-STEPS, PRECISION = 3000, 1e-5
+REACH = 1.1  # motion is fitted up to this distance from the middle of the lips over the skin, in widths of the mouth
+# A shape takes part if its largest displacement near the mouth is more than this share of its largest one anywhere;
+# other shapes are those of eyes and brows.
+MOUTH_SHARE = 0.5
+NEAREST = 4  # vertices of ICT-FaceKit that each vertex of another face follows, weighted by inverse distance
+LIP_WEIGHT = 4.0  # of a lip vertex, relative to a vertex of the skin around the lips
+SMOOTHNESS = 0.01  # weight of the squared second difference over time
+RIDGE = 1e-3  # weight of the squared size of the weights: similar shapes share a motion
+MAX_STEPS, PRECISION = 3000, 1e-5
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the shapes of the mouth move on one face. moves: (K, N, 3) at weight 1, of the vertices (N,) that are fitted, of which
-    the mask `lips` (N,) says which are the lips'; missing: names without a file; own: the mesh is ICT-FaceKit's."""
+    """The shapes that move the mouth of one face.
+
+    names: (K,); displacements: (K, N, 3) at weight 1, of the N fitted vertices; vertices: (N,), their numbers;
+    lips: (N,), whether a fitted vertex belongs to the lips; missing: names that the checkout lacks;
+    is_facekit_mesh: whether the face has ICT-FaceKit's mesh.
+    """
 
     names: tuple[str, ...]
-    moves: np.ndarray
+    displacements: np.ndarray
     vertices: np.ndarray
     lips: np.ndarray
     missing: tuple[str, ...]
-    own: bool
+    is_facekit_mesh: bool
 
-    def fit(self, moved: np.ndarray) -> tuple[np.ndarray, dict]:
-        """Displacements (T, V, 3) of the whole face -> weights (T, 52) in the order of NAMES, and what they do not reach: "rms"
-        in the mesh's unit and "explained", the share of the squared motion, of the "lips" and of all that was fitted, "mouth"."""
-        wanted, count = moved[:, self.vertices], np.sqrt(np.where(self.lips, LIPS, 1))[:, None]
-        own = bounded((self.moves * count).reshape(len(self.moves), -1), (wanted * count).reshape(len(moved), -1))
-        weights = np.zeros((len(moved), len(NAMES)))
-        weights[:, [NAMES.index(name) for name in self.names]] = own
-        left, size = (np.square(x).sum(-1) for x in (np.tensordot(own, self.moves, 1) - wanted, wanted))
+    def fit(self, displacement: np.ndarray) -> tuple[np.ndarray, dict]:
+        """Displacements (T, V, 3) of the whole face -> weights (T, 52), in the order of NAMES, and errors of the fit.
+
+        errors: "lips" and "mouth" (all fitted vertices) -> "rms", in the mesh's unit, and "explained", the explained
+        share of the squared motion.
+        """
+        target = displacement[:, self.vertices]
+        importance = np.sqrt(np.where(self.lips, LIP_WEIGHT, 1))[:, None]
+        fitted = fit_bounded(
+            (self.displacements * importance).reshape(len(self.displacements), -1),
+            (target * importance).reshape(len(displacement), -1),
+        )
+        weights = np.zeros((len(displacement), len(NAMES)))
+        weights[:, [NAMES.index(name) for name in self.names]] = fitted
+        residual = np.square(np.tensordot(fitted, self.displacements, 1) - target).sum(-1)
+        motion = np.square(target).sum(-1)
         return weights, {
-            name: {
-                "rms": float(np.sqrt(left[:, at].mean())),
-                "explained": float(1 - left[:, at].sum() / max(size[:, at].sum(), 1e-30)),
+            part: {
+                "rms": float(np.sqrt(residual[:, mask].mean())),
+                "explained": float(1 - residual[:, mask].sum() / max(motion[:, mask].sum(), 1e-30)),
             }
-            for name, at in (("lips", self.lips), ("mouth", slice(None)))
+            for part, mask in (("lips", self.lips), ("mouth", slice(None)))
         }
 
 
-def bounded(moves: np.ndarray, wanted: np.ndarray, smooth: float = SMOOTH) -> np.ndarray:
-    """Weights x (T, K) within 0 and 1 for which |x @ moves - wanted|² + smooth |second difference of x in time|² is least, with x
-    measured in the size of each shape; moves: (K, M), wanted: (T, M). All frames at once, by accelerated projected gradients
-    that start afresh where they overshoot (Beck and Teboulle 2009; O'Donoghue and Candès 2015)."""
-    size = np.linalg.norm(moves, axis=1)
-    unit = moves / size[:, None]
-    square, aim = unit @ unit.T + SHRINK * np.eye(len(unit)), wanted.astype(float) @ unit.T
-    x = ahead = np.zeros_like(aim)
-    pace, stride, enough = 1.0, 1 / (np.linalg.eigvalsh(square)[-1] + 16 * smooth), PRECISION * size.max()
-    for _ in range(STEPS):
-        slope = ahead @ square - aim
-        bend = np.diff(ahead, 2, axis=0)
-        for k, share in enumerate((smooth, -2 * smooth, smooth)):
-            slope[k : len(slope) - 2 + k] += share * bend
-        new = np.clip(ahead - stride * slope, 0, size)
-        if np.abs(new - ahead).max() < enough:
+def fit_bounded(shapes: np.ndarray, target: np.ndarray, smoothness: float = SMOOTHNESS) -> np.ndarray:
+    """Weights x (T, K) in [0, 1] that minimise |x @ shapes - target|² + smoothness |second difference of x over time|².
+
+    shapes: (K, M); target: (T, M). The second term, and a small ridge term, measure weights in the size of their shape.
+    All frames are fitted together, by accelerated projected gradient descent (Beck and Teboulle 2009) with restarts
+    where it overshoots (O'Donoghue and Candès 2015).
+    """
+    size = np.linalg.norm(shapes, axis=1)
+    unit = shapes / size[:, None]
+    gram, projection = unit @ unit.T + RIDGE * np.eye(len(unit)), target.astype(float) @ unit.T
+    x = extrapolated = np.zeros_like(projection)
+    momentum, step = 1.0, 1 / (np.linalg.eigvalsh(gram)[-1] + 16 * smoothness)
+    tolerance = PRECISION * size.max()
+    for _ in range(MAX_STEPS):
+        gradient = extrapolated @ gram - projection
+        second_difference = np.diff(extrapolated, 2, axis=0)
+        for k, share in enumerate((smoothness, -2 * smoothness, smoothness)):
+            gradient[k : len(gradient) - 2 + k] += share * second_difference
+        new = np.clip(extrapolated - step * gradient, 0, size)
+        if np.abs(new - extrapolated).max() < tolerance:
             break
-        over = ((ahead - new) * (new - x)).sum() > 0
-        later = 1.0 if over else (1 + np.sqrt(1 + 4 * pace**2)) / 2
-        ahead = new if over else new + (pace - 1) / later * (new - x)
-        x, pace = new, later
+        overshoots = ((extrapolated - new) * (new - x)).sum() > 0
+        new_momentum = 1.0 if overshoots else (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        extrapolated = new if overshoots else new + (momentum - 1) / new_momentum * (new - x)
+        x, momentum = new, new_momentum
     return new / size
 
 
-def expressions(folder: Path) -> dict[str, list[Path]]:
-    """Name -> the files of a checkout whose sum it is, for those of NAMES that are there. ValueError as of facekit.files."""
-    folder = files(folder)["vertex_indices"].parent
-    found = {}
+def expression_files(folder: Path) -> dict[str, list[Path]]:
+    """Name -> the files of a checkout that sum up to the shape, for those of NAMES that the checkout has.
+
+    A shape is one file, one file for each side, or the sum of both sides. ValueError as of `checkout_files`.
+    """
+    folder = checkout_files(folder)["vertex_indices"].parent
+    files = {}
     for name in NAMES:
         one_side = name[:-4] + "_L" if name.endswith("Left") else name[:-5] + "_R" if name.endswith("Right") else name
-        for choice in ([name], [one_side], [f"{name}_L", f"{name}_R"]):
-            paths = [folder / f"{part}.obj" for part in choice]
+        for parts in ([name], [one_side], [f"{name}_L", f"{name}_R"]):
+            paths = [folder / f"{part}.obj" for part in parts]
             if all(path.is_file() for path in paths):
-                found[name] = paths
+                files[name] = paths
                 break
-    return found
+    return files
 
 
-def shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
-    """ICT-FaceKit's, on a subject's face. ValueError where the checkout lacks them, or the face lacks lips to lay them on."""
-    there, neutral = expressions(folder), read_neutral(files(folder))
+def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
+    """The shapes of a checkout of ICT-FaceKit on a subject's face.
+
+    ValueError for a checkout without the files, and for a face whose lip vertices are not connected with the middle of
+    the lips.
+    """
+    files, neutral = expression_files(folder), read_neutral(checkout_files(folder))
     template, lip = corpus.templates[subject].double().numpy(), corpus.regions["lip"].numpy()
     middles = [int(corpus.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
     width = np.ptp(template[lip, 0])
-    far = walks(template, corpus.faces.numpy(), middles, REACH * width)
-    vertices = np.flatnonzero(np.isfinite(far).any(0))
-    if np.isin(lip, vertices).mean() < 0.5:
+    distances = surface_distances(template, corpus.faces.numpy(), middles, REACH * width)
+    vertices = np.flatnonzero(np.isfinite(distances).any(0))
+    connected = np.isin(lip, vertices)
+    if connected.mean() < 0.5:
         raise ValueError(
-            f"arkit: the {corpus.name} face lacks what ARKit's shapes are carried over by: "
-            f"{np.isin(lip, vertices).sum()} of the {len(lip)} vertices of its lips hang together with their "
-            f"middles {middles}"
+            f"arkit: {corpus.name}: expected lip vertices that are connected with their middles {middles}, "
+            f"got {connected.sum()} of {len(lip)}"
         )
-    moves = np.stack([sum(map(neutral.moved, paths)) for paths in there.values()])
-    farthest = np.linalg.norm(moves, axis=-1).max(1)
-    own = np.array_equal(corpus.faces.numpy(), neutral.faces)
-    if not own:
-        moves, scale = carried(moves, neutral, template, middles, far, width)
-        farthest *= scale
-    moves = moves[:, vertices]
-    taken = np.linalg.norm(moves, axis=-1).max(1) > MOUTHS * farthest
+    displacements = np.stack([sum(map(neutral.displacement, paths)) for paths in files.values()])
+    largest = np.linalg.norm(displacements, axis=-1).max(1)
+    is_facekit_mesh = np.array_equal(corpus.faces.numpy(), neutral.faces)
+    if not is_facekit_mesh:
+        displacements, scale = transfer_shapes(displacements, neutral, template, middles, distances, width)
+        largest *= scale
+    displacements = displacements[:, vertices]
+    moves_mouth = np.linalg.norm(displacements, axis=-1).max(1) > MOUTH_SHARE * largest
     return Shapes(
-        tuple(name for name, take in zip(there, taken) if take),
-        moves[taken],
+        tuple(name for name, moves in zip(files, moves_mouth) if moves),
+        displacements[moves_mouth],
         vertices,
         np.isin(vertices, lip),
-        tuple(name for name in NAMES if name not in there),
-        own,
+        tuple(name for name in NAMES if name not in files),
+        is_facekit_mesh,
     )
 
 
-def carried(
-    moves: np.ndarray, neutral: Neutral, template: np.ndarray, middles: list[int], far: np.ndarray, width: float
+def transfer_shapes(
+    displacements: np.ndarray,
+    neutral: Neutral,
+    template: np.ndarray,
+    middles: list[int],
+    distances: np.ndarray,
+    width: float,
 ) -> tuple[np.ndarray, float]:
-    """ICT-FaceKit's displacements (K, V', 3) on a template (V, 3) whose lips are `width` wide, where `far`, of `walks`, reaches;
-    and how much larger than ICT-FaceKit's the template is."""
+    """ICT-FaceKit's displacements (K, V', 3) -> displacements (K, V, 3) of a template (V, 3), and their scale.
+
+    middles: vertices in the middle of the template's upper and lower lip; distances: (2, V) from them, of
+    `surface_distances`: where infinite, vertices do not move; width: of the template's lips.
+    """
     points = neutral.points[neutral.keep]
     landmarks = (np.cumsum(neutral.keep) - 1)[neutral.landmarks]
     scale = width / np.ptp(points[landmarks[48:68], 0])
-    beyond = walks(points, neutral.faces, landmarks[[62, 66]].tolist(), 1.5 * REACH * width / scale)
-    points = scale * (points - points[landmarks[[62, 66]]].mean(0)) + template[middles].mean(0)
-    moved = np.zeros((len(moves), len(template), 3))
+    facekit_middles = landmarks[[62, 66]]
+    reach = 1.5 * REACH * width / scale
+    facekit_distances = surface_distances(points, neutral.faces, facekit_middles.tolist(), reach)
+    points = scale * (points - points[facekit_middles].mean(0)) + template[middles].mean(0)
+    transferred = np.zeros((len(displacements), len(template), 3))
     for upper in (True, False):
-        source, reached = (np.flatnonzero(np.isfinite(f).any(0) & ((f[0] < f[1]) == upper)) for f in (beyond, far))
-        away = np.linalg.norm(template[reached, None] - points[source], axis=-1)
-        nearest = np.argpartition(away, NEAREST, 1)[:, :NEAREST]
-        share = 1 / (np.take_along_axis(away, nearest, 1) + 1e-3 * width)
+        sources, targets = nearer_to(facekit_distances, upper), nearer_to(distances, upper)
+        apart = np.linalg.norm(template[targets, None] - points[sources], axis=-1)
+        nearest = np.argpartition(apart, NEAREST, 1)[:, :NEAREST]
+        share = 1 / (np.take_along_axis(apart, nearest, 1) + 1e-3 * width)
         share /= share.sum(1, keepdims=True)
-        moved[:, reached] = scale * np.einsum("knmc,nm->knc", moves[:, source[nearest]], share)
-    return moved, scale
+        transferred[:, targets] = scale * np.einsum("knmc,nm->knc", displacements[:, sources[nearest]], share)
+    return transferred, scale
 
 
-def walks(points: np.ndarray, faces: np.ndarray, middles: list[int], within: float) -> np.ndarray:
-    """(2, V): how far every vertex is from the middle of the upper and of the lower lip over the surface; inf beyond `within`."""
-    near = np.linalg.norm(points - points[middles].mean(0), axis=1) < 1.2 * within
+def nearer_to(distances: np.ndarray, upper: bool) -> np.ndarray:
+    """The vertices within reach that are nearer to the middle of the upper lip, or not. distances: (2, V)."""
+    return np.flatnonzero(np.isfinite(distances).any(0) & ((distances[0] < distances[1]) == upper))
+
+
+def surface_distances(points: np.ndarray, faces: np.ndarray, middles: list[int], limit: float) -> np.ndarray:
+    """(2, V): distance over the surface from the middle of the upper and of the lower lip; infinite beyond `limit`."""
+    near = np.linalg.norm(points - points[middles].mean(0), axis=1) < 1.2 * limit
     surface = Surface(points, faces[near[faces].all(1)])
-    return np.stack([surface.distances([middle], within) for middle in middles])
+    return np.stack([surface.distances([middle], limit) for middle in middles])

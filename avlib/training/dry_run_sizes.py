@@ -9,7 +9,7 @@ from torch import Tensor
 from ..core.config import Config, CorpusConfig
 from ..core.run import DATA
 from ..corpus.embedded.builder import SUBJECTS, CorpusBuilder
-from ..corpus.scans.conversion import crop_of
+from ..corpus.scans.conversion import resize_crop
 from ..corpus.specification import CorpusSpec, read_specification, scan_specification
 from ..render.camera import Camera
 
@@ -62,7 +62,7 @@ def _embedded_sizes(config: CorpusConfig) -> CorpusSizes:
 def _scan_sizes(config: CorpusConfig, spec: CorpusSpec) -> CorpusSizes:
     """The mesh is an ellipsoid with the corpus's numbers of vertices and, as in a closed mesh, twice as many faces."""
     default_camera = Camera(1.0, 2 * config.crop)
-    camera, train = crop_of(spec.camera or default_camera, config.crop), spec.splits["train"]
+    camera, train = resize_crop(spec.camera or default_camera, config.crop), spec.splits["train"]
     (template,), faces = ellipsoid_head(spec.vertices, 2 * spec.vertices, 1)
     template = template / (spec.camera or camera).scale  # it fills the picture, as faces do
     column, row, _ = camera.to_pixels(template.T * camera.pixels_per_unit)

@@ -24,10 +24,10 @@ from avlib.__main__ import main
 from avlib.animators import animator, registry
 from avlib.cli import animate, notebooks, train
 from avlib.core import run as runs
-from avlib.corpus.embedded import facekit
+from avlib.corpus.embedded import facekit_checkout
 from avlib.evaluation import report, variants
 from tests import owners
-from tests.animators.test_codetalker import checkpoints
+from tests.animators.test_published import checkpoints
 from tests.chain import ROOT, SNIPPETS, USER_DOCS
 from tests.corpus.test_facekit import write_checkout
 from tests.training.test_pretraining import published_weights
@@ -107,10 +107,10 @@ def desk(tmp_path, monkeypatch) -> Path:
     Path("mine.py").write_text(next(s for s in SNIPPETS if "@register" in s))
     Path("result/npy").mkdir(parents=True)
     owners.write_prepared(tmp_path / "VOCASET")
-    shutil.copy(ROOT / "avlib" / "corpus" / "facts" / "vocaset.json", "mine.json")
+    shutil.copy(ROOT / "avlib" / "corpus" / "specifications" / "vocaset.json", "mine.json")
     for module in (runs, animate):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(facekit, "PARTS", write_checkout(tmp_path / "ICT-FaceKit"))
+    monkeypatch.setattr(facekit_checkout, "PARTS", write_checkout(tmp_path / "ICT-FaceKit"))
     known = dict(animator.ANIMATORS)
     for module in (animator, registry):
         monkeypatch.setattr(module, "ANIMATORS", known)
@@ -136,7 +136,7 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     monkeypatch.setattr(
         notebooks,
         "execute",
-        lambda run, name, parameters, *more: ran.append((name, notebooks.made_from(name, parameters))),
+        lambda run, name, parameters, *more: ran.append((name, notebooks.notebook_key(name, parameters))),
     )
     monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
     monkeypatch.setattr(notebooks, "prepare_corpus", lambda run: None)

@@ -1,4 +1,4 @@
-"""Keys of stages change with the code that a stage can reach, with none other, and not with comments and docstrings."""
+"""A stage's key changes with the code that the stage reaches, and with no other code, comments or docstrings."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from avlib.core import sources
 from avlib.core.sources import PACKAGE, code_of, imported, reachable, source_digest
 
 STAGES = {
-    "corpus": "avlib.corpus.embedded.maker",
+    "corpus": "avlib.corpus.embedded.embedded_corpus",
     "scans": "avlib.corpus.prepare",
     "speech": "avlib.training.speech_encoder",
     "readers": "avlib.training.readers",
@@ -21,7 +21,7 @@ STAGES = {
 
 @pytest.fixture
 def package(tmp_path):
-    """A copy of the package, to change."""
+    """A copy of the package that a test may change."""
     shutil.copytree(PACKAGE, tmp_path / "avlib", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "avlib"
 
@@ -40,7 +40,6 @@ def changed_stages(package, path: str, old: str, new: str) -> set[str]:
 @pytest.mark.parametrize(
     "path, old, new, stages",
     [
-        # that were stale when the modules of each stage were listed by hand
         ("speech/sound.py", "+ 1e-7", "+ 1e-6", {"speech", "readers", "joint", "evaluation", "t-SNE"}),
         (
             "corpus/clips.py",
@@ -63,18 +62,18 @@ def test_a_change_of_reached_code_changes_the_key(package, path, old, new, stage
     [
         ("cli/notebooks.py", "import json", "import json, shutil"),
         ("widgets/player.py", "import ", "import shutil\nimport "),
-        ("plots/tracks.py", "import ", "import shutil\nimport "),
+        ("plots/motion.py", "import ", "import shutil\nimport "),
         ("core/tensors.py", "\ndef ", "\n# a comment\ndef "),
-        ("training/loop.py", '"""', '"""Said otherwise. '),
-        ("core/tensors.py", '    """', '    """Said otherwise. '),
+        ("training/loop.py", '"""', '"""Reworded. '),
+        ("core/tensors.py", '    """', '    """Reworded. '),
     ],
 )
-def test_other_code_comments_and_docstrings_leave_it(package, path, old, new):
+def test_other_code_comments_and_docstrings_keep_the_key(package, path, old, new):
     assert changed_stages(package, path, old, new) == set()
 
 
 def test_every_reached_module_counts(package):
-    """Whatever module of a stage's closure changes, so do the stage's sources; a module outside it is no part of them."""
+    """A change in any reached module changes the stage's sources; other modules are not among them."""
     before = {stage: code_of(module, package) for stage, module in STAGES.items()}
     for path in package.rglob("*.py"):
         path.write_text(path.read_text() + "\nCHANGED = 1\n")
@@ -86,13 +85,14 @@ def test_every_reached_module_counts(package):
         assert not any(name.startswith(("avlib.cli", "avlib.widgets", "avlib.plots")) for name in after)
 
 
-def test_imports_are_found_wherever_they_stand(tmp_path):
+def test_imports_are_found_at_the_top_and_in_functions(tmp_path):
     package = tmp_path / "avlib"
     (package / "room" / "inner").mkdir(parents=True)
     for folder in (package, package / "room", package / "room" / "inner"):
         (folder / "__init__.py").write_text("")
     (package / "room" / "one.py").write_text(
-        "from typing import TYPE_CHECKING\nimport avlib.room.two\nfrom .inner import deep\nif TYPE_CHECKING:\n    from . import never\n"
+        "from typing import TYPE_CHECKING\nimport avlib.room.two\nfrom .inner import deep\n"
+        "if TYPE_CHECKING:\n    from . import never\n"
         "def f():\n    from ..room import late\n    import json\n"
     )
     for name in ("two", "never", "late", "inner/deep"):

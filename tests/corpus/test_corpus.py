@@ -17,7 +17,7 @@ from avlib.core.rates import SAMPLES_PER_FRAME, SPEECH_HZ
 from avlib.core.tensors import seeded_generator
 from avlib.corpus.clips import Clips
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded.maker import SUBJECTS, Maker, posed
+from avlib.corpus.embedded.builder import SUBJECTS, CorpusBuilder, random_head_pose
 from avlib.corpus.embedded.sentences import NOUNS, plural, sentences
 from avlib.corpus.utterance import Utterance
 from avlib.metrics.lips import lip_aperture
@@ -37,23 +37,23 @@ TINY = CorpusConfig(
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Corpus:
     folder = tmp_path_factory.mktemp("corpus")
-    Maker(TINY, folder).make()
+    CorpusBuilder(TINY, folder).build()
     return Corpus(folder)
 
 
 def test_the_crop_holds_the_lips_of_everyone_in_every_pose(tmp_path, generator):
     """Of all that the rig can do at once, shape by shape as far out as it goes; and of heads turned at random."""
-    maker = Maker(TINY, tmp_path)
-    lip = maker.rig.regions["lip"]
-    for person in maker.people:
+    builder = CorpusBuilder(TINY, tmp_path)
+    lip = builder.rig.regions["lip"]
+    for person in builder.identities:
         rest, shapes = person.template[lip], person.shapes[:, lip]
         for way in (1, -1):  # motion is linear in the shapes' weights, from 0 to 1
-            maker.camera.check_holds(rest + way * (way * shapes).clamp_min(0).sum(0), "lips")
+            builder.camera.check_holds(rest + way * (way * shapes).clamp_min(0).sum(0), "lips")
         weights = torch.cat([torch.eye(len(shapes)), torch.rand(50, len(shapes), generator=generator)])
         moved = rest + (weights @ shapes.flatten(1)).unflatten(1, (-1, 3))
-        about = torch.tensor([*maker.camera.centre, float(person.template[:, 2].median())])
+        about = torch.tensor([*builder.camera.centre, float(person.template[:, 2].median())])
         for _ in range(5):
-            maker.camera.check_holds(posed(moved, about, generator), "lips")
+            builder.camera.check_holds(random_head_pose(moved, about, generator), "lips")
 
 
 def test_speech_video_and_motion_last_equally_long(corpus):
@@ -101,12 +101,14 @@ def test_no_sentence_and_no_subject_is_in_two_parts(corpus):
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_does_not(corpus, tmp_path):
-    Maker(TINY, tmp_path / "again").make()
+    CorpusBuilder(TINY, tmp_path / "again").build()
     assert Corpus(tmp_path / "again").hash == corpus.hash
-    first, second = [Maker(CorpusConfig(**{**TINY.__dict__, "seed": seed}), tmp_path / "other") for seed in (1, 2)]
-    one = first.clip("train_00000", "train", "i must go now")
+    first, second = [
+        CorpusBuilder(CorpusConfig(**{**TINY.__dict__, "seed": seed}), tmp_path / "other") for seed in (1, 2)
+    ]
+    one = first.render_clip("train_00000", "train", "i must go now")
     assert one[1].shape[1:] == (32, 32) and one[0].text == "i must go now"
-    other = second.clip("train_00000", "train", "i must go now")
+    other = second.render_clip("train_00000", "train", "i must go now")
     assert one[1].shape != other[1].shape or not torch.equal(one[1], other[1])
 
 
@@ -125,10 +127,10 @@ def test_damaged_files_are_named(corpus, tmp_path):
     whole = path.read_bytes()
     flat = np.load(path)
     for change, told in (
-        (lambda: path.write_bytes(whole[:-100]), "not a whole array"),
+        (lambda: path.write_bytes(whole[:-100]), "not a complete array"),
         (lambda: np.save(path, flat[:-1]), "shape"),
         (lambda: np.save(path, flat * np.nan), "NaN"),
-        (path.unlink, "not a whole array"),
+        (path.unlink, "not a complete array"),
     ):
         change()
         with pytest.raises(ValueError, match=f"{u.name}.npy: .*{told}"):

@@ -18,12 +18,11 @@ from avlib.core.config import CorpusConfig
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus import prepare
-from avlib.corpus.embedded import facekit
-from avlib.corpus.embedded import maker as maker_module
+from avlib.corpus.embedded import embedded_corpus, facekit, facekit_checkout
 from avlib.corpus.embedded.articulation import PHONEMES, SHAPES, articulate, random_style, subject_style
 from avlib.corpus.embedded.face import BORDER, CONTACT, parts
 from avlib.corpus.embedded.facekit import FaceKit
-from avlib.corpus.embedded.maker import Maker, posed
+from avlib.corpus.embedded.builder import CorpusBuilder, random_head_pose
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.obj import read_obj
 from avlib.render.camera import crop_camera
@@ -132,7 +131,7 @@ def folder(request, written):
     """Each checkout in turn; the module then knows its parts."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "written":
-            patch.setattr(facekit, "PARTS", written[1])
+            patch.setattr(facekit_checkout, "PARTS", written[1])
             yield written[0]
         elif not REAL.is_dir():
             pytest.skip("no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
@@ -315,7 +314,7 @@ def test_lips_of_everyone_stay_in_the_crop(kit, generator):
         moved = kit.motion(replace(person, template=person.template[lip], shapes=person.shapes[:, lip]), weights)
         about = torch.tensor([*camera.centre, float(person.template[:, 2].median())])
         camera.check_holds(moved, "lips")
-        camera.check_holds(posed(moved, about, generator), "lips")
+        camera.check_holds(random_head_pose(moved, about, generator), "lips")
 
 
 def test_the_mouth_region_fills_the_crop_as_the_whole_face_does(kit):
@@ -348,7 +347,7 @@ def test_teeth_are_light_and_the_throat_is_dark(kit):
 
 
 def test_the_corpus_is_made_of_the_face(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(facekit, "PARTS", written[1])
+    monkeypatch.setattr(facekit_checkout, "PARTS", written[1])
     tiny = CorpusConfig(
         clips_2d=1,
         validation_clips_2d=1,
@@ -358,13 +357,13 @@ def test_the_corpus_is_made_of_the_face(written, tmp_path, monkeypatch):
         crop=32,
         noise_mm=0.0,
     )
-    maker = Maker(tiny, tmp_path, written[0])
-    assert isinstance(maker.rig, FaceKit) and maker.rig.subjects == facekit.SUBJECTS
-    said, video, _ = maker.clip("train_00000", "train", "i must go")
+    builder = CorpusBuilder(tiny, tmp_path, written[0])
+    assert isinstance(builder.rig, FaceKit) and builder.rig.subjects == facekit.SUBJECTS
+    said, video, _ = builder.render_clip("train_00000", "train", "i must go")
     assert video.shape == (said.frames, 32, 32) and video.float().std(0).mean() > 1
-    scan = maker.scan(0, "train", f"{maker.rig.subjects[0]}_sentence01", "buy my map")
+    scan = builder.write_scan(0, "train", f"{builder.rig.subjects[0]}_sentence01", "buy my map")
     motion = np.load(tmp_path / "vertices_npy" / f"{scan.name}.npy")
-    assert motion.shape == (scan.frames, 3 * len(maker.rig._mean)) and np.isfinite(motion).all()
+    assert motion.shape == (scan.frames, 3 * len(builder.rig._mean)) and np.isfinite(motion).all()
 
 
 def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_path, monkeypatch):
@@ -375,7 +374,7 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
             names.append(folder.name)
             raise ValueError("no corpus is made here")
 
-    monkeypatch.setattr(maker_module, "Maker", Stop)
+    monkeypatch.setattr(embedded_corpus, "CorpusBuilder", Stop)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     moved, changed = tmp_path / "moved", tmp_path / "changed"
     for folder in (moved, changed):
@@ -394,7 +393,7 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
 
 
 def test_what_is_missing_and_needed_is_named(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(facekit, "PARTS", written[1])
+    monkeypatch.setattr(facekit_checkout, "PARTS", written[1])
     for path in (written[0] / "FaceXModel").iterdir():
         (tmp_path / path.name).symlink_to(path)
     assert FaceKit(tmp_path).still == () and FaceKit(tmp_path)._moves[SHAPES.index("blink")].any()
@@ -412,7 +411,7 @@ def test_meshes_of_another_size_are_named(written, tmp_path, monkeypatch):
         (tmp_path / path.name).symlink_to(path)
     with pytest.raises(ValueError, match="generic_neutral_mesh.obj: .* vertices, ICT-FaceKit has 26719"):
         FaceKit(tmp_path)
-    monkeypatch.setattr(facekit, "PARTS", written[1])
+    monkeypatch.setattr(facekit_checkout, "PARTS", written[1])
     (tmp_path / "identity001.obj").unlink()
     (tmp_path / "identity001.obj").write_text("v 0 0 0\n")
     with pytest.raises(ValueError, match="identity001.obj: 1 vertices, generic_neutral_mesh.obj has"):
@@ -424,9 +423,9 @@ def test_published_parts_are_pieces_of_the_published_mesh():
     if not REAL.is_dir():
         pytest.skip("no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
     edges = read_obj(facekit.files(REAL)["generic_neutral_mesh"]).edges()
-    first, last = np.array([span for name, span in facekit.PARTS.items() if name != "whole"]).T
-    within = [np.flatnonzero((first <= v) & (v < last)) for v in range(facekit.PARTS["whole"][1])]
-    names = [name for name in facekit.PARTS if name != "whole"]
+    first, last = np.array([span for name, span in facekit_checkout.PARTS.items() if name != "whole"]).T
+    within = [np.flatnonzero((first <= v) & (v < last)) for v in range(facekit_checkout.PARTS["whole"][1])]
+    names = [name for name in facekit_checkout.PARTS if name != "whole"]
     label = [names[w[0]] if len(w) else "" for w in within]
     joined = {
         tuple(sorted((label[a], label[b]))) for a, b in edges.tolist() if label[a] != label[b] and label[a] and label[b]

@@ -79,13 +79,13 @@ def test_distances_follow_edges_and_paths_avoid_blocked_vertices():
         surface.path(1, 3, np.array([0, 2]))
 
 
-def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypatch):
-    """Neither lips, nor a camera, nor where to get it from: the lips are found, and the crop holds them."""
+def test_a_corpus_of_any_topology_needs_only_a_specification_file(tmp_path, monkeypatch):
+    """Without lips, camera and download addresses: the lips are found, and the crop contains them."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     people = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
-    facts = {
+    specification = {
         "name": "mine",
-        "made_by": "scans",
+        "kind": "scans",
         "unit": "m",
         "vertices": len(RIG.identity(0).template),
         "fps": 25,
@@ -97,7 +97,7 @@ def test_a_corpus_of_any_topology_needs_a_file_of_facts_alone(tmp_path, monkeypa
             for split, who in zip(("train", "validation", "test"), people)
         },
     }
-    (tmp_path / "mine.json").write_text(json.dumps(facts))
+    (tmp_path / "mine.json").write_text(json.dumps(specification))
     data = tmp_path / "data"
     for part in ("vertices_npy", "wav"):
         (data / part).mkdir(parents=True)

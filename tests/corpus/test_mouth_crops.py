@@ -18,7 +18,14 @@ from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.media import frames_at, speech_at
 from avlib.corpus.utterance import Excluded
 from avlib.corpus.video import mouth_crops
-from avlib.corpus.video.mouth_crops import MEAN_FACE, bridge, crop, mouth_clip, similarity, steady
+from avlib.corpus.video.mouth_crops import (
+    MEAN_FACE,
+    crop_mouths,
+    crop_video,
+    interpolate_gaps,
+    similarity_transform,
+    smooth_shape,
+)
 from avlib.render.camera import camera_for
 from avlib.render.renderer import Renderer
 
@@ -93,7 +100,7 @@ def wanted(frames: int) -> torch.Tensor:
 
 
 def test_the_mouth_stands_still_in_the_crops(tmp_path):
-    video, speech = mouth_clip(film(tmp_path / "a.mkv"), Finder())
+    video, speech = crop_video(film(tmp_path / "a.mkv"), Finder())
     assert video.shape == (40, 96, 96) and video.dtype == torch.uint8
     assert speech.shape == (40 * 640,) and speech.dtype == torch.int16
     assert (video - wanted(40)).abs().max() < 6 and (video - wanted(40)).abs().mean() < 1
@@ -101,21 +108,21 @@ def test_the_mouth_stands_still_in_the_crops(tmp_path):
 
 def test_short_gaps_are_bridged_and_long_ones_told(tmp_path):
     path = film(tmp_path / "a.mkv")
-    video, _ = mouth_clip(path, Finder(hidden=[0, 1, 10, 11, 12, 13, 39]))
+    video, _ = crop_video(path, Finder(hidden=[0, 1, 10, 11, 12, 13, 39]))
     assert (video - wanted(40))[2:39].abs().mean() < 2
     with pytest.raises(Excluded, match="no face for 0.6 s from 0.4 s on"):
-        mouth_clip(path, Finder(hidden=range(10, 24)))
+        crop_video(path, Finder(hidden=range(10, 24)))
     with pytest.raises(Excluded, match="no face for 0.8 s from 0.0 s on"):
-        mouth_clip(path, Finder(hidden=range(20)))
+        crop_video(path, Finder(hidden=range(20)))
     with pytest.raises(Excluded, match="no face in any frame"):
-        mouth_clip(path, Finder(hidden=range(40)))
+        crop_video(path, Finder(hidden=range(40)))
 
 
 def test_gaps_are_filled_linearly_and_ends_by_the_nearest():
     line = torch.arange(10.0)[:, None, None].repeat(1, 4, 2)
     holes = line.clone()
     holes[[0, 3, 4, 9]] = torch.nan
-    filled = bridge(holes)
+    filled = interpolate_gaps(holes)
     line[0], line[9] = line[1], line[8]
     torch.testing.assert_close(filled, line)
 
@@ -124,24 +131,24 @@ def test_steadying_keeps_the_place_and_smooths_the_shape(generator):
     shape = torch.randn(4, 2, generator=generator)
     places = 10 * torch.randn(30, 1, 2, generator=generator)
     still = shape + places
-    torch.testing.assert_close(steady(still), still)
+    torch.testing.assert_close(smooth_shape(still), still)
     shaken = still + 0.1 * torch.randn(30, 4, 2, generator=generator)
-    torch.testing.assert_close(steady(shaken).mean(1), shaken.mean(1))
-    assert (steady(shaken) - shaken.mean(1, True) - shape + shape.mean(0)).std() < 0.5 * 0.1
+    torch.testing.assert_close(smooth_shape(shaken).mean(1), shaken.mean(1))
+    assert (smooth_shape(shaken) - shaken.mean(1, True) - shape + shape.mean(0)).std() < 0.5 * 0.1
 
 
 def test_similarity_is_the_one_that_was_applied(generator):
     a, b = pose(7)
     points_7 = torch.tensor(points(7))[None]
-    found_a, found_b = similarity(points_7, torch.tensor(MEAN_FACE, dtype=torch.double))
+    found_a, found_b = similarity_transform(points_7, torch.tensor(MEAN_FACE, dtype=torch.double))
     assert found_a.item() == pytest.approx(a) and found_b.item() == pytest.approx(b)
     with pytest.raises(Excluded, match="coincide"):
-        similarity(torch.ones(1, 4, 2), torch.tensor(MEAN_FACE))
+        similarity_transform(torch.ones(1, 4, 2), torch.tensor(MEAN_FACE))
 
 
 def test_beyond_the_picture_is_black():
     outside = torch.tensor(MEAN_FACE)[None] - torch.tensor([129.31, 157.82])  # the mouth in the first pixel
-    cut = crop(torch.full((1, 300, 300), 200, dtype=torch.uint8), outside)[0]
+    cut = crop_mouths(torch.full((1, 300, 300), 200, dtype=torch.uint8), outside)[0]
     assert (cut[:46] == 0).all() and (cut[:, :46] == 0).all() and (cut[50:, 50:] == 200).all()
 
 
@@ -183,39 +190,39 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, monkeypatch)
     film(tmp_path / "one.mkv", frames=1)
     for name, reason in {
         "nowhere.mkv": "no such file",
-        "text.mkv": "no video file",
-        "mute.mkv": "no audio in it",
+        "text.mkv": "not a video file",
+        "mute.mkv": "no audio stream",
         "one.mkv": "1 frames, expected at least 5",
-        "cut.mkv": "breaks off|cut short",
+        "cut.mkv": "breaks off|truncated",
     }.items():
         with pytest.raises(Excluded, match=reason):
-            mouth_clip(tmp_path / name, Finder())
+            crop_video(tmp_path / name, Finder())
 
 
 def test_long_takes_and_pictures_that_stand_still_are_set_aside(tmp_path, monkeypatch):
     times = np.concatenate([np.arange(10) / 25, 0.9 + np.arange(30) / 25])
     path = record(tmp_path / "still.mkv", [picture(t) for t in range(40)], times, np.zeros(3 * RATE, np.int16))
-    with pytest.raises(Excluded, match="one picture for more than 0.5 s from 0.4 s on"):
-        mouth_clip(path, Finder())
+    with pytest.raises(Excluded, match="the same picture for more than 0.5 s from 0.4 s on"):
+        crop_video(path, Finder())
     monkeypatch.setattr(mouth_crops, "LONGEST_S", 1.0)
     path = film(tmp_path / "a.mkv")
     with pytest.raises(Excluded, match="longer than 1 s, without word times"):
-        mouth_clip(path, Finder())
-    assert len(mouth_clip(path, Finder(), 0.0, 1.0)[0]) == 25
+        crop_video(path, Finder())
+    assert len(crop_video(path, Finder(), 0.0, 1.0)[0]) == 25
 
 
 def test_a_picture_that_changes_its_size_is_set_aside(monkeypatch):
     pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
     monkeypatch.setattr(mouth_crops, "frames_at", lambda *_: (av.VideoFrame.from_ndarray(p, "rgb24") for p in pictures))
-    with pytest.raises(Excluded, match="changes its size"):
-        mouth_clip("any.mkv", lambda rgb: points(0))
+    with pytest.raises(Excluded, match="picture size changes"):
+        crop_video("any.mkv", lambda rgb: points(0))
 
 
 def test_a_variable_frame_rate_is_set_aside(tmp_path):
     pictures = [np.zeros((16, 16), np.uint8)] * 36
-    media.even_rate(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
-    with pytest.raises(Excluded, match="variable frame rate, 20 to 100 ms a frame"):
-        mouth_clip(
+    media.check_frame_rate(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
+    with pytest.raises(Excluded, match="variable frame rate, 20 to 100 ms per frame"):
+        crop_video(
             record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0)
         )
 
@@ -223,7 +230,7 @@ def test_a_variable_frame_rate_is_set_aside(tmp_path):
 @pytest.mark.parametrize(
     "frames, side, labelled, reason",
     [
-        (30, 96, 40, "30 frames, its label says 40"),
+        (30, 96, 40, "30 frames, its label states 40"),
         (1, 96, 1, "1 frames, expected at least 5"),
         (30, 88, 30, "crops of 88 x 88 pixels, expected 96 x 96"),
     ],
@@ -236,19 +243,17 @@ def test_crops_that_are_none_are_set_aside(tmp_path, frames, side, labelled, rea
         np.zeros(frames * RATE // 25, np.int16),
     )
     with pytest.raises(Excluded, match=reason):
-        mouth_crops.cropped_clip(path, path, labelled)
+        mouth_crops.read_cropped_video(path, path, labelled)
 
 
 def test_what_mediapipe_lacks_is_asked_for(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="nothing.task: no such file; it is to be had from https"):
+    with pytest.raises(ValueError, match="nothing.task: no such file; download it from https"):
         mouth_crops.MediaPipe(tmp_path / "nothing.task")
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.30"))
-    with pytest.raises(
-        ValueError, match="MediaPipe 0.10.30 finds faces by a file face_landmarker.task.*--landmarks.*https"
-    ):
+    with pytest.raises(ValueError, match="MediaPipe 0.10.30 needs the file face_landmarker.task.*--landmarks.*https"):
         mouth_crops.MediaPipe()
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ValueError, match="MediaPipe, which finds faces, does not load .*: pip install mediapipe"):
+    with pytest.raises(ValueError, match="MediaPipe, the face detector, does not load .*: pip install mediapipe"):
         mouth_crops.MediaPipe()
 
 
@@ -261,7 +266,7 @@ def test_a_file_that_holds_no_landmarker_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.task", "w") as bundle:
         bundle.writestr("other.tflite", "x")
     for name in ("text.task", "other.task"):
-        with pytest.raises(ValueError, match=f"{name}: no Face Landmarker .*; it is to be had from"):
+        with pytest.raises(ValueError, match=f"{name}: not a Face Landmarker .*; download it from"):
             mouth_crops.MediaPipe(tmp_path / name)
 
 
@@ -286,7 +291,7 @@ def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
     at = torch.view_as_real((square - b[:, None, None]) / a[:, None, None]).float() / middle
     shown = torch.nn.functional.grid_sample(face.expand(50, -1, -1, -1), at, align_corners=True)[:, 0]
     pictures = (shown * 255).round().byte().numpy()
-    video, _ = mouth_clip(
+    video, _ = crop_video(
         record(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * RATE, np.int16)), make()
     )
     assert (video.float() - video.float().mean(0)).abs().mean() < 6

@@ -12,7 +12,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from avlib.corpus.scans.pickles import KNOWN, load_pickle
+from avlib.corpus.scans.pickles import ALLOWED, load_pickle
 from tests import python2
 
 AUDIO = np.arange(-300, 300, dtype="<i2")
@@ -97,8 +97,8 @@ RUN = {
 ARRAY, NUMBERS = b"cnumpy.core.multiarray\n_reconstruct\n", pickle.dumps(AUDIO, 2)
 # what the error says -> a pickle that runs nothing, and is not what it seems
 ODD = {
-    "asks for copyreg._reconstructor": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
-    "asks for numpy.load": b"cnumpy\nload\n(S'own.npy'\ntR.",
+    "requests copyreg._reconstructor": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
+    "requests numpy.load": b"cnumpy\nload\n(S'own.npy'\ntR.",
     "another class than numpy.ndarray": b"\x80\x02" + ARRAY + b"cnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
     "array of type 'O8'": pickle.dumps(np.array([Call(os.system, "touch ran")], object), 2),
     "array of type 'U4'": pickle.dumps(np.array(["text"]), 2),
@@ -112,7 +112,7 @@ ODD = {
     "sets the state of a dict": told_state(collections.OrderedDict(), {"x": 1}),
     "__setstate__() missing": b"\x80\x02ccollections\nOrderedDict\n(N}U\x05itemsK\x01stb.",  # of the class itself
     "contains itself": b"\x80\x02]q\x00h\x00a.",
-    "holds a set": pickle.dumps({"a": {1}}, 4),
+    "contains a set": pickle.dumps({"a": {1}}, 4),
     "persistent": b"\x80\x02U\x01aQ.",
     "truncated": NUMBERS[:-40],
     "Ran out of input": b"",
@@ -121,18 +121,18 @@ ODD = {
 
 def refused(path, told: str) -> None:
     """Neither a file nor an attribute is left behind, and the error is one line that says what was asked for."""
-    before = {known: dict(vars(known)) for known in KNOWN.values()}, sorted(path.parent.iterdir())
+    before = {known: dict(vars(known)) for known in ALLOWED.values()}, sorted(path.parent.iterdir())
     with pytest.raises(ValueError, match=f"{path}: not loaded: .*{re.escape(told)}") as error:
         load_pickle(path)
     assert "\n" not in str(error.value)
-    assert before == ({known: dict(vars(known)) for known in KNOWN.values()}, sorted(path.parent.iterdir()))
+    assert before == ({known: dict(vars(known)) for known in ALLOWED.values()}, sorted(path.parent.iterdir()))
 
 
 @pytest.mark.parametrize("told", RUN)
 def test_nothing_that_a_pickle_would_run_is_run(tmp_path, monkeypatch, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pkl").write_bytes(RUN[told])
-    refused(tmp_path / "bad.pkl", f"it asks for {told};")
+    refused(tmp_path / "bad.pkl", f"it requests {told};")
     with contextlib.suppress(Exception):
         pickle.loads(RUN[told])
     assert (tmp_path / "ran").exists()  # or this test would show nothing

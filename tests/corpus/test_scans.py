@@ -21,7 +21,7 @@ from avlib.corpus import prepare
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.pictures import lip_video
 from avlib.corpus.scans import conversion, pickles
-from avlib.corpus.scans.layouts import find_layout, listing
+from avlib.corpus.scans.layouts import file_states, find_layout
 from avlib.corpus.specification import read_specification
 from tests import owners, python2
 from tests.owners import BIWI, VOCASET
@@ -55,12 +55,12 @@ def folders(tmp_path_factory) -> dict[str, tuple[Path, owners.Owner]]:
     }
 
 
-def corpus_of(data: Path, facts=VOCASET, **config) -> Corpus:
+def corpus_of(data: Path, spec=VOCASET, **config) -> Corpus:
     """Prepared; published counts, which so small a corpus never has, left out."""
-    facts = replace(facts, splits={name: replace(split, published=0) for name, split in facts.splits.items()})
+    spec = replace(spec, splits={name: replace(split, published=0) for name, split in spec.splits.items()})
     folder = data.parent / f"{data.name}-prepared"
     shutil.rmtree(folder, ignore_errors=True)
-    conversion.convert(data, facts, CorpusConfig(**config), folder)
+    conversion.convert(data, spec, CorpusConfig(**config), folder)
     return Corpus(folder)
 
 
@@ -74,23 +74,21 @@ def copy(folders, tmp_path):
 def test_a_layout_is_read_whole(folders, name):
     """Every sequence, as it was recorded, at the rate that is used, with its speech and its text; lips inside the crop."""
     folder, owner = folders[name]
-    facts = owner.facts
-    corpus = corpus_of(folder, facts)
-    everything = [u for split in facts.splits for u in corpus.utterances(split)]
-    assert {u.name for u in everything} == {n for *_, n in owner.names()} and not corpus.origin["aside"]
+    spec = owner.spec
+    corpus = corpus_of(folder, spec)
+    everything = [u for split in spec.splits for u in corpus.utterances(split)]
+    assert {u.name for u in everything} == {n for *_, n in owner.names()} and not corpus.origin["excluded"]
     for u in everything:
         number = int(u.name[-2:])
         truth = owner.used(u.subject, number, recorded="raw" in name)
         motion, speech = corpus.motion(u), corpus.speech(u)
-        assert motion.shape == truth.shape and len(speech) == round(len(motion) / facts.fps * 16000)
+        assert motion.shape == truth.shape and len(speech) == round(len(motion) / spec.fps * 16000)
         assert np.abs(motion.numpy() - truth).max() < 2e-6
         loud = speech.unfold(0, 16000 // 50, 16000 // 50).square().mean(1).sqrt().numpy()
         opening = owner.opening(number, (np.arange(len(loud)) + 0.5) / 50)
         assert np.corrcoef(loud, opening)[0, 1] > 0.95
         assert u.text == owners.TEXTS[number % 4].replace(".", "") and not u.words
-    assert (
-        corpus.fps == facts.fps and corpus.vertices == facts.vertices and set(corpus.templates) == set(owner.templates)
-    )
+    assert corpus.fps == spec.fps and corpus.vertices == spec.vertices and set(corpus.templates) == set(owner.templates)
     for subject, template in corpus.templates.items():
         assert np.abs(template.numpy() - owner.templates[subject]).max() < 1e-5
     assert torch.equal(corpus.faces, torch.from_numpy(owner.faces))
@@ -98,9 +96,9 @@ def test_a_layout_is_read_whole(folders, name):
     video, lengths = lip_video(corpus)(
         corpus.motion(u)[None], torch.tensor([u.frames])
     )  # checks that the lips are inside
-    assert video.shape[2:] == (48, 48) and abs(int(lengths) / 25 - u.frames / facts.fps) <= 1 / 25
+    assert video.shape[2:] == (48, 48) and abs(int(lengths) / 25 - u.frames / spec.fps) <= 1 / 25
     assert corpus.subjects == {
-        s: [p for p in split.subjects if p in owner.sequences] for s, split in facts.splits.items()
+        s: [p for p in split.subjects if p in owner.sequences] for s, split in spec.splits.items()
     }
 
 
@@ -150,38 +148,38 @@ FAULTS = {
     "wrong vertex count": (
         motions(lambda m: m[:, :-3]),
         SECOND,
-        rf"{SECOND}.npy: 5022 vertices a frame, vocaset has 5023",
+        rf"{SECOND}.npy: 5022 vertices per frame, vocaset has 5023",
     ),
     "no array": (
         lambda f: (f / "vertices_npy" / f"{SECOND}.npy").write_bytes(b"no"),
         SECOND,
-        rf"{SECOND}.npy: not a whole array",
+        rf"{SECOND}.npy: not a complete array",
     ),
     "cut short": (
         lambda f: (p := f / "vertices_npy" / f"{SECOND}.npy").write_bytes(p.read_bytes()[:-9]),
         SECOND,
-        rf"{SECOND}.npy: not a whole array",
+        rf"{SECOND}.npy: not a complete array",
     ),
     "objects": (
         lambda f: np.save(f / "vertices_npy" / f"{SECOND}.npy", np.array([None]), allow_pickle=True),
         SECOND,
-        rf"{SECOND}.npy: not a whole array .*objects",
+        rf"{SECOND}.npy: not a complete array .*objects",
     ),
     "millimetres": (
         motions(lambda m: 1000 * m),
         SECOND,
-        rf"{SECOND}.npy: .* m from its template .* is 300, the template's 0.3: another unit",
+        rf"{SECOND}.npy: mean displacement from its template .* m, .* is 300, the template's 0.3: another unit",
     ),
     "NaN": (
         motions(holding_nan),
         SECOND,
-        rf"{SECOND}.npy: 1 of 24 frames hold NaN or infinite values, the first is frame 10",
+        rf"{SECOND}.npy: 1 of 24 frames contain NaN or infinite values, first frame 10",
     ),
     "half the frames": (
         motions(lambda m: m[::2]),
         SECOND,
-        rf"{SECOND}.npy: 24 frames at 60 a second last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within "
-        "0.20 s; they would agree at 30.0 frames a second",
+        rf"{SECOND}.npy: 24 frames at 60 fps last 0.40 s, the speech \(.*{SECOND}.wav\) 0.80 s, expected within "
+        "0.20 s; they would agree at 30.0 fps",
     ),
     "longer speech": (
         sounds(lambda s: np.concatenate((s, s))),
@@ -191,12 +189,12 @@ FAULTS = {
     "no speech": (
         lambda f: (f / "wav" / f"{SECOND}.wav").unlink(),
         SECOND,
-        rf"wav/{SECOND}.wav: missing; .*{SECOND}.npy has the motion",
+        rf"wav/{SECOND}.wav: speech missing; .*{SECOND}.npy has the motion",
     ),
     "no motion": (
         lambda f: (f / "vertices_npy" / f"{SECOND}.npy").unlink(),
         SECOND,
-        rf"vertices_npy/{SECOND}.npy: missing; .*{SECOND}.wav has the speech",
+        rf"vertices_npy/{SECOND}.npy: motion missing; .*{SECOND}.wav has the speech",
     ),
     "no sound file": (
         lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"),
@@ -243,9 +241,9 @@ def test_a_sequence_with_a_fault_is_set_aside_and_named(copy, fault):
     folder = copy("VOCASET")
     damage(folder)
     corpus = corpus_of(folder)
-    assert list(corpus.origin["aside"]) == [name]
+    assert list(corpus.origin["excluded"]) == [name]
     assert {u.name for u in corpus.utterances("train")} == {FIRST, SECOND, THIRD} - {name}
-    reason = corpus.origin["aside"][name]
+    reason = corpus.origin["excluded"][name]
     assert re.search(told, reason) and "\n" not in reason
     corpus.origin["clips"], corpus.clips = "nowhere", lambda split: SimpleNamespace(utterances=[])
     assert f"`{name}`: {reason}" in corpus.describe() and "| train | 320 | 0 | 3 | 3 | 2 |" in corpus.describe()
@@ -288,8 +286,10 @@ def test_what_is_missing_is_named_with_where_to_get_it(folders, tmp_path, name, 
         "sentences.txt": "transcripts",
     }
     with pytest.raises(ValueError) as error:
-        find_layout(tmp_path / "data", owner.facts)
-    assert owner.facts.where[where.get(part, "data")] in str(error.value) and str(tmp_path / "data") in str(error.value)
+        find_layout(tmp_path / "data", owner.spec)
+    assert owner.spec.download[where.get(part, "data")] in str(error.value) and str(tmp_path / "data") in str(
+        error.value
+    )
     assert part in str(error.value) or part == "templates" or part == "FLAME_sample.ply"
 
 
@@ -322,7 +322,7 @@ def without_frames(first: int, last: int):
         (without_frames(0, 10), r"data_verts.npy: frames 1 to 9 are missing"),
         (
             without_frames(20, 48),
-            r"data_verts.npy: 20 frames at 60 a second last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s",
+            r"data_verts.npy: 20 frames at 60 fps last 0.33 s, .*raw_audio_fixed.pkl\) 0.80 s",
         ),
         (
             repickled("subj_seq_to_idx.pkl", lambda i: i[TRAIN]["sentence02"].update({3: 10**6})),
@@ -330,7 +330,7 @@ def without_frames(first: int, last: int):
         ),
         (
             repickled("raw_audio_fixed.pkl", lambda a: a[TRAIN].pop("sentence02")),
-            rf"raw_audio_fixed.pkl: {TRAIN} sentence02: missing; .*data_verts.npy has the motion of {SECOND}",
+            rf"raw_audio_fixed.pkl: {TRAIN} sentence02: speech missing; .*data_verts.npy has the motion of {SECOND}",
         ),
         (repickled("templates.pkl", lambda t: t.pop(OTHER)), rf"templates.pkl: {OTHER}: missing; expected a template"),
     ],
@@ -338,8 +338,8 @@ def without_frames(first: int, last: int):
 def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     folder = copy("raw VOCASET")
     damage(folder)
-    aside = corpus_of(folder).origin["aside"]
-    assert len(aside) == 1 and re.search(told, *aside.values()) and set(aside) <= {SECOND, THIRD}
+    excluded = corpus_of(folder).origin["excluded"]
+    assert len(excluded) == 1 and re.search(told, *excluded.values()) and set(excluded) <= {SECOND, THIRD}
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
     [
         (
             lambda f: np.save(f / "data_verts.npy", np.zeros((3, 5000, 3), np.float32)),
-            r"data_verts.npy: 5000 vertices a frame, vocaset has 5023",
+            r"data_verts.npy: 5000 vertices per frame, vocaset has 5023",
         ),
         (
             lambda f: (f / "templates.pkl").write_bytes(pickle.dumps([1])),
@@ -355,7 +355,7 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
         ),
         (
             lambda f: (f / "templates.pkl").write_bytes(b"cos\nsystem\n."),
-            r"templates.pkl: not loaded: it asks for os.system",
+            r"templates.pkl: not loaded: it requests os.system",
         ),
         (
             lambda f: (f / "subj_seq_to_idx.pkl").write_bytes(pickle.dumps({"a": [1]})),
@@ -371,7 +371,7 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
         ),
         (
             lambda f: (f / "FLAME_sample.ply").write_bytes((f / "FLAME_sample.ply").read_bytes()[:-7]),
-            r"FLAME_sample.ply: no whole .ply",
+            r"FLAME_sample.ply: not a complete .ply",
         ),
         (
             lambda f: [p.unlink() for p in (f / "sentencestext").iterdir()],
@@ -379,7 +379,7 @@ def test_a_fault_in_the_raw_files_sets_one_sequence_aside(copy, damage, told):
         ),
         (
             repickled("subj_seq_to_idx.pkl", lambda i: i.pop(VOCASET.splits["test"].subjects[0])),
-            r"split test of vocaset is empty: .*subj_seq_to_idx.pkl: .* sentence21: missing; .*raw_audio_fixed.pkl has",
+            r"split test of vocaset is empty: .*subj_seq_to_idx.pkl: .* sentence21: motion missing; .*raw_audio_fixed.pkl has",
         ),
     ],
 )
@@ -414,7 +414,7 @@ def test_speech_a_little_shorter_or_longer_is_padded_or_cut_at_its_end(copy, cha
     after = corpus_of(folder)
     (u,) = (u for u in after.utterances("train") if u.name == SECOND)
     whole, changed = before.speech(u), after.speech(u)
-    assert not after.origin["aside"] and len(changed) == len(whole) == round(u.frames / 30 * 16000)
+    assert not after.origin["excluded"] and len(changed) == len(whole) == round(u.frames / 30 * 16000)
     assert (changed[:10000] - whole[:10000]).abs().max() < 1e-3
 
 
@@ -427,42 +427,40 @@ def test_raw_and_prepared_files_give_the_same_corpus(folders):
 
 
 def test_sixty_frames_taken_for_thirty_are_noticed(folders):
-    with pytest.raises(
-        ValueError, match=r"48 frames at 30 a second last 1.60 s, .* they would agree at 60.0 frames a second"
-    ):
+    with pytest.raises(ValueError, match=r"48 frames at 30 fps last 1.60 s, .* they would agree at 60.0 fps"):
         corpus_of(folders["VOCASET"][0], replace(VOCASET, scan_fps=30))
 
 
 @pytest.mark.parametrize("turn, count", [(0.0, "<u8"), (0.0, ""), (0.6, "<u4")])
 def test_biwi_is_read_with_counts_of_any_size_and_without_the_pose_of_the_head(tmp_path, turn, count):
-    facts = replace(BIWI, vertices=2000, regions={"lip": list(range(100))})
-    owner = owners.Owner(facts, 40, {"F2": [1]}, seconds=0.4, mouth_y=-0.08)
+    spec = replace(BIWI, vertices=2000, regions={"lip": list(range(100))})
+    owner = owners.Owner(spec, 40, {"F2": [1]}, seconds=0.4, mouth_y=-0.08)
     owners.write_biwi(tmp_path, owner, turn, count)
     for frame in (tmp_path / "faces" / "F2" / "e01").glob("*.vl"):
         frame.with_suffix(".tform").write_text(
             "0 1 0 9\n-1 0 0 9\n0 0 1 9\n"
         )  # how the head was held: no part of the frame
-    frames, motion = find_layout(tmp_path, facts).motions["F2", "e01"].read(facts)
+    frames, motion = find_layout(tmp_path, spec).motions["F2", "e01"].read(spec)
     assert frames == 10 and np.abs(motion - owner.used("F2", 1, recorded=True)).max() < (0.01 if turn else 2e-6)
     assert np.ptp(motion, axis=0).max() > 0.03  # the mouth still opens; the head as a whole went further than that
     path = tmp_path / "faces" / "F2" / "e01" / "frame_004.vl"
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(ValueError, match=r"frame_004.vl: 2\d+ bytes, expected 2000 vertices of 12"):
-        find_layout(tmp_path, facts).motions["F2", "e01"].read(facts)
+        find_layout(tmp_path, spec).motions["F2", "e01"].read(spec)
 
 
 def test_a_stopped_conversion_goes_on_where_it_stopped(folders, tmp_path, monkeypatch):
     data, whole = folders["VOCASET"][0], corpus_of(folders["VOCASET"][0])
     done = []
 
-    def stops(recording, facts, folder):
+    def stops(sequence, spec, folder):
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(recording.utterance.name)
-        return convert_one(recording, facts, folder)
+        done.append(sequence.utterance.name)
+        return convert_sequence(sequence, spec, folder)
 
-    convert_one = conversion.convert_one
-    monkeypatch.setattr(conversion, "convert_one", stops)
+    convert_sequence = conversion.convert_sequence
+    monkeypatch.setattr(conversion, "convert_sequence", stops)
     with pytest.raises(KeyboardInterrupt):
         conversion.convert(data, VOCASET, CorpusConfig(), tmp_path / "out")
     done.append("anything")
@@ -475,14 +473,14 @@ def test_a_stopped_conversion_goes_on_where_it_stopped(folders, tmp_path, monkey
 
 def test_a_changed_file_makes_another_corpus_and_files_of_others_do_not(copy):
     folder = copy("VOCASET")
-    before = listing(folder, VOCASET)
+    before = file_states(folder, VOCASET)
     (folder / "result").mkdir()
     (folder / "result" / "prediction.npy").write_bytes(b"")
-    assert listing(folder, VOCASET) == before
+    assert file_states(folder, VOCASET) == before
     path = folder / "vertices_npy" / f"{SECOND}.npy"
     rewrite(path, lambda motion: motion + 1)  # of the same size
     os.utime(path, (1, 1))
-    assert [entry[:2] for entry in listing(folder, VOCASET)] == [entry[:2] for entry in before] and listing(
+    assert [entry[:2] for entry in file_states(folder, VOCASET)] == [entry[:2] for entry in before] and file_states(
         folder, VOCASET
     ) != before
 
@@ -492,7 +490,7 @@ def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, 
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(prepare, "DATA", tmp_path / "prepared")
     clips = SimpleNamespace(clips_folder=tmp_path / "2d", hash="one")
-    monkeypatch.setattr(prepare.maker, "make_embedded", lambda run: clips)
+    monkeypatch.setattr(prepare.embedded_corpus, "build_embedded", lambda run: clips)
     folder = copy("VOCASET")
     settings = {"corpus.name": "vocaset", "corpus.data": str(folder)}
     run = runs.Run("a", load("smoke", **settings))
@@ -513,7 +511,7 @@ def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, 
     clips.hash = "two"
     assert prepare.prepare_corpus(run).hash != first.hash
     with pytest.raises(
-        ValueError, match="split train of vocaset: 3 sequences found, 314 published; not there: .*sentence03"
+        ValueError, match="split train of vocaset: 3 sequences found, 314 published; missing: .*sentence03"
     ):
         prepare.prepare_corpus(runs.Run("b", load("smoke", **settings, **{"corpus.strict": True})))
     (folder / "wav" / f"{SECOND}.wav").unlink()
@@ -524,23 +522,23 @@ def test_a_run_prepares_once_and_takes_its_clips_from_the_embedded_corpus(copy, 
 def test_a_preset_takes_the_first_sentences_of_each_subject(folders):
     corpus = corpus_of(folders["VOCASET"][0], sentences_train=1)
     assert [u.name for u in corpus.utterances("train")] == [FIRST, THIRD]
-    counts = {"expected": 320, "published": 0, "found": 3, "asked": 2, "used": 2}
+    counts = {"expected": 320, "published": 0, "found": 3, "requested": 2, "used": 2}
     assert counts.items() <= corpus.origin["counts"]["train"].items()
 
 
 def test_a_smaller_crop_shows_the_same():
     """Points at the edges of the published crops lie at the edges of smaller ones."""
-    for facts in (VOCASET, BIWI):
-        camera, small = facts.camera, conversion.crop_of(facts.camera, 48)
-        assert small.size == (48, 48) and conversion.crop_of(camera, 96) is camera
+    for spec in (VOCASET, BIWI):
+        camera, small = spec.camera, conversion.resize_crop(spec.camera, 48)
+        assert small.size == (48, 48) and conversion.resize_crop(camera, 96) is camera
         points = torch.tensor([[0.01, -0.05, 0.02], [-0.03, -0.02, 0.0]]).T
         (c, r, _), (sc, sr, _) = (one.to_pixels(points * one.pixels_per_unit) for one in (camera, small))
         assert torch.allclose((c + 0.5) / 2, sc + 0.5, atol=1e-4) and torch.allclose((r + 0.5) / 2, sr + 0.5, atol=1e-4)
 
 
-def test_the_facts_say_what_was_published():
-    for facts, counts in ((VOCASET, (320, 40, 40)), (BIWI, (192, 24, 32, 24))):
-        splits = facts.splits.values()
+def test_the_specifications_state_the_published_numbers():
+    for spec, counts in ((VOCASET, (320, 40, 40)), (BIWI, (192, 24, 32, 24))):
+        splits = spec.splits.values()
         assert tuple(len(s.subjects) * len(s.numbers()) for s in splits) == counts
         assert all(s.published <= n for s, n in zip(splits, counts))
     assert (VOCASET.fps, VOCASET.step, BIWI.fps, BIWI.step) == (30, 2, 25, 1)
@@ -576,13 +574,13 @@ def test_the_facts_say_what_was_published():
             },
             "A sentence01 is in train and in validation",
         ),
-        ({"made_by": "nobody"}, "made_by is 'nobody', expected one of embedded, facekit, scans"),
+        ({"kind": "nobody"}, "kind is 'nobody', expected one of embedded, facekit, scans"),
     ],
 )
-def test_wrong_facts_are_named(tmp_path, change, told):
-    facts = {k: v for k, v in read_specification("vocaset").items() if k != "path"} | change
+def test_a_wrong_specification_is_named(tmp_path, change, told):
+    spec = {k: v for k, v in read_specification("vocaset").items() if k != "path"} | change
     path = tmp_path / "own.json"
-    path.write_text(json.dumps({k: v for k, v in facts.items() if v is not None}))
+    path.write_text(json.dumps({k: v for k, v in spec.items() if v is not None}))
     with pytest.raises(ValueError, match=told) as error:
         prepare.check_corpus(CorpusConfig(name=str(path), data=str(tmp_path)))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -591,11 +589,11 @@ def test_wrong_facts_are_named(tmp_path, change, told):
 @pytest.mark.parametrize(
     "config, told",
     [
-        ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a file of facts"),
+        ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a specification file"),
         ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
         ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"),
         ({"name": "none.json"}, "none.json"),
-        ({"data": "."}, "the embedded corpus is made, and reads none"),
+        ({"data": "."}, "the embedded corpus is synthetic and reads no data"),
     ],
 )
 def test_a_corpus_that_is_not_there_is_told_at_once(config, told):

@@ -18,7 +18,7 @@ from avlib.corpus.corpus import Corpus
 from avlib.corpus.video import sources as sources_module
 from avlib.corpus.video import video_corpus
 from avlib.corpus.video.sources import find_sources
-from avlib.corpus.video.video_corpus import attach, prepare_clips
+from avlib.corpus.video.video_corpus import attach_clips, prepare_clips
 from avlib.speech.text import SentencePieceTokenizer
 from avlib.training.readers import tokenizer_of
 from tests.conftest import write_units
@@ -99,11 +99,11 @@ def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, wh
     summary = prepare_clips(lrs2, out, Finder)
     assert summary["layout"] == "LRS2"
     assert summary["splits"] == {
-        "train": {"clips": 2, "frames": 40, "aside": 1},
-        "validation": {"clips": 1, "frames": 20, "aside": 0},
-        "test": {"clips": 0, "frames": 0, "aside": 1},
+        "train": {"clips": 2, "frames": 40, "excluded": 1},
+        "validation": {"clips": 1, "frames": 20, "excluded": 0},
+        "test": {"clips": 0, "frames": 0, "excluded": 1},
     }
-    reasons = {a["name"]: a["reason"] for a in summary["aside"]}
+    reasons = {a["name"]: a["reason"] for a in summary["excluded"]}
     assert reasons["main/8/1"] == "no transcript" and "no token for '7'" in reasons["main/5/2"]
     clips = Clips(out / "2d", "train")
     assert [u.text for u in clips.utterances] == ["don't go", "must we go"] and clips.utterances[1].words[
@@ -131,7 +131,7 @@ def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
     (lrs2 / "main/8/1.txt").write_text("Text:  GO\n")
     assert again() == {"validation-00000.safetensors", "test-00000.safetensors"}
     assert Clips(out / "2d", "validation").frames.tolist() == Clips(out / "2d", "test").frames.tolist() == [50]
-    monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 1)
+    monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 1)
     prepare_clips(lrs2, out, Finder)
     (lrs2 / "train.txt").write_text("5/1 NF\n")
     summary = prepare_clips(lrs2, out, Finder)
@@ -140,7 +140,7 @@ def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
 
 
 def test_after_a_kill_it_goes_on_where_it_stopped(lrs2, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 1)
+    monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 1)
     made = []
 
     def killed():
@@ -164,7 +164,7 @@ def shards(folder):
 
 
 def test_shards_are_the_same_made_by_one_process_or_two(lrs2, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 2)
+    monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 2)
     prepare_clips(lrs2, tmp_path / "two", Finder, workers=2)
     prepare_clips(lrs2, tmp_path / "one", Finder)
     assert len(shards(tmp_path / "one")) == 8 and shards(tmp_path / "one") == shards(tmp_path / "two")
@@ -174,12 +174,12 @@ def test_shards_are_the_same_made_by_one_process_or_two(lrs2, tmp_path, monkeypa
 def test_shards_are_the_same_made_on_a_dask_cluster(lrs2, tmp_path, monkeypatch):
     from distributed import LocalCluster
 
-    monkeypatch.setattr(video_corpus, "CLIPS_A_SHARD", 2)
+    monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 2)
     prepare_clips(lrs2, tmp_path / "here", Finder)
     monkeypatch.chdir(tmp_path)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         summary = prepare_clips("lrs2", "there", Finder, scheduler=cluster.scheduler_address)
-    assert summary["aside"] == json.loads((tmp_path / "here" / "video_corpus.json").read_text())["aside"] != []
+    assert summary["excluded"] == json.loads((tmp_path / "here" / "video_corpus.json").read_text())["excluded"] != []
     assert shards(tmp_path / "here") == shards(tmp_path / "there")
 
 
@@ -207,24 +207,24 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     said = {"digits": "go 7", "wordless": "—"}
     (root / "list.csv").write_text("path,text,split\n" + "".join(f"{n}.mp4,{said.get(n, 'go')},train\n" for n in names))
     summary = prepare_clips(root, tmp_path / "out", Sighted)
-    reasons = {one["name"]: one["reason"] for one in summary["aside"]}
+    reasons = {one["name"]: one["reason"] for one in summary["excluded"]}
     expected = {
         "digits": "no token for '7' in its transcript",
         "wordless": "no transcript",
-        "mute": "no audio in it",
+        "mute": "no audio stream",
         "faceless": "no face in any frame",
         "one": "1 frames, expected at least 5",
-        "text": "no video file",
-        "stands": "one picture for more than 0.5 s from 0.0 s on",
+        "text": "not a video file",
+        "stands": "the same picture for more than 0.5 s from 0.0 s on",
         "nowhere": "no such file",
         "cut": "",
-        "variable": "variable frame rate, 20 to 50 ms a frame",
+        "variable": "variable frame rate, 20 to 50 ms per frame",
     }
     assert reasons.keys() == expected.keys() and all(reasons[name].startswith(told) for name, told in expected.items())
-    assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "no video file" in reasons["cut"]
+    assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "not a video file" in reasons["cut"]
     assert (
         sum(n["clips"] for n in summary["splits"].values()) == 1
-        and sum(n["aside"] for n in summary["splits"].values()) == 10
+        and sum(n["excluded"] for n in summary["splits"].values()) == 10
     )
     parts = [Clips(tmp_path / "out" / "2d", split) for split, count in summary["splits"].items() if count["clips"]]
     held = {u.name: clips.video(i) for clips in parts for i, u in enumerate(clips.utterances)}
@@ -278,12 +278,12 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
     (folder / "labels" / "lrs3_test_transcript_lengths_seg16s.csv").write_text(f"lrs3,seg/a2.mp4,30,{ids}\n")
     (folder / "labels" / "lrs3_val_transcript_lengths_seg16s.csv").write_text("lrs3,seg/a3.mp4,30,7 9000\n")
     summary = prepare_clips(folder, tmp_path / "out", tokenizers=[tokenizer])
-    reasons = {a["name"]: a["reason"] for a in summary["aside"]}
+    reasons = {a["name"]: a["reason"] for a in summary["excluded"]}
     assert "[9000]: outside" in reasons.pop("lrs3/seg/a3")
     assert reasons == {"lrs3/seg/b": "no such file", "lrs3/seg/a2": "no such file"}
     clips = Clips(tmp_path / "out" / "2d", "train")
     assert clips.utterances[0].text == "you must go" and torch.equal(clips.video(0), torch.from_numpy(np.stack(crops)))
-    with pytest.raises(ValueError, match="labels: holds token ids alone"):
+    with pytest.raises(ValueError, match="labels: contains only token ids"):
         find_sources(folder)
     (folder / "labels" / "x.csv").write_text("lrs3,seg/a.mp4,thirty,1\n")
     with pytest.raises(ValueError, match="x.csv, line 1: expected dataset,path,frames,token ids"):
@@ -297,7 +297,7 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
 def test_transcripts_that_cannot_be_read_are_set_aside(lrs2, tmp_path, transcript, told):
     (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
     summary = prepare_clips(lrs2, tmp_path / "out", Finder)
-    reasons = {one["name"]: one["reason"] for one in summary["aside"]}
+    reasons = {one["name"]: one["reason"] for one in summary["excluded"]}
     assert told in reasons["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
 
 
@@ -332,7 +332,7 @@ def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch)
     def attached(folder):
         corpus = Corpus.__new__(Corpus)
         corpus.hash, corpus.clips_folder = "of the 3D part", tmp_path / "none"
-        attach(SimpleNamespace(config=load("smoke", **{"corpus.video_corpus": str(folder)})), corpus)
+        attach_clips(SimpleNamespace(config=load("smoke", **{"corpus.video_corpus": str(folder)})), corpus)
         return corpus
 
     assert attached("").hash == "of the 3D part"
@@ -363,5 +363,5 @@ def test_unknown_folders_are_told_what_is_known(tmp_path):
     with pytest.raises(ValueError, match="expected a folder of LRS2"):
         find_sources(tmp_path)
     (tmp_path / "labels").mkdir()
-    with pytest.raises(ValueError, match="no recordings|token ids alone"):
+    with pytest.raises(ValueError, match="no recordings|only token ids"):
         find_sources(tmp_path)

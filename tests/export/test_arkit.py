@@ -1,4 +1,4 @@
-"""Weights of ARKit's shapes: found again where they are known, within 0 and 1, smooth, on ICT-FaceKit's face and on others."""
+"""Weights of ARKit's shapes: recovered where known, in [0, 1] and smooth, on ICT-FaceKit's face and on others."""
 
 from types import SimpleNamespace
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from avlib.corpus.embedded import facekit
+from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import arkit
-from avlib.export.arkit import NAMES, bounded
+from avlib.export.arkit import NAMES, fit_bounded
 from tests.corpus.test_facekit import write_checkout
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """The embedded rig in ICT-FaceKit's layout, while the module knows its parts."""
+    """The embedded rig in the layout of ICT-FaceKit."""
     folder = tmp_path_factory.mktemp("checkout")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit, "PARTS", write_checkout(folder / "FaceXModel"))
+        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
         yield folder
 
 
@@ -29,7 +29,7 @@ def corpus(rig: Rig, person: int = 4) -> SimpleNamespace:
     )
 
 
-def test_names_are_arkits():
+def test_names_are_those_of_arkit():
     assert len(NAMES) == len(set(NAMES)) == 52
     assert (
         NAMES[0] == "eyeBlinkLeft"
@@ -46,21 +46,21 @@ def problem(frames: int = 30) -> tuple[np.ndarray, np.ndarray]:
     return moves, (0.5 + np.sin(np.arange(frames)[:, None] * 0.2 + np.arange(6))).clip(0, 1)
 
 
-def test_known_weights_are_found_again():
+def test_known_weights_are_recovered():
     moves, weights = problem()
-    np.testing.assert_allclose(bounded(moves, weights @ moves, smooth=0.0), weights, atol=5e-3)
+    np.testing.assert_allclose(fit_bounded(moves, weights @ moves, smoothness=0.0), weights, atol=5e-3)
 
 
-def test_no_weight_that_is_allowed_is_nearer(monkeypatch):
-    """Of motion that no weights within 0 and 1 make: free weights have no slope, those at a bound are pushed against it."""
+def test_bounded_weights_are_optimal(monkeypatch):
+    """The gradient is 0 for weights between the bounds, and points outwards for weights at a bound."""
     moves, weights = problem()
-    monkeypatch.setattr(arkit, "SHRINK", 0.0)
+    monkeypatch.setattr(arkit, "RIDGE", 0.0)
     wanted = (3 * weights - 1) @ moves + 0.3 * np.random.default_rng(1).standard_normal((30, 40))
-    x = torch.tensor(bounded(moves, wanted), requires_grad=True)
+    x = torch.tensor(fit_bounded(moves, wanted), requires_grad=True)
     size = torch.from_numpy(np.linalg.norm(moves, axis=1))
     (
         ((x @ torch.from_numpy(moves) - torch.from_numpy(wanted)) ** 2).sum()
-        + arkit.SMOOTH * (((x[2:] - 2 * x[1:-1] + x[:-2]) * size) ** 2).sum()
+        + arkit.SMOOTHNESS * (((x[2:] - 2 * x[1:-1] + x[:-2]) * size) ** 2).sum()
     ).backward()
     slope, at = (x.grad / size).numpy(), x.detach().numpy()
     assert at.min() == 0 and at.max() == 1 and ((at > 0) & (at < 1)).sum() > 20
@@ -72,45 +72,46 @@ def test_no_weight_that_is_allowed_is_nearer(monkeypatch):
     )
 
 
-def test_smoothness_takes_the_jitter_away():
+def test_smoothness_reduces_jitter():
     moves, weights = problem()
     shaken = (0.2 + 0.6 * weights + 0.1 * (-1) ** np.arange(30)[:, None]) @ moves
-    jitter = [np.abs(np.diff(bounded(moves, shaken, smooth), 2, axis=0)).mean() for smooth in (0.0, 0.01, 1.0)]
+    jitter = [np.abs(np.diff(fit_bounded(moves, shaken, smooth), 2, axis=0)).mean() for smooth in (0.0, 0.01, 1.0)]
     assert jitter[0] > jitter[1] > 2 * jitter[2]
-    assert bounded(moves, shaken[:1]).shape == (1, 6)  # a frame has no bend
+    assert fit_bounded(moves, shaken[:1]).shape == (1, 6)  # a single frame has no second difference
 
 
-def test_its_own_face_gives_its_own_weights(checkout):
+def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
     kit = FaceKit(checkout)
-    shapes = arkit.shapes(checkout, corpus(kit), "Eve")
-    assert shapes.own and {"eyeLookUpLeft", "cheekPuff"} <= set(shapes.missing)
+    shapes = arkit.load_shapes(checkout, corpus(kit), "Eve")
+    assert shapes.is_facekit_mesh and {"eyeLookUpLeft", "cheekPuff"} <= set(shapes.missing)
     assert {"jawOpen", "mouthSmileLeft"} <= set(shapes.names)
-    assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}  # are there, and move no mouth
-    move = dict(zip(shapes.names, shapes.moves))
+    assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}  # exist, but do not move the mouth
+    move = dict(zip(shapes.names, shapes.displacements))
     assert np.abs(move["mouthSmileLeft"][kit._mean[shapes.vertices, 0] < -0.004]).max() < 1e-9  # the person's left
     true = np.zeros((20, 52))
     true[:, NAMES.index("jawOpen")] = np.linspace(0, 0.8, 20)
     true[:, NAMES.index("mouthFunnel")] = 0.4
     moved = np.zeros((20, len(kit._mean), 3))
-    moved[:, shapes.vertices] = np.tensordot(true[:, [NAMES.index(name) for name in shapes.names]], shapes.moves, 1)
+    moved[:, shapes.vertices] = np.tensordot(
+        true[:, [NAMES.index(name) for name in shapes.names]], shapes.displacements, 1
+    )
     weights, errors = shapes.fit(moved)
     assert np.abs(weights - true).mean(0)[[NAMES.index("jawOpen"), NAMES.index("mouthFunnel")]].max() < 0.05
     assert errors["lips"]["explained"] > 0.999 and errors["lips"]["rms"] < 2e-4 and errors["mouth"]["explained"] > 0.999
     assert not weights[:, [k for k, name in enumerate(NAMES) if name not in shapes.names]].any()
 
 
-def test_another_face_is_moved_at_its_own_lips(checkout):
-    """The embedded rig of another size: the jaw moves the lower lip and not the upper one, by the same share of the mouth's width;
-    and what the rig itself does is reached."""
+def test_shapes_are_transferred_to_the_lips_of_another_face(checkout):
+    """On the scaled embedded rig the jaw moves the lower lip and not the upper one, and the rig's own motion is fitted."""
     rig, size = Rig(), 3.0
     identity = rig.identity(4)
     other = SimpleNamespace(faces=rig.faces, regions=rig.regions, templates={"Eve": size * identity.template})
-    shapes = arkit.shapes(checkout, other, "Eve")
-    assert not shapes.own
+    shapes = arkit.load_shapes(checkout, other, "Eve")
+    assert not shapes.is_facekit_mesh
     middle = [
         int(np.flatnonzero(shapes.vertices == int(rig.regions[f"{side}_lip_middle"]))[0]) for side in ("upper", "lower")
     ]
-    upper, lower = shapes.moves[shapes.names.index("jawOpen"), middle]
+    upper, lower = shapes.displacements[shapes.names.index("jawOpen"), middle]
     assert np.linalg.norm(upper) < 0.05 * np.linalg.norm(lower)
     moved = (
         size
@@ -122,20 +123,18 @@ def test_another_face_is_moved_at_its_own_lips(checkout):
     assert not still.any() and errors["mouth"]["rms"] == 0
 
 
-def test_a_checkout_without_the_shapes_is_named(tmp_path):
+def test_a_checkout_without_the_files_is_reported(tmp_path):
     with pytest.raises(
         ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"
     ):
-        arkit.shapes(tmp_path, corpus(Rig()), "Eve")
+        arkit.load_shapes(tmp_path, corpus(Rig()), "Eve")
 
 
-def test_a_face_whose_lips_are_not_marked_is_told(checkout):
+def test_a_face_without_connected_lips_is_reported(checkout):
     rig = Rig()
     face = corpus(rig)
     face.regions = rig.regions | {
         f"{side}_lip_middle": torch.tensor([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")
     }
-    with pytest.raises(
-        ValueError, match="the small face lacks what ARKit's shapes are carried over by: 0 of the 384 vertices"
-    ):
-        arkit.shapes(checkout, face, "Eve")
+    with pytest.raises(ValueError, match="arkit: small: expected lip vertices .* got 0 of 384"):
+        arkit.load_shapes(checkout, face, "Eve")

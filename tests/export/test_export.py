@@ -1,4 +1,4 @@
-"""`animate`: what is asked for is written and says what it is; what cannot be is told in one line, and nothing is left behind."""
+"""`animate`: all formats are written and described; an error is one line and leaves no file behind."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def write_corpus(folder: Path, rig: Rig) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a finished run "tiny", whose animator has weights of chance, a checkout of ICT-FaceKit, and sounds."""
+    """A folder with a finished run "tiny" of an untrained animator, a checkout of ICT-FaceKit, and sound files."""
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         for module in (runs, animate_module):
@@ -103,7 +103,7 @@ def animate(*arguments) -> int:
 
 @pytest.fixture(scope="module")
 def exported(place) -> tuple[Path, dict]:
-    """Every format of one sound, and what the .json beside them says."""
+    """The stem of one sound in every format, and the content of its .json."""
     out = place / "out"
     animate(
         place / "sounds" / "one.wav",
@@ -119,7 +119,7 @@ def exported(place) -> tuple[Path, dict]:
     return out / f"one-{MODEL}", json.loads((out / f"one-{MODEL}.json").read_text())
 
 
-def test_it_says_what_it_is(exported):
+def test_the_json_describes_all_files(exported):
     stem, about = exported
     want = {
         "fps": FPS,
@@ -138,7 +138,7 @@ def test_it_says_what_it_is(exported):
     assert there == named | {f"{stem.name}.json", f"{stem.name}-arkit.json"}
 
 
-def test_vertices_and_their_faces(exported, place):
+def test_vertices_and_mesh(exported, place):
     stem, about = exported
     vertices = np.load(f"{stem}.npy")
     assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig()._mean), 3]
@@ -169,17 +169,17 @@ def test_the_glb_plays_the_same_motion(exported):
     assert about["glb"]["rms"] == pytest.approx(np.sqrt((away**2).mean()), rel=0.05) and about["glb"]["rms"] <= 0.02
 
 
-def test_weights_of_arkits_shapes(exported, place):
+def test_arkit_weights(exported, place):
     stem, about = exported
     held = json.loads(Path(f"{stem}-arkit.json").read_text())
     header, *rows = csv.reader(Path(f"{stem}-arkit.csv").open())
     assert header == ["Timecode", *arkit.NAMES] and held["names"] == list(arkit.NAMES) and held["fps"] == FPS
     np.testing.assert_array_equal(np.array(rows)[:, 1:].astype(float), held["frames"])
     assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
-    assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["carried"]
+    assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["transferred"]
     assert rows[1][0] == "00:00:00:01.000"
     speaker = speaker_module.Speaker(opening.open_run("tiny", device="cpu"), MODEL)
-    shapes = animation.shapes_for(speaker, ["arkit"], place / "checkout")
+    shapes = animation.arkit_shapes_for(speaker, ["arkit"], place / "checkout")
     weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
     np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
     assert (
@@ -193,7 +193,7 @@ def test_timecode():
     assert animation.timecode(60, 29.97) == "00:00:02:00.060"
 
 
-def test_a_file_for_each_frame(exported):
+def test_obj_has_a_file_for_each_frame(exported):
     stem, _ = exported
     files = sorted(Path(f"{stem}-obj").iterdir())
     assert [path.name for path in files] == [f"{t:04d}.obj" for t in range(12)]
@@ -231,7 +231,7 @@ def test_importing_the_package_imports_no_models():
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (
             ["{sounds}/one.wav", "--formats", "npy,fbx"],
@@ -242,35 +242,35 @@ def test_importing_the_package_imports_no_models():
         (["{sounds}/one.wav", "--style", "Ada=much"], "style: expected a name, or weights as"),
         (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
         (["{sounds}/one.wav", "--run", "none"], "none: no such run; create one with ./run_all.sh"),
-        (["{sounds}/one.wav", "--formats", "arkit"], "arkit: this face lacks ARKit's shapes; .*--face"),
+        (["{sounds}/one.wav", "--formats", "arkit"], "arkit: expected a checkout of .*--face"),
         (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
         (["{sounds}/one.wav", "--colour"], "--colour"),
-        (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is no folder"),
+        (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is not a folder"),
         (["{sounds}/notes.txt"], "notes.txt: 8 bytes that are no audio file"),
         (["{sounds}/none.wav"], "none.wav: no such file"),
         (["none.wav"], "none.wav: no such file"),
-        (["{checkout}"], "checkout: no sounds in this folder"),
+        (["{checkout}"], "checkout: no sound files in this folder"),
         ([""], "text: nothing to say in ''"),
         (["..."], "text: nothing to say in"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_is_left(place, tmp_path, arguments, told):
+def test_wrong_input_is_reported_and_leaves_no_file(place, tmp_path, arguments, message):
     filled = [a.format(sounds=place / "sounds", checkout=place / "checkout") for a in arguments]
     own = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
     before = sorted(place.rglob("*"))
-    with pytest.raises(ValueError, match=told) as raised:
+    with pytest.raises(ValueError, match=message) as raised:
         main(["animate", "--run", "tiny", "--model", MODEL, *filled, *own])
     assert "\n" not in str(raised.value) and sorted(place.rglob("*")) == before and not list(tmp_path.iterdir())
 
 
-def test_two_sounds_of_one_name_are_told(place, tmp_path):
+def test_two_sounds_of_one_name_are_reported(place, tmp_path):
     for ending in ("wav", "flac"):
         soundfile.write(tmp_path / f"a.{ending}", np.zeros(9600), 16000)
-    with pytest.raises(ValueError, match="a.flac and a.wav: their files would have the same names"):
-        animate_module.sources(str(tmp_path))
+    with pytest.raises(ValueError, match="a.flac and a.wav: their output files would have the same names"):
+        animate_module.find_inputs(str(tmp_path))
 
 
-def test_one_broken_sound_stops_a_folder_before_it_begins(place, tmp_path):
+def test_a_broken_sound_stops_the_command_before_any_output(place, tmp_path):
     (tmp_path / "sounds").mkdir()
     soundfile.write(tmp_path / "sounds" / "a.wav", np.zeros(9600), 16000)
     (tmp_path / "sounds" / "b.wav").write_bytes(b"no sound at all")
@@ -279,8 +279,8 @@ def test_one_broken_sound_stops_a_folder_before_it_begins(place, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_refuses_is_told_and_leaves_no_part(place, tmp_path, monkeypatch):
-    """In the middle of a sequence: what was there before stays whole."""
+def test_a_full_disk_is_reported_and_leaves_earlier_files(place, tmp_path, monkeypatch):
+    """In the middle of a sequence."""
     written = Path.write_text
 
     def full(path, text, *rest):
@@ -298,7 +298,7 @@ def test_a_disk_that_refuses_is_told_and_leaves_no_part(place, tmp_path, monkeyp
     assert {path.name for path in tmp_path.iterdir()} == {folder.name, f"one-{MODEL}.json"}
 
 
-def test_a_shorter_sequence_takes_the_place_of_a_longer_one(place, tmp_path):
+def test_a_shorter_sequence_replaces_a_longer_one(place, tmp_path):
     for samples in (16000, 9600):
         made = avlib.animate(0.1 * torch.ones(samples).cumsum(0).sin(), run="tiny", model=MODEL, device="cpu")
         made.save(tmp_path, "x", "obj")
@@ -313,7 +313,7 @@ def test_errors_on_the_command_line_are_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words, file",
+    "text, is_file",
     [
         ("Hello there.", False),
         ("Hello", False),
@@ -323,19 +323,28 @@ def test_errors_on_the_command_line_are_one_line(monkeypatch):
         ("x" * 5000, False),
     ],
 )
-def test_what_names_a_file(words, file):
-    assert speaker_module.looks_like_file(words) is file
+def test_paths_are_told_from_texts(text, is_file):
+    assert speaker_module.looks_like_file(text) is is_file
 
 
 def test_help_names_every_option():
-    """run_all.sh answers --help itself, without Python."""
-    told = subprocess.run(
+    """run_all.sh prints it without Python."""
+    done = subprocess.run(
         ["./run_all.sh", "animate", "--help"],
         capture_output=True,
         text=True,
         cwd=runs.ROOT,
         env=os.environ | {"AVLIB_PYTHON": "/bin/false"},
     )
-    assert told.returncode == 0
-    for word in ("animate WHAT", "--model", "--subject", "--style", "--formats", "--face", "--out", *animation.FORMATS):
-        assert word in told.stdout
+    assert done.returncode == 0
+    for word in (
+        "animate INPUT",
+        "--model",
+        "--subject",
+        "--style",
+        "--formats",
+        "--face",
+        "--out",
+        *animation.FORMATS,
+    ):
+        assert word in done.stdout

@@ -1,4 +1,4 @@
-"""Phonemes to articulation weights, with coarticulation by dominance functions (Cohen and Massaro 1993)."""
+"""Converts phonemes to articulation weights, with coarticulation by dominance functions (Cohen and Massaro 1993)."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SHAPES = (
     "brow_raise",
 )
 
-# How fast an articulator's dominance fades with time from a phoneme, 1/s; "close" is how far the lips are shut.
+# How fast an articulator's dominance decays with the time from a phoneme, 1/s; "close" is the closure of the lips.
 RATES = {
     "jaw": 15.0,
     "close": 58.0,
@@ -46,8 +46,8 @@ RATES = {
     "low": 18.0,
 }
 
-# Phoneme: its firmness (0 leaves the lips to its neighbours), then its targets; articulators not named aim at 0.
-# Targets above 1 are cut at 1: the articulator arrives early and stays.
+# Phoneme, firmness (0: its neighbours determine the lips), then targets; articulators that are not listed have target 0.
+# Weights are clipped at 1, so with a target above 1 the articulator arrives early and stays.
 _TARGETS = """
 p 1.0  close 1.7 press 1.0 jaw 0.12
 b 1.0  close 1.7 press 0.6 jaw 0.14
@@ -95,38 +95,39 @@ i 1.1  jaw 0.16 spread 0.95 raise 0.35 drop 0.45 front 1.0
 """
 _NEUTRAL = 0.7  # firmness of a pause
 _RESTING = 0.02  # dominance of the rest pose where no phoneme is near
-_SAME = {"g": "ɡ", "x": "k", "r": "ɹ", "ɫ": "l", "ɨ": "ᵻ", "y": "i"}  # sounds with one picture
+_ALIASES = {"g": "ɡ", "x": "k", "r": "ɹ", "ɫ": "l", "ɨ": "ᵻ", "y": "i"}  # sounds with the same articulation
 
 
 @dataclass(frozen=True)
 class Style:
-    """A person's way of speaking. Gains multiply the targets of the articulators named."""
+    """A person's speaking style. Gains multiply the targets of the articulators in their names."""
 
     jaw: float = 1.0
-    lips: float = 1.0  # raising and lowering of the lips
+    lips: float = 1.0  # raised upper lip, lowered lower lip
     rounding: float = 1.0
     spreading: float = 1.0
     tongue: float = 1.0
-    blur: float = 1.0  # width of the dominance functions: above 1 neighbours melt together
-    lead_s: float = 0.0  # the lips run ahead of the sound, s
-    skew: float = 0.0  # the mouth leaves the middle as it opens
+    blur: float = 1.0  # width of the dominance functions: above 1, neighbouring phonemes blend more
+    lead_s: float = 0.0  # time by which the lips precede the sound, s
+    skew: float = 0.0  # sideways motion of the opening mouth
 
 
 def random_style(generator: torch.Generator) -> Style:
-    """A way of speaking from the space that the subjects come from."""
+    """A random speaking style, from the distribution of the subjects' styles."""
     draw = torch.rand(8, generator=generator, dtype=torch.float64).mul(2).sub(1).tolist()
     gain = [1 + 0.16 * value for value in draw[:5]]
     return Style(*gain, blur=1 + 0.2 * draw[5], lead_s=0.01 + 0.015 * draw[6], skew=0.6 * draw[7])
 
 
 def subject_style(subject: int) -> Style:
-    """The fixed way of speaking of one of the rig's subjects."""
+    """The fixed speaking style of one of the rig's subjects."""
     return random_style(torch.Generator().manual_seed(9000 + subject))
 
 
-def _read_targets():
-    """phoneme -> (firmness, (A,) targets)."""
-    names, table, symbol = list(RATES), {}, None
+def _read_targets() -> dict[str, tuple[float, list[float]]]:
+    """Phoneme -> firmness and (A,) targets."""
+    names, symbol = list(RATES), ""
+    table: dict[str, tuple[float, list[float]]] = {}
     words = iter(_TARGETS.split())
     for word in words:
         if word in RATES:
@@ -141,9 +142,9 @@ PHONEMES = _read_targets()
 
 
 def split(segments: Sequence[Segment]) -> list[Segment]:
-    """Diphthongs, affricates and coloured vowels as their parts, in equal time; stress, length and ties dropped.
+    """Splits diphthongs, affricates and r-coloured vowels into their parts, of equal duration.
 
-    A pause keeps the label "". Raises ValueError for a sound that has no picture.
+    Marks of stress, length and ties are dropped; a pause keeps the label "". ValueError for a sound without articulation.
     """
     parts = []
     for segment in segments:
@@ -152,10 +153,12 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
             for c in unicodedata.normalize("NFD", segment.label)
             if unicodedata.category(c) not in ("Mn", "Lm", "Po", "Pc", "Zs", "Sk")
         )
-        sounds = [_SAME.get(c, c) for c in plain] or [""]
+        sounds = [_ALIASES.get(c, c) for c in plain] or [""]
         unknown = [c for c in sounds if c and c not in PHONEMES]
         if unknown:
-            raise ValueError(f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no lips for {unknown[0]!r}")
+            raise ValueError(
+                f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no articulation for {unknown[0]!r}"
+            )
         share = (segment.end_s - segment.start_s) / len(sounds)
         parts += [
             Segment(sound, segment.start_s + k * share, segment.start_s + (k + 1) * share)
@@ -164,34 +167,39 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
     return parts
 
 
-def _blend(phonemes, time_s, style):
-    """(T, A): average of the phonemes' targets, each weighed by its dominance at the time."""
+def _blend(phonemes: Sequence[Segment], time_s: torch.Tensor, style: Style) -> torch.Tensor:
+    """(T, A): average of the phonemes' targets, weighted by their dominance at each time."""
     rates = torch.tensor(list(RATES.values()), dtype=torch.float64) / style.blur
-    known = [PHONEMES.get(phoneme.label, (_NEUTRAL, [0.0] * len(RATES))) for phoneme in phonemes]
-    target = torch.tensor([t for _, t in known], dtype=torch.float64).reshape(-1, len(RATES))  # (P, A)
-    firmness = torch.tensor([f for f, _ in known], dtype=torch.float64)
+    targets = [PHONEMES.get(phoneme.label, (_NEUTRAL, [0.0] * len(RATES))) for phoneme in phonemes]
+    target = torch.tensor([t for _, t in targets], dtype=torch.float64).reshape(-1, len(RATES))  # (P, A)
+    firmness = torch.tensor([f for f, _ in targets], dtype=torch.float64)
     span = torch.tensor([(p.start_s, p.end_s) for p in phonemes], dtype=torch.float64).reshape(-1, 2)
     centre, length = span.mean(1), span[:, 1] - span[:, 0]
-    away = ((time_s[:, None] - centre).abs() - 0.25 * length).clamp_min(0)  # (T, P), s; a plateau in the middle
-    peak = firmness[:, None] * torch.where(target > 0, 1.0 + 1.2 * target, 0.5)  # a phoneme insists on what it uses
-    dominance = peak * torch.exp(-away[..., None] * rates)
+    distance_s = ((time_s[:, None] - centre).abs() - 0.25 * length).clamp_min(0)  # (T, P); a plateau in the middle
+    peak = firmness[:, None] * torch.where(
+        target > 0, 1.0 + 1.2 * target, 0.5
+    )  # a phoneme dominates the articulators that it uses
+    dominance = peak * torch.exp(-distance_s[..., None] * rates)
     return (dominance * target).sum(1) / (dominance.sum(1) + _RESTING)
 
 
-def _upper_face(time_s, duration_s, generator):
-    """(T,) blinks and (T,) raised brows, which no sound tells of."""
+def _upper_face(
+    time_s: torch.Tensor, duration_s: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random weights of blinks (T,) and of brow raises (T,), independent of the speech."""
 
-    def events(every_s):
-        count = int(torch.poisson(torch.tensor(duration_s / every_s), generator=generator))
+    def events(mean_interval_s: float) -> torch.Tensor:
+        """(2, N), 0 to 1: times and sizes."""
+        count = int(torch.poisson(torch.tensor(duration_s / mean_interval_s), generator=generator))
         return torch.rand(2, count, generator=generator, dtype=torch.float64)
 
     def pulses(centres, widths_s, heights):
         return (heights * torch.exp(-(((time_s[:, None] - centres) / widths_s) ** 2))).sum(1)
 
-    when, _ = events(3.0)
-    blink = pulses(when * duration_s, 0.07, 1.0).clamp(0, 1)
-    when, size = events(1.5)
-    return blink, pulses(when * duration_s, 0.15 + 0.2 * size, 0.7 * size)
+    times, _ = events(3.0)
+    blink = pulses(times * duration_s, 0.07, 1.0).clamp(0, 1)
+    times, size = events(1.5)
+    return blink, pulses(times * duration_s, 0.15 + 0.2 * size, 0.7 * size)
 
 
 def articulate(
@@ -202,20 +210,21 @@ def articulate(
     strength: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Weights of the rig's shapes, (T, K), T = round(duration_s * fps), row i for the time i / fps.
+    """Weights of the rig's shapes, (T, K), T = round(duration_s * fps); row i is for the time i / fps.
 
-    strength scales the mouth's motion about the rest pose: 1 speaks clearly, 0.5 mumbles. The generator draws blinks
-    and brow raises; without one the upper face keeps still. Closed lips meet exactly whatever style and strength.
+    strength: gain of the mouth's motion about the rest pose: 1 is clear speech, 0.5 is mumbling. generator: draws blinks and
+    brow raises; without it, the upper face does not move. Closed lips meet exactly for every style and strength. ValueError
+    for less than one frame and for a sound without articulation.
     """
     frames = round(duration_s * fps)
     if frames < 1:
         raise ValueError(f"articulate: expected at least one frame, got {duration_s} s at {fps} frames per second")
     time_s = torch.arange(frames, dtype=torch.float64) / fps
-    w = dict(zip(RATES, _blend(split(phonemes), time_s + style.lead_s, style).unbind(1)))
+    w = dict(zip(RATES, _blend(split(phonemes), time_s + style.lead_s, style).unbind(1)))  # targets of each articulator
     closed, tuck, out = (w[name].clamp(0, 1) for name in ("close", "tuck", "out"))
     apart = 1 - closed
     jaw = w["jaw"] * style.jaw
-    out = torch.minimum(out * apart * (1 - tuck), jaw / 0.24)  # the tongue passes only between parted teeth
+    out = torch.minimum(out * apart * (1 - tuck), jaw / 0.24)  # the tongue passes only between open teeth
     behind = (1 - out) ** 2
     mouth = {
         "jaw_open": jaw,
@@ -234,7 +243,7 @@ def articulate(
         "tongue_back": w["back"] * style.tongue * (1 - out),
         "tongue_low": w["low"] * style.tongue * behind,
     }
-    still = torch.zeros_like(time_s)
-    blink, brow_raise = (still, still) if generator is None else _upper_face(time_s, duration_s, generator)
+    zeros = torch.zeros_like(time_s)
+    blink, brow_raise = (zeros, zeros) if generator is None else _upper_face(time_s, duration_s, generator)
     weights = {name: strength * value for name, value in mouth.items()} | {"blink": blink, "brow_raise": brow_raise}
     return torch.stack([weights[name] for name in SHAPES], 1).float()

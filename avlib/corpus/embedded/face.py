@@ -1,7 +1,7 @@
 """The embedded face at rest: the procedural geometry of one average talking head.
 
-Frame: metres, x to the viewer's right, y up, z toward the viewer, origin in the middle of the head; the mouth lies
-where the VOCASET camera looks. Every part is a grid of points (rows, columns, 3).
+Coordinates are in metres, x to the viewer's right, y up, z towards the viewer, with the origin in the middle of the head.
+The mouth lies where VOCASET's camera looks. Every part is a grid of points (rows, columns, 3).
 """
 
 import numpy as np
@@ -15,25 +15,25 @@ SKIN_RINGS = 22
 
 
 def bump(x, y, cx, cy, sx, sy):
-    """Gaussian hill of height 1, mirrored to both sides of the face."""
+    """Gaussian of height 1 at (cx, cy) with widths (sx, sy), mirrored to both sides of the face."""
     return np.exp(-(((np.abs(x) - cx) / sx) ** 2) - ((y - cy) / sy) ** 2)
 
 
 def ramp(value, start, end):
-    """0 before start, 1 after end, smooth between."""
+    """Smooth step: 0 below start, 1 above end."""
     t = np.clip((value - start) / (end - start), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _head(x, y):
-    """How far out a point of the front view lies: 0 in the middle, 1 on the silhouette of the head."""
+    """Position of a point of the front view: 0 in the middle, 1 on the silhouette of the head."""
     half_width = 0.074 - 0.012 * ramp(-y, 0.0, 0.075) - 0.012 * ramp(-y, 0.06, 0.1)
     half_height = np.where(y > 0.01, 0.106, 0.113)
     return (np.abs(x) / half_width) ** 2.3 + (np.abs(y - 0.01) / half_height) ** np.where(y > 0.01, 2.7, 3.9)
 
 
 def _skin_z(x, y, sockets=True):
-    """Height field of the face without lips: head, neck, then the features, metres."""
+    """Height field of the face without lips, metres: head, neck, then the features."""
     q = _head(x, y)
     head = 0.086 * np.sqrt(np.maximum(1 - q, 0)) - 0.1 * np.maximum(q - 1, 0)
     neck = 0.035 - 6.0 * x * x
@@ -56,20 +56,20 @@ def _skin_z(x, y, sockets=True):
 
 
 def _ball_z(dx, dy):
-    """Height of the eyeball's front at an offset from its centre."""
+    """Height of the eyeball's front at an offset from its centre, metres."""
     front = _skin_z(EYE[0], EYE[1], sockets=False) - 0.0045
     return front - 0.018 + np.sqrt(np.maximum(0.018**2 - dx**2 - dy**2, 1e-6))
 
 
-def columns():
-    """u: (C,), position along the mouth, 1 at its right corner and -1 at the left; side: (C,), 1 upper, -1 lower."""
+def columns() -> tuple[np.ndarray, np.ndarray]:
+    """u: (C,), position along the mouth, 1 at its right corner, -1 at its left. side: (C,), 1 upper lip, -1 lower lip."""
     angle = 2 * np.pi * np.arange(COLUMNS) / COLUMNS
     half = np.minimum(angle, 2 * np.pi - angle)
     return 0.5 * np.cos(half) + 0.5 - half / np.pi, np.sign(np.round(np.sin(angle), 9))
 
 
 def _skin():
-    """Rings x columns x 3: inside of the lips, lips, face, back of the head."""
+    """(R, C, 3): inside of the lips, lips, face, back of the head."""
     u, side = columns()
     line = 0.0005 * np.cos(2 * np.pi * u) - 0.0008 * u**2
     upper = 0.0082 * (1 - np.abs(u) ** 1.5) - 0.0012 * np.exp(-((u / 0.11) ** 2)) + 0.0006 * (1 - u**2)
@@ -85,22 +85,22 @@ def _skin():
     ]
     border = rings[-1][:, :2]
     turn = 2 * np.pi * np.arange(COLUMNS) / COLUMNS
-    way = np.stack([np.cos(turn), np.sin(turn)], -1)
+    direction = np.stack([np.cos(turn), np.sin(turn)], -1)
     reach = np.linspace(0.03, 0.25, 1101)[:, None, None]
-    ray = np.array([0, MOUTH_Y]) + reach * way
+    ray = np.array([0, MOUTH_Y]) + reach * direction
     x, y = ray[..., 0], ray[..., 1]
     inside_head = (_head(x, y) < 0.985) | ((np.abs(x) < 0.046) & (y < -0.03) & (y > -0.14))
     outline = np.take_along_axis(ray, np.argmin(inside_head, 0)[None, :, None], 0)[0]
-    outline = sum(np.roll(outline, k, 0) * w for k, w in ((-1, 0.25), (0, 0.5), (1, 0.25)))
+    outline = np.roll(outline, -1, 0) * 0.25 + np.roll(outline, 0, 0) * 0.5 + np.roll(outline, 1, 0) * 0.25
     for t in np.arange(1, SKIN_RINGS + 1) / SKIN_RINGS:  # denser over the nose than over the chin
-        xy = border + (t + 0.22 * (t**3 - t) * (1 + way[:, 1:])) * (outline - border)
+        xy = border + (t + 0.22 * (t**3 - t) * (1 + direction[:, 1:])) * (outline - border)
         rings.append(np.concatenate([xy, _skin_z(xy[:, 0], xy[:, 1])[:, None]], 1))
     rings.append(rings[-1] * np.array([1.0, 1.0, 0]) + np.array([0, 0, -0.04]))
     return np.stack(inside + rings)
 
 
 def _eyelids():
-    """Rings x columns x 3 around the right eye, from the lash line outward to the skin."""
+    """(R, C, 3) around the right eye, from the lash line outward to the skin."""
     turn = 2 * np.pi * np.arange(36) / 36
     cos, sin = np.cos(turn), np.sin(turn)
     rings = []
@@ -114,7 +114,7 @@ def _eyelids():
 
 
 def _eyeball():
-    """Rings x columns x 3, from the edge of the white to the pupil's centre."""
+    """(R, C, 3), from the edge of the white to the pupil's centre."""
     turn = 2 * np.pi * np.arange(20) / 20
     radius = np.array([0.0165, 0.012, 0.0064, 0.0060, 0.0042, 0.0029, 0.0026, 0.0001])[:, None]
     dx, dy = radius * np.cos(turn), radius * np.sin(turn) * np.where(radius > 0.01, 0.75, 1) + 0.0008
@@ -122,7 +122,7 @@ def _eyeball():
 
 
 def _brow():
-    """3 x 14 x 3, from the nose outward, lower edge first."""
+    """(3, 14, 3), from the nose outward, lower edge first."""
     along = np.linspace(0, 1, 14)
     x = 0.0125 + 0.037 * along
     y = 0.0368 + 0.0052 * np.sin(np.pi * along * 0.8) - 0.003 * along**2
@@ -135,7 +135,7 @@ def _brow():
 
 
 def _nostril():
-    """2 x 12 x 3, a dark ellipse under the nose."""
+    """(2, 12, 3): a dark ellipse under the nose."""
     turn = 2 * np.pi * np.arange(12) / 12
     rows = []
     for radius in (1.0, 0.02):
@@ -146,7 +146,7 @@ def _nostril():
 
 
 def _ear():
-    """4 x 12 x 3 flap at the right side of the head, from the rim inward."""
+    """(4, 12, 3): a flap at the right side of the head, from the rim inward."""
     turn = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 12)
     rows = [
         np.stack(
@@ -159,19 +159,21 @@ def _ear():
 
 
 def _teeth(front, edge, root, wide):
-    """4 x 29 x 3 arc of teeth and gum, from the edge. front: z of the incisors; edge, root: y, from the lips' line."""
+    """(4, 29, 3): an arc of teeth and gum, from the edge. front: z of the incisors. edge, root: y from the lips' line."""
     arc = np.linspace(-1, 1, 29)
     x = wide * arc * (1 - 0.08 * np.abs(arc))
     notch = 0.0007 * (np.arange(29) % 2 == 0)  # gaps between the teeth
     z = front - 24 * x**2
-    way = np.sign(root - edge)
-    crown = edge + way * 0.0066
-    rows = [(edge, -0.0006), (edge + way * 0.002, 0), (crown, -0.001), (root, -0.004)]
-    curve = MOUTH_Y + way * 0.0006 * arc**2
-    return np.stack([np.stack([x, curve + y + way * notch * (y == edge), z + dz - 0.6 * notch], -1) for y, dz in rows])
+    upward = np.sign(root - edge)
+    crown = edge + upward * 0.0066
+    rows = [(edge, -0.0006), (edge + upward * 0.002, 0), (crown, -0.001), (root, -0.004)]
+    curve = MOUTH_Y + upward * 0.0006 * arc**2
+    return np.stack(
+        [np.stack([x, curve + y + upward * notch * (y == edge), z + dz - 0.6 * notch], -1) for y, dz in rows]
+    )
 
 
-# z from the tip and y from the lips' line, millimetres: from below the tip over it backward
+# z from the tip and y from the lips' line, millimetres: from below the tip, over it, to the back
 TONGUE_PROFILE = (
     (-0.5, -8.0),
     (1.0, -6.4),
@@ -186,7 +188,7 @@ TONGUE_PROFILE = (
 
 
 def _tongue(tip):
-    """9 x 9 x 3. tip: z of the tongue's tip, metres."""
+    """(9, 9, 3). tip: z of the tongue's tip, metres."""
     across = np.linspace(-1, 1, 9)
     half_width = np.array([8, 9, 9.5, 10, 12, 15, 17, 17, 15])[:, None] * 1e-3
     z, y = 1e-3 * np.array(TONGUE_PROFILE).T[..., None]
@@ -196,8 +198,11 @@ def _tongue(tip):
     return np.stack([half_width * across, MOUTH_Y + y - top * groove, tip + z - rounding], -1)
 
 
-def grid_faces(grid, closed):
-    """(F, 3) triangles of a grid of points (rows, columns, 3), facing the viewer, mirror images left and right."""
+def grid_faces(grid: np.ndarray, closed: bool) -> np.ndarray:
+    """(F, 3): triangles of a grid of points (rows, columns, 3) that face the viewer, mirrored left and right.
+
+    closed: the last column joins the first.
+    """
     rows, columns = grid.shape[:2]
     r, c = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     a, b = (r * columns + c).ravel(), (r * columns + (c + 1) % columns).ravel()
@@ -210,11 +215,11 @@ def grid_faces(grid, closed):
     return faces[:, ::-1] if turn else faces
 
 
-def sew(skin, lids, first_lid):
+def sew(skin: np.ndarray, lids: np.ndarray, first_lid: int) -> tuple[np.ndarray, np.ndarray]:
     """Cuts the skin's faces under one eye out and joins the hole to the outermost ring of its eyelids.
 
-    skin: (R, C, 3); lids: (R', C', 3), their vertices counted from first_lid. Returns the (F,) mask of the skin's
-    faces to keep and the (F', 3) faces of the seam.
+    skin: (R, C, 3). lids: (R', C', 3). first_lid: number of the first vertex of the lids. Returns the mask (F,) of the
+    skin's faces to keep, and the faces (F', 3) of the seam.
     """
     points, ring = skin.reshape(-1, 3), lids[-1]
     centre = ring.mean(0)
@@ -228,7 +233,7 @@ def sew(skin, lids, first_lid):
         rim.append(after[rim[-1]])
 
     def around(at, index):
-        """(angle, vertex) along a closed line that starts at the left."""
+        """Pairs of angle and vertex along a closed line that starts at the left."""
         angle = np.unwrap(np.arctan2(at[:, 1] - centre[1], at[:, 0] - centre[0]))
         return [*zip(angle, index), (angle[0] + 2 * np.pi, index[0])]
 
@@ -242,8 +247,8 @@ def sew(skin, lids, first_lid):
     return ~cut, np.array(seam)
 
 
-def parts():
-    """name -> (grid of points, closed?), in vertex order."""
+def parts() -> dict[str, tuple[np.ndarray, bool]]:
+    """Name -> grid of points and whether it is closed, in vertex order."""
     skin = _skin()
     lips_z = skin[CONTACT, COLUMNS // 4, 2]
     throat = np.stack(

@@ -1,4 +1,4 @@
-"""A user's own recordings with transcripts, x.wav beside x.txt, for the embedded face to say."""
+"""Recordings of the user with transcripts, x.wav and x.txt, that are added to a synthetic corpus."""
 
 from pathlib import Path
 
@@ -13,22 +13,28 @@ from ...speech.text import Tokenizer, normalise_text
 from .articulation import split
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-LONGEST_S = 12.0  # of a recording: animators learn from batches of whole sentences
-WORST = 1.3  # mean cost of a frame, above which a text is not what is said
-SILENT_DB = -65  # of full scale
+LONGEST_S = 12.0  # animators are trained on batches of whole sentences
+MAX_ALIGNMENT_COST = 1.3  # mean per frame; above it, the transcript does not match the speech
+SILENT_DB = -65  # relative to full scale
 
 
 def find_recordings(folder: str) -> dict[str, list[Path]]:
-    """Name -> its files, sound and transcript, or the one that is there; none without a folder. Other files are left alone."""
-    found: dict[str, list[Path]] = {}
+    """Name -> files, of sound and transcript or the one of them that exists; empty for an empty folder name.
+
+    Other files are ignored.
+    """
+    files: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).iterdir()) if folder else ():
         if path.suffix.lower() in (*SOUNDS, ".txt"):
-            found.setdefault(path.stem, []).append(path)
-    return found
+            files.setdefault(path.stem, []).append(path)
+    return files
 
 
 def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[Segment, ...]]:
-    """Text, speech (S,) at 16 kHz, words and phonemes of a recording. ValueError says why it cannot be used."""
+    """Transcript, speech (S,) at 16 kHz, words and phonemes of a recording. ValueError says why it cannot be used.
+
+    files: of one name, of `find_recordings`.
+    """
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
         raise ValueError(
@@ -38,10 +44,10 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
     try:
         text = normalise_text(texts[0].read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{texts[0]}: no text in UTF-8 ({error.reason})") from None
+        raise ValueError(f"{texts[0]}: not a text in UTF-8 ({error.reason})") from None
     if unknown := Tokenizer().unknown(text):
         raise ValueError(
-            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; expected letters, numbers as words"
+            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; expected letters only; write numbers as words"
         )
     if not text.replace("'", "").strip():
         raise ValueError(f"{texts[0]}: no words in it")
@@ -51,12 +57,12 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
             f"{sounds[0]}: {len(speech) / SPEECH_HZ:.1f} s, expected at most {LONGEST_S:g} s: cut it into sentences"
         )
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
-        raise ValueError(f"{sounds[0]}: nothing is said: its level is {level:.0f} dB, expected more than {SILENT_DB}")
+        raise ValueError(f"{sounds[0]}: silent: its level is {level:.0f} dB, expected more than {SILENT_DB} dB")
     words, phonemes, cost = align(speech, text)
-    if not cost <= WORST:
+    if not cost <= MAX_ALIGNMENT_COST:
         raise ValueError(
-            f"{texts[0]}: not what is said in {sounds[0].name}, or drowned in it: they differ by {cost:.2f}, expected at "
-            f"most {WORST:g}"
+            f"{texts[0]}: does not match the speech in {sounds[0].name}, or that is too noisy: alignment cost {cost:.2f}, "
+            f"expected at most {MAX_ALIGNMENT_COST:g}"
         )
-    split(phonemes)  # ValueError for a sound that has no lips
+    split(phonemes)  # ValueError for a sound without articulation
     return text, speech, words, phonemes

@@ -1,119 +1,41 @@
-"""The embedded rig: a continuous space of identities on one mesh, and linear articulation shapes.
+"""The embedded face rig: a continuous space of identities on one mesh, with linear articulation shapes.
 
-Frame as in `avlib.face`. `avlib.articulation` turns phonemes into the weights of the shapes.
+The coordinate frame is that of `face`. `articulation` converts phonemes to weights of the shapes.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .articulation import SHAPES
-from .face import BORDER, COLUMNS, CONTACT, EYE, LIP_T, MOUTH_Y, bump, columns, grid_faces, parts, ramp, sew
+from .face import BORDER, COLUMNS, CONTACT, LIP_T, MOUTH_Y, bump, columns, grid_faces, parts, ramp, sew
+from .identity import Identity, identity_traits, random_complexion
 
-HINGE = np.array([0.012, -0.005])  # y, z of the jaw's axis
-JAW_ANGLE = 0.21  # rad at weight 1: the lower lip drops about 20 mm
+HINGE = np.array([0.012, -0.005])  # y, z of the jaw's axis, metres
+JAW_ANGLE = 0.21  # rad at weight 1: the lower lip drops by about 20 mm
 SUBJECTS = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gina", "Hugo", "Iris", "Jon", "Kim", "Leo")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """One person. template: (V, 3), metres; shapes: (K, V, 3), displacement per unit weight; albedo: (V,), 0 to 1."""
-
-    template: torch.Tensor
-    shapes: torch.Tensor
-    albedo: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Complexion:
-    """Albedos of one person's face. skin: (V,), with blotches and beard; the others are one number each."""
-
-    skin: np.ndarray
-    lips: float
-    hair: float
-    brows: float
-    iris: float
-    teeth: float
-
-
-def complexion(points, generator) -> Complexion:
-    """A random one. points: (V, 3), metres, in the frame of `avlib.face`."""
-    draw = torch.randn(40, generator=generator).double().numpy()
-    tone, lips, brows, hair, iris, teeth, beard = draw[:7]
-    x, y = points[:, 0], points[:, 1]
-    skin = np.clip(0.60 + 0.11 * tone, 0.36, 0.82)
-    albedo = np.full(len(x), skin)
-    for k, (fx, fy, phase) in enumerate(draw[7:40].reshape(-1, 3)):  # blotches, coarse to fine
-        albedo += skin * 0.012 * np.cos(2 * np.pi * (fx * x + fy * y) / (0.02 + 0.01 * (k % 4)) + 6 * phase)
-    albedo *= 1 - np.clip(0.14 * beard - 0.05, 0, 0.3) * ramp(-y, 0.028, 0.04) * ramp(-y, -0.125, -0.095)
-    hair_tone = np.clip(0.16 + 0.12 * hair, 0.05, 0.45)
-    return Complexion(
-        albedo,
-        skin * np.clip(0.62 + 0.06 * lips, 0.5, 0.78),
-        hair_tone,
-        np.clip(0.17 + 0.06 * brows + 0.3 * (hair_tone - 0.16), 0.06, 0.35),
-        np.clip(0.3 + 0.1 * iris, 0.1, 0.55),
-        np.clip(0.93 + 0.04 * teeth, 0.8, 1),
-    )
-
-
-def _traits(points, lip):
-    """(M, V, 3), the identity space, one standard deviation a trait. lip: (V,), signed share in the lips' height."""
-    x, y = points[:, 0], points[:, 1]
-    none = np.zeros_like(x)
-    out = np.sign(x)
-    eye = bump(x, y, EYE[0], EYE[1], 0.019, 0.015)
-    mouth = bump(x, y, 0, MOUTH_Y, 0.036, 0.02)
-    nose = bump(x, y, 0, -0.019, 0.02, 0.012)
-    upper, lower = np.maximum(lip, 0), np.maximum(-lip, 0)
-    return np.stack(
-        [
-            np.stack(np.broadcast_arrays(*mode), -1)
-            for mode in (
-                (0.05 * x, none, none),  # width of the head
-                (none, 0.0035 * ramp(y, -0.035, 0.02) + 0.004 * ramp(y, 0.045, 0.1), none),  # length above the mouth
-                (none, -0.0045 * ramp(-y, 0.058, 0.09), none),  # length of the chin
-                (0.09 * x * ramp(-y, 0.005, 0.07) * ramp(np.abs(x), 0.02, 0.045), none, none),  # jaw
-                (none, none, 0.0035 * bump(x, y, 0, -0.084, 0.02, 0.013)),  # chin forward
-                (none, none, 0.0035 * bump(x, y, 0.045, -0.04, 0.018, 0.025)),  # full cheeks
-                (none, none, 0.0025 * bump(x, y, 0.043, -0.006, 0.016, 0.012)),  # cheekbones
-                (none, -0.0022 * nose, none),  # length of the nose
-                (0.16 * x * nose, none, none),  # width of the nose
-                (none, none, 0.0032 * bump(x, y, 0, -0.016, 0.011, 0.014)),  # tip of the nose
-                (none, none, 0.0025 * bump(x, y, 0, 0.012, 0.008, 0.018)),  # bridge of the nose
-                (0.09 * x * mouth, none, none),  # width of the mouth
-                (none, 0.0017 * upper, 0.0009 * upper),  # upper lip
-                (none, -0.0020 * lower, 0.0010 * lower),  # lower lip
-                (0.11 * (x - out * EYE[0]) * eye, 0.13 * (y - EYE[1]) * eye, none),  # size of the eyes
-                (0.0018 * out * bump(x, y, EYE[0], EYE[1], 0.02, 0.03), none, none),  # distance of the eyes
-                (none, 0.11 * (np.abs(x) - EYE[0]) * eye, none),  # slant of the eyes
-                (none, 0.0020 * bump(x, y, 0.03, 0.041, 0.026, 0.0085), none),  # height of the brows
-                (none, none, 0.0022 * bump(x, y, 0.024, 0.038, 0.022, 0.008)),  # brow ridge
-            )
-        ]
-    )
 
 
 class Rig:
     """The embedded face.
 
-    faces: (F, 3), long, wound so that normals face the viewer.
-    regions: vertex indices, long: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that a
+    faces: (F, 3), int64, wound so that normals face the viewer.
+    regions: vertex indices, int64: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that a
     lip crop may show), "upper_lip_middle" and "lower_lip_middle" (one vertex each, where the lips meet).
-    parts: name -> slice of the vertices. shape_names: the K articulation shapes; still: those that do not move.
-    subjects: the twelve named people. name: of the corpus that is made with it. margin: see below.
+    parts: name -> slice of the vertices. shape_names: of the K articulation shapes. still: those that do not move.
+    subjects: the twelve named people. name: of the corpus that uses the rig.
+    margin: width of the skin that a lip crop shows on each side of the lips at rest, in widths of the lips.
     """
 
     name = "embedded"
-    margin = 0.22  # of the width of the lips, on each side of them, that a lip crop shows at rest
+    margin = 0.22
     shape_names = SHAPES
-    subjects = SUBJECTS
-    still = ()
+    subjects: tuple[str, ...] = SUBJECTS
+    still: tuple[str, ...] = ()
 
     def __init__(self):
         grids = parts()
-        self.parts, faces, count = {}, [], 0
+        self.parts: dict[str, slice] = {}
+        faces, count = [], 0
         for name, (grid, closed) in grids.items():
             faces.append(count + grid_faces(grid, closed))
             self.parts[name] = slice(count, count + grid.shape[0] * grid.shape[1])
@@ -132,9 +54,9 @@ class Rig:
         self._share = np.interp(ring, range(CONTACT, BORDER + 1), LIP_T)  # (R, 1)
         self._away = np.linalg.norm(skin[..., :2] - skin[BORDER, :, :2], axis=-1) * ~self._on_lips  # (R, C), metres
         lip = np.zeros(count)
-        full = self._side * (1 - self._u**2) * self._share  # nothing at the corners and where the lips meet
+        full = self._side * (1 - self._u**2) * self._share  # 0 at the corners and where the lips meet
         lip[self.parts["skin"]] = (full * np.exp(-((self._away / 0.006) ** 2))).ravel()
-        self._traits = _traits(self._mean, lip)
+        self._traits = identity_traits(self._mean, lip)
 
         x, y = self._mean[:, 0], self._mean[:, 1]
         number = np.arange(count)
@@ -155,28 +77,29 @@ class Rig:
     def identity(self, subject: int | None = None, generator: torch.Generator | None = None) -> Identity:
         """One of the twelve subjects, or a random person drawn from the generator.
 
-        With both, the subject's geometry under a random complexion.
+        With both arguments, the geometry is the subject's and the complexion is random. ValueError for an unknown subject.
         """
         if subject is None and generator is None:
             raise ValueError("identity: expected a subject or a generator, got neither")
         if subject is not None and not 0 <= subject < len(SUBJECTS):
             raise ValueError(f"identity: expected a subject from 0 to {len(SUBJECTS) - 1}, got {subject}")
-        own = generator if subject is None else torch.Generator().manual_seed(7000 + subject)
-        draw = torch.randn(len(self._traits), generator=own).clamp(-1.8, 1.8).double().numpy()
+        subject_generator = generator if subject is None else torch.Generator().manual_seed(7000 + subject)
+        draw = torch.randn(len(self._traits), generator=subject_generator).clamp(-1.8, 1.8).double().numpy()
         template = self._mean + np.tensordot(draw, self._traits, 1)
-        person = template, self._shapes(template), self._albedo(generator if generator is not None else own)
-        return Identity(*(torch.from_numpy(array.astype(np.float32)) for array in person))
+        albedo = self._albedo(generator if generator is not None else subject_generator)
+        arrays = template, self._shapes(template), albedo
+        return Identity(*(torch.from_numpy(array.astype(np.float32)) for array in arrays))
 
     def motion(self, identity: Identity, weights: torch.Tensor) -> torch.Tensor:
-        """Linear blendshapes. weights: (T, K) -> vertices: (T, V, 3), metres."""
+        """Linear blendshapes: weights (T, K) -> vertices (T, V, 3), metres. ValueError for another shape of the weights."""
         if weights.ndim != 2 or weights.shape[1] != len(SHAPES):
             raise ValueError(f"motion: expected weights (T, {len(SHAPES)}), got {tuple(weights.shape)}")
         shapes = identity.shapes.to(weights)
         return identity.template.to(weights) + (weights @ shapes.flatten(1)).unflatten(1, (-1, 3))
 
     def _albedo(self, generator):
-        """(V,): a random complexion."""
-        tone = complexion(self._mean, generator)
+        """(V,), 0 to 1: a random complexion."""
+        tone = random_complexion(self._mean, generator)
         albedo = tone.skin.copy()
         hairline = ramp(self._mean[:, 1] - 0.066 + 9 * self._mean[:, 0] ** 2, 0.0, 0.012)
         grid = albedo[self.parts["skin"]].reshape(-1, COLUMNS)
@@ -204,7 +127,7 @@ class Rig:
         return np.clip(albedo, 0.02, 1)
 
     def _shapes(self, template):
-        """(K, V, 3): what each articulation shape moves at weight 1, metres."""
+        """(K, V, 3): displacement of each articulation shape at weight 1, metres."""
         shapes = {name: np.zeros_like(template) for name in SHAPES}
         skin = template[self.parts["skin"]].reshape(-1, COLUMNS, 3)
         x, y, u, side = skin[..., 0], skin[..., 1], self._u, self._side
@@ -214,10 +137,12 @@ class Rig:
         height = y - y[CONTACT]  # of each lip point over the line where the lips meet
 
         def lip_move(dx=0.0, dy=0.0, dz=0.0, reach=0.012):
-            """Moves the lips; the skin around them follows their border and fades with distance."""
+            """(V, 3): the skin around the lips follows their border, less with distance."""
             move = np.stack(np.broadcast_arrays(dx, dy, dz, x)[:3], -1)
             move = np.where(lips[..., None], move, move[BORDER])
-            fade = np.exp(-((self._away / reach) ** 2)) * np.where(lips, 1, ramp(-y, 0.022, 0.04))  # the nose is still
+            fade = np.exp(-((self._away / reach) ** 2)) * np.where(
+                lips, 1, ramp(-y, 0.022, 0.04)
+            )  # the nose does not move
             return (move * fade[..., None]).reshape(-1, 3)
 
         def jaw_turn(points, share):
@@ -239,7 +164,7 @@ class Rig:
         gap = np.where(lower, 1, -1)[:, None] * (skin_jaw[CONTACT] - skin_jaw[CONTACT, opposite])
         close = np.where(lower, -0.7, 0.3)[:, None] * gap * (side != 0)[:, None]
         moves = {
-            # exactly undoes jaw_open where the lips meet
+            # cancels jaw_open exactly where the lips meet
             "lip_close": lip_move(*np.moveaxis(close[None] * (1 - 0.25 * share[..., None]), -1, 0)),
             "lip_press": lip_move(0, -0.45 * height, -0.002 * (1 - share) * np.ones_like(x), 0.008),
             "lip_tuck": lip_move(

@@ -1,14 +1,15 @@
-"""Pickled data of others, Python 2's too, read without running anything: dicts, lists, tuples, strings, numbers and NumPy arrays
-of numbers are admitted, all else is an error.
+"""Reads pickled data, of Python 2 or 3, without executing code.
 
-A pickle is a program that names functions and calls them. Here every name it may say stands for a class of this module, which
-keeps what it is given and looks it over; no other name is ever looked up.
+A pickle is a program that names functions and calls them. Here, every allowed name is replaced by a class of this module,
+which stores and checks its arguments; all other names are refused. Allowed are dicts, lists, tuples, strings, numbers and
+NumPy arrays of numbers.
 """
 
 import math
 import pickle
 import re
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,8 +27,8 @@ FAULTS = (
 )
 
 
-def load_pickle(path: str | Path):
-    """What the file holds, in plain containers. ValueError names the file, and what it asks for that is not admitted."""
+def load_pickle(path: str | Path) -> Any:
+    """The content of a pickle in plain containers. ValueError names the file and what it requests that is not allowed."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -40,11 +41,11 @@ def load_pickle(path: str | Path):
 
 
 class _Refused(pickle.UnpicklingError):
-    pass
+    """The pickle contains something that is not allowed."""
 
 
-class _Known:
-    """Stands for something that a pickle may name. Every subclass says what becomes of it."""
+class _StandIn:
+    """Replaces a class or function that a pickle may name. value: the data that the pickle builds with it."""
 
     __slots__ = ("value",)
 
@@ -52,7 +53,7 @@ class _Known:
         raise _Refused(f"it sets the state of a {type(self).__name__.strip('_').lower()}")
 
 
-class _Class(_Known):
+class _ArrayClass(_StandIn):
     """numpy.ndarray, as the first argument of `_Array`."""
 
     __slots__ = ()
@@ -61,67 +62,67 @@ class _Class(_Known):
         raise _Refused("it calls numpy.ndarray")
 
 
-class _Kind(_Known):
-    """numpy.dtype of plain numbers."""
+class _NumberType(_StandIn):
+    """numpy.dtype, of numbers."""
 
     __slots__ = ()
 
     def __init__(self, code: str, *flags):
         if not isinstance(code, str) or not re.fullmatch("b1|[iu][1248]|f[248]", code):
-            raise _Refused(f"it holds an array of type {code!r}, expected numbers")
+            raise _Refused(f"it contains an array of type {code!r}, expected numbers")
         self.value = np.dtype(code)
 
     def __setstate__(self, state: tuple):
         _, order, *more = state
         if order not in ("<", ">", "|", "=") or any(m is not None for m in more[:3]):
-            raise _Refused(f"it holds an array of type {state!r}, expected numbers")
+            raise _Refused(f"it contains an array of type {state!r}, expected numbers")
         self.value = self.value.newbyteorder(order)
 
 
-def _values(data: bytes | str, kind: _Kind, shape: tuple, order: str) -> np.ndarray:
-    """(*shape,) of those bytes; Python 2's come as a string."""
+def _values(data: bytes | str, kind: _NumberType, shape: tuple, order: Literal["C", "F"]) -> np.ndarray:
+    """The array of a shape in those bytes; those of Python 2 are a string."""
     data = data.encode("latin1") if isinstance(data, str) else bytes(data)
-    if not isinstance(kind, _Kind) or len(data) != math.prod(shape) * kind.value.itemsize:
-        raise _Refused(f"it holds {len(data)} bytes for an array of shape {shape}")
+    if not isinstance(kind, _NumberType) or len(data) != math.prod(shape) * kind.value.itemsize:
+        raise _Refused(f"it has {len(data)} bytes for an array of shape {shape}")
     return np.frombuffer(data, kind.value).reshape(shape, order=order)
 
 
-class _Array(_Known):
-    """numpy's _reconstruct: an array that is told its shape, type and bytes by its state."""
+class _Array(_StandIn):
+    """numpy's _reconstruct: an array whose state sets its shape, type and bytes."""
 
     __slots__ = ()
 
     def __init__(self, kind: type, *empty):
-        if kind is not _Class:
-            raise _Refused("it holds an array of another class than numpy.ndarray")
+        if kind is not _ArrayClass:
+            raise _Refused("it contains an array of another class than numpy.ndarray")
 
     def __setstate__(self, state: tuple):
         _, shape, kind, fortran, data = state
         if not isinstance(data, (bytes, str)):
-            raise _Refused("it holds an array of objects, expected numbers")
+            raise _Refused("it contains an array of objects, expected numbers")
         self.value = _values(data, kind, shape, "F" if fortran else "C")
 
 
-class _Buffer(_Known):
+class _Buffer(_StandIn):
     """numpy's _frombuffer, of protocol 5."""
 
     __slots__ = ()
 
-    def __init__(self, data: bytes, kind: _Kind, shape: tuple, order: str):
+    def __init__(self, data: bytes, kind: _NumberType, shape: tuple, order: Literal["C", "F"]):
         self.value = _values(data, kind, shape, order)
 
 
-class _Number(_Known):
+class _Number(_StandIn):
     """numpy's scalar."""
 
     __slots__ = ()
 
-    def __init__(self, kind: _Kind, data: bytes | str):
+    def __init__(self, kind: _NumberType, data: bytes | str):
         self.value = _values(data, kind, (), "C").item()
 
 
-class _Bytes(_Known):
-    """_codecs.encode: how Python 3 writes bytes in Python 2's protocols."""
+class _Bytes(_StandIn):
+    """_codecs.encode: how Python 3 writes bytes in the protocols of Python 2."""
 
     __slots__ = ()
 
@@ -131,22 +132,22 @@ class _Bytes(_Known):
         return text.encode("latin1")
 
 
-class _Ordered(dict):
+class _OrderedDict(dict):
     """collections.OrderedDict, read as a dict."""
 
     def __setstate__(self, state):
         raise _Refused("it sets the state of a dict")
 
 
-KNOWN = {
-    ("collections", "OrderedDict"): _Ordered,
+ALLOWED: dict[tuple[str, str], type] = {
+    ("collections", "OrderedDict"): _OrderedDict,
     ("_codecs", "encode"): _Bytes,
-    ("numpy", "ndarray"): _Class,
-    ("numpy", "dtype"): _Kind,
+    ("numpy", "ndarray"): _ArrayClass,
+    ("numpy", "dtype"): _NumberType,
     **{
-        (f"numpy.{core}.{module}", name): known
+        (f"numpy.{core}.{module}", name): stand_in
         for core in ("core", "_core")
-        for module, name, known in (
+        for module, name, stand_in in (
             ("multiarray", "_reconstruct", _Array),
             ("multiarray", "scalar", _Number),
             ("numeric", "_frombuffer", _Buffer),
@@ -157,30 +158,33 @@ KNOWN = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
-        if (module, name) not in KNOWN:
+        if (module, name) not in ALLOWED:
             raise _Refused(
-                f"it asks for {module}.{name}; expected dicts, lists, strings, numbers and arrays of numbers alone"
+                f"it requests {module}.{name}; expected only dicts, lists, strings, numbers and arrays of numbers"
             )
-        return KNOWN[module, name]
+        return ALLOWED[module, name]
 
 
-def _plain(thing, seen: dict):
-    """The same with arrays for what stands for them. seen: what was made of the containers met so far, by their id."""
+def _plain(thing: Any, converted: dict[int, Any]) -> Any:
+    """The same with the values of stand-ins in their place.
+
+    converted: results for the containers visited so far, by their id; None while a container is being converted.
+    """
     if thing is None or isinstance(thing, (int, float, str, bytes)):
         return thing
-    if id(thing) in seen:
-        if seen[id(thing)] is None:
-            raise _Refused("it holds a container that contains itself")
-        return seen[id(thing)]
-    seen[id(thing)] = None
+    if id(thing) in converted:
+        if converted[id(thing)] is None:
+            raise _Refused("it contains a container that contains itself")
+        return converted[id(thing)]
+    converted[id(thing)] = None
     if isinstance(thing, dict):
-        made = {_plain(k, seen): _plain(v, seen) for k, v in thing.items()}
+        plain = {_plain(k, converted): _plain(v, converted) for k, v in thing.items()}
     elif isinstance(thing, (list, tuple)):
-        made = type(thing)(_plain(v, seen) for v in thing)
-    elif isinstance(thing, _Known):
-        made = thing.value
+        plain = type(thing)(_plain(v, converted) for v in thing)
+    elif isinstance(thing, _StandIn):
+        plain = thing.value
     else:
         name = getattr(thing, "__name__", type(thing).__name__).strip("_").lower()
-        raise _Refused(f"it holds a {name}, expected dicts, lists, strings, numbers and arrays of numbers")
-    seen[id(thing)] = made
-    return made
+        raise _Refused(f"it contains a {name}, expected dicts, lists, strings, numbers and arrays of numbers")
+    converted[id(thing)] = plain
+    return plain

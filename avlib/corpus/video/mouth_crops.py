@@ -1,5 +1,8 @@
-"""Mouth crops from video of people who talk, as Auto-AVSR's readers know them: four points of the face, aligned to those of a
-mean face, 96 x 96 grey pixels around the mouth, 25 frames and 16,000 samples a second."""
+"""Mouth crops from video of talking people, in the form of Auto-AVSR's preprocessing.
+
+Four points of the face are aligned to those of a mean face, and 96 x 96 grey pixels around the mouth are cropped, at 25 fps with
+16 kHz speech.
+"""
 
 import math
 import weakref
@@ -11,177 +14,197 @@ import torch
 from torch import Tensor
 
 from ...core.rates import VIDEO_FPS
-from ..media import LONGEST_S, even_rate, frames_at, long_enough, speech_at
+from ..media import LONGEST_S, check_frame_rate, check_length, frames_at, speech_at
 from ..utterance import Excluded
 
 SIDE = 96
-# right eye, left eye, nose, mouth of the mean face behind the published weights, (x, y) pixels
+# (x, y), pixels, of the right eye, left eye, nose and mouth of the mean face that the published weights were trained with
 MEAN_FACE = ((102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82))
-MOUTH = 3
-STEADY = 6  # frames to either side over which the points are averaged
-LONGEST_GAP_S = 0.5  # without a face, bridged by the points before and after; and of one picture standing still
+MOUTH = 3  # index of the mouth
+SMOOTHING_FRAMES = 6  # frames on either side over which the points are averaged
+LONGEST_GAP_S = 0.5  # longest gap without a face that is interpolated, and longest repetition of one picture
 CHUNK = 64  # frames cropped at once
 
-Detector = Callable[
-    [np.ndarray], np.ndarray | None
-]  # RGB (H, W, 3) uint8 -> (4, 2) in MEAN_FACE's order, None: no face
+# RGB (H, W, 3) uint8 -> (4, 2), pixels, in the order of MEAN_FACE; None if there is no face
+Detector = Callable[[np.ndarray], np.ndarray | None]
 
 
-def mouth_clip(
+def crop_video(
     path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf
 ) -> tuple[Tensor, Tensor]:
-    """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it. SetAside says what is wrong."""
-    grey, points, shown, since = [], [], None, 0
+    """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it. Excluded says what is wrong."""
+    grey, points, shown, since = [], [], None, 0  # since: first frame of the picture that is shown
     for n, frame in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
         if n >= LONGEST_S * VIDEO_FPS:
-            raise Excluded(f"longer than {LONGEST_S:.0f} s, without word times to cut it by")
+            raise Excluded(f"longer than {LONGEST_S:.0f} s, without word times to split it")
         shown, since = frame, since if frame is shown else n
         if n + 1 - since > LONGEST_GAP_S * VIDEO_FPS:
-            raise Excluded(f"one picture for more than {LONGEST_GAP_S} s from {since / VIDEO_FPS:.1f} s on")
+            raise Excluded(f"the same picture for more than {LONGEST_GAP_S} s from {since / VIDEO_FPS:.1f} s on")
         rgb = frame.to_ndarray(format="rgb24")
-        found = detector(rgb)
-        points.append(np.full((len(MEAN_FACE), 2), np.nan) if found is None else found)
+        face_points = detector(rgb)
+        points.append(np.full((len(MEAN_FACE), 2), np.nan) if face_points is None else face_points)
         grey.append(torch.from_numpy(frame.to_ndarray(format="gray")))
-    long_enough(len(grey))
+    check_length(len(grey))
     if len({picture.shape for picture in grey}) > 1:
-        raise Excluded("the picture changes its size")
-    even_rate(path)
-    video = crop(torch.stack(grey), steady(bridge(torch.tensor(np.stack(points)))))
+        raise Excluded("the picture size changes")
+    check_frame_rate(path)
+    face_points = smooth_shape(interpolate_gaps(torch.tensor(np.stack(points))))
+    video = crop_mouths(torch.stack(grey), face_points)
     return video, speech_at(path, begin_s, len(video))
 
 
-def cropped_clip(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
-    """The same of a video that shows the crops already, so many frames of them, and a file of its speech."""
+def read_cropped_video(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
+    """The same as `crop_video` of a video of finished crops, and a file of its speech. frames: expected number."""
     crops = [
         torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)
     ]
     if abs(len(crops) - frames) > 1:
-        raise Excluded(f"{len(crops)} frames, its label says {frames}")
-    long_enough(len(crops))
-    if odd := {picture.shape for picture in crops} - {(SIDE, SIDE)}:
-        raise Excluded(f"crops of {' x '.join(map(str, min(odd)))} pixels, expected {SIDE} x {SIDE}")
+        raise Excluded(f"{len(crops)} frames, its label states {frames}")
+    check_length(len(crops))
+    if other_sizes := {picture.shape for picture in crops} - {(SIDE, SIDE)}:
+        raise Excluded(f"crops of {' x '.join(map(str, min(other_sizes)))} pixels, expected {SIDE} x {SIDE}")
     return torch.stack(crops), speech_at(speech, 0.0, len(crops))
 
 
-def bridge(points: Tensor, longest_s: float = LONGEST_GAP_S) -> Tensor:
-    """Points (T, 4, 2), NaN where no face was found -> the same with gaps filled in between, linearly, and at the ends by the
-    nearest. SetAside where a gap is longer, or there is no face at all."""
-    found = points.isfinite().flatten(1).all(1)
-    if not found.any():
+def interpolate_gaps(points: Tensor, longest_s: float = LONGEST_GAP_S) -> Tensor:
+    """Points (T, 4, 2), NaN in frames without a face -> the same with gaps filled.
+
+    Gaps are interpolated linearly; at the ends the nearest points are repeated. Excluded for a gap of more than longest_s, and
+    if there is no face at all.
+    """
+    valid = points.isfinite().flatten(1).all(1)
+    if not valid.any():
         raise Excluded("no face in any frame")
-    here = found.nonzero()[:, 0]
-    edges = torch.cat((here.new_tensor([-1]), here, here.new_tensor([len(points)])))
+    frames = valid.nonzero()[:, 0]  # with a face
+    edges = torch.cat((frames.new_tensor([-1]), frames, frames.new_tensor([len(points)])))
     gaps = edges.diff() - 1
     longest = int(gaps.argmax())
     if gaps[longest] > longest_s * VIDEO_FPS:
         raise Excluded(
             f"no face for {int(gaps[longest]) / VIDEO_FPS:.1f} s from {(int(edges[longest]) + 1) / VIDEO_FPS:.1f} s on"
         )
-    at = torch.arange(len(points))
-    after = torch.searchsorted(here, at).clamp_max(len(here) - 1)
-    before = (torch.searchsorted(here, at, right=True) - 1).clamp_min(0)
-    span = (here[after] - here[before]).clamp_min(1)
-    weight = ((at - here[before]).clamp_min(0) / span).clamp_max(1)
-    return torch.lerp(points[here[before]], points[here[after]], weight[:, None, None].to(points))
+    number = torch.arange(len(points))
+    after = torch.searchsorted(frames, number).clamp_max(len(frames) - 1)
+    before = (torch.searchsorted(frames, number, right=True) - 1).clamp_min(0)
+    span = (frames[after] - frames[before]).clamp_min(1)
+    weight = ((number - frames[before]).clamp_min(0) / span).clamp_max(1)
+    return torch.lerp(points[frames[before]], points[frames[after]], weight[:, None, None].to(points))
 
 
-def steady(points: Tensor, reach: int = STEADY) -> Tensor:
-    """Points (T, 4, 2) averaged over as many frames to either side as there are, up to `reach`, about each frame's own centre:
-    the face's shape is steadied, its place is not."""
+def smooth_shape(points: Tensor, reach: int = SMOOTHING_FRAMES) -> Tensor:
+    """Points (T, 4, 2) with the shape of the face smoothed over time, but not its position.
+
+    Each frame is averaged with up to `reach` frames on either side, fewer near the ends, about its own centre.
+    """
     sums = torch.nn.functional.pad(points.cumsum(0), (0, 0, 0, 0, 1, 0))
-    at = torch.arange(len(points))
-    near = torch.minimum(at, len(points) - 1 - at).clamp_max(reach)
-    mean = (sums[at + near + 1] - sums[at - near]) / (2 * near + 1)[:, None, None]
+    number = torch.arange(len(points))
+    near = torch.minimum(number, len(points) - 1 - number).clamp_max(reach)
+    mean = (sums[number + near + 1] - sums[number - near]) / (2 * near + 1)[:, None, None]
     return mean + (points - mean).mean(1, keepdim=True)
 
 
-def similarity(points: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation with scale a and shift b, complex (T,), that bring points (T, P, 2) nearest to the reference (P, 2) in least
-    squares: x + iy -> a (x + iy) + b."""
+def similarity_transform(points: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation with scale a and translation b, complex (T,), that align points (T, P, 2) to the reference (P, 2).
+
+    x + iy -> a (x + iy) + b has the least squared error. Excluded if the points of a face coincide.
+    """
     z, w = torch.view_as_complex(points.double().contiguous()), torch.view_as_complex(reference.double().contiguous())
-    middle, aim = z.mean(1, keepdim=True), w.mean()
-    size = (z - middle).abs().square().sum(1)
+    centre, reference_centre = z.mean(1, keepdim=True), w.mean()
+    size = (z - centre).abs().square().sum(1)
     if not (size > 0).all():
         raise Excluded("a face whose points coincide")
-    a = ((z - middle).conj() * (w - aim)).sum(1) / size
-    return a, aim - a * middle[:, 0]
+    a = ((z - centre).conj() * (w - reference_centre)).sum(1) / size
+    return a, reference_centre - a * centre[:, 0]
 
 
-def crop(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
-    """Grey video (T, H, W) uint8 and the points of its faces (T, 4, 2), in pixels -> the aligned mouths (T, side, side) uint8,
-    black beyond the picture."""
-    a, b = similarity(points, torch.tensor(MEAN_FACE))
+def crop_mouths(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
+    """The aligned mouths (T, side, side) uint8 of a grey video (T, H, W) uint8; black beyond the picture.
+
+    points: (T, 4, 2), pixels, in the order of MEAN_FACE.
+    """
+    a, b = similarity_transform(points, torch.tensor(MEAN_FACE))
     mouth = a * torch.view_as_complex(points[:, MOUTH].double().contiguous()) + b
     offsets = torch.arange(side, dtype=torch.double) - (side - 1) / 2
     square = torch.complex(offsets.expand(side, side), offsets[:, None].expand(side, side))
     height, width = video.shape[1:]
-    made = []
-    for frames, a, b, mouth in zip(*(x.split(CHUNK) for x in (video, a, b, mouth))):
-        source = (mouth[:, None, None] + square - b[:, None, None]) / a[:, None, None]
+    crops = []
+    for frames, a_part, b_part, mouth_part in zip(*(x.split(CHUNK) for x in (video, a, b, mouth))):
+        source = (mouth_part[:, None, None] + square - b_part[:, None, None]) / a_part[:, None, None]
         grid = torch.stack((source.real / (width - 1), source.imag / (height - 1)), -1) * 2 - 1
         cut = torch.nn.functional.grid_sample(frames[:, None].float(), grid.float(), align_corners=True)
-        made.append(cut[:, 0].round().byte())
-    return torch.cat(made)
+        crops.append(cut[:, 0].round().byte())
+    return torch.cat(crops)
 
 
 class MediaPipe:
-    """MediaPipe as a `Detector`, for one clip: it follows the face from frame to frame.
+    """MediaPipe as a `Detector`, for one clip: it tracks the face from frame to frame.
 
-    model: the file face_landmarker.task, for its Face Landmarker. Without one, Face Mesh with the models that the package
-    carried up to version 0.10.21. ValueError says what is missing.
+    model: the file face_landmarker.task, for the Face Landmarker. Without it, Face Mesh is used, with the models that the
+    package contained up to version 0.10.21. ValueError says what is missing.
     """
 
-    # the landmarks that outline each of the four
+    # the landmarks that outline right eye, left eye, nose and mouth
     GROUPS = (
         (33, 160, 158, 133, 153, 144),
         (362, 385, 387, 263, 373, 380),
         (98, 97, 2, 326, 327),
         (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
     )
-    SOURCE = (
+    MODEL_URL = (
         "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/latest/"
         "face_landmarker.task"
     )
 
     def __init__(self, model: str | Path = ""):
         if model and not Path(model).is_file():
-            raise ValueError(f"{model}: no such file; it is to be had from {self.SOURCE}")
+            raise ValueError(f"{model}: no such file; download it from {self.MODEL_URL}")
         try:
-            import mediapipe
+            import mediapipe  # pyright: ignore[reportMissingImports]  # optional
         except ImportError as error:
-            raise ValueError(f"MediaPipe, which finds faces, does not load ({error}): pip install mediapipe") from None
+            raise ValueError(f"MediaPipe, the face detector, does not load ({error}): pip install mediapipe") from None
         if model:
-            vision = mediapipe.tasks.vision
-            try:
-                finder = vision.FaceLandmarker.create_from_options(
-                    vision.FaceLandmarkerOptions(
-                        base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
-                        running_mode=vision.RunningMode.VIDEO,
-                    )
-                )
-            except (RuntimeError, ValueError, OSError) as error:  # as versions have it
-                raise ValueError(
-                    f"{model}: no Face Landmarker ({' '.join(str(error).split())}); it is to be had from {self.SOURCE}"
-                ) from None
-            image = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-            self.faces = lambda rgb, frame: (
-                finder.detect_for_video(image(rgb), frame * 1000 // VIDEO_FPS).face_landmarks
-            )
+            self._find_faces, close = self._face_landmarker(mediapipe, model)
         elif hasattr(mediapipe, "solutions"):
-            finder = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
-            self.faces = lambda rgb, frame: [face.landmark for face in finder.process(rgb).multi_face_landmarks or ()]
+            self._find_faces, close = self._face_mesh(mediapipe)
         else:
             raise ValueError(
-                f"MediaPipe {mediapipe.__version__} finds faces by a file face_landmarker.task, which it does not "
-                f"bring: --landmarks, or the setting corpus.landmarks, names it; it is to be had from {self.SOURCE}"
+                f"MediaPipe {mediapipe.__version__} needs the file face_landmarker.task, which it does not contain: name it "
+                f"with --landmarks, or with the setting corpus.landmarks; download it from {self.MODEL_URL}"
             )
-        weakref.finalize(self, finder.close)  # or its threads and its memory outlive it
-        self.frame = 0
+        weakref.finalize(self, close)  # otherwise its threads and its memory outlive it
+        self._frame = 0
+
+    def _face_landmarker(self, mediapipe, model: str | Path) -> tuple[Callable, Callable]:
+        vision = mediapipe.tasks.vision
+        options = vision.FaceLandmarkerOptions(
+            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
+            running_mode=vision.RunningMode.VIDEO,
+        )
+        try:
+            landmarker = vision.FaceLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError, OSError) as error:  # depends on the version
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{model}: not a Face Landmarker ({reason}); download it from {self.MODEL_URL}") from None
+
+        def find_faces(rgb: np.ndarray, frame: int):
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
+            return landmarker.detect_for_video(image, frame * 1000 // VIDEO_FPS).face_landmarks
+
+        return find_faces, landmarker.close
+
+    @staticmethod
+    def _face_mesh(mediapipe) -> tuple[Callable, Callable]:
+        mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
+
+        def find_faces(rgb: np.ndarray, frame: int):
+            return [face.landmark for face in mesh.process(rgb).multi_face_landmarks or ()]
+
+        return find_faces, mesh.close
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:
-        faces = self.faces(np.ascontiguousarray(rgb), self.frame)
-        self.frame += 1
+        faces = self._find_faces(np.ascontiguousarray(rgb), self._frame)
+        self._frame += 1
         if not faces:
             return None
-        marks = np.array([(mark.x * rgb.shape[1], mark.y * rgb.shape[0]) for mark in faces[0]])
-        return np.stack([marks[list(group)].mean(0) for group in self.GROUPS])
+        landmarks = np.array([(mark.x * rgb.shape[1], mark.y * rgb.shape[0]) for mark in faces[0]])
+        return np.stack([landmarks[list(group)].mean(0) for group in self.GROUPS])

@@ -13,15 +13,19 @@ from ...core.rates import VIDEO_FPS
 from ...speech.segment import Segment
 from ...speech.text import Tokenizer, normalise_text
 
-SEGMENT_S = 16.0  # longer recordings with word times are cut between words, as Auto-AVSR does
+SEGMENT_S = 16.0  # longer recordings with word times are split between words, as in Auto-AVSR
 TAGS = re.compile(r"\{[^}]*\}")  # of noises, in transcripts
-HELD_OUT = 100  # one speaker in so many is for validation, where a corpus names nobody
+HELD_OUT = 100  # 1 in HELD_OUT speakers is used for validation if a corpus has no validation split
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A recording, or a part of one, that a corpus holds; words with their times from the part's beginning on."""
+    """A recording of a corpus, or a part of one.
+
+    words: with times from the beginning of the part, in seconds. cropped: the video is a mouth crop already. fault: the reason
+    why it cannot be used, if its transcript gives one, else "".
+    """
 
     name: str
     split: str
@@ -30,49 +34,59 @@ class Source:
     words: tuple[Segment, ...] = ()
     begin_s: float = 0.0
     end_s: float = math.inf
-    cropped: bool = False  # the video is a mouth crop already
-    fault: str = ""  # why it cannot be used, where its transcript tells
+    cropped: bool = False
+    fault: str = ""
 
 
 def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
-    """What layout a folder has, and its recordings by name. units: for label lists, which hold token ids alone.
-    ValueError where it is none of those known."""
+    """The layout of a folder, and its recordings sorted by split and name. ValueError for an unknown layout.
+
+    units: the tokenizer of label lists, which contain only token ids.
+    """
     folder = Path(folder)
     if (folder / "labels").is_dir():
-        kind, sources = "Auto-AVSR", labelled(folder, units)
+        layout, sources = "Auto-AVSR", read_auto_avsr(folder, units)
     elif (folder / "main").is_dir():
-        kind, sources = "LRS2", lrs2(folder)
+        layout, sources = "LRS2", read_lrs2(folder)
     elif (folder / "trainval").is_dir() or (folder / "pretrain").is_dir():
-        kind, sources = "LRS3", lrs3(folder)
+        layout, sources = "LRS3", read_lrs3(folder)
     elif tables := sorted(folder.glob("*.csv")):
-        kind, sources = "table", (source for table in tables for source in tabled(table))
+        layout, sources = "table", (source for table in tables for source in read_table(table))
     else:
         raise ValueError(
             f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR "
             "(labels/*.csv) or with a table *.csv of columns path and text (and split)"
         )
-    found = sorted(hold_out(list(sources)), key=lambda s: (s.split, s.name))
-    if twice := [name for name, count in Counter(s.name for s in found).items() if count > 1]:
-        raise ValueError(f"{folder}: {twice[0]} is there twice")
-    if not found:
-        raise ValueError(f"{folder}: no recordings in it")
-    return kind, found
+    ordered = sorted(hold_out(list(sources)), key=lambda s: (s.split, s.name))
+    if duplicates := [name for name, count in Counter(s.name for s in ordered).items() if count > 1]:
+        raise ValueError(f"{folder}: {duplicates[0]} occurs twice")
+    if not ordered:
+        raise ValueError(f"{folder}: no recordings")
+    return layout, ordered
 
 
 def hold_out(sources: list[Source]) -> list[Source]:
-    """Where a corpus names no validation part, one speaker in HELD_OUT of its training part is for it, and one at least: a
-    speaker has a folder of his own; where all lie in one, recordings are held out."""
-    training = [] if any(s.split == "validation" for s in sources) else [s for s in sources if s.split == "train"]
-    for group in (lambda s: s.path.parent.name, lambda s: s.path.name):
-        ranks = {group(s): int(digest(group(s)), 16) for s in training}
+    """Moves 1 in HELD_OUT training speakers, and at least one, to the validation split if a corpus has none.
+
+    Each speaker has a folder. If all recordings are in one folder, recordings are held out instead.
+    """
+    if any(s.split == "validation" for s in sources):
+        return sources
+    for by_speaker in (True, False):
+        groups = [s.path.parent.name if by_speaker else s.path.name for s in sources]
+        ranks = {group: int(digest(group), 16) for group, s in zip(groups, sources) if s.split == "train"}
         if len(ranks) > 1:
-            held = {name for name, rank in ranks.items() if rank % HELD_OUT == 0} or {min(ranks, key=ranks.get)}
-            return [replace(s, split="validation") if s.split == "train" and group(s) in held else s for s in sources]
+            first = min(ranks, key=lambda group: ranks[group])
+            held_out = {group for group, rank in ranks.items() if rank % HELD_OUT == 0} or {first}
+            return [
+                replace(s, split="validation") if s.split == "train" and group in held_out else s
+                for group, s in zip(groups, sources)
+            ]
     return sources
 
 
-def lrs2(folder: Path) -> Iterator[Source]:
-    """main/ and pretrain/, with lists train.txt, val.txt, test.txt and pretrain.txt in the folder or above it."""
+def read_lrs2(folder: Path) -> Iterator[Source]:
+    """LRS2: main/ and pretrain/, with lists train.txt, val.txt, test.txt and pretrain.txt in the folder or above it."""
     for listed, split, part in (
         ("train", "train", "main"),
         ("pretrain", "train", "pretrain"),
@@ -84,23 +98,25 @@ def lrs2(folder: Path) -> Iterator[Source]:
             if listed == "pretrain":
                 continue
             raise ValueError(
-                f"{folder / listed}.txt: no such file, nor above it; it comes with LRS2 and lists a part of it"
+                f"{folder / listed}.txt: no such file, nor above it; it is a part of LRS2 and lists one of its splits"
             )
         for line in path.read_text().split("\n"):
             if line.strip():
-                yield from spoken(folder / part / f"{line.split()[0]}.mp4", f"{part}/{line.split()[0]}", split)
+                yield from transcribed(folder / part / f"{line.split()[0]}.mp4", f"{part}/{line.split()[0]}", split)
 
 
-def lrs3(folder: Path) -> Iterator[Source]:
-    """pretrain/, trainval/ and test/ with a folder a speaker."""
+def read_lrs3(folder: Path) -> Iterator[Source]:
+    """LRS3: pretrain/, trainval/ and test/ with one folder per speaker."""
     for part, split in (("pretrain", "train"), ("trainval", "train"), ("test", "test")):
         for path in sorted((folder / part).glob("*/*.mp4")):
-            yield from spoken(path, f"{part}/{path.parent.name}/{path.stem}", split)
+            yield from transcribed(path, f"{part}/{path.parent.name}/{path.stem}", split)
 
 
-def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
-    """A recording with its transcript beside it, .txt with a line "Text: ..." and word times below; cut to SEGMENT_S where those
-    reach further."""
+def transcribed(path: Path, name: str, split: str) -> Iterator[Source]:
+    """A recording with its transcript x.txt, with a line "Text: ..." and word times below.
+
+    It is split into parts of at most SEGMENT_S if its word times are longer.
+    """
     words, text, timed = [], "", False
     transcript = path.with_suffix(".txt")
     try:
@@ -111,13 +127,13 @@ def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
                 timed = True
             elif timed and len(fields := line.split()) >= 3 and (word := normalise_text(TAGS.sub("", fields[0]))):
                 words.append(Segment(word, float(fields[1]), float(fields[2])))
-    except ValueError as error:  # no text, no numbers
+    except ValueError as error:  # not UTF-8, or times that are not numbers
         yield Source(name, split, path, "", fault=f"transcript: {error}")
         return
     if not words or words[-1].end_s <= SEGMENT_S:
         yield Source(name, split, path, text, tuple(words))
         return
-    part = []
+    part: list[Segment] = []
     for word in [*words, None]:
         if part and (word is None or word.end_s - part[0].start_s > SEGMENT_S):
             begin, end = part[0].start_s, part[-1].end_s
@@ -131,11 +147,12 @@ def spoken(path: Path, name: str, split: str) -> Iterator[Source]:
                 end,
             )
             part = []
-        part.append(word)
+        if word is not None:
+            part.append(word)
 
 
-def tabled(table: Path) -> Iterator[Source]:
-    """A table with columns path (from the table's folder on), text, and if it likes split (train, validation, test)."""
+def read_table(table: Path) -> Iterator[Source]:
+    """A table with columns path (relative to the table's folder), text, and optionally split (train, validation, test)."""
     with table.open(newline="", encoding="utf-8-sig") as f:
         rows = csv.DictReader(f)
         if not {"path", "text"} <= set(rows.fieldnames or ()):
@@ -151,11 +168,12 @@ def tabled(table: Path) -> Iterator[Source]:
             yield Source(name, split, table.parent / row["path"], text)
 
 
-def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
-    """Auto-AVSR's lists labels/*.csv, lines "dataset,path,frames,token ids", of crops in <dataset>/<path>; the speech may be beside
-    them, <path>.wav."""
+def read_auto_avsr(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
+    """Auto-AVSR's lists labels/*.csv, with lines "dataset,path,frames,token ids", of crops in <dataset>/<path>."""
     if units is None:
-        raise ValueError(f"{folder / 'labels'}: holds token ids alone: give the folder of unigram5000.model as units")
+        raise ValueError(
+            f"{folder / 'labels'}: contains only token ids; name the folder of unigram5000.model with --units, or expert.tokenizer"
+        )
     for table in sorted((folder / "labels").glob("*.csv")):
         split = next(
             (split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")),
@@ -182,14 +200,10 @@ def labelled(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
             )
 
 
-def checked(source: Source, tokenizers: Sequence[Tokenizer]) -> Source:
-    """With its fault, where there is no text or one that not all tokenizers can write."""
+def check_transcript(source: Source, tokenizers: Sequence[Tokenizer]) -> Source:
+    """The source with a fault if it has no transcript, or one that some tokenizer cannot encode."""
     unknown = sorted({unit for tokenizer in tokenizers for unit in tokenizer.unknown(source.text)})
-    told = (
-        f"no token for {', '.join(map(repr, unknown))} in its transcript"
-        if unknown
-        else ""
-        if source.text
-        else "no transcript"
-    )
-    return replace(source, fault=source.fault or told)
+    fault = "" if source.text else "no transcript"
+    if unknown:
+        fault = f"no token for {', '.join(map(repr, unknown))} in its transcript"
+    return replace(source, fault=source.fault or fault)

@@ -1,9 +1,9 @@
-"""Corpora of people who talk, as their owners lay them out, to the shards of mouth crops that readers learn from.
+"""Prepares the 2D part of a corpus from video: shards of mouth crops and speech, from which lip readers are trained.
 
-    python -m avlib.cli.prepare_video DATA OUT --landmarks face_landmarker.task [--train-units 1000] [--scheduler tcp://host:8786]
+    python -m avlib.cli.prepare_video DATA OUT --landmarks face_landmarker.task [--train-units 1000]
 
-Known layouts: LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders that Auto-AVSR has
-prepared, whose crops are taken as they are.
+Known layouts are LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders prepared by
+Auto-AVSR, whose crops are used unchanged.
 """
 
 import json
@@ -27,133 +27,142 @@ from ...speech.text import SentencePieceTokenizer, Tokenizer, train_units
 from ..clips import Clips
 from ..corpus import Corpus
 from ..utterance import Excluded, Utterance
-from .mouth_crops import SIDE, Detector, MediaPipe, cropped_clip, mouth_clip
-from .sources import SPLITS, Source, checked, find_sources
+from .mouth_crops import SIDE, Detector, MediaPipe, crop_video, read_cropped_video
+from .sources import SPLITS, Source, check_transcript, find_sources
 
-CLIPS_A_SHARD = 64
+CLIPS_PER_SHARD = 64
 
 
-def clip(source: Source, detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
-    """A source's utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16. SetAside says what is wrong with it."""
+def load_clip(source: Source, create_detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
+    """The utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a source. Excluded says what is wrong with it."""
     if source.fault:
         raise Excluded(source.fault)
     if source.cropped:
-        beside = source.path.with_suffix(".wav")
-        video, speech = cropped_clip(
-            source.path, beside if beside.is_file() else source.path, round(source.end_s * VIDEO_FPS)
-        )
+        wav = source.path.with_suffix(".wav")
+        frames = round(source.end_s * VIDEO_FPS)
+        video, speech = read_cropped_video(source.path, wav if wav.is_file() else source.path, frames)
     else:
-        video, speech = mouth_clip(source.path, detector(), source.begin_s, source.end_s)
+        video, speech = crop_video(source.path, create_detector(), source.begin_s, source.end_s)
     return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech
 
 
-def shard(path: Path, key: str, sources: list[Source], detector: Callable[[], Detector]) -> None:
-    """Writes one shard, and beside it what it was made from, what it holds, and which of its sources are set aside, and why."""
-    made, aside = [], []
+def write_shard(path: Path, key: str, sources: list[Source], create_detector: Callable[[], Detector]) -> None:
+    """Writes one shard and, last, its record beside it (.json): its key and hash, its counts, and the excluded sources."""
+    utterances: list[Utterance] = []
+    videos, speeches, excluded = [], [], []
     for source in sources:
         try:
-            made.append(clip(source, detector))
+            utterance, video, speech = load_clip(source, create_detector)
         except Excluded as error:
-            aside.append((source.name, str(error)))
-    nothing = (), (torch.zeros(0, SIDE, SIDE).byte(),), (torch.zeros(0).short(),)
-    utterances, videos, speeches = zip(*made) if made else nothing
-    about = {"utterances": json.dumps([u.as_dict() for u in utterances])}
-    path.with_suffix(".json").unlink(missing_ok=True)  # the old one: a shard counts when it has both
-    write_atomic(
-        path, lambda p: save_file({"video": torch.cat(videos), "speech": torch.cat(speeches)}, p, metadata=about)
-    )
-    write_json(
-        path.with_suffix(".json"),
-        {
-            "key": key,
-            "holds": digest(path),
-            "clips": len(utterances),
-            "frames": sum(u.frames for u in utterances),
-            "aside": aside,
-        },
-    )
+            excluded.append({"name": source.name, "reason": str(error)})
+        else:
+            utterances.append(utterance)
+            videos.append(video)
+            speeches.append(speech)
+    if not utterances:
+        videos, speeches = [torch.zeros(0, SIDE, SIDE).byte()], [torch.zeros(0).short()]
+    metadata = {"utterances": json.dumps([u.as_dict() for u in utterances])}
+    tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
+    path.with_suffix(".json").unlink(missing_ok=True)  # the old record: a shard is complete when it has both files
+    write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
+    record = {
+        "key": key,
+        "hash": digest(path),
+        "clips": len(utterances),
+        "frames": sum(u.frames for u in utterances),
+        "excluded": excluded,
+    }
+    write_json(path.with_suffix(".json"), record)
 
 
 def prepare_clips(
     data: str | Path,
     out: str | Path,
-    detector: Callable[[], Detector] = MediaPipe,
+    create_detector: Callable[[], Detector] = MediaPipe,
     tokenizers: Sequence[Tokenizer] = (Tokenizer(),),
     scheduler: str | None = None,
     workers: int | None = None,
 ) -> dict:
-    """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/video_corpus.json, and returns what the latter says: how many clips and
-    frames of which split, what was set aside, and why. Shards that are there already, of recordings that did
-    not change since, are not made again.
+    """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/video_corpus.json, and returns the content of the latter.
 
-    detector: makes the `Detector` of one clip. tokenizers: who have to be able to write the transcripts. workers: processes, as
-    many as there are cores unless given. scheduler: address of a Dask scheduler, whose workers do it in their place, on as many
-    hosts as there are; both folders are where all of them see them.
+    It contains the layout, a hash, the numbers of clips and frames of each split, and the excluded recordings with reasons.
+    Shards that exist are not written again unless their recordings have changed.
+
+    create_detector: creates the face detector of one clip. tokenizers: that have to encode the transcripts. workers:
+    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number
+    of hosts; both folders must be accessible on all of them. ValueError for an unknown layout and a missing detector.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
-    kind, sources = find_sources(data, next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None))
-    sources = [checked(source, tokenizers) for source in sources]
+    units = next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None)
+    layout, sources = find_sources(data, units)
+    sources = [check_transcript(source, tokenizers) for source in sources]
     jobs = []
     for split in SPLITS:
-        own = [s for s in sources if s.split == split]
-        for first in range(0, len(own), CLIPS_A_SHARD):
-            path, part = (
-                out / "2d" / f"{split}-{first // CLIPS_A_SHARD:05d}.safetensors",
-                own[first : first + CLIPS_A_SHARD],
-            )
-            jobs.append((shard, path, digest([state(source, data) for source in part]), part, detector))
-    missing = [job for job in jobs if not done(*job[1:3])]
+        split_sources = [s for s in sources if s.split == split]
+        for first in range(0, len(split_sources), CLIPS_PER_SHARD):
+            path = out / "2d" / f"{split}-{first // CLIPS_PER_SHARD:05d}.safetensors"
+            part = split_sources[first : first + CLIPS_PER_SHARD]
+            key = digest([source_state(source, data) for source in part])
+            jobs.append((write_shard, path, key, part, create_detector))
+    missing = [job for job in jobs if not is_current(*job[1:3])]
     log(
-        f"{data}: {kind}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of them done before"
+        f"{data}: {layout}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of which are complete"
     )
     if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
-        detector()  # says at once what is missing
+        create_detector()  # fails now rather than in a worker if something is missing
     began = time.monotonic()
     for _ in progress_bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
         pass
     seconds = time.monotonic() - began
-    for old in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:  # of a corpus that was larger
-        old.unlink()
-        old.with_suffix(".json").unlink(missing_ok=True)
+    for stale in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:  # of a corpus that was larger
+        stale.unlink()
+        stale.with_suffix(".json").unlink(missing_ok=True)
     if missing:
         frames = sum(read_json(job[1].with_suffix(".json"))["frames"] for job in missing)
-        log(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames a second")
-    summary = summarise(kind, [job[1].with_suffix(".json") for job in jobs])
+        log(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames per second")
+    summary = summarise(layout, [job[1].with_suffix(".json") for job in jobs])
     write_json(out / "video_corpus.json", summary)
     return summary
 
 
-def summarise(kind: str, shards: list[Path]) -> dict:
-    """What the files beside the shards say, in one."""
-    counts, aside, holds = {}, [], []
-    for path in shards:
-        about = read_json(path)
-        split = counts.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "aside": 0})
-        for name, more in (("clips", about["clips"]), ("frames", about["frames"]), ("aside", len(about["aside"]))):
-            split[name] += more
-        aside += [{"name": name, "reason": reason} for name, reason in about["aside"]]
-        holds.append(about["holds"])
-    return {"layout": kind, "splits": counts, "aside": aside, "holds": digest(holds)}
+def summarise(layout: str, records: list[Path]) -> dict:
+    """The sums of the records beside the shards."""
+    splits: dict[str, dict[str, int]] = {}
+    excluded, hashes = [], []
+    for path in records:
+        record = read_json(path)
+        counts = splits.setdefault(path.stem.split("-")[0], {"clips": 0, "frames": 0, "excluded": 0})
+        counts["clips"] += record["clips"]
+        counts["frames"] += record["frames"]
+        counts["excluded"] += len(record["excluded"])
+        excluded += record["excluded"]
+        hashes.append(record["hash"])
+    return {"layout": layout, "splits": splits, "excluded": excluded, "hash": digest(hashes)}
 
 
-def state(source: Source, data: Path) -> str:
-    """Stands for a source in a shard's key: where it lies in the corpus, its transcript, its video's size and time of change."""
-    there = source.path.stat() if source.path.is_file() else None
-    return str((replace(source, path=os.path.relpath(source.path, data)), there and (there.st_size, there.st_mtime_ns)))
+def source_state(source: Source, data: Path) -> str:
+    """A source in the key of a shard: its path in the corpus, its transcript, and its video's size and modification time."""
+    file = source.path.stat() if source.path.is_file() else None
+    state = replace(source, path=Path(os.path.relpath(source.path, data))), file and (file.st_size, file.st_mtime_ns)
+    return str(state)
 
 
-def done(path: Path, key: str) -> bool:
-    about = path.with_suffix(".json")
-    return path.exists() and about.exists() and read_json(about)["key"] == key
+def is_current(path: Path, key: str) -> bool:
+    """Whether a shard and its record exist, in this version's form, for this key."""
+    record_path = path.with_suffix(".json")
+    if not (path.exists() and record_path.exists()):
+        return False
+    record = read_json(record_path)
+    return record["key"] == key and "hash" in record
 
 
 def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> Iterator:
-    """Here in processes, or on a Dask cluster: it is pure Python, and its futures are those of the standard library."""
+    """The results of the jobs, in local processes or on a Dask cluster."""
     if scheduler is None:
         yield from run_parallel(jobs, workers=workers)
         return
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, as_completed  # pyright: ignore[reportMissingImports]  # optional
     except ImportError as error:
         raise ValueError(f"--scheduler: Dask does not load ({error}): pip install distributed") from None
     try:
@@ -165,37 +174,41 @@ def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> I
             yield future.result()
 
 
-def attach(run: Run, corpus: Corpus) -> None:
-    """Lets a run's readers learn from the 2D corpus that its setting corpus.video_corpus names, if any: one that was prepared, or one
-    of a known layout, which is prepared here."""
+def attach_clips(run: Run, corpus: Corpus) -> None:
+    """Takes the 2D part of a corpus from the video corpus that the setting corpus.video_corpus names, if any.
+
+    That is a folder that is prepared already, or one of a known layout, which is prepared here.
+    """
     config = run.config.corpus
     if not config.video_corpus:
         return
     folder = Path(config.video_corpus)
     if not (folder / "video_corpus.json").is_file():
-        units = {run.config.expert.tokenizer, run.config.reader.tokenizer} | (
-            {""} if not run.config.speech.pretrained else set()
-        )
+        units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
+        if not run.config.speech.pretrained:
+            units.add("")  # the speech encoder spells
         tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
-        raw, folder = (
-            folder,
-            DATA / f"video-{digest(str(folder.resolve()), config.landmarks, [t.units for t in tokenizers])}",
-        )
+        raw = folder
+        folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
         prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
-    corpus.learn_from(folder)
+    corpus.use_video_corpus(folder)
     if config.crop != SIDE:
         log(
-            f"corpus: crops of {SIDE} pixels, rendered lips of {config.crop}, and readers see both; corpus.crop={SIDE} makes them alike"
+            f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} makes them equal for "
+            "the lip readers"
         )
 
 
-def learn_units(out: Path, count: int) -> Path:
-    """Trains so many SentencePiece units on the training transcripts of a prepared corpus; the folder that tokenizers take."""
+def train_tokenizer(out: Path, count: int) -> Path:
+    """Trains SentencePiece units on the training transcripts of a prepared corpus.
+
+    count: of units. Returns the folder of the tokenizer. ValueError if the transcripts do not allow so many.
+    """
     try:
-        model, listed = train_units([u.text for u in Clips(out / "2d", "train").utterances], count)
+        model, unit_list = train_units([u.text for u in Clips(out / "2d", "train").utterances], count)
     except ValueError as error:
         raise ValueError(f"--train-units: {error}") from None
     folder = out / "units"
     write_atomic(folder / f"unigram{count}.model", lambda p: p.write_bytes(model))
-    write_atomic(folder / f"unigram{count}_units.txt", lambda p: p.write_text(listed, encoding="utf-8"))
+    write_atomic(folder / f"unigram{count}_units.txt", lambda p: p.write_text(unit_list, encoding="utf-8"))
     return folder

@@ -1,0 +1,230 @@
+"""Builds the embedded corpus: espeak-ng speaks, the face rig articulates, the renderer films. Nothing is downloaded."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from ...core.config import CorpusConfig, digest
+from ...core.files import write_atomic, write_json
+from ...core.parallel import run_parallel
+from ...core.progress import log, progress_bar
+from ...core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
+from ...core.tensors import seeded_generator
+from ...render.camera import Camera, crop_camera
+from ...render.lip_video import submesh
+from ...render.renderer import Lights, Renderer
+from ..utterance import Utterance
+from .articulation import articulate, random_style, subject_style
+from .facekit import FaceKit
+from .recordings import find_recordings
+from .rig import Rig
+from .sentences import sentences
+from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sentence, uniform
+
+SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}  # of the 3D part
+VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
+CLIPS_PER_SHARD = 60
+
+Clip = tuple[Utterance, torch.Tensor, torch.Tensor]  # with video (T, H, W) uint8 and speech (T * 640,) int16
+
+
+def random_head_pose(vertices: torch.Tensor, centre: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Vertices (T, V, 3), metres, rotated by a few degrees, scaled and shifted by a few millimetres.
+
+    centre: (3,), of the rotation and the scaling.
+    """
+    yaw, pitch, roll = ((torch.rand(3, generator=generator) - 0.5) * torch.tensor([0.35, 0.25, 0.12])).tolist()
+    rotation = torch.eye(3)
+    for angle, (i, j) in ((yaw, (0, 2)), (pitch, (1, 2)), (roll, (0, 1))):
+        axis_rotation = torch.eye(3)
+        axis_rotation[i, i] = axis_rotation[j, j] = np.cos(angle)
+        axis_rotation[i, j], axis_rotation[j, i] = np.sin(angle), -np.sin(angle)
+        rotation = rotation @ axis_rotation
+    size = uniform(0.93, 1.07, generator)
+    shift = (torch.rand(3, generator=generator) - 0.5) * 0.006 * torch.tensor([1, 1, 0])
+    return (vertices - centre) @ rotation.T * size + centre + shift
+
+
+def double_image(camera: Camera, crop: int) -> Camera:
+    """The camera with its crop in the middle of an image of twice its side, as in published preprocessing."""
+    window = (crop // 2, 3 * crop // 2)
+    return replace(camera, scale=camera.scale / 2, image_size=2 * crop, rows=window, columns=window)
+
+
+class CorpusBuilder:
+    """Fills a corpus folder piece by piece, and skips the shards that exist."""
+
+    def __init__(self, config: CorpusConfig, folder: Path, face: Path | None = None):
+        """face: an ICT-FaceKit checkout; without one, the embedded rig is used."""
+        self.config, self.folder = config, folder
+        self.recordings = find_recordings(config.recordings)
+        self.rig = FaceKit(face) if face else Rig()
+        self.identities = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
+        lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.identities])
+        self.camera = double_image(crop_camera(lips, config.crop, margin=self.rig.margin), config.crop)
+        self.mouth = self.rig.regions["mouth"]
+        self.renderer = Renderer(
+            submesh(self.rig.faces, self.mouth, len(self.identities[0].template)),
+            self.camera,
+            antialias=config.soft_silhouettes,
+        )
+        used_texts: set[str] = set()
+        generator = seeded_generator(config.seed)
+        counts = [
+            ("train", config.clips_2d),
+            ("validation", config.validation_clips_2d),
+            *((f"3d {s}", getattr(config, f"sentences_{s}") * len(subjects)) for s, subjects in SUBJECTS.items()),
+        ]
+        self.texts = {part: sentences(count, generator, used_texts) for part, count in counts}
+
+    def draw_strength(self, generator: torch.Generator) -> float:
+        """A random articulation strength."""
+        return uniform(*self.config.strength, generator)
+
+    def render_clip(self, name: str, split: str, text: str, spoken: SpokenSentence | None = None) -> Clip:
+        """One clip of the 2D part, with its own identity, pose, light and skin.
+
+        spoken: the sentence as speech; without it, espeak-ng speaks the text in a random voice.
+        """
+        generator = seeded_generator(self.config.seed, int(digest(name), 16))
+        if spoken is None:
+            voice = VOICES[int(torch.randint(len(VOICES), (), generator=generator))]
+            spoken = synthesise_sentence(text, voice, generator)
+        frames = round(spoken.seconds * VIDEO_FPS)
+        style, strength = random_style(generator), self.draw_strength(generator)
+        weights = articulate(spoken.phonemes, spoken.seconds, VIDEO_FPS, style, strength, generator)
+        identity = self.rig.identity(generator=generator)
+        identity = replace(identity, template=identity.template[self.mouth], shapes=identity.shapes[:, self.mouth])
+        vertices = self.rig.motion(identity, weights[:frames])
+        centre = identity.template.new_tensor([*self.camera.centre, float(identity.template[:, 2].median())])
+        lights = torch.tensor(Lights().directions) + 0.35 * torch.randn(
+            len(Lights().directions), 3, generator=generator
+        )
+        albedo = (identity.albedo[self.mouth] * uniform(0.75, 1.25, generator)).clamp(0, 1)
+        vertices = random_head_pose(vertices, centre, generator)
+        video = self.renderer(vertices, albedo.expand(frames, -1), lights.expand(frames, -1, -1))
+        noise = 0.01 * torch.randn(video.shape, generator=generator)
+        return (
+            spoken.utterance(name, split, "", frames),
+            ((video + noise).clamp(0, 1) * 255).round().byte(),
+            (spoken.speech * 32767).round().short()[: frames * SAMPLES_PER_FRAME],
+        )
+
+    def missing_shards(self) -> list[tuple[Path, str, int]]:
+        """Path, split and first clip of every shard of the 2D part that does not exist yet."""
+        return [
+            (path, split, first)
+            for split in ("train", "validation")
+            for first in range(0, len(self.texts[split]), CLIPS_PER_SHARD)
+            if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_PER_SHARD:03d}.safetensors").exists()
+        ]
+
+    def build_shard(self, path: Path, split: str, first: int) -> None:
+        """Renders and writes the clips of one shard, from clip `first` on."""
+        texts = self.texts[split]
+        clips = range(first, min(first + CLIPS_PER_SHARD, len(texts)))
+        self.write_shard(path, [self.render_clip(f"{split}_{i:05d}", split, texts[i]) for i in clips])
+
+    def write_shard(self, path: Path, clips: list[Clip]) -> None:
+        utterances, videos, speeches = zip(*clips)
+        tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
+        metadata = {"utterances": json.dumps([u.as_dict() for u in utterances])}
+        write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
+
+    def write_scans(self, split: str, k: int) -> list[Utterance]:
+        """Writes subject k's part of the 3D part: its own sentences, in its own voice and style."""
+        texts = self.texts[f"3d {split}"]
+        count = len(texts) // len(SUBJECTS[split])
+        first = SUBJECTS[split].index(k) * count
+        return [
+            self.write_scan(k, split, f"{self.rig.subjects[k]}_sentence{i + 1:02d}", text)
+            for i, text in enumerate(texts[first : first + count])
+        ]
+
+    def write_scan(self, k: int, split: str, name: str, text: str, spoken: SpokenSentence | None = None) -> Utterance:
+        """Writes motion and speech of one sentence of subject k.
+
+        spoken: the sentence as speech; without it, espeak-ng speaks the text in the subject's voice.
+        """
+        generator, config = seeded_generator(self.config.seed, int(digest(name), 16)), self.config
+        spoken = spoken or synthesise_sentence(text, VOICES[k], generator)
+        frames = round(spoken.seconds * config.fps)
+        style, strength = subject_style(k), self.draw_strength(generator)
+        weights = articulate(spoken.phonemes, spoken.seconds, config.fps, style, strength, generator)
+        vertices = self.rig.motion(self.identities[k], weights[:frames])
+        vertices = vertices + 1e-3 * config.noise_mm * torch.randn(vertices.shape, generator=generator)
+        flat, samples = vertices.flatten(1).float().numpy(), spoken.speech.numpy()
+        write_atomic(self.folder / "vertices_npy" / f"{name}.npy", lambda p: np.save(p, flat))
+        write_atomic(
+            self.folder / "wav" / f"{name}.wav", lambda p: soundfile.write(p, samples, SPEECH_HZ, format="WAV")
+        )
+        return spoken.utterance(name, split, self.rig.subjects[k], frames)
+
+    def add_recording(self, k: int, name: str) -> tuple[str, Utterance | str]:
+        """Adds a recording of the user to training subject k and to the training clips.
+
+        Returns its name with its utterance, or with the reason why it is excluded.
+        """
+        try:
+            spoken = recorded_sentence(self.recordings[name])
+        except ValueError as error:
+            return name, str(error)
+        clip = self.render_clip(f"own_{name}", "train", spoken.text, spoken)
+        self.write_shard(self.folder / "2d" / f"train-own-{name}.safetensors", [clip])
+        return name, self.write_scan(k, "train", f"{self.rig.subjects[k]}_own_{name}", spoken.text, spoken)
+
+    def build(self) -> None:
+        """Writes both parts in one process per core, then the mesh and corpus.json.
+
+        Recordings of the user are distributed over the training subjects, so no test sentence has the user's voice.
+        """
+        if self.rig.still:
+            log(f"corpus: {', '.join(self.rig.still)} do not move, because the face lacks their expressions")
+        jobs = [(self.build_shard, *shard) for shard in self.missing_shards()]
+        jobs += [(self.write_scans, split, k) for split, subjects in SUBJECTS.items() for k in subjects]
+        utterances: list[Utterance] = []
+        for written in progress_bar(run_parallel(jobs), "corpus", len(jobs)):
+            utterances += written or []
+        subjects = SUBJECTS["train"]
+        jobs = [(self.add_recording, subjects[i % len(subjects)], name) for i, name in enumerate(self.recordings)]
+        added = dict(progress_bar(run_parallel(jobs), "recordings", len(jobs)) if jobs else ())
+        excluded = {name: added[name] for name in self.recordings if isinstance(added[name], str)}
+        used = [u for name, u in added.items() if name not in excluded]
+        utterances = sorted(utterances + used, key=lambda u: (self.rig.subjects.index(u.subject), u.name))
+        self.write_description(
+            utterances, {"recordings": {"used": [u.name for u in used], "excluded": excluded}} if added else {}
+        )
+
+    def write_description(self, utterances: list[Utterance], recordings: dict) -> None:
+        """Writes mesh.npz and, last, corpus.json with the hash of all other files. recordings: added to the latter."""
+        templates = np.stack([p.template.numpy() for p in self.identities])
+        faces, albedo = self.rig.faces.numpy(), self.identities[0].albedo.numpy()
+        write_atomic(self.folder / "mesh.npz", lambda p: np.savez(p, faces=faces, albedo=albedo, templates=templates))
+        mean_squares = [
+            np.square(
+                np.load(self.folder / "vertices_npy" / f"{u.name}.npy").reshape(u.frames, -1, 3)
+                - templates[self.rig.subjects.index(u.subject)]
+            ).mean()
+            for u in utterances
+            if u.split == "train"
+        ]
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+        description = {
+            "name": self.rig.name,
+            "hash": digest([str(p.relative_to(self.folder)) for p in files], *files),
+            "fps": self.config.fps,
+            "unit": "m",
+            "soft_silhouettes": self.config.soft_silhouettes,
+            "motion_scale": float(np.sqrt(np.mean(mean_squares))),
+            "camera": asdict(self.camera),
+            "subjects": {s: [self.rig.subjects[k] for k in subjects] for s, subjects in SUBJECTS.items()},
+            "regions": {name: index.tolist() for name, index in self.rig.regions.items()},
+            "utterances": [u.as_dict() for u in utterances],
+            **recordings,
+        }
+        write_json(self.folder / "corpus.json", description)

@@ -1,0 +1,53 @@
+"""The lip video of a corpus follows the corpus's settings."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from avlib.corpus.pictures import lip_video
+from avlib.render.camera import Camera
+
+
+def square() -> SimpleNamespace:
+    """A corpus whose only face is a square."""
+    corners = torch.arange(4)
+    return SimpleNamespace(
+        templates={"one": torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) - 0.47},
+        fps=25,
+        regions={"lip": corners, "mouth": corners},
+        faces=torch.tensor([[0, 1, 2], [0, 2, 3]]),
+        albedo=torch.ones(4),
+        camera=Camera(1.0, 16),
+        soft_silhouettes=True,
+    )
+
+
+def test_lip_video_has_soft_silhouettes_unless_corpus_or_caller_turns_them_off():
+    corpus = square()
+
+    def edge_gradient(**options) -> float:
+        """The largest gradient of the image's brightness with respect to the position of the square's edges."""
+        vertices = corpus.templates["one"][None, None].clone().requires_grad_()
+        lip_video(corpus, **options)(vertices, torch.tensor([1]))[0].sum().backward()
+        return float(vertices.grad[..., :2].abs().max())
+
+    assert edge_gradient() > 1 > 1e-3 > edge_gradient(soft_silhouettes=False)
+    corpus.soft_silhouettes = False
+    assert edge_gradient() < 1e-3
+
+
+@pytest.mark.parametrize("fps, frames", [(None, 25), (25, 30)])
+def test_lip_video_takes_the_rate_of_the_corpus_or_of_the_caller(fps, frames):
+    corpus = square()
+    corpus.fps = 30
+    motion = corpus.templates["one"].expand(1, 30, 4, 3)
+    _, lengths = lip_video(corpus, fps=fps)(motion, torch.tensor([30]))
+    assert lengths.tolist() == [frames]
+
+
+def test_a_crop_that_cuts_lips_at_rest_is_an_error():
+    corpus = square()
+    corpus.camera = Camera(1.0, 16, rows=(0, 8))
+    with pytest.raises(ValueError, match="lips of one: spans rows"):
+        lip_video(corpus)
