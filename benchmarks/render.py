@@ -1,11 +1,12 @@
-"""How long the lip renderer takes and how much memory, beside PyTorch3D and the way the paper's code renders.
+"""Time and memory of the lip renderer, compared with PyTorch3D and with the released code's method.
 
     python benchmarks/render.py [--device cuda] [--threads 2]
     python benchmarks/render.py --run demo      # the renderer's share of a joint training step of a finished run
     python benchmarks/render.py --published     # the same at the published sizes, with random weights
 
-Milliseconds and megabytes a frame, forward and backward together; memory is what the process grows by at most. Every
-row is a process of its own. The released way renders the whole head at 224 x 224 and cuts out the crop.
+Prints milliseconds and megabytes a frame, of forward and backward pass together. Memory is the process's largest
+growth; each row is measured in a process of its own. The released code renders the whole head at 224 x 224 pixels and
+cuts out the crop.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import importlib.util
 import multiprocessing
 import statistics
 import time
+from typing import NamedTuple
 
 import torch
 
@@ -33,47 +35,70 @@ from avlib.training.dry_run_attempts import noise_clips
 from avlib.training.dry_run_sizes import ellipsoid_head
 
 MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}  # vertices, faces
-WHOLE, CROP = 224, (64, 160)
-# name: backend, silhouettes blended, whole head first
-WAYS = {
-    "kit, hard": ("avlib", False, False),
-    "kit, blended silhouettes": ("avlib", True, False),
-    "PyTorch3D, culled, straight at the crop": ("pytorch3d", False, False),
-    "released way, by PyTorch3D": ("pytorch3d", False, True),
+IMAGE_SIZE, CROP = 224, (64, 160)  # pixels; rows and columns of the crop
+ROUNDS, LONGEST_S = 7, 20  # of one measurement
+
+
+class Method(NamedTuple):
+    """backend, antialias: see `Renderer`. whole_head: renders the whole image and cuts out the crop."""
+
+    backend: str
+    antialias: bool
+    whole_head: bool
+
+
+HARD, CULLED, RELEASED = (
+    "avlib, hard silhouettes",
+    "PyTorch3D, culled mesh, crop only",
+    "PyTorch3D, whole head, as released",
+)
+METHODS = {
+    HARD: Method("avlib", False, False),
+    "avlib, soft silhouettes": Method("avlib", True, False),
+    CULLED: Method("pytorch3d", False, False),
+    RELEASED: Method("pytorch3d", False, True),
 }
 
 
-def measure(mesh: str, way: str, frames: int, device: str, threads: int) -> tuple[float, float, int]:
-    """ms a frame (median of rounds), MB a frame and how many faces were rasterised."""
+class Cost(NamedTuple):
+    """Of a frame: milliseconds (median over the rounds) and megabytes. faces: how many reach the crop."""
+
+    ms: float
+    mb: float
+    faces: int
+
+
+def measure(mesh: str, method: str, frames: int, device: str, threads: int) -> Cost:
     torch.set_num_threads(threads)
-    backend, blended, whole = WAYS[way]
+    backend, antialias, whole_head = METHODS[method]
     vertices, faces = ellipsoid_head(*MESHES[mesh], frames)
-    window = (0, WHOLE) if whole else CROP
-    renderer = Renderer(faces, Camera(1.0, WHOLE, window, window), antialias=blended, backend=backend).to(device)
+    window = (0, IMAGE_SIZE) if whole_head else CROP
+    renderer = Renderer(faces, Camera(1.0, IMAGE_SIZE, window, window), antialias=antialias, backend=backend).to(device)
     vertices = vertices.to(device).requires_grad_()
     weight = torch.randn(frames, CROP[1] - CROP[0], CROP[1] - CROP[0], device=device)
-    cut = slice(*CROP) if whole else slice(None)
+    cut = slice(*CROP) if whole_head else slice(None)
 
-    def step(count: int):
+    def step(count: int) -> None:
         vertices.grad = None
         (renderer(vertices[:count])[:, cut, cut] * weight[:count]).sum().backward()
         if device != "cpu":
             torch.cuda.synchronize()
 
-    step(1)
-    before = memory_mb(device, reset=True)
+    step(1)  # warm up
+    before = peak_memory_mb(device, reset=True)
     step(frames)
-    grown = memory_mb(device) - before
+    growth = peak_memory_mb(device) - before
     times = []
-    while len(times) < 7 and sum(times) < 20:
+    while len(times) < ROUNDS and sum(times) < LONGEST_S:
         began = time.perf_counter()
         step(frames)
         times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1e3 / frames, grown / frames, len(near_mesh(vertices.detach(), renderer.faces, renderer.camera).reaching)
+    reaching = near_mesh(vertices.detach(), renderer.faces, renderer.camera).reaching
+    return Cost(statistics.median(times) * 1e3 / frames, growth / frames, len(reaching))
 
 
-def memory_mb(device: str, reset: bool = False) -> float:
-    """Most memory held since the last reset."""
+def peak_memory_mb(device: str, reset: bool = False) -> float:
+    """The peak of memory in use since the last reset: of the GPU, or of this process."""
     if device != "cpu":
         if reset:
             torch.cuda.reset_peak_memory_stats()
@@ -85,49 +110,59 @@ def memory_mb(device: str, reset: bool = False) -> float:
         return next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) / 1024
 
 
-def apart(*arguments):
-    """`measure` in a process of its own, whose memory nobody else has used."""
+def measure_in_new_process(*arguments) -> Cost:
+    """`measure` in a process of its own, so that nothing else has used its memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, arguments)
 
 
-def table(device: str, threads: int):
-    installed = importlib.util.find_spec("pytorch3d") is not None
-    print("| mesh | way | frames | faces at the crop | ms a frame | MB a frame |\n|---|---|---|---|---|---|")
-    took = {}
+def frame_counts(mesh: str, method: str, device: str) -> tuple[int, ...]:
+    """The numbers of frames to measure a method with."""
+    backend, _, whole_head = METHODS[method]
+    if method == HARD and mesh == "FLAME":
+        return 15, 60, 240
+    if backend == "avlib" or device != "cpu":
+        return (60,)
+    return (2,) if whole_head else (6,)  # on a CPU, PyTorch3D's time a frame does not depend on their number
+
+
+def print_table(device: str, threads: int) -> None:
+    """All methods on all meshes, then the ratios."""
+    has_pytorch3d = importlib.util.find_spec("pytorch3d") is not None
+    print("| mesh | renderer | frames | faces at the crop | ms a frame | MB a frame |\n|---|---|---|---|---|---|")
+    ms = {}  # at the middle number of frames
     for mesh in MESHES:
-        for way, (backend, _, whole) in WAYS.items():
-            if mesh == "four times BIWI" and way != "kit, hard":
-                continue  # there to show how the time grows with the faces
-            if backend == "pytorch3d" and not installed:
-                print(f"| {mesh} | {way} | | | PyTorch3D is not installed | |")
+        for method in METHODS:
+            if mesh == "four times BIWI" and method != HARD:
+                continue  # this mesh shows how the time grows with the faces
+            if METHODS[method].backend == "pytorch3d" and not has_pytorch3d:
+                print(f"| {mesh} | {method} | | | PyTorch3D is not installed | |")
                 continue
-            # PyTorch3D's time on a CPU is that of each frame: a few tell it
-            counts = (60,) if backend == "avlib" or device != "cpu" else (2,) if whole else (6,)
-            if way == "kit, hard" and mesh == "FLAME":
-                counts = (15, 60, 240)
+            counts = frame_counts(mesh, method, device)
             for frames in counts:
-                ms, mb, seen = apart(mesh, way, frames, device, threads)
-                took[mesh, way] = ms if frames == counts[len(counts) // 2] else took.get((mesh, way), ms)
-                print(f"| {mesh} | {way} | {frames} | {seen} | {ms:.2f} | {mb:.2f} |", flush=True)
-    for mesh in ("FLAME", "BIWI") if installed else ():
-        kit = took[mesh, "kit, hard"]
+                cost = measure_in_new_process(mesh, method, frames, device, threads)
+                if frames == counts[len(counts) // 2]:
+                    ms[mesh, method] = cost.ms
+                print(f"| {mesh} | {method} | {frames} | {cost.faces} | {cost.ms:.2f} | {cost.mb:.2f} |", flush=True)
+    for mesh in ("FLAME", "BIWI") if has_pytorch3d else ():
         print(
-            f"{mesh}: the kit takes 1/{took[mesh, 'released way, by PyTorch3D'] / kit:.0f} of the released way, "
-            f"1/{took[mesh, 'PyTorch3D, culled, straight at the crop'] / kit:.0f} of culled PyTorch3D"
+            f"{mesh}: avlib takes 1/{ms[mesh, RELEASED] / ms[mesh, HARD]:.0f} of the time of the released code's "
+            f"method, 1/{ms[mesh, CULLED] / ms[mesh, HARD]:.0f} of that of culled PyTorch3D"
         )
 
 
 def published_step(device: str) -> tuple[joint_task.JointTask, joint_batches.JointBatch]:
-    """FaceFormer on wav2vec2-base, guided by the audio-visual expert, both as large as published, on a face of FLAME's size; and
-    one utterance of 4 s."""
+    """A guided step at the published sizes: FaceFormer on wav2vec2-base, the audio-visual expert, random weights.
+
+    The face has FLAME's size; the batch is one utterance of 4 s.
+    """
     config, motion_frames, frames = load("paper"), 120, 100
     (vertices,), faces = ellipsoid_head(*MESHES["FLAME"], 1)
     lips = LipVideo(
         faces,
         torch.full((len(vertices),), 180 / 255),
         torch.arange(len(vertices)),
-        Camera(1.0, WHOLE, CROP, CROP),
+        Camera(1.0, IMAGE_SIZE, CROP, CROP),
         30,
         antialias=True,
     )
@@ -161,48 +196,52 @@ def published_step(device: str) -> tuple[joint_task.JointTask, joint_batches.Joi
 
 
 def run_step(name: str, device: str) -> tuple[joint_task.JointTask, joint_batches.JointBatch]:
-    """A guided step of the run's first animator."""
+    """A guided step of the first animator of a finished run."""
     run = open_run(name, device=device)
     corpus, config = prepare.prepare_corpus(run), run.config
     task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
     return task, joint_batches.collate_examples(train[: config.joint.batch], corpus.subjects["train"])
 
 
-def share(what: str, task: joint_task.JointTask, batch: joint_batches.JointBatch, threads: int):
-    """The whole step, and its lip renderer alone."""
+def print_share(name: str, task: joint_task.JointTask, batch: joint_batches.JointBatch, threads: int) -> None:
+    """Times the whole step and its lip renderer alone, alternately."""
     torch.set_num_threads(threads)
     task.train()
-    read = min(task.config.guided_per_batch, len(batch))
+    guided = min(task.config.guided_per_batch, len(batch))
 
-    def step():
+    def step() -> None:
         task.zero_grad()
         task(batch, [torch.Generator().manual_seed(n) for n in range(len(batch))], 1.0)["loss"].backward()
 
-    def lips():
-        vertices = batch.motion[:read].clone().requires_grad_()
-        task.lips(vertices, batch.frame_lengths[:read])[0].square().sum().backward()
+    def render() -> None:
+        vertices = batch.motion[:guided].clone().requires_grad_()
+        task.render_lips(vertices, batch.frame_lengths[:guided])[0].square().sum().backward()
 
-    times = [[], []]
-    for turn in range(8):
-        for call, taken in zip((step, lips), times):
+    step_times, render_times = [], []
+    for _ in range(ROUNDS + 1):
+        for call, times in ((step, step_times), (render, render_times)):
             began = time.perf_counter()
             call()
-            taken.append(time.perf_counter() - began)
-    whole, rendering = (statistics.median(taken[1:]) for taken in times)
-    print(f"{what}: a guided step takes {whole:.2f} s, its lip renderer {rendering:.2f} s: {rendering / whole:.3f}")
+            times.append(time.perf_counter() - began)
+    whole, rendering = (statistics.median(times[1:]) for times in (step_times, render_times))  # the first warms up
+    print(f"{name}: a guided step takes {whole:.2f} s, its lip renderer {rendering:.2f} s: {rendering / whole:.3f}")
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--run", help="the renderer's share of this run's joint training, and nothing else")
-    parser.add_argument("--published", action="store_true", help="the same at the published sizes")
+    parser.add_argument("--run", help="measure only the renderer's share of this run's joint training")
+    parser.add_argument("--published", action="store_true", help="measure only this share at the published sizes")
     args = parser.parse_args()
     print(f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {args.device}\n")
     if args.run:
-        share(f"run {args.run}", *run_step(args.run, args.device), args.threads)
+        print_share(f"run {args.run}", *run_step(args.run, args.device), args.threads)
     elif args.published:
-        share("published sizes", *published_step(args.device), args.threads)
+        print_share("published sizes", *published_step(args.device), args.threads)
     else:
-        table(args.device, args.threads)
+        print_table(args.device, args.threads)
+
+
+if __name__ == "__main__":
+    main()

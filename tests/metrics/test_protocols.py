@@ -1,4 +1,4 @@
-"""One set of predictions under every protocol: by hand, against the plain metrics, and without the protocols' names."""
+"""One set of predictions under every protocol, compared with values by hand and with the functions of `metrics`."""
 
 import json
 import math
@@ -7,10 +7,12 @@ import re
 import pytest
 import torch
 
-from avlib.metrics import error_rates, protocols, vertices
-from avlib.metrics import lips as lips_module
+from avlib.metrics import protocols
+from avlib.metrics.error_rates import cer, wer
+from avlib.metrics.lips import aperture_correlation, bilabial_closure
 from avlib.metrics.measures import Comparison, Measure
-from avlib.metrics.protocols import Score
+from avlib.metrics.protocols import Score, paired_totals, read_protocols, score_value, summary, sums_and_counts
+from avlib.metrics.vertices import absolute_fdd, fdd, lip_distance, lve, mean_vertex_error
 from avlib.speech.segment import Segment
 
 REGIONS = {
@@ -19,17 +21,17 @@ REGIONS = {
     "upper_lip_middle": torch.tensor([1]),
     "lower_lip_middle": torch.tensor([2]),
 }
-SPOKEN = [Segment("b", 0.4, 0.6), Segment("a", 0.6, 0.8), Segment("m", 0.8, 1.0)]
-KNOWN = protocols.read_protocols()
+PHONEMES = [Segment("b", 0.4, 0.6), Segment("a", 0.6, 0.8), Segment("m", 0.8, 1.0)]
+PROTOCOLS = read_protocols()
 
 
-def rows_of(generator, lengths=(60, 40), **more):
-    """Rows of two utterances with a prediction each, and the vertices they were made from."""
-    made, rows = [], []
+def random_rows(generator, lengths=(60, 40)):
+    """Rows of two utterances with random predictions; and the predictions, truths and templates, a list of each."""
+    rows, sequences = [], []
     for i, frames in enumerate(lengths):
         prediction, truth = torch.randn(2, frames, 5, 3, generator=generator).cumsum(1)
         rest = torch.randn(5, 3, generator=generator)
-        compared = Comparison(prediction, truth, rest, REGIONS, 25, SPOKEN, "you must go", "you just")
+        comparison = Comparison(prediction, truth, rest, REGIONS, 25, PHONEMES, "you must go", "you just")
         rows.append(
             {
                 "utterance": f"a_{i}",
@@ -37,38 +39,36 @@ def rows_of(generator, lengths=(60, 40), **more):
                 "style": "-",
                 "frames": frames,
                 "loudness": 0.1 * (i + 1),
-                "scores": protocols.sums_and_counts(compared),
-                **more,
+                "scores": sums_and_counts(comparison),
             }
         )
-        made.append((prediction, truth, rest))
-    return rows, [list(x) for x in zip(*made)]
+        sequences.append((prediction, truth, rest))
+    return rows, [list(x) for x in zip(*sequences)]
 
 
-def under(rows, protocol):
-    return {name: m["value"] for name, m in protocols.summary(rows, "m", protocol).items()}
+def values_under(rows, protocol):
+    """The value of each metric."""
+    return {name: m["value"] for name, m in summary(rows, "m", protocol).items()}
 
 
-def test_the_kits_numbers_are_those_of_the_plain_metrics(generator):
-    rows, (prediction, truth, rest) = rows_of(generator)
-    got = under(rows, "avlib")
+def test_the_kits_protocol_equals_the_metrics_functions(generator):
+    rows, (prediction, truth, rest) = random_rows(generator)
+    values = values_under(rows, "avlib")
     lip, upper = REGIONS["lip"], REGIONS["upper_face"]
-    assert got["LVE"] == pytest.approx(vertices.lve(prediction, truth, lip), rel=1e-5)
-    assert got["lip distance"] == pytest.approx(vertices.lip_distance(prediction, truth, lip), rel=1e-5)
-    assert got["MVE"] == pytest.approx(vertices.mean_vertex_error(prediction, truth), rel=1e-5)
-    assert got["FDD"] == pytest.approx(vertices.fdd(prediction, truth, rest, upper), rel=1e-4)
-    assert got["|FDD|"] == pytest.approx(vertices.absolute_fdd(prediction, truth, rest, upper), rel=1e-4)
-    assert got["aperture r"] == pytest.approx(lips_module.aperture_correlation(prediction, truth, 1, 2), rel=1e-5)
-    assert got["closure"] == pytest.approx(
-        lips_module.bilabial_closure(prediction, truth, 1, 2, [SPOKEN] * 2, 25), rel=1e-5
-    )
-    assert got["CER"] == pytest.approx(100 * error_rates.cer("you must go", "you just"))
-    assert got["WER_mean"] == pytest.approx(100 * error_rates.wer("you must go", "you just")) and got["VER"] > 0
-    assert got["MTM"] > 0 and got["SLCC"] in (pytest.approx(1), pytest.approx(-1))
+    assert values["LVE"] == pytest.approx(lve(prediction, truth, lip), rel=1e-5)
+    assert values["lip distance"] == pytest.approx(lip_distance(prediction, truth, lip), rel=1e-5)
+    assert values["MVE"] == pytest.approx(mean_vertex_error(prediction, truth), rel=1e-5)
+    assert values["FDD"] == pytest.approx(fdd(prediction, truth, rest, upper), rel=1e-4)
+    assert values["|FDD|"] == pytest.approx(absolute_fdd(prediction, truth, rest, upper), rel=1e-4)
+    assert values["aperture r"] == pytest.approx(aperture_correlation(prediction, truth, 1, 2), rel=1e-5)
+    assert values["closure"] == pytest.approx(bilabial_closure(prediction, truth, 1, 2, [PHONEMES] * 2, 25), rel=1e-5)
+    assert values["CER"] == pytest.approx(100 * cer("you must go", "you just"))
+    assert values["WER_mean"] == pytest.approx(100 * wer("you must go", "you just")) and values["VER"] > 0
+    assert values["MTM"] > 0 and values["SLCC"] in (pytest.approx(1), pytest.approx(-1))
 
 
-def by_hand(truth, prediction, power=2, every=1, centred=False):
-    """Lip errors of one sequence's frames, one after the other."""
+def lip_errors_by_hand(truth, prediction, power=2, every=1, centred=False):
+    """The lip error of each frame of one sequence."""
     errors = []
     for p, t in zip(prediction[:, [1, 2]], truth[::every, [1, 2]]):
         p, t = (x - centred * x.mean(0) for x in (p, t))
@@ -89,10 +89,11 @@ def by_hand(truth, prediction, power=2, every=1, centred=False):
     ],
 )
 def test_each_protocols_lve_by_hand(generator, protocol, metric, options, pooled):
-    rows, (prediction, truth, _) = rows_of(generator)
-    errors = [by_hand(t, p, **options) for p, t in zip(prediction, truth)]
-    want = sum(sum(errors, [])) / len(sum(errors, [])) if pooled else sum(sum(e) / len(e) for e in errors) / 2
-    assert under(rows, protocol)[metric] == pytest.approx(want, rel=1e-4)
+    rows, (prediction, truth, _) = random_rows(generator)
+    errors = [lip_errors_by_hand(t, p, **options) for p, t in zip(prediction, truth)]
+    frames = sum(errors, [])
+    expected = sum(frames) / len(frames) if pooled else sum(sum(e) / len(e) for e in errors) / len(errors)
+    assert values_under(rows, protocol)[metric] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -104,28 +105,28 @@ def test_each_protocols_lve_by_hand(generator, protocol, metric, options, pooled
         ("flame", "FDD", "distance from the mean"),
     ],
 )
-def test_each_protocols_fdd(generator, protocol, metric, of):
-    rows, (prediction, truth, rest) = rows_of(generator)
-    plain = vertices.absolute_fdd if metric == "|FDD|" else vertices.fdd
-    assert under(rows, protocol)[metric] == pytest.approx(
-        plain(prediction, truth, rest, REGIONS["upper_face"], of), rel=1e-3
+def test_each_protocols_fdd_equals_the_function_of_metrics(generator, protocol, metric, of):
+    rows, (prediction, truth, rest) = random_rows(generator)
+    function = absolute_fdd if metric == "|FDD|" else fdd
+    assert values_under(rows, protocol)[metric] == pytest.approx(
+        function(prediction, truth, rest, REGIONS["upper_face"], of), rel=1e-3
     )
 
 
-def test_rates_of_the_paper_are_means_of_rates(generator):
-    rows, _ = rows_of(generator)
+def test_the_papers_error_rates_are_means_over_utterances(generator):
+    rows, _ = random_rows(generator)
     rows[0]["scores"]["edits(of=characters)"], rows[1]["scores"]["edits(of=characters)"] = [100, 2], [0, 8]
-    assert under(rows, "paper")["CER"] == 25 and under(rows, "avlib")["CER"] == 10
+    assert values_under(rows, "paper")["CER"] == 25 and values_under(rows, "avlib")["CER"] == 10
 
 
 def test_lengths_that_differ_by_more_than_two_frames_are_an_error(generator):
     motion = torch.randn(9, 5, 3, generator=generator)
-    assert protocols.sums_and_counts(Comparison(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
+    assert sums_and_counts(Comparison(motion, motion[:7], motion[0], REGIONS, 25))["largest(lip)"] == [0, 7]
     with pytest.raises(ValueError, match="9 predicted frames for 6 true ones"):
         Comparison(motion, motion[:6], motion[0], REGIONS, 25)
 
 
-def test_what_the_corpus_does_not_know_is_left_out(generator):
+def test_metrics_without_region_phonemes_or_several_clips_are_none(generator):
     motion = torch.randn(2, 12, 5, 3, generator=generator)
     lips = {k: v for k, v in REGIONS.items() if k != "upper_face"}
     rows = [
@@ -134,100 +135,94 @@ def test_what_the_corpus_does_not_know_is_left_out(generator):
             "style": "-",
             "subject": "a",
             "loudness": 1.0,
-            "scores": protocols.sums_and_counts(Comparison(*motion, motion[0, 0], lips, 25)),
+            "scores": sums_and_counts(Comparison(*motion, motion[0, 0], lips, 25)),
         }
     ]
-    got = under(rows, "avlib")
-    assert (
-        got["FDD"] is None and got["closure"] is None and got["SLCC"] is None and got["LVE"] > 0
-    )  # no phonemes, one clip
-    json.dumps(got, allow_nan=False)
+    values = values_under(rows, "avlib")
+    assert values["FDD"] is None and values["closure"] is None and values["SLCC"] is None and values["LVE"] > 0
+    json.dumps(values, allow_nan=False)
 
 
-def test_lips_that_stand_still_have_no_timing(generator):
+def test_lips_that_do_not_move_have_neither_timing_nor_correlation(generator):
     rest, truth = torch.randn(5, 3, generator=generator), torch.randn(40, 5, 3, generator=generator)
-    scores = protocols.sums_and_counts(Comparison(rest.expand_as(truth), truth, rest, REGIONS, 25))
+    scores = sums_and_counts(Comparison(rest.expand_as(truth), truth, rest, REGIONS, 25))
     assert [scores[k][1] for k in scores if k.startswith(("misalignment", "aperture"))] == [0, 0]
 
 
-def test_slcc_is_taken_style_by_style():
-    """A style that moves more in all is no expressiveness."""
-    score = KNOWN["perceptual"].scores["SLCC"]
+def test_slcc_standardises_within_each_style():
+    """A style in which all sentences move more does not lower the correlation."""
+    score = PROTOCOLS["perceptual"].scores["SLCC"]
     rows = [
         {
             "utterance": str(i),
             "subject": "a",
             "style": style,
             "loudness": float(i),
-            "scores": {score.measure.key: [base + way * i, 1]},
+            "scores": {score.measure.key: [base + i, 1]},
         }
-        for style, base, way in (("x", 0, 1), ("y", 100, 1))
+        for style, base in (("x", 0), ("y", 100))
         for i in range(4)
     ]
-    assert protocols.score_value(rows, score) == pytest.approx(1)
+    assert score_value(rows, score) == pytest.approx(1)
 
 
-def test_paired_totals_add_up_styles_and_seeds_and_leave_out_what_one_lacks():
+def test_paired_totals_add_styles_and_seeds_and_leave_out_rows_that_one_model_lacks():
     score = Score(Measure("largest", ("lip",)), "pooled", "m")
-    row = lambda utterance, style, total, count=2: {
-        "utterance": utterance,
-        "style": style,
-        "scores": {score.measure.key: [total, count]},
-    }
+
+    def row(utterance, style, total, count=2):
+        return {"utterance": utterance, "style": style, "scores": {score.measure.key: [total, count]}}
+
     ones = [[row("a", "x", 1.0), row("a", "y", 2.0), row("b", "x", 4.0), row("b", "y", 9.0)], [row("a", "x", 8.0)]]
     others = [
         [row("b", "x", 0.5), row("a", "y", 0.25), row("a", "x", 0.0), row("b", "y", 0.0, 0)],
         [row("a", "x", 1.0)],
     ]
-    a, b = protocols.paired_totals(ones, others, score)
+    a, b = paired_totals(ones, others, score)
     assert a.tolist() == [[11, 6], [4, 2]] and b.tolist() == [[1.25, 6], [0.5, 2]]
     sequences = Score(score.measure, "sequences", "m")
-    assert protocols.paired_totals(ones, others, sequences)[0].tolist() == [[5.5, 3], [2, 1]]
+    assert paired_totals(ones, others, sequences)[0].tolist() == [[5.5, 3], [2, 1]]
 
 
-def test_a_mask_is_its_vertices_in_any_order_and_once():
-    got = protocols.masks({"lip": torch.tensor([3, 1, 3]), "same": [1, 3], "other": [1, 4]})
-    assert (
-        got["lip"] == got["same"] != got["other"]
-        and got["lip"]["vertices"] == 2
-        and re.fullmatch("[0-9a-f]{6}", got["lip"]["hash"])
-    )
+def test_a_mask_does_not_depend_on_order_or_repetition_of_vertices():
+    values = protocols.masks({"lip": torch.tensor([3, 1, 3]), "same": [1, 3], "other": [1, 4]})
+    assert values["lip"] == values["same"] != values["other"]
+    assert values["lip"]["vertices"] == 2 and re.fullmatch("[0-9a-f]{6}", values["lip"]["hash"])
 
 
-def test_units_as_they_are_printed():
-    lve, distance = (KNOWN["avlib"].scores[k] for k in ("LVE", "lip distance"))
-    assert lve.printed("m") == (1e-5, "1e-5 m²") and lve.printed("normalised") == (1e-4, "1e-4 normalised²")
+def test_printed_units():
+    squared, distance = (PROTOCOLS["avlib"].scores[k] for k in ("LVE", "lip distance"))
+    assert squared.printed("m") == (1e-5, "1e-5 m²") and squared.printed("normalised") == (1e-4, "1e-4 normalised²")
     assert distance.printed("m") == (1e-3, "mm") and distance.printed("normalised") == (1e-3, "1e-3 normalised")
-    assert KNOWN["avlib"].scores["CER"].printed("m") == (1, "%")
+    assert PROTOCOLS["avlib"].scores["CER"].printed("m") == (1, "%")
 
 
-def test_no_protocol_is_named_in_the_code():
-    """Fields decide what is computed; the kit's own is the one that tables take unless told otherwise."""
-    sources = [p.read_text() for p in (protocols.PATH.parent.parent).glob("*.py")]
-    named = {name for name in KNOWN for text in sources if re.search(rf"[=\\[(,:] ?['\"]{name}['\"]", text)}
+def test_no_code_depends_on_a_protocols_name():
+    """The fields of a protocol decide what is computed; "avlib" is the default of the tables."""
+    rooms = [protocols.PATH.parent, protocols.PATH.parent.parent / "evaluation"]
+    sources = [path.read_text() for room in rooms for path in room.glob("*.py")]
+    named = {name for name in PROTOCOLS for text in sources if re.search(rf"[=\\[(,:] ?['\"]{name}['\"]", text)}
     assert named <= {"avlib", "codetalker"}  # an animator has that name too
-    assert all(p.source and p.about and p.scores for p in KNOWN.values())
+    assert all(p.source and p.about and p.scores for p in PROTOCOLS.values())
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"kind": "smallest"}, "paper: LVE: kind 'smallest'"),
         ({"average": "median"}, "average 'median'"),
         ({"sqrt": True}, "sqrt"),
     ],
 )
-def test_a_protocol_that_makes_no_sense_is_named(tmp_path, monkeypatch, change, told):
+def test_an_invalid_protocol_is_an_error_that_names_it(tmp_path, monkeypatch, change, message):
     given = json.loads(protocols.PATH.read_text())
     given["paper"]["scores"]["LVE"] |= change
     (tmp_path / "protocols.json").write_text(json.dumps(given))
     monkeypatch.setattr(protocols, "PATH", tmp_path / "protocols.json")
-    with pytest.raises(ValueError, match=told):
-        protocols.read_protocols.__wrapped__()
+    with pytest.raises(ValueError, match=message):
+        read_protocols.__wrapped__()
 
 
-def test_nan_is_not_hidden(generator):
-    """A model that predicts nonsense has a nonsensical error, not a small one."""
+def test_nan_in_a_prediction_gives_a_nan_error(generator):
     prediction, truth = torch.randn(2, 12, 5, 3, generator=generator)
     prediction[3, 1] = math.nan
-    assert math.isnan(protocols.sums_and_counts(Comparison(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])
+    assert math.isnan(sums_and_counts(Comparison(prediction, truth, truth[0], REGIONS, 25))["largest(lip, power=2)"][0])

@@ -1,4 +1,4 @@
-"""Properties of the renderer: who is seen, what it looks like, and where the gradient goes."""
+"""What the image shows, where the gradient goes, and which input is refused."""
 
 import importlib.util
 import math
@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, normalize
 
-from avlib.render.camera import Camera, camera_for, crop_camera
+from avlib.render.camera import Camera
 from avlib.render.renderer import Lights, Renderer
-from avlib.render.silhouettes import face_neighbours
+from tests.render.meshes import CAMERA, NEAR, dome, triangles
 
-CAMERA = Camera(scale=1.0, image_size=32)
-NEAR = replace(CAMERA, perspective=True, distance=2.5, centre=(0.1, -0.2))
 BACKENDS = [
     "avlib",
     pytest.param(
@@ -23,55 +21,31 @@ BACKENDS = [
 ]
 
 
-def dome(side: int = 9, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """A smooth open surface that fills the whole image, z = 0.3 - 0.2 x² - 0.1 y² + 0.05 x y: (V, 3), (F, 3)."""
-    x, y = torch.meshgrid(
-        torch.linspace(-1.3, 1.27, side, dtype=dtype), torch.linspace(1.31, -1.25, side, dtype=dtype), indexing="xy"
-    )
-    vertices = torch.stack([x, y, 0.3 - 0.2 * x**2 - 0.1 * y**2 + 0.05 * x * y], -1).view(-1, 3)
-    corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).flatten()
-    return vertices, torch.cat(
-        [
-            torch.stack([corner, corner + side, corner + 1], 1),
-            torch.stack([corner + 1, corner + side, corner + side + 1], 1),
-        ]
-    )
-
-
-def triangles(count: int, generator, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Triangles that share no vertex, of all sizes and directions, some beyond the image's border."""
-    size = torch.rand(count, 1, 1, generator=generator, dtype=dtype) ** 2
-    vertices = (
-        torch.rand(count, 1, 3, generator=generator, dtype=dtype) * 2.4
-        - 1.2
-        + size * torch.randn(count, 3, 3, generator=generator, dtype=dtype)
-    )
-    return vertices.view(-1, 3), torch.arange(3 * count).view(-1, 3)
-
-
-def pixel_by_pixel(vertices, faces, camera, lights=Lights(), albedo=180 / 255):
-    """Reference: for every pixel centre, every face: (h, w) image and visible face, without any acceleration."""
+def pixel_by_pixel(vertices, faces, camera, albedo=180 / 255):
+    """Reference without any acceleration, every face at every pixel centre: image and visible face, (h, w) each."""
     corners = vertices[faces]  # (F, 3, 3)
     cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = normalize(torch.zeros_like(vertices).index_add(0, faces.flatten(), cross.repeat_interleave(3, 0)), dim=-1)
+    lights = Lights()
     directions = normalize(torch.tensor(lights.directions, dtype=vertices.dtype), dim=-1)
     image, seen = torch.zeros(camera.size, dtype=vertices.dtype), torch.full(camera.size, -1)
     for i in range(camera.size[0]):
         for j in range(camera.size[1]):
             x = ((j + camera.columns[0] + 0.5) * 2 / camera.image_size - 1) / camera.scale + camera.centre[0]
             y = (1 - (i + camera.rows[0] + 0.5) * 2 / camera.image_size) / camera.scale + camera.centre[1]
-            # the face's point, corners · weights with weights that add up to one, lies on the pixel's ray: eye + t · way
+            # A point of the face, corners · weights with weights that add up to one, lies on the pixel's ray,
+            # eye + t · direction.
             eye = torch.tensor([*camera.centre, camera.distance / camera.scale], dtype=vertices.dtype)
-            way = torch.tensor([x, y, 0], dtype=vertices.dtype) - eye
+            direction = torch.tensor([x, y, 0], dtype=vertices.dtype) - eye
             if not camera.perspective:
-                eye[:2], way = torch.tensor([x, y]), torch.tensor([0, 0, -1.0], dtype=vertices.dtype)
-            system = torch.cat([corners.mT, -way.expand(len(faces), 3)[..., None]], 2)
+                eye[:2], direction = torch.tensor([x, y]), torch.tensor([0, 0, -1.0], dtype=vertices.dtype)
+            system = torch.cat([corners.mT, -direction.expand(len(faces), 3)[..., None]], 2)
             system = torch.cat([system, torch.tensor([[[1, 1, 1, 0]]]).expand(len(faces), 1, 4)], 1)
-            *weights, far = torch.linalg.solve(system, torch.cat([eye, torch.ones(1)]).to(system)).unbind(1)
+            *weights, distance = torch.linalg.solve(system, torch.cat([eye, torch.ones(1)]).to(system)).unbind(1)
             weights = torch.stack(weights, 1)
             inside = (weights >= 0).all(1)
             if inside.any():
-                face = torch.where(inside, far, torch.inf).argmin()
+                face = torch.where(inside, distance, torch.inf).argmin()
                 normal = weights[face] @ normals[faces[face]]
                 image[i, j] = albedo * lights.intensity * (directions @ normal).clamp_min(0).mean()
                 seen[i, j] = face
@@ -91,7 +65,7 @@ def test_equals_reference_on_random_triangles(generator, camera, backend):
 
 @pytest.mark.parametrize("camera", [CAMERA, NEAR])
 def test_gradient_matches_finite_differences(generator, camera):
-    """At every pixel of a surface that fills the image, so that no silhouette moves; float64."""
+    """On a surface that fills the image, so that no silhouette moves; in float64."""
     vertices, faces = dome()
     renderer = Renderer(faces, camera)
     weight = torch.randn(32, 32, generator=generator, dtype=torch.float64)
@@ -109,7 +83,7 @@ def test_gradient_matches_finite_differences(generator, camera):
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_backends_agree(generator, camera, antialias, backend):
-    """Pictures and gradients of a mesh that folds over itself, some of its vertices without a position."""
+    """Images and gradients of a mesh that folds over itself and has a vertex that is not finite."""
     vertices, faces = dome(side=14)
     vertices = vertices + 0.2 * torch.randn(3, *vertices.shape, generator=generator, dtype=torch.float64)
     vertices[1, 20] = torch.nan
@@ -126,23 +100,7 @@ def test_backends_agree(generator, camera, antialias, backend):
     assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
 
 
-def test_perspective_shows_what_is_nearer_larger_and_leaves_its_plane_as_it_is():
-    flat, faces = dome()
-    flat[:, 2] = 0
-    near = replace(CAMERA, perspective=True, distance=3.0)
-    torch.testing.assert_close(
-        Renderer(faces, near)(0.7 * flat), Renderer(faces, CAMERA)(0.7 * flat), atol=1e-6, rtol=0
-    )
-    k = near.pixels_per_unit
-    points = torch.tensor([[0.2, 0.1, 0.0], [0.2, 0.1, 1.5], [0.2, 0.1, 3.5]], dtype=torch.float64)
-    column, row, distance = near.to_pixels(k * points.T)
-    assert (column[:2] - 15.5).tolist() == pytest.approx([3.2, 6.4]) and (15.5 - row[:2]).tolist() == pytest.approx(
-        [1.6, 3.2]
-    )
-    assert column[2].isnan() and (distance / k).tolist() == pytest.approx([3.0, 1.5, -0.5])
-
-
-def test_nothing_behind_the_camera_is_seen():
+def test_faces_behind_the_camera_are_not_rendered():
     vertices, faces = dome()
     behind = vertices + torch.tensor([0.0, 0, 5])
     both = torch.cat([vertices, behind]).requires_grad_()
@@ -152,7 +110,7 @@ def test_nothing_behind_the_camera_is_seen():
     assert both.grad.isfinite().all() and (both.grad[len(vertices) :] == 0).all()
 
 
-def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
+def test_albedo_and_lights_of_each_mesh_are_used_and_get_a_gradient(generator):
     vertices, faces = dome()
     albedo = torch.rand(2, len(vertices), generator=generator, dtype=torch.float64, requires_grad=True)
     directions = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
@@ -164,9 +122,9 @@ def test_gradient_reaches_albedo_and_lights_stay_per_mesh(generator):
     torch.testing.assert_close(both.detach(), torch.stack(alone))
     vertices, faces = dome(side=4)
     small = Renderer(faces, Camera(1.0, 5))
-    for shape in ((4, 3), (1, 4, 3)):  # of lights that all meshes share, and of each mesh's own
+    for shape in ((4, 3), (1, 4, 3)):  # lights that all meshes share, and lights of each mesh
         assert torch.autograd.gradcheck(
-            lambda *given: small(*given),
+            small,
             (
                 vertices[None].requires_grad_(),
                 albedo[0, :16].detach().requires_grad_(),
@@ -186,7 +144,7 @@ def test_batch_equals_each_and_keeps_axes(generator):
     assert renderer(moved[:0]).shape == (0, 4, 32, 32)
 
 
-def test_chunks_do_not_show(generator, monkeypatch):
+def test_chunks_do_not_change_the_image(generator, monkeypatch):
     vertices, faces = triangles(80, generator)
     moved = vertices + 0.1 * torch.randn(7, 1, 3, generator=generator, dtype=torch.float64)
     whole = Renderer(faces, CAMERA)(moved)
@@ -197,15 +155,15 @@ def test_chunks_do_not_show(generator, monkeypatch):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("camera", [CAMERA, NEAR])
-def test_crop_is_the_crop_of_the_whole(generator, camera, backend):
+def test_crop_equals_that_part_of_the_whole_image(generator, camera, backend):
     vertices, faces = triangles(200, generator)
     whole = Renderer(faces, camera, backend=backend)(vertices)
     crop = Renderer(faces, replace(camera, rows=(5, 19), columns=(11, 30)), backend=backend)(vertices)
-    near = 1e-7 if backend == "avlib" else 1e-5  # PyTorch3D counts in float32
-    torch.testing.assert_close(crop, whole[5:19, 11:30], atol=near, rtol=near)
+    tolerance = 1e-7 if backend == "avlib" else 1e-5  # PyTorch3D computes in float32
+    torch.testing.assert_close(crop, whole[5:19, 11:30], atol=tolerance, rtol=tolerance)
 
 
-def test_crop_beyond_the_image_continues_it(generator):
+def test_crop_may_reach_beyond_the_image(generator):
     vertices, faces = triangles(50, generator)
     beyond = Renderer(faces, Camera(1.0, 32, rows=(-8, 32), columns=(0, 40)))(vertices)
     torch.testing.assert_close(beyond[8:, :32], Renderer(faces, CAMERA)(vertices))
@@ -218,14 +176,14 @@ def test_image_does_not_depend_on_face_order(generator):
 
 
 @pytest.mark.parametrize("front", [0, 1])
-def test_nearer_face_wins(front):
+def test_nearer_face_is_visible(front):
     vertices = torch.tensor([[-3.0, -3, 0], [3, -3, 0], [0, 4, 0]]).repeat(2, 1)
     vertices[3 * front : 3 * front + 3, 2] = 0.01
     faces = torch.arange(6).view(2, 3)
     assert (Renderer(faces, CAMERA).rasterise(vertices[None]).face == front).all()
 
 
-def test_x_goes_right_and_y_up():
+def test_x_points_right_and_y_up():
     vertices = torch.tensor([[0.1, 0.2, 0], [0.9, 0.2, 0], [0.1, 0.9, 0]])
     rows, columns = Renderer(torch.tensor([[0, 1, 2]]), CAMERA)(vertices).nonzero().T
     assert rows.max() < 16 and columns.min() >= 16
@@ -236,15 +194,15 @@ def test_facing_plane_has_lambert_brightness():
     lights = Lights(((0, 0, 2.0), (0, 1, 1)), intensity=1.2)
     image = Renderer(torch.tensor([[0, 1, 2]]), CAMERA, lights, 0.5)(vertices)
     torch.testing.assert_close(image, torch.full((32, 32), 0.5 * 1.2 * (1 + math.sqrt(0.5)) / 2))
-    assert (Renderer(torch.tensor([[0, 2, 1]]), CAMERA, lights, 0.5)(vertices) == 0).all()  # unlit, though drawn
+    assert (Renderer(torch.tensor([[0, 2, 1]]), CAMERA, lights, 0.5)(vertices) == 0).all()  # unlit, though visible
     assert Renderer(torch.tensor([[0, 1, 2]]), CAMERA, Lights(intensity=9.0))(vertices).max() == 1
 
 
-def test_hidden_vertices_get_gradient_through_normals_alone():
-    """Vertices of visible faces and their neighbours get a gradient, nothing else does."""
+def test_vertices_of_visible_faces_and_their_neighbours_alone_get_a_gradient():
+    """Those of neighbouring faces get it through the normals."""
     vertices, faces = dome()
-    far = vertices - torch.tensor([0.0, 0, 2])
-    both, both_faces = torch.cat([vertices, far]).requires_grad_(), torch.cat([faces, faces + len(vertices)])
+    hidden = vertices - torch.tensor([0.0, 0, 2])
+    both, both_faces = torch.cat([vertices, hidden]).requires_grad_(), torch.cat([faces, faces + len(vertices)])
     renderer = Renderer(both_faces, Camera(1.0, 32, (8, 14), (9, 16)))
     renderer(both).square().sum().backward()
     seen = both_faces[renderer.rasterise(both.detach()[None]).face.unique()].unique()
@@ -255,7 +213,7 @@ def test_hidden_vertices_get_gradient_through_normals_alone():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("antialias", [False, True])
-def test_bad_faces_neither_crash_nor_spread(antialias, backend):
+def test_faces_without_area_or_with_a_nan_change_nothing_else(antialias, backend):
     vertices, faces = dome()
     V = len(vertices)
     bad = torch.tensor(
@@ -286,25 +244,12 @@ def test_bad_faces_neither_crash_nor_spread(antialias, backend):
 
 
 @pytest.mark.parametrize("antialias", [False, True])
-def test_nothing_in_view_is_black_with_zero_gradient(antialias):
+def test_a_mesh_out_of_view_gives_black_and_zero_gradient(antialias):
     vertices, faces = dome()
     vertices = (vertices + 100).requires_grad_()
     image = Renderer(faces, CAMERA, antialias=antialias)(vertices)
     image.sum().backward()
     assert (image == 0).all() and (vertices.grad == 0).all()
-
-
-def test_cameras_frame_what_they_are_given(generator):
-    vertices, faces = dome()
-    lips = vertices + torch.tensor([30.0, -20, 5])
-    whole = Renderer(faces, camera_for(lips, size=40, margin=0.1))(lips)
-    assert whole.shape == (40, 40)
-    rows, columns = whole.nonzero().T
-    assert rows.min() in (3, 4) and columns.min() in (3, 4) and rows.max() in (35, 36) and columns.max() in (35, 36)
-    crop = crop_camera(lips.expand(5, -1, -1) + torch.randn(5, 1, 3, generator=generator), size=24)
-    assert crop.size == (24, 24)
-    with pytest.raises(ValueError, match="finite"):
-        camera_for(lips * math.nan)
 
 
 def test_supersampling_averages_a_finer_image(generator):
@@ -313,73 +258,7 @@ def test_supersampling_averages_a_finer_image(generator):
     torch.testing.assert_close(Renderer(faces, CAMERA, supersampling=3)(vertices), avg_pool2d(fine[None], 3)[0])
 
 
-def ring(turn: float = 0.1234) -> tuple[torch.Tensor, torch.Tensor]:
-    """A flat ring in front of a wall that fills the right half: inner and outer silhouettes, many faces a pixel."""
-    radius, angle = torch.meshgrid(
-        torch.linspace(0.15, 0.55, 10, dtype=torch.float64),
-        torch.arange(60, dtype=torch.float64) * math.tau / 60 + turn,
-        indexing="ij",
-    )
-    vertices = torch.stack([radius * angle.cos() + 0.013, radius * angle.sin() + 0.007, radius * 0], -1).view(-1, 3)
-    wall = torch.tensor([[0.03, -3, -3], [3, -3, -4.5], [3, 3, -4.5], [0.03, 3, -3]], dtype=torch.float64)
-    i, j = (x.flatten() for x in torch.meshgrid(torch.arange(9), torch.arange(60), indexing="ij"))
-    a, b = i * 60 + j, i * 60 + (j + 1) % 60
-    return torch.cat([vertices, wall]), torch.cat(
-        [
-            torch.stack([a, a + 60, b], 1),
-            torch.stack([b, a + 60, b + 60], 1),
-            torch.tensor([[600, 601, 602], [602, 603, 600]]),
-        ]
-    )
-
-
-@pytest.mark.parametrize("motion", ["right", "up", "open"])
-def test_antialiasing_gives_moving_silhouettes_a_gradient(motion):
-    """That of the picture itself, near that of a supersampled one; hard coverage gives none."""
-    vertices, faces = ring()
-    step = torch.zeros_like(vertices)
-    step[:600] = {
-        "right": vertices.new_tensor([1, 0, 0]),
-        "up": vertices.new_tensor([0, 1, 0]),
-        "open": vertices[:600],
-    }[motion]
-    x = torch.linspace(-1, 1, 32, dtype=torch.float64)
-    weight = (1 + x) ** 2 + (2 - x[:, None]) ** 2
-
-    def change(renderer: Renderer, size: float) -> float:
-        ahead, behind = renderer(vertices + size * step), renderer(vertices - size * step)
-        return ((ahead - behind) * weight).sum().item() / (2 * size)
-
-    def along(renderer: Renderer) -> float:
-        moving = vertices.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad((renderer(moving) * weight).sum(), moving)
-        return (gradient * step).sum().item()
-
-    smooth = Renderer(faces, CAMERA, antialias=True)
-    truth = change(Renderer(faces, CAMERA, supersampling=16), 0.01)
-    assert along(smooth) == pytest.approx(change(smooth, 1e-7), rel=1e-5)
-    assert along(smooth) == pytest.approx(truth, rel=0.1)
-    assert abs(along(Renderer(faces, CAMERA))) < 1e-3 * abs(truth)
-
-
-def test_antialiased_image_is_nearer_to_the_supersampled_one():
-    vertices, faces = ring()
-    truth = Renderer(faces, CAMERA, supersampling=16)(vertices)
-    hard, smooth = ((Renderer(faces, CAMERA, antialias=on)(vertices) - truth).abs().mean() for on in (False, True))
-    assert smooth < 0.2 * hard
-
-
-def test_antialiasing_leaves_surfaces_alone():
-    vertices, faces = dome()
-    assert torch.equal(Renderer(faces, CAMERA, antialias=True)(vertices), Renderer(faces, CAMERA)(vertices))
-
-
-def test_face_neighbours_share_the_edge():
-    faces = torch.tensor([[0, 1, 2], [2, 1, 3], [3, 1, 4]])
-    assert face_neighbours(faces).tolist() == [[1, -1, -1], [2, -1, 0], [-1, -1, 1]]
-
-
-def test_bad_input_raises_one_clear_error():
+def test_invalid_input_is_refused():
     vertices, faces = dome()
     renderer = Renderer(faces, CAMERA)
     with pytest.raises(ValueError, match=r"\(F, 3\).*\(0, 3\)"):
@@ -394,28 +273,11 @@ def test_bad_input_raises_one_clear_error():
         renderer(vertices, directions=torch.ones(2, 5, 3))
     with pytest.raises(ValueError, match="faces on cpu, vertices on meta"):
         renderer(vertices.to("meta"))
-    with pytest.raises(ValueError, match="first < last"):
-        Camera(1.0, rows=(9, 9))
-    with pytest.raises(ValueError, match="distance must be positive, got 1.0, 224, 0"):
-        Camera(1.0, distance=0)
     with pytest.raises(ValueError, match="avlib or pytorch3d, got 'opengl'"):
         Renderer(faces, CAMERA, backend="opengl")
 
 
-@pytest.mark.parametrize("camera", [CAMERA, NEAR])
-def test_a_crop_off_the_mesh_is_an_error(camera):
-    camera = replace(camera, rows=(4, 20), columns=(8, 22))
-    inside = torch.tensor([[0.0, 0.3, 0.0], [0.1, 0.2, 0.1]])
-    camera.check_holds(inside, "lips")
-    with pytest.raises(
-        ValueError, match=r"^lips of Ann: spans rows \S+ to \S+ of the image.* crop, whose rows are 4 to 19$"
-    ):
-        camera.check_holds(inside - torch.tensor([0, 1.0, 0]), "lips of Ann")
-    with pytest.raises(ValueError, match="columns are"):
-        camera.check_holds(inside + torch.tensor([0.8, 0, 0]), "lips")
-
-
-def test_a_backend_that_is_missing_is_named(monkeypatch):
+def test_a_missing_backend_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="PyTorch3D is not installed"):
         Renderer(dome()[1], CAMERA, backend="pytorch3d")
