@@ -199,7 +199,7 @@ FAULTS = {
     "no sound file": (
         lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"),
         SECOND,
-        rf"{SECOND}.wav: .*no audio file",
+        rf"{SECOND}.wav: .*not an audio file",
     ),
     "transcripts missing": (
         lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(),
