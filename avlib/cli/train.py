@@ -1,11 +1,13 @@
-"""All training of a run, without notebooks, for many GPUs or hosts; the notebooks then find it done.
+"""All training of a run without notebooks, on many GPUs or hosts. The notebooks then find the stages finished.
 
     accelerate launch --num_processes 8 -m avlib.cli.train --preset paper --run paper
     ./run_all.sh --preset paper --run paper
 
-On processors alone: torchrun --nproc_per_node 2 -m -- avlib.cli.train --preset smoke --run two
-Batch sizes of the configuration are the whole batch's: processes share it. The readers' steps are those that one process would
-take, but for dropout; the animators' are not compared, and which utterances of a batch the expert reads while it guides differs.
+On CPUs: torchrun --nproc_per_node 2 -m -- avlib.cli.train --preset smoke --run two
+
+The processes share each batch: the batch sizes in the configuration are those of the whole batch. The readers take the
+same steps as in a single process, except for dropout. The animators' steps differ in the utterances of a batch that the
+expert reads while it guides.
 """
 
 import sys
@@ -18,11 +20,12 @@ from ..core.presets import load
 from ..corpus.prepare import prepare_corpus
 from ..training.joint import GUIDANCE, train_joint
 from ..training.pretraining import pretrain
-from .arguments import arguments
+from .arguments import parse_arguments
 
 
 def main(argv: list[str]) -> None:
-    args = arguments(argv)
+    """Trains everything that the options of ./run_all.sh ask for."""
+    args = parse_arguments(argv)
     device = pick_device(load(args.preset, device=args.device, **args.overrides).device)
     processes = PartialState(cpu=device.type == "cpu")
     with processes.main_process_first():

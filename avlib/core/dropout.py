@@ -24,6 +24,7 @@ class Dropout(nn.Dropout):
 
     @property
     def active(self) -> bool:
+        """Whether anything is dropped: in training, unless the share is 0."""
         return self.training and self.p > 0
 
     def forward(self, x: Tensor) -> Tensor:

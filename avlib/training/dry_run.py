@@ -39,6 +39,7 @@ class TrainingCost:
 
     @property
     def hours(self) -> float:
+        """Duration of the whole training."""
         return self.step_s * self.steps / 3600
 
 
@@ -96,6 +97,7 @@ def table(costs: list[TrainingCost]) -> str:
 
 
 def main(config: Config) -> None:
+    """Measures all trainings of a run and prints their costs."""
     costs = []
     for cost in measure_trainings(config, corpus_sizes(config)):
         log(f"{cost.stage}: {cost.step_s:.2f} s a step")

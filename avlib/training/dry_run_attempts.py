@@ -20,7 +20,7 @@ from .clip_batches import IGNORED, PHONEMES, ClipBatch
 from .dry_run_sizes import CorpusSizes
 from .joint_batches import JointBatch
 from .joint_task import JointTask
-from .motion_vqvae import MotionBatch, MotionVQVAETask
+from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
 
@@ -40,7 +40,7 @@ class Attempt:
 
 
 class NoiseClips:
-    """Random samples in place of the clips that babble is mixed from."""
+    """The part of `Clips` that babble uses, with random samples."""
 
     def __len__(self) -> int:
         return 1
@@ -50,6 +50,7 @@ class NoiseClips:
 
 
 def noise_clips() -> Clips:
+    """Random samples that babble can be mixed from."""
     return cast(Clips, NoiseClips())  # babble uses nothing else of clips
 
 
@@ -68,12 +69,13 @@ def attempts(config: Config) -> Iterator[tuple[str, Callable[..., Attempt], tupl
             kind = find_animator(animator, config.plugins)
             has_motion_model = kind.motion_model(1000, animator_settings(config, animator)) is not None
         if has_motion_model:
-            yield f"{animator}-motion_vqvae", try_motion_vqvae, (animator,)
+            yield stage_name(animator), try_motion_vqvae, (animator,)
         for guided in (False, True):
             yield f"{animator}-{'guided' if guided else 'unguided'}", try_joint, (animator, guided)
 
 
 def try_speech(config: Config, sizes: CorpusSizes, device: torch.device) -> Attempt:
+    """The speech encoder's training."""
     settings = config.speech
     task = SpeechTask(build_speech_encoder(settings, train_convolutions=True), device)
     batch = random_clips(sizes, settings.batch, task.letters.out_features, crop=None)
@@ -81,6 +83,7 @@ def try_speech(config: Config, sizes: CorpusSizes, device: torch.device) -> Atte
 
 
 def try_reader(config: Config, sizes: CorpusSizes, device: torch.device, reader: str) -> Attempt:
+    """The pre-training of the expert or the reader, with a batch of at most `MAX_READER_FRAMES`."""
     settings, frames = getattr(config, reader), round(sizes.clip_s * VIDEO_FPS)
     task = ReaderTask(build_reader(settings), settings, noise_clips(), device)
     clips_per_batch = max(1, settings.batch_frames // frames)
@@ -91,6 +94,7 @@ def try_reader(config: Config, sizes: CorpusSizes, device: torch.device, reader:
 
 
 def try_motion_vqvae(config: Config, sizes: CorpusSizes, device: torch.device, animator: str) -> Attempt:
+    """The training of an animator's motion VQ-VAE."""
     settings: Any = animator_settings(config, animator)  # of an animator with a motion model: has vqvae_* settings
     model = find_animator(animator, config.plugins).motion_model(len(sizes.template), settings)
     assert model is not None
@@ -104,6 +108,7 @@ def try_motion_vqvae(config: Config, sizes: CorpusSizes, device: torch.device, a
 
 
 def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator: str, guided: bool) -> Attempt:
+    """The joint training of an animator, with or without the expert."""
     settings = animator_settings(config, animator)
     kind = find_animator(animator, config.plugins)
     encoder = untrained_encoder(config)

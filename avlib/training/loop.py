@@ -67,9 +67,11 @@ class ResumeFile:
     saved_s: float = field(default_factory=time.monotonic)  # time of the last save
 
     def is_due(self) -> bool:
+        """Whether the last save is older than `CHECKPOINT_EVERY_S`."""
         return time.monotonic() - self.saved_s > CHECKPOINT_EVERY_S
 
     def save(self, task: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+        """Replaces the checkpoint."""
         adam = optimizer.state_dict()["state"]
         tensors = {f"task.{k}": v for k, v in task.state_dict().items()}
         tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for i, s in adam.items() for k, v in s.items()}

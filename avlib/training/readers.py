@@ -105,6 +105,7 @@ def published_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
 
 
 def untrained_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
+    """A reader of the configured sizes, with random weights."""
     return Expert(
         tokenizer.size,
         modalities=config.modalities,
