@@ -57,7 +57,7 @@ def _at_corners(axis: Tensor, faces: Tensor) -> Corners:
 
 
 class _Boxes(NamedTuple):
-    """Boxes of pixels around K faces, sorted by size, so that the pixels of equally large boxes form dense blocks.
+    """Boxes of pixels around K faces in their frames, sorted by size: equally large boxes form dense blocks of pixels.
 
     index: (K,) of each face and frame in a flattened (F, N).
     left, top: (K,) the box's first column and row, as floating-point numbers.
