@@ -56,7 +56,7 @@ class SavedStep(NamedTuple):
     def from_tensors(cls, tensors: tuple[Tensor | None, ...]) -> tuple["SavedStep", tuple[Tensor | None, ...]]:
         """The step whose `tensors` come first, and those that follow."""
         remaining = iter(tensors)
-        step = cls(*(part(*islice(remaining, len(part._fields))) for part in cls.__annotations__.values()))
+        step = cls(*(part._make(islice(remaining, len(part._fields))) for part in cls.__annotations__.values()))
         return step, tuple(remaining)
 
 
@@ -147,8 +147,8 @@ class CachedStep:
         w, masks = self.weights, saved.masks
         (begin, end), frames = span, saved.self_attention.query.shape[1]
         keys_values, grad_keys_values = self._gradients_up_to(end)
-        keys, values = keys_values[:, :, begin:end]
-        grad_keys, grad_values = grad_keys_values[:, :, begin:end]
+        keys, values = keys_values[:, :, begin:end].unbind()
+        grad_keys, grad_values = grad_keys_values[:, :, begin:end].unbind()
 
         grad_sum = layer_norm_backward(grad_state, saved.last_norm, w.last_norm, w.last_norm_bias)
         grad_contracted = apply_dropout(grad_sum, masks.output)
@@ -167,7 +167,7 @@ class CachedStep:
             grad_context, saved.self_attention, keys, values, grad_keys, grad_values, masks.attention, self.heads
         )
         # all later steps have added their share, so the gradients of this step's own keys and values are complete
-        grad_new_keys, grad_new_values = grad_keys_values[:, :, end - frames : end]
+        grad_new_keys, grad_new_values = grad_keys_values[:, :, end - frames : end].unbind()
         grad_qkv, grad_x = project_heads_backward(grad_query, grad_new_keys, grad_new_values, grad_sum, self.heads, w)
 
         self.rows.append(
