@@ -1,4 +1,4 @@
-"""`python -m avlib`: the notebooks, `animate` or `preference`. A user's mistake is reported in one line."""
+"""`python -m avlib [animate|preference] ...`: what run_all.sh runs. Errors in the input are reported in one line."""
 
 import sys
 

@@ -86,7 +86,7 @@ def main():
         }
         timed("all of them", lambda: animation_module.save(animation, Path(folder) / "all", formats, shapes))
     for name in {"glb", "arkit"} & about.keys():
-        print(animate.said(name, about[name]))
+        print(animate.format_summary(name, about[name]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The notebooks, in order, by papermill: what run_all.sh calls once the environment is there."""
+"""`./run_all.sh` without a command: runs the notebooks in order by papermill."""
 
 import argparse
 import json
@@ -20,16 +20,21 @@ from ..corpus.prepare import check_corpus, prepare_corpus
 from ..evaluation import external_predictions
 from ..evaluation.variants import chosen_variants
 from ..training import dry_run
-from .arguments import arguments
+from .arguments import parse_arguments
 
 NOTEBOOKS = ROOT / "notebooks"
-# No messages of the kernel's own; lines of the processes that it starts go to the terminal, once.
-QUIET = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"  # tasks that a stop leaves behind
-KERNEL = ["--log-level=CRITICAL", "--IPKernelApp.capture_fd_output=False", f"--IPKernelApp.exec_lines={QUIET}"]
+# asyncio warns about tasks that remain when a kernel is stopped.
+QUIET_ASYNCIO = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"
+# Without capture_fd_output=False the output of a notebook's child processes appears twice.
+KERNEL_ARGUMENTS = [
+    "--log-level=CRITICAL",
+    "--IPKernelApp.capture_fd_output=False",
+    f"--IPKernelApp.exec_lines={QUIET_ASYNCIO}",
+]
 
 
-def parameters_of(path: Path) -> set[str]:
-    """Names that the notebook's cell tagged `parameters` assigns. ValueError if there is no such cell."""
+def notebook_parameters(path: Path) -> set[str]:
+    """The names assigned in the notebook's cell tagged `parameters`. ValueError if there is no such cell."""
     for cell in json.loads(path.read_text())["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             lines = "".join(cell["source"]).splitlines()
@@ -37,58 +42,66 @@ def parameters_of(path: Path) -> set[str]:
     raise ValueError(f"{path}: no cell is tagged `parameters`")
 
 
-def made_from(notebook: str, parameters: dict) -> str:
-    """What an executed notebook depends on: its source, the package's, its parameters, and the files that those name. ValueError for
-    a parameter that it does not take."""
+def notebook_key(notebook: str, parameters: dict) -> str:
+    """A digest of all that an executed notebook depends on: its source, the package's source, its parameters, and the
+    files that the parameters name.
+
+    ValueError for a parameter that the notebook does not have.
+    """
     source = NOTEBOOKS / f"{notebook}.ipynb"
-    if unknown := parameters.keys() - parameters_of(source):
-        raise ValueError(f"{source}: takes no parameter {', '.join(sorted(unknown))}")
-    return digest(source, *sorted((ROOT / "avlib").rglob("*.py")), parameters, outside(parameters))
+    if unknown := parameters.keys() - notebook_parameters(source):
+        raise ValueError(f"{source}: has no parameter {', '.join(sorted(unknown))}")
+    return digest(source, *sorted((ROOT / "avlib").rglob("*.py")), parameters, external_files(parameters))
 
 
-def outside(parameters: dict) -> list:
-    """Path, size and time of every file that a setting names, or that is in a folder which a setting or a prediction, NAME=FOLDER,
-    names: they may change while the parameters stay the same."""
-    named = strings([parameters.get("predictions", []), as_dict(load(parameters["preset"], **parameters["overrides"]))])
-    paths = sorted({Path(path) for name in named for path in (name, name.rpartition("=")[2]) if path})
-    files = [
-        file for path in paths for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())
-    ]
-    return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file())
+def external_files(parameters: dict) -> list:
+    """Path, size and modification time of the files and of the folders' files that settings and predictions name.
+
+    They may change while the parameters stay the same. A prediction is NAME=FOLDER.
+    """
+    settings = as_dict(load(parameters["preset"], **parameters["overrides"]))
+    texts = nested_strings([parameters.get("predictions", []), settings])
+    files = []
+    for path in sorted({Path(name) for text in texts for name in (text, text.rpartition("=")[2]) if name}):
+        if path.is_file():
+            files.append(path)
+        elif path.is_dir():
+            files += [file for file in path.rglob("*") if file.is_file()]
+    return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files)
 
 
-def strings(value) -> list[str]:
-    """All strings among values, however deep."""
+def nested_strings(value) -> list[str]:
+    """All strings in nested dicts, lists and tuples."""
     if isinstance(value, dict | list | tuple):
-        return [s for v in (value.values() if isinstance(value, dict) else value) for s in strings(v)]
+        return [s for v in (value.values() if isinstance(value, dict) else value) for s in nested_strings(v)]
     return [value] if isinstance(value, str) else []
 
 
-def finished(run: Run, notebook: str, parameters: dict, name: str | None = None) -> bool:
-    """Whether the copy in the run's folder was made from the same source and parameters; says so."""
+def is_finished(run: Run, notebook: str, parameters: dict, name: str | None = None) -> bool:
+    """Whether the run's folder has the executed notebook with the same key; prints a line if so."""
     name = name or notebook
-    record = run.folder / "notebooks" / f"{name}.json"
-    done = (
-        (run.folder / "notebooks" / f"{name}.ipynb").exists()
-        and record.exists()
-        and read_json(record)["key"] == made_from(notebook, parameters)
-    )
-    if done:
-        print(f"{name}: done before", flush=True)
-    return done
+    copy = run.folder / "notebooks" / f"{name}.ipynb"
+    record = copy.with_suffix(".json")
+    if not copy.exists() or not record.exists() or read_json(record)["key"] != notebook_key(notebook, parameters):
+        return False
+    print(f"{name}: already finished", flush=True)
+    return True
 
 
 def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
-    """Runs one notebook into the run's folder, unless it is finished."""
+    """Runs a notebook and stores the executed copy in the run's folder as `name`, unless it has finished before.
+
+    ValueError for an error in the notebook.
+    """
     import papermill
 
-    if finished(run, notebook, parameters, name):
+    if is_finished(run, notebook, parameters, name):
         return
     name = name or notebook
-    copy, record = run.folder / "notebooks" / f"{name}.ipynb", run.folder / "notebooks" / f"{name}.json"
-    print(f"{name}: runs", flush=True)
+    copy = run.folder / "notebooks" / f"{name}.ipynb"
+    print(f"{name}: running", flush=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    key, began = made_from(notebook, parameters), time.monotonic()
+    key, started = notebook_key(notebook, parameters), time.monotonic()
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{notebook}.ipynb",
@@ -99,19 +112,22 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             kernel_name="python3",
-            extra_arguments=KERNEL,
+            extra_arguments=KERNEL_ARGUMENTS,
         )
     except papermill.PapermillExecutionError as error:
-        raise ValueError(f"{name}: {error.ename}: {error.evalue}; the whole story is in {copy}") from None
+        raise ValueError(f"{name}: {error.ename}: {error.evalue}; see {copy} for the traceback") from None
     peak_mb = peak_memory_bytes(children=True) / 2**20  # of the largest kernel so far
-    seconds = time.monotonic() - began
-    write_json(record, {"key": key, "seconds": seconds, "peak_mb": peak_mb})
-    print(f"{name}: done in {seconds:.0f} s", flush=True)
+    seconds = time.monotonic() - started
+    write_json(copy.with_suffix(".json"), {"key": key, "seconds": seconds, "peak_mb": peak_mb})
+    print(f"{name}: finished in {seconds:.0f} s", flush=True)
 
 
-def execute_beside(run: Run, jobs: list[tuple]) -> None:
-    """`execute` for every (notebook, parameters, name), as many kernels at once as there are cores, each with its share of
-    them; on a GPU one after the other. The kernels are processes of their own: threads wait for them."""
+def execute_parallel(run: Run, jobs: list[tuple]) -> None:
+    """`execute` for every (notebook, parameters, name) in parallel on the CPU, one after the other on a GPU.
+
+    There are at most as many kernels as cores, and each gets an equal share of the cores. Kernels are processes; a
+    thread waits for each.
+    """
     cores = os.cpu_count() or 1
     workers = min(len(jobs), cores) if run.device.type == "cpu" else 1
     before = os.environ.get("OMP_NUM_THREADS")
@@ -119,13 +135,13 @@ def execute_beside(run: Run, jobs: list[tuple]) -> None:
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
     try:
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            jobs = [pool.submit(execute, run, *job) for job in jobs]
+            futures = [pool.submit(execute, run, *job) for job in jobs]
             try:
-                for done in as_completed(jobs):
-                    done.result()
+                for future in as_completed(futures):
+                    future.result()
             finally:
-                for job in jobs:
-                    job.cancel()
+                for future in futures:
+                    future.cancel()
     finally:
         os.environ.pop("OMP_NUM_THREADS", None)
         if before is not None:
@@ -133,12 +149,12 @@ def execute_beside(run: Run, jobs: list[tuple]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    args = arguments(argv)
+    args = parse_arguments(argv)
     config = load(args.preset, device=args.device, **args.overrides)
     if args.dry_run:
         dry_run.main(config)
         return 0
-    facts = check_corpus(config.corpus)
+    specification = check_corpus(config.corpus)
     predictions = [
         f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named_folder, args.predictions)
     ]
@@ -148,21 +164,25 @@ def main(argv: list[str]) -> int:
     if args.speech:
         from ..speech.sound import SpeechFile
 
-        SpeechFile(args.speech)  # a file that is no speech is told before anything is trained
-    os.environ["AVLIB_HEADLESS"] = "1"
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")  # when stopped
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    name = f"{facts['name']}-{args.preset}" if config.corpus.data else args.preset
+        SpeechFile(args.speech)  # report a file that is not audio before training
+    set_environment()
+    name = f"{specification['name']}-{args.preset}" if config.corpus.data else args.preset
     run = open_run(args.run or name, args.preset, args.device, args.overrides)
     with exclusive(run):
-        chain(run, args, predictions)
+        run_notebooks(run, args, predictions)
     return 0
 
 
-def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
-    """The notebooks of a run, its report, and the user's own speech."""
-    from ..evaluation import report
-    from ..evaluation import variants as study
+def set_environment() -> None:
+    """Makes the notebooks show figures instead of widgets, and silences warnings on interrupt."""
+    os.environ["AVLIB_HEADLESS"] = "1"
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
+    """All notebooks of a run, its report, and the animation of the user's recording."""
+    from ..evaluation import report, variants
     from ..training.joint import GUIDANCE, model_name
 
     seeds = args.seeds
@@ -179,9 +199,9 @@ def chain(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
         for animator in run.config.animators
         for guidance in reversed(GUIDANCE)
     ]
-    execute_beside(run, [job for job in joint if not finished(run, *job)])
+    execute_parallel(run, [job for job in joint if not is_finished(run, *job)])
     if run.config.variants:
-        study.run_variants(run, prepare_corpus(run), seeds)
+        variants.run_variants(run, prepare_corpus(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
     print(f"report: {report.write_report(run)}", flush=True)

@@ -1,4 +1,4 @@
-"""Speech animated by the trained models of a finished run."""
+"""Animates speech with the trained models of a finished run."""
 
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from ..training.joint import GUIDANCE, model_name
 from .animation import Animation
 from .speaker import MODEL, Speaker, load_sound
 
+CLIP_SIDE = 384  # width and height of a clip, pixels
+
 
 def animate(
     speech: str | Path | torch.Tensor,
@@ -21,18 +23,25 @@ def animate(
     style: str | dict[str, float] | None = None,
     device: str = "auto",
 ) -> Animation:
-    """Speech as `load_sound` takes it, animated by a model of a finished run: see `Speaker`."""
+    """Animates speech with a model of a finished run.
+
+    speech: a sound file, a text that espeak-ng speaks, or samples (S,) at 16 kHz; model, subject, style: see `Speaker`.
+    ValueError for an unknown run, model, subject or style, and for speech that cannot be read.
+    """
     sound, speaker = load_sound(speech), Speaker(open_run(run, device=device), model, subject, style)
     return Animation(torch.cat(list(speaker(sound))), sound, speaker)
 
 
 def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:
-    """results/<run>/speech/<name>-<model>.mp4 for every trained model of that seed. Any rate, length, mono or stereo."""
-    sound, written = load_sound(Path(path)), []
+    """Writes results/<run>/speech/<name>-<model>.mp4 for every trained model of the seed; returns the paths.
+
+    path: a sound file of any sample rate and length, mono or stereo.
+    """
+    sound, paths = load_sound(Path(path)), []
     for animator in run.config.animators:
         for guidance in GUIDANCE:
             speaker = Speaker(run, model_name(animator, guidance, seed))
-            pictures = (faces(speaker.corpus, piece, 384) for piece in speaker(sound))
-            place = run.folder / "speech" / f"{Path(path).stem}-{speaker.model}.mp4"
-            written.append(write_clip(place, pictures, speaker.corpus.fps, sound.samples))
-    return written
+            pictures = (faces(speaker.corpus, piece, CLIP_SIDE) for piece in speaker(sound))
+            clip = run.folder / "speech" / f"{Path(path).stem}-{speaker.model}.mp4"
+            paths.append(write_clip(clip, pictures, speaker.corpus.fps, sound.samples))
+    return paths

@@ -1,4 +1,4 @@
-"""Writing glTF 2.0 as one binary file (.glb): a mesh whose motion is a sum of morph targets.
+"""Writes glTF 2.0 as one binary file (.glb): a mesh whose motion is a sum of morph targets.
 
 https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -13,60 +13,67 @@ import torch
 from ..core.files import write_atomic
 from ..render.shading import vertex_normals
 
-BOUND = 2e-5  # of the mesh's unit, root mean square over vertices and frames: 0.02 mm of a mesh in metres
-MOST = 64  # targets
-LEARNED_FROM = 1000  # frames at most, evenly chosen: what a longer motion's components are found from
+MAX_RMS = 2e-5  # in the mesh's unit, over vertices and frames: 0.02 mm for a mesh in metres
+MAX_TARGETS = 64
+MAX_FIT_FRAMES = 1000  # components of a longer motion are computed from so many frames, evenly spaced
 SKIN = (0.95, 0.8, 0.72, 1.0)
 FLOAT, BYTE, INDEX = 5126, 5121, 5125  # component types
 VERTICES, INDICES = 34962, 34963  # buffer targets
 
 
-def components(moved: np.ndarray, bound: float = BOUND, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (T, K), within -1 and 1, each 1 in some frame, and targets (K, V, 3) whose sum is the displacement (T, V, 3), root
-    mean square error at most `bound`; the principal components, as few as that takes, from 1 up to `most`."""
-    flat = np.ascontiguousarray(moved.reshape(len(moved), -1), np.float32)
-    some = flat[:: -(-len(flat) // LEARNED_FROM)]
-    power, ways = np.linalg.eigh(some @ some.T)
-    power, ways = power[::-1][:most], ways[:, ::-1][:, :most]
-    ways = ways[:, power > 1e-9 * power[0]] if power[0] > 0 else ways[:, :1]
-    targets, _ = np.linalg.qr(some.T @ ways)  # (3V, K), orthonormal, in the same order
+def components(
+    displacement: np.ndarray, max_rms: float = MAX_RMS, max_targets: int = MAX_TARGETS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacements (T, V, 3) -> weights (T, K) and targets (K, V, 3), whose weighted sum approximates them.
+
+    These are the principal components, the fewest whose root mean square error is at most `max_rms`, but at least one
+    and at most `max_targets`. Weights are in [-1, 1]; each component has the weight 1 in some frame.
+    """
+    flat = np.ascontiguousarray(displacement.reshape(len(displacement), -1), np.float32)
+    sample = flat[:: -(-len(flat) // MAX_FIT_FRAMES)]
+    variances, directions = np.linalg.eigh(sample @ sample.T)
+    variances, directions = variances[::-1][:max_targets], directions[:, ::-1][:, :max_targets]
+    directions = directions[:, variances > 1e-9 * variances[0]] if variances[0] > 0 else directions[:, :1]
+    targets, _ = np.linalg.qr(sample.T @ directions)  # (3V, K), orthonormal, in the same order
     weights = flat @ targets
-    left = np.square(flat, dtype=np.float64).sum() - np.square(weights, dtype=np.float64).sum(0).cumsum()
-    enough = left <= bound**2 * flat.size / 3
+    residual = np.square(flat, dtype=np.float64).sum() - np.square(weights, dtype=np.float64).sum(0).cumsum()
+    enough = residual <= max_rms**2 * flat.size / 3
     count = int(enough.argmax()) + 1 if enough.any() else len(enough)
     largest = weights[np.abs(weights[:, :count]).argmax(0), np.arange(count)]
     largest[largest == 0] = 1
     return weights[:, :count] / largest, (targets[:, :count] * largest).T.reshape(count, -1, 3)
 
 
-def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals of meshes (N, V, 3); where there is none, (0, 0, 1)."""
-    sized = torch.from_numpy(vertices / np.ptp(vertices[0], axis=0).max()).double()  # so that small faces count
-    found = vertex_normals(sized.permute(2, 1, 0).contiguous(), torch.from_numpy(faces), 1e-12).permute(2, 1, 0).numpy()
-    long = np.linalg.norm(found, axis=-1, keepdims=True)
-    return np.where(long > 0.5, found / np.maximum(long, 0.5), [0.0, 0.0, 1.0])
+def unit_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (N, V, 3) of meshes (N, V, 3); (0, 0, 1) for a vertex in no face."""
+    scaled = torch.from_numpy(vertices / np.ptp(vertices[0], axis=0).max()).double()  # so that small faces count
+    normals = vertex_normals(scaled.permute(2, 1, 0).contiguous(), torch.from_numpy(faces), 1e-12)
+    normals = normals.permute(2, 1, 0).numpy()
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(length > 0.5, normals / np.maximum(length, 0.5), [0.0, 0.0, 1.0])
 
 
 class _Buffer:
-    """The binary chunk, as it grows, and what the JSON says of it."""
+    """The binary chunk of a .glb while it is filled, and the JSON that describes its parts."""
 
     def __init__(self):
         self.data, self.views, self.accessors = bytearray(), [], []
 
-    def add(self, array: np.ndarray, kind: str, component: int = FLOAT, target: int | None = None, **said) -> int:
-        """Number of a new accessor. array: (N,) or (N, C); its items are whole words, so all begin at one."""
+    def add(self, array: np.ndarray, kind: str, component: int = FLOAT, target: int | None = None, **properties) -> int:
+        """Appends an array, (N,) or (N, C), and returns the number of its accessor.
+
+        kind: "SCALAR", "VEC3" or "VEC4"; component: its number type; target: the buffer's use, if it has one. Items
+        must be multiples of 4 bytes, so that every array is aligned.
+        """
         array = np.ascontiguousarray(array, {FLOAT: "<f4", BYTE: "u1", INDEX: "<u4"}[component])
-        self.views.append(
-            {"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes}
-            | ({"target": target} if target else {})
-        )
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes}
+        self.views.append(view | ({"target": target} if target else {}))
         self.data += array.tobytes()
         if component == FLOAT:
             rows = array.reshape(len(array), -1)
-            said |= {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}
-        self.accessors.append(
-            {"bufferView": len(self.views) - 1, "componentType": component, "count": len(array), "type": kind} | said
-        )
+            properties |= {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}
+        accessor = {"bufferView": len(self.views) - 1, "componentType": component, "count": len(array), "type": kind}
+        self.accessors.append(accessor | properties)
         return len(self.accessors) - 1
 
 
@@ -77,65 +84,65 @@ def write_glb(
     motion: np.ndarray,
     fps: float,
     albedo: np.ndarray,
-    bound: float = BOUND,
-    most: int = MOST,
+    max_rms: float = MAX_RMS,
+    max_targets: int = MAX_TARGETS,
 ) -> dict:
-    """Face (V, 3) with faces (F, 3) and grey levels (V,), which moves as motion (T, V, 3) does, linearly between its frames.
+    """Writes a face (V, 3) with faces (F, 3), grey levels (V,) in [0, 1] and motion (T, V, 3), linear between frames.
 
-    Returns the number of "targets", and the error, root mean square ("rms") and "largest", in the mesh's unit.
+    Returns the number of "targets" and the error, root mean square ("rms") and "largest", in the mesh's unit.
     """
-    weights, targets = (a.astype(np.float32) for a in components(motion - template, bound, most))
-    out, rest = _Buffer(), normals(template[None], faces)[0]
-    grey = np.repeat((255 * albedo.clip(0, 1)).round()[:, None], 4, 1)
-    grey[:, 3] = 255
-    primitive = {
-        "attributes": {
-            "POSITION": out.add(template, "VEC3", target=VERTICES),
-            "NORMAL": out.add(rest, "VEC3", target=VERTICES),
-            "COLOR_0": out.add(grey, "VEC4", BYTE, VERTICES, normalized=True),
-        },
-        "indices": out.add(faces.reshape(-1), "SCALAR", INDEX, INDICES),
-        "material": 0,
-        "targets": [
-            {
-                "POSITION": out.add(move, "VEC3", target=VERTICES),
-                "NORMAL": out.add(normals((template + move)[None], faces)[0] - rest, "VEC3", target=VERTICES),
-            }
-            for move in targets
-        ],
-    }
+    weights, targets = (a.astype(np.float32) for a in components(motion - template, max_rms, max_targets))
+    buffer = _Buffer()
+    primitive = mesh_primitive(buffer, template, faces, albedo, targets)
     names = [f"motion{k:02d}" for k in range(len(targets))]
     sampler = {
-        "input": out.add(np.arange(len(motion)) / fps, "SCALAR"),
-        "output": out.add(weights.reshape(-1), "SCALAR"),
+        "input": buffer.add(np.arange(len(motion)) / fps, "SCALAR"),
+        "output": buffer.add(weights.reshape(-1), "SCALAR"),
         "interpolation": "LINEAR",
     }
-    about = {
+    channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
+    roughness = {"baseColorFactor": SKIN, "metallicFactor": 0, "roughnessFactor": 0.6}
+    content = {
         "asset": {"version": "2.0", "generator": "avlib"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "face"}],
         "meshes": [{"primitives": [primitive], "weights": weights[0].tolist(), "extras": {"targetNames": names}}],
-        "materials": [
-            {
-                "pbrMetallicRoughness": {"baseColorFactor": SKIN, "metallicFactor": 0, "roughnessFactor": 0.6},
-                "doubleSided": True,
-            }
-        ],
-        "animations": [
-            {
-                "name": "speech",
-                "samplers": [sampler],
-                "channels": [{"sampler": 0, "target": {"node": 0, "path": "weights"}}],
-            }
-        ],
-        "buffers": [{"byteLength": len(out.data)}],
-        "bufferViews": out.views,
-        "accessors": out.accessors,
+        "materials": [{"pbrMetallicRoughness": roughness, "doubleSided": True}],
+        "animations": [{"name": "speech", "samplers": [sampler], "channels": [channel]}],
+        "buffers": [{"byteLength": len(buffer.data)}],
+        "bufferViews": buffer.views,
+        "accessors": buffer.accessors,
     }
-    text = json.dumps(about).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(out.data), b"BIN\0") + out.data
-    write_atomic(path, lambda p: p.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks))
+    write_chunks(path, content, buffer.data)
     square = [np.square(template + np.tensordot(w, targets, 1) - m).sum(-1) for w, m in zip(weights, motion)]
     return {"targets": len(targets), "rms": float(np.sqrt(np.mean(square))), "largest": float(np.sqrt(np.max(square)))}
+
+
+def mesh_primitive(
+    buffer: _Buffer, template: np.ndarray, faces: np.ndarray, albedo: np.ndarray, targets: np.ndarray
+) -> dict:
+    """Adds the mesh and its morph targets (K, V, 3), with normals, to the buffer; returns the JSON of the primitive."""
+    normals = unit_normals(template[None], faces)[0]
+    grey = np.repeat((255 * albedo.clip(0, 1)).round()[:, None], 4, 1)
+    grey[:, 3] = 255
+    attributes = {
+        "POSITION": buffer.add(template, "VEC3", target=VERTICES),
+        "NORMAL": buffer.add(normals, "VEC3", target=VERTICES),
+        "COLOR_0": buffer.add(grey, "VEC4", BYTE, VERTICES, normalized=True),
+    }
+    indices = buffer.add(faces.reshape(-1), "SCALAR", INDEX, INDICES)
+    morph_targets = []
+    for target in targets:
+        turned = unit_normals((template + target)[None], faces)[0] - normals
+        position = buffer.add(target, "VEC3", target=VERTICES)
+        morph_targets.append({"POSITION": position, "NORMAL": buffer.add(turned, "VEC3", target=VERTICES)})
+    return {"attributes": attributes, "indices": indices, "material": 0, "targets": morph_targets}
+
+
+def write_chunks(path: Path, content: dict, data: bytearray) -> None:
+    """Writes the header, the JSON chunk and the binary chunk."""
+    text = json.dumps(content).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(data), b"BIN\0") + data
+    write_atomic(path, lambda p: p.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks))

@@ -30,7 +30,7 @@ from ..core.run import Run, commit
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import faces
 from ..corpus.utterance import Utterance
-from ..export.animation import writable
+from ..export.animation import check_writable
 from ..export.speaker import corpus_of
 from ..render.clips import write_clip
 from .preference_sources import MotionSource
@@ -115,7 +115,7 @@ def common_corpus(pairs: ModelPairs) -> Corpus:
 
 
 def make_answers_folder(folder: Path) -> None:
-    writable(folder)
+    check_writable(folder)
     try:
         (folder / "answers").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,7 @@
-"""The five notebooks through papermill at preset smoke, as ./run_all.sh runs them: once, again, and under another name.
-Beside the kit's animators they train the one that the README adds, in a file of its own."""
+"""The five notebooks at preset smoke, as ./run_all.sh runs them: once, again, interrupted, and with wrong input.
+
+Besides the two animators of the paper they train the one that the documentation adds as a plugin.
+"""
 
 import json
 import os
@@ -12,7 +14,7 @@ from pathlib import Path
 import av
 import pytest
 
-from avlib.cli.notebooks import made_from
+from avlib.cli.notebooks import notebook_key
 from tests.chain import ANIMATORS, ROOT, avlib, command
 
 
@@ -33,7 +35,7 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
     return found
 
 
-def test_the_run_leaves_all_that_it_promises(smoke):
+def test_a_run_writes_all_results(smoke):
     run = smoke / "results" / "one"
     table = (run / "tables" / "table.md").read_text()
     for row in (
@@ -55,7 +57,7 @@ def test_the_run_leaves_all_that_it_promises(smoke):
         assert values[f"{name}, unguided"]["LVE"] != values[f"{name}, guided"]["LVE"]
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 4 and page.count("<img") >= 8 and "Ground truth" in page
-    assert 'src="http' not in page and "href=" not in page  # without the sign it occurs in the pictures' base64
+    assert 'src="http' not in page and "href=" not in page  # without `=` it occurs in the images' base64
     evaluation = json.loads((run / "records" / "evaluation-truth.json").read_text())
     assert {"metrics", "config", "commit", "corpus", "split"} <= evaluation.keys()
     assert all({"value", "unit"} <= m.keys() for m in evaluation["metrics"].values())
@@ -63,7 +65,7 @@ def test_the_run_leaves_all_that_it_promises(smoke):
     assert not list(run.rglob("*.resume.*")) and not [p for p in run.rglob(".*") if p.is_file()]
 
 
-def test_an_own_recording_becomes_a_clip_with_sound(smoke):
+def test_a_recording_becomes_a_clip_with_sound(smoke):
     clips = sorted((smoke / "results" / "one" / "speech").glob("own-*.mp4"))
     assert [c.stem for c in clips] == sorted(f"own-{a}-{g}-s0" for a in ANIMATORS for g in ("unguided", "guided"))
     with av.open(str(clips[0])) as clip:
@@ -71,19 +73,19 @@ def test_an_own_recording_becomes_a_clip_with_sound(smoke):
         assert clip.streams.video[0].frames == 60 and clip.streams.audio[0].rate == 16000
 
 
-def test_again_does_nothing_anew(smoke):
+def test_a_second_run_computes_nothing(smoke):
     before = records(smoke, "one")
     done = avlib(smoke, "--preset", "smoke", "--run", "one")
     assert (
         done.returncode == 0
-        and done.stdout.count("done before") == 4 + 2 * len(ANIMATORS)
-        and "runs" not in done.stdout
+        and done.stdout.count("already finished") == 4 + 2 * len(ANIMATORS)
+        and "running" not in done.stdout
     )
     assert records(smoke, "one") == before
 
 
-def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smoke):
-    """Killed once while the expert learns, which then goes on from a checkpoint."""
+def test_an_interrupted_run_has_the_same_records(smoke):
+    """It is killed while the expert is trained, and resumes from a checkpoint."""
     with open(smoke / "killed.log", "w") as log:
         first = subprocess.Popen(
             **command(smoke, "--preset", "smoke", "--run", "two", AVLIB_CHECKPOINT_S="1"),
@@ -97,15 +99,15 @@ def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smo
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     assert checkpoint.exists(), (smoke / "killed.log").read_text()[-3000:]
-    time.sleep(3)  # in which what it had started ends by itself
+    time.sleep(3)  # until its child processes have ended
     done = avlib(smoke, "--preset", "smoke", "--run", "two")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "expert: goes on at step" in done.stdout
+    assert "expert: resumes at step" in done.stdout
     assert records(smoke, "two") == records(smoke, "one")
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (["--preset", "smoke", "--run", "one", "--set", "joint.epochs=9"], "joint.epochs: 2 there, 9 requested"),
         (["--preset", "enormous"], "enormous"),
@@ -124,29 +126,29 @@ def test_another_run_killed_in_the_middle_of_a_training_has_the_same_records(smo
         (["--predictions", "nowhere"], "nowhere: no such folder"),
     ],
 )
-def test_bad_arguments_get_one_line_and_leave_nothing(smoke, arguments, told):
+def test_wrong_arguments_are_reported_in_one_line_and_leave_no_file(smoke, arguments, message):
     before = sorted(smoke.rglob("*"))
     done = avlib(smoke, *arguments)
-    assert done.returncode != 0 and told in done.stderr.splitlines()[-1]
+    assert done.returncode != 0 and message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr and sorted(smoke.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name, content", [("empty.wav", b""), ("text.wav", b"not a sound at all" * 50)])
-def test_a_file_that_is_no_speech_stops_everything_before_it_begins(smoke, name, content):
+def test_a_file_that_is_not_audio_is_reported_before_the_run(smoke, name, content):
     (smoke / name).write_bytes(content)
     done = avlib(smoke, "--preset", "smoke", "--run", "three", "--speech", str(smoke / name))
     assert done.returncode != 0 and name in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not (smoke / "results" / "three").exists()
 
 
-def test_damaged_caches_are_named(smoke):
+def test_a_damaged_cache_is_named(smoke):
     shard = sorted((smoke / "data").glob("*/2d/validation-*.safetensors"))[0]
     whole = shard.read_bytes()
     record = smoke / "results" / "one" / "notebooks" / "05_tsne_analysis.json"
     kept = record.read_bytes()
     try:
         shard.write_bytes(whole[:-1000])
-        record.unlink()  # so that the notebook runs again
+        record.unlink()  # the notebook runs again
         done = avlib(smoke, "--preset", "smoke", "--run", "one")
         assert done.returncode != 0 and shard.name in done.stderr.splitlines()[-1]
     finally:
@@ -154,7 +156,7 @@ def test_damaged_caches_are_named(smoke):
         record.write_bytes(kept)
 
 
-def test_a_finished_run_is_compared_on_sentences_that_its_corpus_has_not(smoke):
+def test_models_are_compared_on_new_sentences(smoke):
     arguments = [sys.executable, ROOT / "benchmarks" / "further.py", "--run", "one", "--seeds", "0", "--sentences", "2"]
     done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -172,11 +174,11 @@ def test_a_finished_run_is_compared_on_sentences_that_its_corpus_has_not(smoke):
 
 
 @pytest.mark.parametrize("setting", ["corpus.recordings", "expert.pretrained", "plugins"])
-def test_a_changed_file_that_a_setting_names_runs_the_notebook_again(tmp_path, setting):
+def test_a_changed_file_that_a_setting_names_changes_the_key(tmp_path, setting):
     path = tmp_path / "file"
     path.write_bytes(b"one")
     named = str(tmp_path if setting == "corpus.recordings" else path)
     parameters = {"preset": "smoke", "overrides": {setting: named}}
-    before = made_from("01_data_prep", parameters)
+    before = notebook_key("01_data_prep", parameters)
     path.write_bytes(b"other")
-    assert made_from("01_data_prep", parameters) != before
+    assert notebook_key("01_data_prep", parameters) != before

@@ -1,4 +1,4 @@
-"""Ways of speaking, alone and mixed."""
+"""Styles and mixtures of styles."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ def test_styles_mix_by_weight():
 
 
 @pytest.mark.parametrize(
-    "wanted, told", [("Dan", "Dan"), ({"Ann": 1.0, "Dan": 1.0}, "Dan"), ({"Ann": 0.0}, "positive sum")]
+    "wanted, message", [("Dan", "Dan"), ({"Ann": 1.0, "Dan": 1.0}, "Dan"), ({"Ann": 0.0}, "positive sum")]
 )
-def test_unknown_styles_are_named(wanted, told):
-    with pytest.raises(ValueError, match=f"style: expected .*{told}"):
+def test_invalid_styles_are_reported(wanted, message):
+    with pytest.raises(ValueError, match=f"style: expected .*{message}"):
         style_mixture(STYLES, wanted)

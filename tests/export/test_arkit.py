@@ -11,7 +11,7 @@ from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import arkit
 from avlib.export.arkit import NAMES, fit_bounded
-from tests.corpus.test_facekit import write_checkout
+from tests.corpus.embedded.checkout import write_checkout
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
 
 
 def test_shapes_are_transferred_to_the_lips_of_another_face(checkout):
-    """On the scaled embedded rig the jaw moves the lower lip and not the upper one, and the rig's own motion is fitted."""
+    """On the scaled embedded rig the jaw moves the lower and not the upper lip, and the rig's own motion is fitted."""
     rig, size = Rig(), 3.0
     identity = rig.identity(4)
     other = SimpleNamespace(faces=rig.faces, regions=rig.regions, templates={"Eve": size * identity.template})

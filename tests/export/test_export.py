@@ -32,7 +32,7 @@ from avlib.export import speaker as speaker_module
 from avlib.render.camera import crop_camera
 from avlib.training.joint import build_animator
 from avlib.training.speech_encoder import build_speech_encoder
-from tests.corpus.test_facekit import write_checkout
+from tests.corpus.embedded.checkout import write_checkout
 from tests.export.test_gltf import played
 
 MODEL, FPS = "faceformer-unguided-s0", 25

@@ -1,4 +1,4 @@
-"""A .glb says what it holds rightly, and its morph targets add up to the motion."""
+"""A .glb describes its content, and its morph targets add up to the motion."""
 
 import json
 import os
@@ -21,7 +21,7 @@ require("gltf-validator").validateBytes(new Uint8Array(require("fs").readFileSyn
 
 
 def sheet(side: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    """A wavy sheet, and beside it one vertex that is in no face."""
+    """A wavy sheet, and one vertex that is in no face."""
     y, x = np.meshgrid(*2 * [np.linspace(-0.1, 0.1, side)], indexing="ij")
     vertices = np.stack([x, y, 0.02 * np.sin(30 * x)], -1).reshape(-1, 3)
     at = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
@@ -30,7 +30,7 @@ def sheet(side: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def motion(ways: int, frames: int = 41) -> np.ndarray:
-    """(T, V, 3) on the sheet: so many motions of their own, each half as large as the one before, the first about 5 mm."""
+    """(T, V, 3) on the sheet: `ways` independent motions, the first about 5 mm, each next one half as large."""
     draw, (rest, _) = np.random.default_rng(0), sheet()
     size = 0.005 * 0.5 ** np.arange(ways)
     moved = (draw.standard_normal((frames, ways)) * size) @ draw.standard_normal((ways, rest.size))
@@ -38,7 +38,7 @@ def motion(ways: int, frames: int = 41) -> np.ndarray:
 
 
 def read(path: Path) -> tuple[dict, callable]:
-    """The JSON of a .glb, and what gives an accessor's array."""
+    """The JSON of a .glb, and a function that returns the array of an accessor."""
     data = path.read_bytes()
     magic, version, length, size, kind = struct.unpack_from("<4sII I4s", data)
     assert (magic, version, length, kind) == (b"glTF", 2, len(data), b"JSON") and size % 4 == 0
@@ -47,19 +47,25 @@ def read(path: Path) -> tuple[dict, callable]:
     assert kind == b"BIN\0" and rest % 4 == 0 and about["buffers"][0]["byteLength"] == rest == len(data) - 28 - size
 
     def array(number: int) -> np.ndarray:
-        said = about["accessors"][number]
-        view, dtype, width = about["bufferViews"][said["bufferView"]], TYPES[said["componentType"]], KINDS[said["type"]]
-        assert view["byteOffset"] % 4 == 0 and view["byteLength"] == said["count"] * width * dtype.itemsize
-        values = np.frombuffer(data, dtype, said["count"] * width, 28 + size + view["byteOffset"]).reshape(-1, width)
-        if "min" in said:
-            assert said["min"] == values.min(0).tolist() and said["max"] == values.max(0).tolist()
+        accessor = about["accessors"][number]
+        view, dtype, width = (
+            about["bufferViews"][accessor["bufferView"]],
+            TYPES[accessor["componentType"]],
+            KINDS[accessor["type"]],
+        )
+        assert view["byteOffset"] % 4 == 0 and view["byteLength"] == accessor["count"] * width * dtype.itemsize
+        values = np.frombuffer(data, dtype, accessor["count"] * width, 28 + size + view["byteOffset"]).reshape(
+            -1, width
+        )
+        if "min" in accessor:
+            assert accessor["min"] == values.min(0).tolist() and accessor["max"] == values.max(0).tolist()
         return values
 
     return about, array
 
 
 def played(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Times, vertices (T, V, 3), normals (T, V, 3) and faces, as a viewer makes them of the file."""
+    """Times, vertices (T, V, 3), normals (T, V, 3) and faces, as a viewer computes them."""
     about, array = read(path)
     primitive, (animation,) = about["meshes"][0]["primitives"][0], about["animations"]
     sampler = animation["samplers"][animation["channels"][0]["sampler"]]
@@ -89,7 +95,7 @@ def off(vertices: np.ndarray, moving: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(square.mean())), float(np.sqrt(square.max()))
 
 
-def test_what_is_played_is_the_motion(tmp_path):
+def test_a_viewer_plays_the_motion(tmp_path):
     moving = motion(12)
     about = write(tmp_path / "a.glb", moving)
     times, vertices, _, faces = played(tmp_path / "a.glb")
@@ -99,7 +105,7 @@ def test_what_is_played_is_the_motion(tmp_path):
     assert rms <= 2e-5 and (about["rms"], about["largest"]) == pytest.approx((rms, largest), rel=0.05)
 
 
-def test_as_few_targets_as_the_bound_takes():
+def test_the_fewest_targets_within_the_bound_are_used():
     rest, moving = sheet()[0], motion(12)
     counts = []
     for bound in (1e-3, 1e-4, 1e-5):
@@ -111,23 +117,23 @@ def test_as_few_targets_as_the_bound_takes():
     assert counts == sorted(set(counts)) and counts[-1] <= 12
 
 
-def test_at_most_so_many_targets_and_the_error_is_told(tmp_path):
-    about = write(tmp_path / "a.glb", motion(12), most=3)
+def test_the_number_of_targets_is_limited_and_the_error_returned(tmp_path):
+    about = write(tmp_path / "a.glb", motion(12), max_targets=3)
     assert about["targets"] == 3 and about["rms"] == pytest.approx(
         off(played(tmp_path / "a.glb")[1], motion(12))[0], rel=0.01
     )
     assert about["rms"] > 2e-5
 
 
-def test_a_long_motion_is_as_near(monkeypatch):
-    monkeypatch.setattr("avlib.export.gltf.LEARNED_FROM", 20)
+def test_a_long_motion_is_as_accurate(monkeypatch):
+    monkeypatch.setattr("avlib.export.gltf.MAX_FIT_FRAMES", 20)
     moving = motion(6, 200) - sheet()[0]
     weights, targets = components(moving)
     assert off(np.tensordot(weights, targets, 1), moving)[0] <= 2e-5
 
 
 @pytest.mark.parametrize("frames", [1, 5])
-def test_a_still_face_is_a_file_too(tmp_path, frames):
+def test_a_still_face_is_written(tmp_path, frames):
     still = np.repeat(sheet()[0][None], frames, 0)
     assert write(tmp_path / "a.glb", still) == {"targets": 1, "rms": 0, "largest": 0}
     np.testing.assert_array_equal(played(tmp_path / "a.glb")[1], still)
@@ -152,7 +158,7 @@ def test_normals_turn_with_the_face(tmp_path):
     assert np.abs(turned - normals[0][:-1]).max() > 0.1
 
 
-def test_the_validator_finds_no_fault(tmp_path):
+def test_the_khronos_validator_finds_no_error(tmp_path):
     """The Khronos glTF validator: `npm install gltf-validator`, and NODE_PATH names its node_modules."""
     found = (
         shutil.which("node")
@@ -162,7 +168,7 @@ def test_the_validator_finds_no_fault(tmp_path):
         == 0
     )
     if not found:
-        pytest.skip("no node with gltf-validator here: npm install gltf-validator; NODE_PATH names its node_modules")
+        pytest.skip("needs node with gltf-validator: npm install gltf-validator; NODE_PATH names its node_modules")
     write(tmp_path / "a.glb", motion(12))
     done = subprocess.run(["node", "-e", VALIDATE, str(tmp_path / "a.glb")], capture_output=True, text=True, check=True)
     issues = json.loads(done.stdout)
