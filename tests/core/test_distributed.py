@@ -60,8 +60,8 @@ def clips(indices: list[int]) -> ClipBatch:
     )
 
 
-def learn(folder: str, name: str) -> list[dict]:
-    """Two steps of an audio-visual reader in double precision, on five clips, and on one alone."""
+def train_reader(folder: str, name: str) -> list[dict]:
+    """Two steps of an audio-visual reader in double precision: on five clips, then on a single clip."""
     runs.RESULTS = Path(folder)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -103,7 +103,7 @@ def worker(rank: int, port: int, folder: str):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
-    history = learn(folder, "two")
+    history = train_reader(folder, "two")
     assert is_distributed() and (rank == 0 or history)
     rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
     mine = rows[:2] if rank == 0 else rows[2:]
@@ -111,7 +111,7 @@ def worker(rank: int, port: int, folder: str):
     share_batch_statistics(split)
     wanted = plain(rows)[:2] if rank == 0 else plain(rows)[2:]
     assert torch.allclose(split(mine), wanted) and torch.allclose(split.running_var, plain.running_var)
-    with uncounted(rank == 1):  # rank 0's rows alone count
+    with uncounted(rank == 1):  # only the rows of rank 0 count
         assert torch.allclose(split(mine)[:1], plain(rows[:2])[:1]) or rank == 1
         assert float(mean_over(torch.tensor(6.0), 2)) == (6.0 if rank == 0 else 0.0)  # their mean is 3
     assert any_process(torch.tensor([rank == 1])) and not any_process(torch.tensor([False]))
@@ -120,12 +120,12 @@ def worker(rank: int, port: int, folder: str):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> dict:
-    """Weights after training in one process, and in two; their histories."""
+    """Weights and records after training in one process and in two."""
     folder = str(tmp_path_factory.mktemp("results"))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    context = torch.multiprocessing.start_processes(learn_alone, (folder,), 1, join=False, start_method="spawn")
+    context = torch.multiprocessing.start_processes(train_alone, (folder,), 1, join=False, start_method="spawn")
     torch.multiprocessing.start_processes(worker, (port, folder), 2, start_method="spawn")
     context.join()
     root = Path(folder)
@@ -138,8 +138,8 @@ def both(tmp_path_factory) -> dict:
     }
 
 
-def learn_alone(rank: int, folder: str):
-    learn(folder, "one")
+def train_alone(rank: int, folder: str):
+    train_reader(folder, "one")
 
 
 def test_two_processes_take_the_same_steps_as_one(both):
@@ -151,7 +151,7 @@ def test_two_processes_take_the_same_steps_as_one(both):
         assert together["history"][0][term] == pytest.approx(value, rel=1e-6), term
 
 
-def test_alone_nothing_is_shared():
+def test_a_single_process_shares_nothing():
     assert not is_distributed() and process_count() == 1 and float(mean_over(torch.tensor(6.0), 4)) == 1.5
     assert float(mean_over(torch.tensor(0.0), torch.tensor(0))) == 0
     rows = torch.randn(5, 3)

@@ -110,7 +110,7 @@ def test_a_stage_is_finished_only_with_its_inputs_and_files(results):
         run.record("y")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "f.txt"
     write_atomic(path, lambda p: p.write_text("old"))
 

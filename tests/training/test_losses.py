@@ -4,7 +4,7 @@ import torch
 from avlib.training.losses import vertex_losses, weighted_gradient
 
 
-def test_equal_motion_has_no_loss_and_padding_does_not_count(generator):
+def test_equal_motion_has_zero_loss_and_padding_does_not_count(generator):
     truth = torch.randn(2, 5, 6, 3, generator=generator)
     valid = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
     other = torch.where(valid[:, :, None, None], truth, 99.0)
@@ -18,7 +18,7 @@ def test_equal_motion_has_no_loss_and_padding_does_not_count(generator):
     assert float(terms["mse"]) == pytest.approx(4 / 18) and float(terms["rlv"]) == pytest.approx(4 / 6)
 
 
-def test_weighted_gradient_is_that_of_the_weighted_sum(generator):
+def test_weighted_gradient_is_the_gradient_of_the_weighted_sum(generator):
     x = torch.randn(3, 4, generator=generator, requires_grad=True)
     terms = {"a": x.square().sum(), "b": x.sin().sum(), "c": x.exp().sum()}
     weights = {"a": 2.0, "b": 0.5, "c": 0.0}
