@@ -14,7 +14,7 @@ from scipy.stats import binomtest, bootstrap
 
 from ..core.files import read_json
 from ..evaluation.statistics import permutation_test
-from ..evaluation.tables import Table
+from ..evaluation.table_formats import Table
 from .preference_study import key_path
 
 QUESTIONS = {"lips": "lip synchronisation", "realism": "realism"}
