@@ -1,7 +1,11 @@
-"""A user's own recordings with transcripts, x.wav beside x.txt, and when each phoneme in them is said: espeak-ng speaks the same
-text, and the time axes of the two are warped onto each other (Sakoe and Chiba 1978). No model, no download."""
+"""Times of phonemes and words in recordings with transcripts, by dynamic time warping (Sakoe and Chiba 1978).
 
-from collections.abc import Sequence
+espeak-ng speaks the transcript, and its speech, of which all times are known, is warped onto the recording. This needs
+no trained model.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,115 +16,139 @@ from ..core.rates import SPEECH_HZ
 from .espeak import Speech, speak
 from .segment import Segment
 
-WINDOW, HOP = 400, 160  # samples: 25 ms, every 10 ms
-MELS, CEPSTRA, NEAR = 40, 12, 2  # NEAR: frames to either side whose difference is the change
-VOICES = ("m3", "f2")  # of espeak-ng; the one that fits better is taken
-PACE, PACES = (
-    160,
-    (80, 260),
-)  # words a minute: at first, and between which it is then adapted; faster, phonemes get lost
-LOW_DB, QUIET_DB = (
-    -30,
-    4,
-)  # floor of the spectra below loud speech; by how much a pause may be louder than the quietest frames
-PAUSE, HASTE = (
-    4.0,
-    0.3,
-)  # cost of a loud frame in a pause; of each frame for which either of the two waits for the other
+WINDOW, HOP = 400, 160  # samples: frames of 25 ms, every 10 ms
+MELS, CEPSTRA = 40, 12
+DELTA_REACH = 2  # frames to either side whose difference is the change over time
+VOICES = ("m3", "f2")  # of espeak-ng; the voice with the lower cost is used
+FIRST_PACE, PACES = 160, (80, 260)  # words a minute; beyond this range espeak-ng drops phonemes
+FLOOR_DB = -30  # of spectra, relative to loud speech
+PAUSE_DB = 4  # a pause may be louder than the quietest frames by this much, at no cost
+PAUSE_COST = 4.0  # of a loud frame in a pause
+STEP_COST = 0.3  # of each frame for which the recording or espeak-ng's speech does not advance
 
 
-def spoken(text: str, variant: str, words_per_minute: int) -> tuple[Speech, np.ndarray]:
-    """The text as espeak-ng says it, and the features of that."""
-    said = speak(text, variant=variant, words_per_minute=words_per_minute)
-    return said, features(resample(torch.from_numpy(said.samples), said.rate_hz, SPEECH_HZ))[0]
+class Alignment(NamedTuple):
+    """Words and phonemes with their times in a recording, as in `espeak.Speech`."""
+
+    words: tuple[Segment, ...]
+    phonemes: tuple[Segment, ...]
+    cost: float  # mean squared distance between the features of recording and espeak-ng's speech, outside pauses
 
 
-def features(speech: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """speech (S,) at 16 kHz -> mel cepstra, loudness and their change around the sample HOP * t, (T, 26), and the frames' levels in dB,
-    (T,). Cepstra have mean 0 and variance 1 where it is loud: neither voice nor microphone matters."""
-    frames = torch.nn.functional.pad(speech, (WINDOW // 2, WINDOW // 2 + HOP)).unfold(0, WINDOW, HOP)
+@dataclass(frozen=True)
+class Warping:
+    """espeak-ng's speech warped onto a recording.
+
+    path: (T,) state of each frame of the recording; states: (M,) frame of the speech that each state stands for, -1 for
+    a pause; cost: mean over the frames outside pauses.
+    """
+
+    speech: Speech
+    states: np.ndarray
+    path: np.ndarray
+    cost: float
+
+    def recorded_pace(self, pace: float) -> float:
+        """Pace of the recording without its pauses. pace: of espeak-ng's speech, in the same unit."""
+        return pace * (self.states >= 0).sum() / (self.states[self.path] >= 0).sum()
+
+
+def align(samples: Tensor, text: str) -> Alignment:
+    """Times of the words and phonemes of a text in samples (S,) at 16 kHz. ValueError where they are too short for it.
+
+    espeak-ng's speech is a sequence of states: one every 10 ms, and an optional pause at either end and between any
+    two words. From each frame of the recording to the next, the state stays the same or advances by one or two. This
+    is done twice, the second time with espeak-ng at the pace that the first alignment shows.
+    """
+    features, level_db = cepstral_features(samples)
+    quietest = np.percentile(level_db, 3)
+    pause_costs = PAUSE_COST * ((level_db - quietest - PAUSE_DB) / max(10.0, -quietest)).clip(0, 1)
+    pace = FIRST_PACE
+    for _ in range(2):
+        warpings = [warp(features, pause_costs, speak(text, variant=voice, words_per_minute=pace)) for voice in VOICES]
+        best = min(warpings, key=lambda warping: warping.cost)
+        pace = int(np.clip(best.recorded_pace(pace), *PACES))
+    return Alignment(*warped_segments(best, len(samples) / SPEECH_HZ), best.cost)
+
+
+def cepstral_features(samples: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Features (T, 26) and level in dB (T,) of the frames around the samples HOP * t. samples: (S,) at 16 kHz.
+
+    The features are mel cepstra, the level, and the change of both over time. Cepstra have mean 0 and variance 1 over
+    the loud frames, so that they depend neither on the voice nor on the microphone.
+    """
+    frames = torch.nn.functional.pad(samples, (WINDOW // 2, WINDOW // 2 + HOP)).unfold(0, WINDOW, HOP)
     frames = frames - frames.mean(1, keepdim=True)
     frames = torch.cat([0.03 * frames[:, :1], frames[:, 1:] - 0.97 * frames[:, :-1]], 1) * torch.hann_window(WINDOW)
-    mel = torch.fft.rfft(frames, 512).abs().square() @ melscale_fbanks(
-        257, 60.0, 7000.0, MELS, SPEECH_HZ, norm="slaney"
-    )
+    filters = melscale_fbanks(257, 60.0, 7000.0, MELS, SPEECH_HZ, norm="slaney")
+    mel = torch.fft.rfft(frames, 512).abs().square() @ filters
     power = mel.sum(1)
     loud = power.quantile(0.95).clamp_min(1e-10)
-    level = 10 * torch.log10(power / loud + 1e-6)
-    cepstra = torch.log(mel + 10 ** (LOW_DB / 10) * loud) @ create_dct(CEPSTRA + 1, MELS, "ortho")[:, 1:]
-    heard = cepstra[level > LOW_DB]
-    cepstra = (cepstra - heard.mean(0)) / (heard.std(0) + 1e-6) / CEPSTRA**0.5
-    now = torch.cat([cepstra, 0.05 * level.clamp_min(-40)[:, None]], 1)
-    around = torch.nn.functional.pad(now.T[None], (NEAR, NEAR), "replicate")[0].T
-    return torch.cat([now, 0.3 * (around[2 * NEAR :] - around[: -2 * NEAR])], 1).numpy(), level.numpy()
+    level_db = 10 * torch.log10(power / loud + 1e-6)
+    cepstra = torch.log(mel + 10 ** (FLOOR_DB / 10) * loud) @ create_dct(CEPSTRA + 1, MELS, "ortho")[:, 1:]
+    loud_cepstra = cepstra[level_db > FLOOR_DB]
+    cepstra = (cepstra - loud_cepstra.mean(0)) / (loud_cepstra.std(0) + 1e-6) / CEPSTRA**0.5
+    static = torch.cat([cepstra, 0.05 * level_db.clamp_min(-40)[:, None]], 1)
+    padded = torch.nn.functional.pad(static.T[None], (DELTA_REACH, DELTA_REACH), "replicate")[0].T
+    change = 0.3 * (padded[2 * DELTA_REACH :] - padded[: -2 * DELTA_REACH])
+    return torch.cat([static, change], 1).numpy(), level_db.numpy()
 
 
-def align(speech: Tensor, text: str) -> tuple[tuple[Segment, ...], tuple[Segment, ...], float]:
-    """Words and phonemes of a text with their times in speech (S,) at 16 kHz, as `espeak.Speech` has them, and how far apart the two are:
-    the mean squared distance of their features outside pauses. ValueError where the speech is too short for the text.
-
-    espeak-ng's speech is a chain of states, one every 10 ms, with a pause between any two words and at either end that may be left
-    out. Each frame of the recording stays in its predecessor's state, or goes on by one or two. That is done twice, the second time at
-    the pace that the first found.
-    """
-    heard, level = features(speech)
-    floor = np.percentile(level, 3)
-    loudness = PAUSE * ((level - floor - QUIET_DB) / max(10.0, -floor)).clip(0, 1)  # what a pause costs here
-    pace = PACE
-    for _ in range(2):
-        ways = [warp(heard, loudness, *spoken(text, voice, pace)) for voice in VOICES]
-        cost, path, states, said = min(ways, key=lambda way: way[0])
-        pace = int(np.clip(pace * (states >= 0).sum() / (states[path] >= 0).sum(), *PACES))
-    return *carried(said, path, states, len(speech) / SPEECH_HZ), cost
-
-
-def warp(
-    heard: np.ndarray, loudness: np.ndarray, said: Speech, known: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray, Speech]:
-    """heard (T, D), what a pause costs at each of its frames (T,), espeak-ng's speech and its features (N, D) -> mean cost outside
-    pauses, the state of each frame (T,), the frame of `known` that each state stands for (M,), -1 for pauses, and the speech."""
-    states = chain(said, len(known))
-    if len(states) > 2 * len(heard):
-        raise ValueError(f"{len(heard) * HOP / SPEECH_HZ:.1f} s are too short for its {len(said.words)} words")
+def warp(features: np.ndarray, pause_costs: np.ndarray, speech: Speech) -> Warping:
+    """Warps espeak-ng's speech onto a recording. features: (T, D) of the recording; pause_costs: (T,) cost of a pause
+    at each of its frames."""
+    samples = resample(torch.from_numpy(speech.samples), speech.rate_hz, SPEECH_HZ)
+    speech_features, _ = cepstral_features(samples)  # (N, D)
+    states = state_sequence(speech, len(speech_features))
+    if len(states) > 2 * len(features):
+        seconds = len(features) * HOP / SPEECH_HZ
+        raise ValueError(f"speech lasts {seconds:.1f} s, too short for the {len(speech.words)} words of its transcript")
     pause = states < 0
-    distance = np.square(heard).sum(1)[:, None] + np.square(known).sum(1) - 2 * heard @ known.T
-    costs = np.where(pause, loudness[:, None], distance[:, states.clip(0)])
-    path = cheapest(costs, np.where(pause, 0, HASTE))
+    products = features @ speech_features.T
+    distance = np.square(features).sum(1)[:, None] + np.square(speech_features).sum(1) - 2 * products
+    costs = np.where(pause, pause_costs[:, None], distance[:, states.clip(0)])
+    path = cheapest_path(costs, np.where(pause, 0, STEP_COST))
     voiced = ~pause[path]
-    return float(costs[voiced, path[voiced]].mean()), path, states, said
+    return Warping(speech, states, path, float(costs[voiced, path[voiced]].mean()))
 
 
-def chain(said: Speech, frames: int) -> np.ndarray:
-    """States (M,) of espeak-ng's speech: its frames, with a pause (-1) at either end, before each word and in place of its own."""
-    numbers = sounding(said, np.arange(frames) * HOP / SPEECH_HZ)
-    first = {p.start_s for p in said.phonemes} & {w.start_s for w in said.words}
+def state_sequence(speech: Speech, frames: int) -> np.ndarray:
+    """States (M,) of espeak-ng's speech: the numbers of its frames, and -1 for pauses.
+
+    There is a pause at either end, before each word, and instead of each pause of the speech.
+    """
+    phoneme_of_frame = phonemes_at(speech, np.arange(frames) * HOP / SPEECH_HZ)
+    word_starts = {p.start_s for p in speech.phonemes} & {w.start_s for w in speech.words}
     states = [-1]
-    for k, n in enumerate(numbers):
-        phoneme = said.phonemes[n]
-        begins = k == 0 or n != numbers[k - 1]
-        if states[-1] >= 0 and (not phoneme.label or begins and phoneme.start_s in first):
+    for frame, n in enumerate(phoneme_of_frame):
+        phoneme = speech.phonemes[n]
+        begins = frame == 0 or n != phoneme_of_frame[frame - 1]
+        if states[-1] >= 0 and (not phoneme.label or begins and phoneme.start_s in word_starts):
             states.append(-1)
         if phoneme.label:
-            states.append(k)
+            states.append(frame)
     return np.array(states if states[-1] < 0 else [*states, -1])
 
 
-def sounding(said: Speech, times_s: Sequence[float]) -> np.ndarray:
-    """The number of the phoneme that sounds at each time."""
-    return np.searchsorted([p.start_s for p in said.phonemes], np.asarray(times_s) + 1e-6, side="right") - 1
+def phonemes_at(speech: Speech, times_s: np.ndarray) -> np.ndarray:
+    """The number of the phoneme or pause at each time."""
+    return np.searchsorted([p.start_s for p in speech.phonemes], times_s + 1e-6, side="right") - 1
 
 
-def cheapest(costs: np.ndarray, waiting: np.ndarray) -> np.ndarray:
-    """costs (T, M) -> the state of each frame (T,), from one of the first two to one of the last two; staying in a state costs
-    `waiting` (M,) more, skipping one HASTE."""
+def cheapest_path(costs: np.ndarray, stay_costs: np.ndarray) -> np.ndarray:
+    """The state of each frame (T,) on the path of least cost, from one of the first two states to one of the last two.
+
+    costs: (T, M) of each frame in each state. A path may stay in a state, for `stay_costs` (M,) more, advance by one,
+    or advance by two, for STEP_COST more.
+    """
     steps = np.zeros(costs.shape, np.int8)
-    ways = np.full((3, costs.shape[1]), np.inf)
-    total = ways[0].copy()
+    totals = np.full((3, costs.shape[1]), np.inf)  # of paths that stay, advance by one and advance by two
+    total = totals[0].copy()
     total[:2] = costs[0, :2]
     for t in range(1, len(costs)):
-        ways[0], ways[1, 1:], ways[2, 2:] = total + waiting, total[:-1], total[:-2] + HASTE
-        steps[t] = ways.argmin(0)
-        total = ways.min(0) + costs[t]
+        totals[0], totals[1, 1:], totals[2, 2:] = total + stay_costs, total[:-1], total[:-2] + STEP_COST
+        steps[t] = totals.argmin(0)
+        total = totals.min(0) + costs[t]
     path = np.empty(len(costs), int)
     path[-1] = costs.shape[1] - 2 + total[-2:].argmin()
     for t in range(len(costs) - 1, 0, -1):
@@ -128,26 +156,35 @@ def cheapest(costs: np.ndarray, waiting: np.ndarray) -> np.ndarray:
     return path
 
 
-def carried(
-    said: Speech, path: np.ndarray, states: np.ndarray, seconds: float
-) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
-    """Words and phonemes of espeak-ng's speech, at the times at which the path (T,) passes their states (M,)."""
-    numbers = np.where(states < 0, -1, sounding(said, states * HOP / SPEECH_HZ))
-    first = np.flatnonzero(np.diff(numbers, prepend=-2))  # state of each phoneme and pause
-    edges = ((np.searchsorted(path, first) - 0.5) * HOP / SPEECH_HZ).clip(0, seconds).tolist() + [
-        seconds
-    ]  # between two frames
-    spans = {n: (begin, end) for n, begin, end in zip(numbers[first].tolist(), edges, edges[1:]) if n >= 0}
-    phonemes, at = [], 0.0
+def warped_segments(warping: Warping, duration_s: float) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+    """Words and phonemes with the times at which the path passes their states. duration_s: of the recording."""
+    speech, spans = warping.speech, phoneme_spans(warping, duration_s)
+    phonemes, end_before = [], 0.0
     for n, (begin, end) in spans.items():
-        phonemes += [Segment("", at, begin)] if begin > at else []
-        phonemes.append(Segment(said.phonemes[n].label, begin, end))
-        at = end
-    phonemes += [Segment("", at, seconds)] if at < seconds else []
-    near = lambda n: spans[min(spans, key=lambda m: abs(m - n))]  # a phoneme of less than a frame has no state
-    first, last = (
-        sounding(said, [getattr(w, edge) + extra for w in said.words])
-        for edge, extra in (("start_s", 0), ("end_s", -1e-4))
-    )
-    words = [Segment(w.label, near(a)[0], near(b)[1]) for w, a, b in zip(said.words, first, last)]
+        phonemes += [Segment("", end_before, begin)] if begin > end_before else []
+        phonemes.append(Segment(speech.phonemes[n].label, begin, end))
+        end_before = end
+    phonemes += [Segment("", end_before, duration_s)] if end_before < duration_s else []
+    first_phonemes = phonemes_at(speech, np.array([word.start_s for word in speech.words]))
+    last_phonemes = phonemes_at(speech, np.array([word.end_s - 1e-4 for word in speech.words]))
+    words = [
+        Segment(word.label, nearest_span(spans, first)[0], nearest_span(spans, last)[1])
+        for word, first, last in zip(speech.words, first_phonemes, last_phonemes)
+    ]
     return tuple(words), tuple(phonemes)
+
+
+def phoneme_spans(warping: Warping, duration_s: float) -> dict[int, tuple[float, float]]:
+    """Number of each phoneme with a state -> its begin and end in the recording, seconds."""
+    states = warping.states
+    phoneme_of_state = np.where(states < 0, -1, phonemes_at(warping.speech, states * HOP / SPEECH_HZ))
+    first = np.flatnonzero(np.diff(phoneme_of_state, prepend=-2))  # the first state of each phoneme and pause
+    # a phoneme begins in the middle between two frames
+    begins = ((np.searchsorted(warping.path, first) - 0.5) * HOP / SPEECH_HZ).clip(0, duration_s).tolist()
+    spans = zip(phoneme_of_state[first].tolist(), begins, [*begins[1:], duration_s])
+    return {n: (begin, end) for n, begin, end in spans if n >= 0}
+
+
+def nearest_span(spans: dict[int, tuple[float, float]], n: int) -> tuple[float, float]:
+    """The span of phoneme n, or of its nearest neighbour with a state: a phoneme shorter than a frame has none."""
+    return spans[min(spans, key=lambda m: abs(m - n))]

@@ -1,11 +1,11 @@
-"""A stretch of time with a label."""
+"""A labelled interval of time."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A phoneme or a word from `start_s` up to `end_s`, seconds."""
+    """A phoneme or a word from `start_s` to `end_s`, seconds."""
 
     label: str
     start_s: float

@@ -1,4 +1,4 @@
-"""Texts as token ids for the readers, and as viseme strings for the viseme error rate."""
+"""Text normalisation, and tokenizers of the readers."""
 
 import io
 import re
@@ -8,17 +8,19 @@ from pathlib import Path
 
 import sentencepiece
 
+BLANK = 0  # token id of the CTC blank
+
 
 def normalise_text(text: str) -> str:
-    """Lower case, no accents, no punctuation but apostrophes, single spaces. Digits stay: spell numbers out."""
+    """Lower case, without accents and punctuation except apostrophes, single spaces. Digits are kept."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.replace("’", "'")) if not unicodedata.combining(c))
     return " ".join(re.sub(r"[^\w']|_", " ", plain.lower()).split())
 
 
 class Tokenizer:
-    """Texts as ids and back. Id 0 is the CTC blank, the last id is start and end; neither carries text.
+    """Encodes texts as token ids, and decodes them. Id 0 is the CTC blank, the last id is start and end.
 
-    units: the text of ids 1, 2, ...; by default the characters of the embedded corpus.
+    units: the texts of ids 1, 2, ...; the characters of the embedded corpus by default.
     """
 
     def __init__(self, units: Iterable[str] = " 'abcdefghijklmnopqrstuvwxyz"):
@@ -27,23 +29,25 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """Number of ids, blank and start/end included."""
+        """Number of ids, including blank and start/end."""
         return len(self.units) + 2
 
     def split(self, text: str) -> list[str]:
-        """The units that the text consists of."""
+        """The text as a sequence of units."""
         return list(text)
 
     def unknown(self, text: str) -> list[str]:
-        """What of the text no id stands for."""
+        """The units of the text that have no id."""
         return sorted(set(self.split(text)) - self.ids.keys())
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text. ValueError names units without an id."""
         if unknown := self.unknown(text):
-            raise ValueError(f"text {text!r}: no token for {', '.join(map(repr, unknown))}; normalise_text may help")
+            raise ValueError(f"text {text!r}: no token for {', '.join(map(repr, unknown))}; see `normalise_text`")
         return [self.ids[unit] for unit in self.split(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; blank and start/end have none. ValueError names ids out of range."""
         ids = [int(i) for i in ids]
         if wrong := [i for i in ids if not 0 <= i < self.size]:
             raise ValueError(f"token ids {wrong}: outside 0 to {self.size - 1}")
@@ -51,9 +55,9 @@ class Tokenizer:
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Auto-AVSR's units: a SentencePiece model splits the text, a list with lines "unit id" numbers the pieces.
+    """Auto-AVSR's units: a SentencePiece model splits the text; a list of lines "unit id" gives the pieces their ids.
 
-    The model was trained on upper-case text: texts are upper-cased on the way in, lower-cased on the way out.
+    The model is trained on upper-case text: `encode` converts texts to upper case, `decode` to lower case.
     """
 
     def __init__(self, model: str | Path, units: str | Path):
@@ -67,7 +71,7 @@ class SentencePieceTokenizer(Tokenizer):
         try:
             self.model = sentencepiece.SentencePieceProcessor(model_file=str(model))
         except (RuntimeError, OSError) as error:
-            raise ValueError(f"{model}: no SentencePiece model") from error
+            raise ValueError(f"{model}: not a SentencePiece model") from error
 
     def split(self, text: str) -> list[str]:
         return self.model.encode(text.upper(), out_type=str)
@@ -77,19 +81,22 @@ class SentencePieceTokenizer(Tokenizer):
 
     @staticmethod
     def of_folder(folder: str | Path) -> "SentencePieceTokenizer":
-        """The one model of a folder, <name>.model, with <name>_units.txt beside it."""
+        """The only model of a folder, <name>.model, with <name>_units.txt beside it."""
         models = sorted(Path(folder).glob("*.model"))
         if len(models) != 1:
             raise ValueError(
-                f"{folder}: {len(models)} files *.model, expected one, as unigram5000.model, and its list, "
+                f"{folder}: {len(models)} files *.model, expected one, such as unigram5000.model with "
                 "unigram5000_units.txt"
             )
         return SentencePieceTokenizer(models[0], models[0].with_name(f"{models[0].stem}_units.txt"))
 
 
 def train_units(texts: Iterable[str], count: int) -> tuple[bytes, str]:
-    """A SentencePiece unigram model of so many pieces, and the list that numbers them, as Auto-AVSR trains its own: on texts in
-    upper case, <unk> the first unit, the rest sorted. The same texts make the same bytes."""
+    """Trains a SentencePiece unigram model of `count` pieces; returns it and the list of its units with their ids.
+
+    As Auto-AVSR does: on texts in upper case, <unk> is the first unit, the others are sorted. Deterministic: equal
+    texts give equal bytes. ValueError where SentencePiece cannot train so many pieces on the texts.
+    """
     texts, model = [text.upper() for text in texts], io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -102,13 +109,9 @@ def train_units(texts: Iterable[str], count: int) -> tuple[bytes, str]:
             minloglevel=2,
         )
     except RuntimeError as error:
-        told = " ".join(str(error).partition("] ")[2].split()) or error  # behind the library's source line
-        raise ValueError(f"{count} units of {len(texts)} transcripts: {told}") from None
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    names = sorted(
-        pieces.id_to_piece(i) for i in range(pieces.vocab_size()) if not (pieces.is_control(i) or pieces.is_unknown(i))
-    )
-    return model.getvalue(), "".join(f"{name} {i}\n" for i, name in enumerate(["<unk>", *names], start=1))
-
-
-BLANK = 0
+        reason = " ".join(str(error).partition("] ")[2].split()) or error  # the text after the library's source line
+        raise ValueError(f"{count} units of {len(texts)} transcripts: {reason}") from None
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    ids = [i for i in range(processor.vocab_size()) if not (processor.is_control(i) or processor.is_unknown(i))]
+    units = ["<unk>", *sorted(processor.id_to_piece(i) for i in ids)]
+    return model.getvalue(), "".join(f"{unit} {i}\n" for i, unit in enumerate(units, start=1))

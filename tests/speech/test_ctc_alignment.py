@@ -1,4 +1,4 @@
-"""Word times follow the CTC path: in order, within the clip, one for each word, whatever lies in the padding."""
+"""Word times follow the CTC path: in order, within the clip, one for each word, independent of the padding."""
 
 import pytest
 import torch
@@ -24,13 +24,13 @@ def tokenizer(request, tmp_path_factory):
 
 
 def sharp(path: list[int], vocabulary: int) -> torch.Tensor:
-    """Log-probabilities (T, vocabulary) that say this path."""
+    """Log-probabilities (T, vocabulary) of which this path is the most probable."""
     scores = torch.full((len(path), vocabulary), -20.0)
     scores[range(len(path)), path] = 0.0
     return scores.log_softmax(-1)
 
 
-def test_a_path_built_by_hand_gives_its_own_times():
+def test_a_constructed_path_gives_its_times():
     tokenizer = Tokenizer()
     m, e, t, o, space = (tokenizer.ids[c] for c in "meto ")
     path = [0, 0, 0, 0, m, m, e, space, space, 0, t, 0, o, 0, o, o, 0, 0, 0, 0, space, m, 0, e, 0]
@@ -50,20 +50,20 @@ def test_a_path_built_by_hand_gives_its_own_times():
         Segment("too", 8 / 25, 18 / 25),
         Segment("me", 19 / 25, 24 / 25),
     )
-    # no word begins before the clip does, nor before the word in front of it has ended
+    # no word begins before the clip, or before the previous word has ended
     assert word_times(sharp([m, e, space, t, o, 0], tokenizer.size), "me to", tokenizer) == (
         Segment("me", 0.0, 2 / 25),
         Segment("to", 2 / 25, 5 / 25),
     )
 
 
-def test_pieces_make_up_words():
+def test_units_are_grouped_into_words():
     assert word_groups(["▁DON", "'", "T", "▁GO", "▁", "M", "E"]) == [[0, 1, 2], [3], [5, 6]]
     assert word_groups(list("to  go ")) == [[0, 1], [4, 5]]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_any_outputs_give_words_in_order_within_the_clip(tokenizer, text, generator):
+def test_random_outputs_give_words_in_order_within_the_clip(tokenizer, text, generator):
     for frames in (18 + 2 * len(text), 100):
         log_probs = (3 * torch.randn(frames, tokenizer.size, generator=generator)).log_softmax(-1)
         words = word_times(log_probs, text, tokenizer)
@@ -74,7 +74,7 @@ def test_any_outputs_give_words_in_order_within_the_clip(tokenizer, text, genera
 
 
 def test_the_path_is_the_most_probable_one(generator):
-    """Against every path of two tokens through six frames."""
+    """Of all paths of two tokens through six frames."""
     log_probs = torch.randn(6, 4, generator=generator).log_softmax(-1)
     paths = {}
     for first in range(5):
@@ -88,14 +88,14 @@ def test_the_path_is_the_most_probable_one(generator):
     assert tuple(token_frames(log_probs, [2, 3])) == max(paths, key=paths.get)
 
 
-def test_equal_letters_need_a_frame_between(tokenizer):
+def test_equal_tokens_need_a_blank_between_them(tokenizer):
     token = tokenizer.encode("a")[0]
     log_probs = torch.zeros(5, tokenizer.size).log_softmax(-1)
     assert token_frames(log_probs, [token] * 3) == [(0, 1), (2, 3), (4, 5)]
     assert token_frames(log_probs[:4], [token] * 3) is None
 
 
-def test_texts_that_cannot_have_times(tokenizer):
+def test_texts_without_times(tokenizer):
     log_probs = torch.zeros(8, tokenizer.size).log_softmax(-1)
     assert word_times(log_probs, "", tokenizer) == ()
     assert word_times(log_probs, "we were away a year ago", tokenizer) == ()  # more tokens than frames
@@ -126,7 +126,7 @@ def test_padding_does_not_change_word_times(generator):
         assert align(expert, features[i : i + 1, :n], lengths[i : i + 1], texts[i : i + 1]) == together[i : i + 1]
 
 
-def test_a_word_reaches_a_little_beyond_its_tokens(tokenizer):
+def test_a_word_extends_beyond_its_tokens(tokenizer):
     tokens = tokenizer.encode("must")
     path = [0] * 10 + [k for token in tokens for k in (token, 0)]
     (word,) = word_times(sharp(path, tokenizer.size), "must", tokenizer)

@@ -1,4 +1,4 @@
-"""Tokens come back as the text they came from; viseme strings merge what lips cannot tell apart."""
+"""Tokenizers decode what they encode; viseme strings merge phonemes that look alike."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def pieces(tmp_path_factory):
     return folder
 
 
-def test_characters_round_trip_and_leave_blank_and_end_free():
+def test_characters_round_trip_without_blank_and_end():
     tokenizer = Tokenizer()
     assert tokenizer.size == 30
     ids = tokenizer.encode("don't go")
@@ -30,7 +30,7 @@ def test_unknown_characters_and_ids_are_named():
         Tokenizer().decode([3, 30])
 
 
-def test_pieces_take_their_ids_from_the_list(pieces):
+def test_pieces_have_the_ids_of_the_list(pieces):
     tokenizer = SentencePieceTokenizer(pieces / "unigram5000.model", pieces / "unigram5000_units.txt")
     names = (pieces / "unigram5000_units.txt").read_text().split()[::2]
     assert tokenizer.size == len(names) + 2
@@ -41,24 +41,24 @@ def test_pieces_take_their_ids_from_the_list(pieces):
         tokenizer.encode("you 7")
 
 
-def test_a_list_that_skips_an_id_is_an_error(pieces, tmp_path):
+def test_faulty_lists_and_models_are_named(pieces, tmp_path):
     (tmp_path / "units.txt").write_text("<unk> 1\nA 3\n")
     with pytest.raises(ValueError, match="units.txt: expected lines"):
         SentencePieceTokenizer(pieces / "unigram5000.model", tmp_path / "units.txt")
     with pytest.raises(ValueError, match="nowhere.model: no such file"):
         SentencePieceTokenizer(tmp_path / "nowhere.model", pieces / "unigram5000_units.txt")
-    with pytest.raises(ValueError, match="units.txt: no SentencePiece model"):
+    with pytest.raises(ValueError, match="units.txt: not a SentencePiece model"):
         SentencePieceTokenizer(tmp_path / "units.txt", pieces / "unigram5000_units.txt")
 
 
 def test_normalised_text_has_only_letters_apostrophes_and_single_spaces():
     assert normalise_text("  Don’t — STOP, naïve\twell-known façade! ") == "don't stop naive well known facade"
-    assert normalise_text("Take 7") == "take 7"  # a digit is not lost in silence: encode names it
+    assert normalise_text("Take 7") == "take 7"  # digits are kept, so that `encode` can name them
     once = normalise_text("«It's» (me)...")
     assert once == "it's me" == normalise_text(once)
 
 
-def test_lips_cannot_tell_pairs_apart_that_sound_different():
+def test_phonemes_that_look_alike_share_a_viseme():
     assert visemes("pat") == visemes("bat") == visemes("mat") == " pat "
     assert visemes("fan") == visemes("van")
     assert visemes("just") != visemes("must")
@@ -69,5 +69,5 @@ def test_viseme_strings_do_not_depend_on_punctuation_case_or_space():
     assert visemes("go now").split() == ["ko", "ta"]
 
 
-def test_no_words_no_visemes():
+def test_texts_without_words_have_no_visemes():
     assert visemes("") == visemes(" ... ") == ""
