@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avlib.core.run import commit
 from avlib.lipreading.attention_decoder import Decoder, sinusoids
-from avlib.lipreading.beam_search import Hypothesis, beam_search
+from avlib.lipreading.beam_search import Hypothesis, run_beam_search
 from avlib.lipreading.ctc_prefix import IMPOSSIBLE
 from avlib.lipreading.expert import Expert, greedy_ctc
 from avlib.speech.text import BLANK
@@ -175,7 +175,7 @@ def main():
     def search(name: str, utterances: int) -> None:
         lengths = torch.full((utterances,), frames, device=device)
         batch = features.expand(utterances, -1, -1), lengths, log_probs.expand(utterances, -1, -1)
-        results[name] = beam_search(decoder, *batch, BEAM, CTC_WEIGHT)[0]
+        results[name] = run_beam_search(decoder, *batch, BEAM, CTC_WEIGHT)[0]
 
     plain, one, eight = seconds(
         search_plainly, lambda: search("search", 1), lambda: search("search of eight", 8), rounds=3

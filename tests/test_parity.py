@@ -14,7 +14,7 @@ from avlib.lipreading.expert import Expert
 from avlib.metrics.error_rates import cer, ver
 from avlib.render.camera import Camera
 from avlib.render.renderer import Lights, Renderer
-from avlib.speech.visemes import visemes
+from avlib.speech.visemes import text_to_visemes
 from tests.conftest import assert_close_to_record, load_record, parity_records
 
 FPS = {"vocaset": 30, "BIWI": 25}
@@ -158,7 +158,7 @@ RECORDS = [json.loads(path.read_text(encoding="utf-8")) for path in parity_recor
 
 @pytest.mark.parametrize("sentence", [s for r in RECORDS for s in r["sentences"]], ids=lambda s: s["text"])
 def test_visemes_equal_the_record(sentence):
-    assert visemes(sentence["text"]) == sentence["visemes"]
+    assert text_to_visemes(sentence["text"]) == sentence["visemes"]
 
 
 @pytest.mark.parametrize("pair", [p for r in RECORDS for p in r["pairs"]], ids=lambda p: p["reference"])

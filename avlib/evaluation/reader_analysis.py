@@ -15,7 +15,7 @@ from ..corpus.corpus import Corpus
 from ..lipreading.augmentation import Babble, add_babble, crop_and_normalise, normalise_speech
 from ..lipreading.expert import Expert
 from ..metrics.error_rates import corpus_rate
-from ..speech.visemes import visemes
+from ..speech.visemes import text_to_visemes
 from ..training.clip_batches import collate_clips
 from ..training.reading import decode, transcribe
 from ..training.schedules import length_batches
@@ -162,7 +162,7 @@ def viseme_counts(references: list[str], transcripts: list[str]) -> list[list[in
     index: dict[str | None, int] = {viseme: i for i, viseme in enumerate(VISEME_PHONEMES)}
     index[None] = len(VISEME_PHONEMES)
     counts = [[0] * len(index) for _ in index]
-    spoken, read = ([visemes(text).replace(" ", "") for text in texts] for texts in (references, transcripts))
+    spoken, read = ([text_to_visemes(text).replace(" ", "") for text in texts] for texts in (references, transcripts))
     for s, r, chunks in zip(spoken, read, jiwer.process_characters(spoken, read).alignments):
         for c in chunks:
             for a, b in zip_longest(s[c.ref_start_idx : c.ref_end_idx], r[c.hyp_start_idx : c.hyp_end_idx]):

@@ -2,7 +2,7 @@
 
 Published scores depend on these properties of Auto-AVSR's search, which is ESPnet's batched beam search:
 * Only the decoder's 1.5 x beam best tokens of each hypothesis, and the end token, get a CTC score. All other tokens are
-  ruled out, and so is the blank. Where 1.5 x beam covers the vocabulary or CTC alone decides, only the blank is.
+  ruled out, and so is the blank. If 1.5 x beam covers the vocabulary or CTC alone decides, only the blank is ruled out.
 * A hypothesis scores the sum of its tokens' weighted log-probabilities, the end token's included, without
   normalisation by length.
 * A hypothesis has at most as many tokens as there are frames. One that reaches this limit ends there, and its score
@@ -41,7 +41,7 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """The arguments of `beam_search` that are not data."""
+    """The arguments of `run_beam_search` that are not data."""
 
     beam: int  # hypotheses kept of each utterance
     ctc_weight: float
@@ -73,7 +73,7 @@ class Beam:
 
     @classmethod
     def start(cls, decoder: Decoder, features: Tensor, lengths: Tensor, log_probs: Tensor) -> "Beam":
-        """One hypothesis an utterance: the start token. Arguments as of `beam_search`."""
+        """One hypothesis an utterance: the start token. Arguments as of `run_beam_search`."""
         batch, frames, vocabulary = log_probs.shape
         tokens = torch.full((batch, 1, 1), vocabulary - 1, device=features.device)
         prefixes = PrefixScorer(log_probs, lengths)
@@ -119,7 +119,7 @@ class Results:
 
 
 @torch.no_grad()
-def beam_search(
+def run_beam_search(
     decoder: Decoder,
     features: Tensor,
     lengths: Tensor,

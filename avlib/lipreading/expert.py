@@ -28,7 +28,7 @@ from ..core.rates import SAMPLES_PER_FRAME
 from ..core.tensors import at_least_float32, frame_mask
 from ..speech.text import BLANK, Tokenizer
 from .attention_decoder import Decoder
-from .beam_search import Hypothesis, beam_search
+from .beam_search import Hypothesis, run_beam_search
 from .conformer import Encoder
 from .frontend import AudioFrontEnd, Packing, VideoFrontEnd
 from .fusion import Fusion
@@ -222,11 +222,11 @@ class Expert(nn.Module):
     def decode(
         self, features: Tensor, lengths: Tensor, beam: int = 40, ctc_weight: float = 0.1, length_bonus: float = 0.0
     ) -> list[Hypothesis]:
-        """The best hypothesis of each utterance by `beam_search`, for use in evaluation mode."""
+        """The best hypothesis of each utterance by `run_beam_search`, for use in evaluation mode."""
         if beam < 1 or not 0 <= ctc_weight <= 1:
             raise ValueError(f"beam is {beam} and ctc_weight {ctc_weight}, expected at least 1, and 0 to 1")
         memory, log_probs = self.memory(features), self.ctc_log_probs(features)
-        return beam_search(self.decoder, memory, lengths, log_probs, beam, ctc_weight, length_bonus)
+        return run_beam_search(self.decoder, memory, lengths, log_probs, beam, ctc_weight, length_bonus)
 
     @classmethod
     def load_published(

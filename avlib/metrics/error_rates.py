@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jiwer
 
-from ..speech.visemes import visemes
+from ..speech.visemes import text_to_visemes
 
 
 def error_counts(reference: str, hypothesis: str, words: bool = False) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def ver(reference: str, hypothesis: str) -> float:
 
     Filntisis et al. 2023 (SPECTRE).
     """
-    return cer(visemes(reference), visemes(hypothesis))
+    return cer(text_to_visemes(reference), text_to_visemes(hypothesis))
 
 
 def corpus_rate(references: Sequence[str], hypotheses: Sequence[str], words: bool = False) -> float:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from ..speech.segment import Segment
-from ..speech.visemes import visemes
+from ..speech.visemes import text_to_visemes
 from .error_rates import error_counts
 from .lips import bilabial_excess, correlation, lip_aperture
 from .synchrony import lip_intensity, misalignment
@@ -142,7 +142,7 @@ def _edits(comparison: Comparison, measure: Measure) -> SumAndCount:
     """Edits times 100, over the characters, words or visemes of the reference."""
     reference, hypothesis = comparison.reference, comparison.hypothesis
     if measure.of == "visemes":
-        reference, hypothesis = visemes(reference), visemes(hypothesis)
+        reference, hypothesis = text_to_visemes(reference), text_to_visemes(hypothesis)
     edits, length = error_counts(reference, hypothesis, words=measure.of == "words")
     return 100.0 * edits, max(1, length)  # see `error_rates.error_rate`
 

@@ -19,7 +19,7 @@ def phoneme_to_viseme() -> dict[str, str]:
 
 
 @lru_cache(maxsize=65536)
-def visemes(text: str) -> str:
+def text_to_visemes(text: str) -> str:
     """The visemes of an English text, as in Filntisis et al. 2023 (SPECTRE): espeak-ng's phonemes of voice en-us, each
     replaced by Amazon Polly's viseme.
 

@@ -22,7 +22,7 @@ from avlib.evaluation.reader_analysis import (
 )
 from avlib.lipreading.augmentation import Babble, crop_and_normalise, normalise_speech
 from avlib.metrics.error_rates import corpus_rate
-from avlib.speech.visemes import phoneme_to_viseme, visemes
+from avlib.speech.visemes import phoneme_to_viseme, text_to_visemes
 from avlib.training.readers import build_reader
 
 FRAMES, TEXTS = (14, 9, 12), ["you must go", "just me", "we were away"]
@@ -108,7 +108,7 @@ def test_visemes_are_counted_by_hand():
 def test_counts_add_up_to_the_visemes_spoken_and_read():
     transcripts = ["you must know now", "", "we wear a way"]
     counts = torch.tensor(viseme_counts(TEXTS, transcripts))
-    spoken, read = ([visemes(t).replace(" ", "") for t in texts] for texts in (TEXTS, transcripts))
+    spoken, read = ([text_to_visemes(t).replace(" ", "") for t in texts] for texts in (TEXTS, transcripts))
     for viseme, row, column in zip(VISEME_PHONEMES, counts, counts.T):
         assert row.sum() == "".join(spoken).count(viseme) and column.sum() == "".join(read).count(viseme)
     edits = jiwer.process_characters(spoken, read)

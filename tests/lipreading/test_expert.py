@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from avlib.lipreading.attention_decoder import Decoder, PackedLinear, pack_linear_weights
-from avlib.lipreading.beam_search import beam_search
+from avlib.lipreading.beam_search import run_beam_search
 from avlib.lipreading.ctc_prefix import PrefixScorer
 from avlib.lipreading.expert import Expert, greedy_ctc
 from avlib.lipreading.frontend import TimeConv
@@ -283,7 +283,7 @@ def test_the_search_equals_the_published_one(monkeypatch, generator, ctc_weight,
         decoder.out.bias[-1] = 1
         lengths, features = torch.tensor([7, 2]), torch.randn(2, 7, 8, generator=generator)
         log_probs = (ctc_sharp * torch.randn(2, 7, vocabulary, generator=generator)).log_softmax(-1)
-        hypotheses = beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
+        hypotheses = run_beam_search(decoder, features, lengths, log_probs, beam, ctc_weight, length_bonus)
         for i, (n, hypothesis) in enumerate(zip(lengths, hypotheses)):
             expected = benchmark.plain_search(
                 decoder, features[i : i + 1, :n], log_probs[i : i + 1, :n], beam, ctc_weight, length_bonus
@@ -319,7 +319,7 @@ def test_the_search_stops_early_and_shares_cache_slots(monkeypatch, generator):
     expert.decoder.out.weight.data.mul_(3)
     calls = []
     expert.decoder.register_forward_pre_hook(lambda decoder, inputs: calls.append(inputs))
-    (hypothesis,) = beam_search(
+    (hypothesis,) = run_beam_search(
         expert.decoder, torch.randn(1, 20, 32, generator=generator), torch.tensor([20]), log_probs, 10, 0.1
     )
     assert hypothesis.tokens == script and len(calls) == len(script) + 1
