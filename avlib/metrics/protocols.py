@@ -1,4 +1,4 @@
-"""Protocols: what publications mean by LVE, FDD and the like, as data; one set of predictions is scored under them all.
+"""Protocols: how publications compute LVE, FDD and other metrics, as data. Predictions are scored under all of them.
 
 A sequence leaves a sum and a count for every measure (of frames, of characters). Every protocol's numbers can thus be
 computed again from the rows of a record, without the models. protocols.json holds the protocols; no code depends on a
@@ -126,7 +126,7 @@ def score_value(rows: Iterable[dict], score: Score) -> float | None:
 
 
 def _correlation_with_speech(rows: Iterable[dict], score: Score) -> float | None:
-    """SLCC of rows; speakers are told apart by subject and style, since a style may move more in all."""
+    """SLCC of rows, standardised for each subject and style, since a style as a whole may move more."""
     measured = [row for row in rows if score.measure.key in row["scores"]]
     loudness = [row["loudness"] for row in measured]
     intensity = [row["scores"][score.measure.key][0] for row in measured]

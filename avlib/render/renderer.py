@@ -129,10 +129,9 @@ class Renderer(nn.Module):
         frames = max(1, CHUNK_ELEMENTS // (len(self.faces) + 4 * height * width))  # of a chunk
         albedos = albedo.split(frames) if albedo.ndim else itertools.repeat(albedo)
         lights = itertools.repeat(None) if directions is None else directions.split(frames)
-        chunks = zip(meshes.split(frames), albedos, lights)
         images = []
-        for part, part_albedo, part_lights in chunks:
-            images.append(self.shade(self.rasterise(part), part_albedo, part_lights))
+        for chunk, chunk_albedo, chunk_lights in zip(meshes.split(frames), albedos, lights):
+            images.append(self.shade(self.rasterise(chunk), chunk_albedo, chunk_lights))
         images = torch.cat(images)
         if self.supersampling > 1:
             images = nn.functional.avg_pool2d(images[:, None], self.supersampling)[:, 0]

@@ -61,9 +61,8 @@ def antialias(
         x.index_select(0, crossing) for x in (along0, along1, across0, across1, near, step)
     )
     tilt = (along1 - along0) / (across1 - across0)
-    covered = ((along0 - across0 * tilt) * step.sign()).clamp(
-        0, 1
-    )  # fraction of the way from the near to the far pixel
+    crossed_at = along0 - across0 * tilt  # pixels along the axis
+    covered = (crossed_at * step.sign()).clamp(0, 1)  # as a fraction of the way to the far pixel
     return _blend(image, near, near + step, covered, tilt)
 
 

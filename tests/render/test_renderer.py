@@ -216,7 +216,7 @@ def test_vertices_of_visible_faces_and_their_neighbours_alone_get_a_gradient():
 def test_faces_without_area_or_with_a_nan_change_nothing_else(antialias, backend):
     vertices, faces = dome()
     V = len(vertices)
-    bad = torch.tensor(
+    bad_vertices = torch.tensor(
         [
             [math.nan, 0, 0.5],
             [0.1, math.inf, 0.5],
@@ -229,18 +229,18 @@ def test_faces_without_area_or_with_a_nan_change_nothing_else(antialias, backend
         ],
         dtype=torch.float64,
     )
-    worse = torch.cat([vertices, bad]).requires_grad_()
+    all_vertices = torch.cat([vertices, bad_vertices]).requires_grad_()
     line, point, off_screen = [V + 3, V + 4, V + 3], [V + 3] * 3, [V + 5, V + 6, V + 7]
-    spoiled = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
-    worse_faces = torch.cat([faces, torch.tensor([line, point, off_screen, *spoiled])])
+    not_finite = [[V, V + 3, V + 4], [V + 1, V + 3, V + 4], [V + 2, 0, 1], [40, V, 41]]
+    all_faces = torch.cat([faces, torch.tensor([line, point, off_screen, *not_finite])])
     clean = vertices.clone().requires_grad_()
     expected = Renderer(faces, CAMERA, antialias=antialias, backend=backend)(clean)
-    image = Renderer(worse_faces, CAMERA, antialias=antialias, backend=backend)(torch.stack([worse, worse]))
+    image = Renderer(all_faces, CAMERA, antialias=antialias, backend=backend)(torch.stack([all_vertices, all_vertices]))
     torch.testing.assert_close(image, expected.expand(2, -1, -1))
     expected.square().sum().backward()
     image[0].square().sum().backward()
-    torch.testing.assert_close(worse.grad[:V], clean.grad)
-    assert (worse.grad[V : V + 3] == 0).all()
+    torch.testing.assert_close(all_vertices.grad[:V], clean.grad)
+    assert (all_vertices.grad[V : V + 3] == 0).all()
 
 
 @pytest.mark.parametrize("antialias", [False, True])
