@@ -1,9 +1,9 @@
-"""How long 10 s of motion take to every format: the embedded rig follows espeak-ng, without any training.
+"""Time to write 10 s of motion in every format: the embedded rig speaks with espeak-ng, without any training.
 
     python benchmarks/export.py [--face folder of ICT-FaceKit] [--threads 2]
 
-Beside the seconds on the clock stands the processors' time, which says more where other work goes on; and what ARKit's shapes and
-the .glb miss of the motion.
+Beside the elapsed time stands the processor time, which other processes on the machine affect less; at the end stand
+the errors of the ARKit weights and of the .glb.
 """
 
 import argparse
@@ -11,29 +11,33 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import torch
 
-from avlib.cli import animate
+from avlib.cli.animate import format_summary
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
 from avlib.corpus.embedded.articulation import articulate
 from avlib.corpus.embedded.rig import Rig
-from avlib.export import animation as animation_module
-from avlib.export.animation import Animation
+from avlib.export.animation import FORMATS, Animation, save
+from avlib.export.arkit import load_shapes
 from avlib.export.speaker import load_sound
 from avlib.speech.espeak import speak
 
+Result = TypeVar("Result")
 FPS, SECONDS = 30, 10
 TEXT = (
-    "Maybe Bob put my map on the farm. I saw a father walk by. We must buy five big apples for papa, and show them to mom "
-    "before she goes away, for she has to be home by four."
+    "Maybe Bob put my map on the farm. I saw a father walk by. We must buy five big apples for papa, and show them to "
+    "mom before she goes away, for she has to be home by four."
 )
 
 
-def spoken() -> Animation:
+def rig_animation() -> Animation:
+    """The text, spoken by a face of the rig."""
     rig, speech = Rig(), speak(TEXT)
     identity, sound = rig.identity(10), load_sound(TEXT)
     motion = rig.motion(identity, articulate(speech.phonemes, SECONDS, FPS))
@@ -53,11 +57,13 @@ def spoken() -> Animation:
     return Animation(motion, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), speaker)
 
 
-def timed(name: str, call):
-    began, worked = time.perf_counter(), time.process_time()
-    value = call()
-    print(f"  {name:<44}{time.perf_counter() - began:7.2f} s{time.process_time() - worked:9.2f} s", flush=True)
-    return value
+def timed(label: str, function: Callable[..., Result], *arguments) -> Result:
+    """Calls the function and prints a line with both times."""
+    elapsed, processor = time.perf_counter(), time.process_time()
+    result = function(*arguments)
+    elapsed, processor = time.perf_counter() - elapsed, time.process_time() - processor
+    print(f"  {label:<44}{elapsed:8.2f} s{processor:9.2f} s", flush=True)
+    return result
 
 
 def main():
@@ -66,27 +72,21 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    animation, formats = spoken(), [name for name in animation_module.FORMATS if args.face or name != "arkit"]
+    animation, formats = rig_animation(), [name for name in FORMATS if args.face or name != "arkit"]
     print(
-        f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, load {os.getloadavg()[0]:.1f} "
-        f"before; {tuple(animation.vertices.shape)} at {FPS} a second\n  {'':<44}{'clock':>9}{'worked':>11}"
+        f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, "
+        f"load {os.getloadavg()[0]:.1f} before; {tuple(animation.vertices.shape)} at {FPS} frames a second"
     )
-    shapes = (
-        timed(
-            "ARKit's shapes, once for a face",
-            lambda: animation_module.arkit.shapes(args.face, animation.speaker.corpus, "Kim"),
-        )
-        if args.face
-        else None
-    )
+    print(f"  {'':<44}{'elapsed':>10}{'processor':>11}")
+    shapes = None
+    if args.face:
+        corpus = animation.speaker.corpus
+        shapes = timed("ARKit's shapes, once for a face", load_shapes, args.face, corpus, "Kim")
     with tempfile.TemporaryDirectory() as folder:
-        about = {
-            name: timed(name, lambda: animation_module.save(animation, Path(folder) / name, [name], shapes)[name])
-            for name in formats
-        }
-        timed("all of them", lambda: animation_module.save(animation, Path(folder) / "all", formats, shapes))
+        about = {name: timed(name, save, animation, Path(folder) / name, [name], shapes)[name] for name in formats}
+        timed("all of them", save, animation, Path(folder) / "all", formats, shapes)
     for name in {"glb", "arkit"} & about.keys():
-        print(animate.format_summary(name, about[name]))
+        print(format_summary(name, about[name]))
 
 
 if __name__ == "__main__":

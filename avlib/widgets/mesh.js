@@ -1,18 +1,18 @@
-// A mesh whose vertices change every frame, drawn pixel by pixel: without WebGL, which is several times slower where there is no
-// graphics card, and of which a page has few. It goes before the module of each widget that shows faces.
+// Draws a mesh whose vertices change every frame, pixel by pixel on the CPU. WebGL is several times slower without a graphics card, and
+// a page has a limited number of WebGL contexts. This file comes before the module of each widget that shows faces.
 const SKIN = [255, 218, 196], LIGHT = [-0.25, 0.34, 0.91];
-const SHADES = Uint32Array.from({ length: 256 }, (_, k) =>       // grey level -> pixel, as ImageData has it in memory
+const SHADES = Uint32Array.from({ length: 256 }, (_, k) =>       // grey level -> pixel in the byte order of ImageData
   SKIN.reduce((pixel, full, channel) => pixel + Math.round(full * k / 255) * 256 ** channel, 255 * 256 ** 3));
-const FINEST = 512;     // pixels of a picture's side, at most: two are drawn in time on a slow core
+const MAX_SIDE = 512;   // pixels: a slow core can draw two pictures of this size in time
 
-// Where faces are seen from; several may share it. From zoom 1, the whole face, towards `aim`, a point of it.
+// The view of a face, which several faces may share: angles in radians; zoom 1 shows the whole face, larger ones the point `aim`.
 const newView = () => ({ yaw: 0, pitch: 0, zoom: 1, aim: null });
 
 class Mesh {
   // template: Float32Array (V * 3), faces: Uint32Array (F * 3), albedo: Uint8Array (V)
   constructor(template, faces, albedo) {
     Object.assign(this, { faces, albedo, vertices: template });
-    this.seen = new Float32Array(4 * albedo.length);            // column, row, nearness, grey level of each vertex
+    this.projected = new Float32Array(4 * albedo.length);       // column, row, nearness and grey level of each vertex
     this.normals = new Float32Array(template.length);
     const low = [Infinity, Infinity, Infinity], high = low.map(x => -x);
     template.forEach((x, i) => { low[i % 3] = Math.min(low[i % 3], x); high[i % 3] = Math.max(high[i % 3], x); });
@@ -20,8 +20,8 @@ class Mesh {
     this.reach = Math.max(high[0] - low[0], high[1] - low[1]) / 2;
   }
 
-  // Not of unit length, and inwards or outwards as the faces go round.
-  turnNormals() {
+  // Area-weighted normals, not of unit length; the winding of the faces sets their side.
+  updateNormals() {
     const { faces: f, normals: n, vertices: v } = this;
     n.fill(0);
     for (let i = 0; i < f.length; i += 3) {
@@ -35,32 +35,32 @@ class Mesh {
     }
   }
 
-  // Where each vertex is on a picture of that size, and how bright: lit from where the viewer is, on both sides.
-  place(width, height, { yaw, pitch, zoom, aim }) {
-    const { vertices: v, normals: n, seen, albedo } = this, [ox, oy, oz] = zoom > 1 && aim ? aim : this.middle;
+  // Projects the vertices onto a picture of that size and shades them. The light moves with the viewer; both sides of the mesh are lit.
+  project(width, height, { yaw, pitch, zoom, aim }) {
+    const { vertices: v, normals: n, projected, albedo } = this, [ox, oy, oz] = zoom > 1 && aim ? aim : this.middle;
     const sy = Math.sin(yaw), cy = Math.cos(yaw), sp = Math.sin(pitch), cp = Math.cos(pitch);
     const size = zoom * Math.min(width, height) / 2.16 / this.reach, left = (width - 1) / 2, top = (height - 1) / 2;
     const across = [cy, 0, sy], up = [sp * sy, cp, -sp * cy], near = [-cp * sy, sp, cp * cy];
     const along = (way, x, y, z) => way[0] * x + way[1] * y + way[2] * z;
     for (let i = 0, j = 0; i < v.length; i += 3, j += 4) {
       const x = v[i] - ox, y = v[i + 1] - oy, z = v[i + 2] - oz;
-      seen[j] = left + size * along(across, x, y, z);
-      seen[j + 1] = top - size * along(up, x, y, z);
-      seen[j + 2] = along(near, x, y, z);
+      projected[j] = left + size * along(across, x, y, z);
+      projected[j + 1] = top - size * along(up, x, y, z);
+      projected[j + 2] = along(near, x, y, z);
       const a = n[i], b = n[i + 1], d = n[i + 2], c = along(near, a, b, d);
       const towards = (along(across, a, b, d) * LIGHT[0] + along(up, a, b, d) * LIGHT[1] + c * LIGHT[2]) /
         (Math.sqrt(a * a + b * b + d * d) || 1);
-      seen[j + 3] = Math.min(255, albedo[i / 3] * (0.45 + 0.85 * Math.max(0, c < 0 ? -towards : towards)));
+      projected[j + 3] = Math.min(255, albedo[i / 3] * (0.45 + 0.85 * Math.max(0, c < 0 ? -towards : towards)));
     }
   }
 
-  // Into pixels (height * width), cleared before; depth: as many numbers.
+  // Draws into pixels (height * width), which are cleared first; depth: an array of the same size.
   draw(pixels, depth, width, height, view) {
-    this.turnNormals();
-    this.place(width, height, view);
+    this.updateNormals();
+    this.project(width, height, view);
     pixels.fill(0);
     depth.fill(-Infinity);
-    const { faces: f, seen: s } = this;
+    const { faces: f, projected: s } = this;
     for (let i = 0; i < f.length; i += 3) {
       const a = 4 * f[i];
       let b = 4 * f[i + 1], c = 4 * f[i + 2];
@@ -76,7 +76,7 @@ class Mesh {
       const nearB = (s[b + 2] - near) / area, nearC = (s[c + 2] - near) / area;
       const greyB = (s[b + 3] - grey) / area, greyC = (s[c + 3] - grey) / area;
       for (let y = top; y <= bottom; y++) {
-        let forB = (left - ax) * cy - (y - ay) * cx, forC = (y - ay) * bx - (left - ax) * by;       // a share of the area each
+        let forB = (left - ax) * cy - (y - ay) * cx, forC = (y - ay) * bx - (left - ax) * by;       // twice the areas opposite to b and c
         for (let x = left, at = y * width + left; x <= right; x++, at++, forB += cy, forC -= by) {
           if (forB < 0 || forC < 0 || forB + forC > area) continue;
           const z = near + nearB * forB + nearC * forC;
@@ -89,12 +89,12 @@ class Mesh {
   }
 }
 
-// A canvas that shows a mesh, and turns what `view` is seen by: dragging calls redraw(), as a double click does, which turns it back.
+// A canvas that shows a mesh. Dragging turns the view, a double click resets it; both call redraw().
 class Face {
   constructor(canvas, mesh, view = newView(), redraw = () => this.draw()) {
     Object.assign(this, { canvas, mesh, view, context: canvas.getContext("2d") });
     canvas.style.cssText += "cursor: grab; touch-action: none";
-    canvas.title = "drag to turn, double click to turn back";
+    canvas.title = "drag to turn, double click to reset";
     canvas.onpointerdown = e => canvas.setPointerCapture(e.pointerId);
     canvas.onpointermove = e => {
       if (!e.buttons) return;
@@ -103,14 +103,14 @@ class Face {
       redraw();
     };
     canvas.ondblclick = () => { view.yaw = view.pitch = 0; redraw(); };
-    this.watch = new ResizeObserver(() => this.draw());         // also when a hidden cell is shown again
+    this.watch = new ResizeObserver(() => this.draw());         // also called when a hidden cell is shown again
     this.watch.observe(canvas);
   }
 
   draw() {
     const { canvas, context } = this, sides = [canvas.clientWidth, canvas.clientHeight];
     if (!Math.min(...sides)) return;
-    const [width, height] = sides.map(side => Math.round(side * Math.min(devicePixelRatio, FINEST / Math.max(...sides))));
+    const [width, height] = sides.map(side => Math.round(side * Math.min(devicePixelRatio, MAX_SIDE / Math.max(...sides))));
     if (canvas.width !== width || canvas.height !== height || !this.image) {
       Object.assign(canvas, { width, height });
       this.image = context.createImageData(width, height);
