@@ -11,10 +11,9 @@ import argparse
 import math
 import platform
 
-import animate
 import torch
 import torch.nn.functional as F
-from animate import row, seconds
+from animate import print_row, seconds
 from torch import Tensor
 
 from avlib.core.run import commit
@@ -155,7 +154,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    animate.device = device = torch.device(args.device)
+    device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     print(
         f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {device}, {platform.machine()}, "
@@ -182,10 +181,10 @@ def main():
     )
     (greedy,) = seconds(lambda: greedy_ctc(log_probs, torch.tensor([frames])), rounds=9)
     print(f"{VIDEO_S} s of video, {TOKENS} tokens, beam {BEAM}, {VOCABULARY} units")
-    row("plain search", plain)
-    row("search", one, "the plain search", plain, "0.125")
-    row("search of eight utterances at once", eight, "one", one, "4")
-    row("greedy CTC", greedy)
+    print_row("plain search", plain)
+    print_row("search", one, "the plain search", plain, "0.125")
+    print_row("search of eight utterances at once", eight, "one", one, "4")
+    print_row("greedy CTC", greedy)
     correct = all(hypothesis.tokens == script for hypothesis in results.values())
     scores = f"{results['plain'].score:.6f} and {results['search'].score:.6f}"
     print(f"  all find the sequence: {correct}; scores {scores}")
