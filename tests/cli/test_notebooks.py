@@ -161,16 +161,16 @@ def test_models_are_compared_on_new_sentences(smoke):
     done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(f"| {name} |" in done.stdout for name in ("FaceFormer", "CodeTalker", "mine"))
-    made, of = (
+    new, original = (
         json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded")
     )
-    texts, known = ({u["text"] for u in corpus["utterances"]} for corpus in (made, of))
+    texts, known = ({u["text"] for u in corpus["utterances"]} for corpus in (new, original))
     assert len(texts) == 2 and not texts & known
-    assert {u["subject"] for u in made["utterances"]} == {
-        u["subject"] for u in of["utterances"] if u["split"] == "validation"
+    assert {u["subject"] for u in new["utterances"]} == {
+        u["subject"] for u in original["utterances"] if u["split"] == "validation"
     }
     scored = json.loads((smoke / "results/one/variants/further/records/evaluation-mine-guided-s0.json").read_text())
-    assert scored["corpus"] == made["hash"] != of["hash"]
+    assert scored["corpus"] == new["hash"] != original["hash"]
 
 
 @pytest.mark.parametrize("setting", ["corpus.recordings", "expert.pretrained", "plugins"])

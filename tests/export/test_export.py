@@ -216,11 +216,11 @@ def test_a_folder_and_a_text(place, tmp_path, capsys):
 
 
 def test_from_python(place, tmp_path):
-    made = avlib.animate(
+    result = avlib.animate(
         0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), run="tiny", model=MODEL, device="cpu"
     )
-    assert made.vertices.shape == (12, len(Rig()._mean), 3)
-    about = made.save(tmp_path, "mine", "npy,arkit", place / "checkout")
+    assert result.vertices.shape == (12, len(Rig()._mean), 3)
+    about = result.save(tmp_path, "mine", "npy,arkit", place / "checkout")
     assert about["arkit"]["file"] == "mine-arkit.csv" and (tmp_path / "mine.json").exists()
 
 
@@ -256,10 +256,10 @@ def test_importing_the_package_imports_no_models():
 )
 def test_wrong_input_is_reported_and_leaves_no_file(place, tmp_path, arguments, message):
     filled = [a.format(sounds=place / "sounds", checkout=place / "checkout") for a in arguments]
-    own = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
+    out = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
     before = sorted(place.rglob("*"))
     with pytest.raises(ValueError, match=message) as raised:
-        main(["animate", "--run", "tiny", "--model", MODEL, *filled, *own])
+        main(["animate", "--run", "tiny", "--model", MODEL, *filled, *out])
     assert "\n" not in str(raised.value) and sorted(place.rglob("*")) == before and not list(tmp_path.iterdir())
 
 
@@ -300,9 +300,9 @@ def test_a_full_disk_is_reported_and_leaves_earlier_files(place, tmp_path, monke
 
 def test_a_shorter_sequence_replaces_a_longer_one(place, tmp_path):
     for samples in (16000, 9600):
-        made = avlib.animate(0.1 * torch.ones(samples).cumsum(0).sin(), run="tiny", model=MODEL, device="cpu")
-        made.save(tmp_path, "x", "obj")
-    assert len(list((tmp_path / "x-obj").iterdir())) == len(made.vertices) == 15
+        result = avlib.animate(0.1 * torch.ones(samples).cumsum(0).sin(), run="tiny", model=MODEL, device="cpu")
+        result.save(tmp_path, "x", "obj")
+    assert len(list((tmp_path / "x-obj").iterdir())) == len(result.vertices) == 15
 
 
 def test_errors_on_the_command_line_are_one_line(monkeypatch):

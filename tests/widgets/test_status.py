@@ -89,7 +89,7 @@ def test_only_missing_models_are_trained(run, monkeypatch):
     assert not trained
 
 
-def test_a_stage_made_anew_says_why(run, capsys):
+def test_a_recomputed_stage_gives_the_reason(run, capsys):
     run.finish("speech", "old")
     assert run.finished("speech", "new") is None and "recomputed" in capsys.readouterr().out
     assert run.finished("speech", "old") and not capsys.readouterr().out
