@@ -142,6 +142,7 @@ def train_alone(rank: int, folder: str):
     train_reader(folder, "one")
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_same_steps_as_one(both):
     (one, alone), (two, together) = both["one"], both["two"]
     assert (alone["processes"], together["processes"]) == (1, 2) and one.keys() == two.keys()

@@ -30,6 +30,7 @@ def sizes():
     return dataclasses.replace(corpus_sizes(load("smoke")), clip_s=0.4, sentence_s=0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(8))
 def test_a_step_of_each_training_is_measured(sizes, index):
     config = load("smoke", **TINY)
