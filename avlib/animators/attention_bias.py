@@ -24,11 +24,11 @@ def head_slopes(heads: int) -> Tensor:
 
 
 def distance_bias(heads: int, period: int, frames: int) -> Tensor:
-    """Attention bias (heads, frames) for keys 0, 1, ... frames back: a step down every period. Fan et al. 2022."""
+    """Attention bias (heads, frames) for keys 0, 1, ... frames back, one step lower after every period. Fan et al. 2022."""
     return -head_slopes(heads)[:, None] * (torch.arange(frames) // period)
 
 
 def causal_bias(heads: int, period: int, frames: int) -> Tensor:
-    """The same for all queries and keys, (heads, frames, frames), with -inf where a key lies ahead of its query."""
+    """The same for all queries and keys, (heads, frames, frames), with -inf where a key comes after its query."""
     back = torch.arange(frames)[:, None] - torch.arange(frames)
     return distance_bias(heads, period, frames)[:, back.clamp_min(0)].masked_fill(back < 0, -math.inf)

@@ -13,11 +13,10 @@ from ..core.tensors import frame_mask
 from ..speech.wav2vec2 import SpeechEncoder
 from .aligned import AlignedAnimator, published_sizes
 from .animator import register
-from .attention_bias import distance_bias
-from .decoder import Rollout, flatten_frames, horizon_frames
-from .layer_steps import Memory
+from .decoder import Rollout
 from .motion_vqvae import MotionVQVAE
 from .motion_vqvae_rollout import GrowingDecoder, WindowedDecoder
+from .windowed_rollout import WindowedRollout
 
 
 def with_more(items: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
@@ -136,14 +135,23 @@ class CodeTalker(AlignedAnimator):
         returns their codes (B, T, codes_per_frame, W). window: frames predicted together; 0: one by one, as
         published."""
         feedback_map = self.feedback_map(self.motion_vqvae.decoder.vertex_map, style)
+        first = self.style_map(style)
         if window:
-            return WindowedRollout(self, style, feedback_map, window)
-        decoder = GrowingDecoder(self.motion_vqvae.decoder)
+            windowed_decoder = WindowedDecoder(self.motion_vqvae.decoder, round(self.HORIZON_S * self.fps))
+
+            def next_inputs(codes: Tensor, final: bool) -> Tensor:
+                return feedback_map(windowed_decoder.add(codes.flatten(-2), final))
+
+            guess = first + self.motion_map.bias  # the face stays as it is
+            return WindowedRollout(
+                self.decoder, first, guess, lambda states: self.codes(states)[0], next_inputs, window, self.rounds
+            )
+        growing_decoder = GrowingDecoder(self.motion_vqvae.decoder)
 
         def feedback(state: Tensor) -> Tensor:
-            return feedback_map(decoder.add(self.codes(state)[0].flatten(-2)))
+            return feedback_map(growing_decoder.add(self.codes(state)[0].flatten(-2)))
 
-        rollout = Rollout(self.decoder, self.style_map(style), feedback)
+        rollout = Rollout(self.decoder, first, feedback)
         return lambda audio_features: self.codes(rollout(audio_features))[0]
 
     def teacher_forced(
@@ -242,58 +250,7 @@ class CodeTalker(AlignedAnimator):
             fps,
             SpeechEncoder(encoder or {}),
         )
-        own = {f"motion_vqvae.{name}": weight for name, weight in motion_vqvae.state_dict().items()}
+        stage_one = {f"motion_vqvae.{name}": weight for name, weight in motion_vqvae.state_dict().items()}
         # published as an embedding, here the weight of a linear map
-        model.fill(weights | {style: weights[style].T} | own, source)
+        model.fill(weights | {style: weights[style].T} | stage_one, source)
         return model
-
-
-class WindowedRollout:
-    """`CodeTalker` fed back a window at a time, without gradient, and without dropout in training too."""
-
-    def __init__(self, model: CodeTalker, style: Tensor, feedback_map: Callable[[Tensor], Tensor], window: int):
-        """style: (B, styles); feedback_map: states (B, T, E) of the VQ-VAE's decoder -> next inputs (B, T, D); window:
-        frames."""
-        self.model, self.feedback_map, self.window = model, feedback_map, window
-        self.next_input, self.frame = model.style_map(style)[:, None], 0  # (B, 1, D), of the next frame
-        self.guess = (
-            self.next_input + model.motion_map.bias
-        )  # (B, 1, D), of the frames after it: the face stays as it is
-        decoder = model.decoder
-        self.horizon = horizon_frames(decoder)
-        bias = distance_bias(decoder.heads, decoder.period, self.horizon).to(self.next_input)
-        self.bias = bias.repeat(len(style), 1)  # (B * heads, frames back)
-        self.caches = [layer.new_cache(self.horizon) for layer in decoder.layers]
-        self.vqvae_decoder = WindowedDecoder(model.motion_vqvae.decoder, round(model.HORIZON_S * model.fps))
-
-    @torch.no_grad()
-    def __call__(self, audio_features: Tensor) -> Tensor:
-        """audio_features (B, T, R, D) of the next T frames -> their codes (B, T, codes_per_frame, W)."""
-        memories = [layer.memory(audio_features) for layer in self.model.decoder.layers]
-        codes = []
-        for begin in range(0, audio_features.shape[1], self.window):
-            frames = slice(begin, begin + self.window)
-            codes.append(self._predict([memory._make(part[:, frames] for part in memory) for memory in memories]))
-        return torch.cat(codes, 1)
-
-    def _predict(self, memories: list[Memory]) -> Tensor:
-        """memories: of each layer, (B, T, ...) of the next window. Returns its codes."""
-        decoder, frames, device = self.model.decoder, memories[0][0].shape[1], self.next_input.device
-        keys = min(self.frame + frames, self.horizon)
-        back = torch.arange(keys - frames, keys, device=device)[:, None] - torch.arange(keys, device=device)
-        bias = self.bias[:, back.clamp_min(0)].masked_fill(back < 0, -torch.inf)
-        positions = decoder.positions[torch.arange(self.frame, self.frame + frames, device=device) % decoder.period]
-        memories = [flatten_frames(memory) for memory in memories]
-        inputs = torch.cat((self.next_input, self.guess.expand(-1, frames - 1, -1)), 1)
-        for turn in range(self.model.rounds):
-            x = (inputs + positions).flatten(0, 1)
-            for layer, memory, cache in zip(decoder.layers, memories, self.caches):
-                cache.discard(frames if turn else 0)
-                x = layer(x, frames, bias, memory, cache)
-            codes = self.model.codes(x.unflatten(0, (-1, frames)))[0]
-            final = turn == self.model.rounds - 1
-            next_inputs = self.feedback_map(self.vqvae_decoder.add(codes.flatten(-2), final))
-            inputs = torch.cat((self.next_input, next_inputs[:, :-1]), 1)
-        self.next_input = self.guess = next_inputs[:, -1:]
-        self.frame += frames
-        return codes

@@ -127,13 +127,13 @@ def test_padding_does_not_change_vertices_or_gradient(generator, fps):
         )[0]
         for i, n in enumerate(x.lengths)
     ]
-    for got, want, t in zip(batch, alone, frames):
-        torch.testing.assert_close(got[:t], want, atol=1e-5, rtol=1e-5)
+    for vertices, expected, t in zip(batch, alone, frames):
+        torch.testing.assert_close(vertices[:t], expected, atol=1e-5, rtol=1e-5)
     weight = model.motion_map.weight
     masked = (batch * frame_mask(frames)[..., None, None]).square().sum()
-    (got,) = torch.autograd.grad(masked, weight)
-    (want,) = torch.autograd.grad(sum(a.square().sum() for a in alone), weight)
-    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(masked, weight)
+    (expected,) = torch.autograd.grad(sum(a.square().sum() for a in alone), weight)
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_teacher_forcing_with_its_own_prediction_equals_the_rollout(generator):
@@ -176,16 +176,16 @@ def test_a_mixture_of_styles_equals_a_style_of_mixed_weights(generator):
 @pytest.mark.parametrize("fps", [25, 30])
 def test_a_stream_equals_the_rollout(monkeypatch, generator, fps):
     model, x = animator(fps), inputs(generator, 40000)
-    want = model.predict(x.samples, x.lengths, x.template, x.style)[0]
+    expected = model.predict(x.samples, x.lengths, x.template, x.style)[0]
     monkeypatch.setattr(wav2vec2, "PIECE_S", 0.5)
     monkeypatch.setattr(wav2vec2, "CONTEXT_S", 100.0)  # each piece has all samples as context
     pieces = list(model.stream(x.samples[0], x.template[0], x.style[0]))
     assert len(pieces) >= 5
-    torch.testing.assert_close(torch.cat(pieces), want, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cat(pieces), expected, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(animator_module, "LONG_S", 1.0)
     samples, template, style = (item.expand(2, *item.shape[1:]) for item in (x.samples, x.template, x.style))
     both = model.predict(samples, torch.tensor([40000, 9000]), template, style)
-    torch.testing.assert_close(both[0], want, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both[0], expected, rtol=1e-4, atol=1e-5)
     alone = model.predict(x.samples[:, :9000], torch.tensor([9000]), x.template, x.style)[0]
     torch.testing.assert_close(both[1, : len(alone)], alone, rtol=1e-4, atol=1e-5)
 

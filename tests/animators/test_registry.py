@@ -14,7 +14,7 @@ def test_a_name_is_registered_once():
         register("faceformer")(FaceFormer)
 
 
-def test_plugins_of_the_same_file_name_are_told_apart(tmp_path):
+def test_plugins_of_the_same_file_name_are_different_modules(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.py").write_text(
@@ -42,7 +42,7 @@ def test_missing_plugins_and_animators_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["avlib.animator", "avlib.audio"])
-def test_a_plugin_of_the_former_layout_is_told_what_to_import(tmp_path, module):
+def test_a_plugin_of_the_former_layout_gets_the_right_import(tmp_path, module):
     file = tmp_path / "old.py"
     file.write_text(f"from {module} import Animator, register\n")
     with pytest.raises(
