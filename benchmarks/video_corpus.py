@@ -2,10 +2,11 @@
 
     python benchmarks/video_corpus.py [--landmarks face_landmarker.task] [--videos 32] [--gigabytes 4]
 
-The videos are synthetic: H.264 and AAC of the embedded face, 224 x 224 pixels, shifted, rotated and scaled from frame to frame.
-The first part reports frames per second from video to shards, as medians of rounds that alternate between one process and two,
-without the time in which a process loads its libraries. It uses MediaPipe if that is installed and has its model, and a constant
-detector that shows the cost of everything else. The second part reads shards clip by clip in random order.
+The videos are synthetic: H.264 and AAC of the embedded face, 224 x 224 pixels, shifted, rotated and scaled from frame
+to frame. The first part reports frames per second from video to shards, as medians of rounds that alternate between one
+process and two, without the time in which a process loads its libraries. It uses MediaPipe if that is installed and has
+its model, and a constant detector that shows the cost of everything else. The second part reads shards clip by clip in
+random order.
 """
 
 import argparse
@@ -115,8 +116,8 @@ def measure_preparation(folder: Path, videos: int, landmarks: str, rounds: int) 
         one, busy_one, two, busy_two = map(statistics.median, zip(*results))
         ratio = statistics.median(two / one for one, _, two, _ in results)
         print(
-            f"  {name:<20}one process {one:5.0f} frames/s ({busy_one:.1f} ms of processor time per frame), two processes "
-            f"{two:5.0f} ({busy_two:.1f} ms), ratio {ratio:4.2f} (linear: 2)",
+            f"  {name:<20}one process {one:5.0f} frames/s ({busy_one:.1f} ms of processor time per frame), "
+            f"two processes {two:5.0f} ({busy_two:.1f} ms), ratio {ratio:4.2f} (linear: 2)",
             flush=True,
         )
 
@@ -142,9 +143,7 @@ def measure_reading(folder: Path, gigabytes: float) -> None:
     corpus = Clips(folder, "train")
     opened, opening = memory(), time.perf_counter() - began
     budget = 1024 * gigabytes / 10
-    print(
-        f"reading: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB; the memory budget is a tenth, {budget:.0f} MB"
-    )
+    print(f"reading: {len(corpus)} clips in {shards} shards, {gigabytes:g} GB; memory budget a tenth, {budget:.0f} MB")
     print(
         f"  opened in {opening:.2f} s, {1024 * (opened['RssAnon'] - before['RssAnon']) / len(corpus):.1f} KB per clip"
     )
@@ -156,8 +155,9 @@ def measure_reading(folder: Path, gigabytes: float) -> None:
     seconds = time.perf_counter() - began
     grown = ", ".join(f"{name} {value - opened[name]:.0f} MB" for name, value in peak.items())
     print(
-        f"  {len(order) / seconds:.0f} clips per second in random batches of {BATCH}, {len(order) * VIDEO_S / seconds:.0f} s of "
-        f"video per second; memory grew by at most {grown}; {len(os.listdir('/proc/self/fd'))} open files",
+        f"  {len(order) / seconds:.0f} clips per second in random batches of {BATCH}, "
+        f"{len(order) * VIDEO_S / seconds:.0f} s of video per second; memory grew by at most "
+        f"{grown}; {len(os.listdir('/proc/self/fd'))} open files",
         flush=True,
     )
 

@@ -1,4 +1,4 @@
-"""`python -m avlib.cli.prepare_video`: prepares mouth crops and tokens from a corpus of talking video, before any run."""
+"""`python -m avlib.cli.prepare_video`: prepares mouth crops and tokens from a video corpus, before any run."""
 
 import argparse
 import sys

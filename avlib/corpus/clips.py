@@ -25,8 +25,8 @@ class ClipPosition(NamedTuple):
 class Clips:
     """One split of the 2D part, read clip by clip from its shards: synchronous video and speech, 640 samples a frame.
 
-    Only the utterances and byte offsets are kept in memory. No file stays open or mapped, so memory does not grow with the
-    amount of data read.
+    Only the utterances and byte offsets are kept in memory. No file stays open or mapped, so memory does not grow with
+    the amount of data read.
     """
 
     def __init__(self, folder: Path, split: str):

@@ -25,7 +25,8 @@ class Corpus:
 
     motion_scale: root mean square displacement of the training motion, in `unit`.
     soft_silhouettes: whether lip crops are rendered with soft silhouettes.
-    recordings: of the user, for synthetic corpora: the names of the "used" ones, and the reasons why others are "excluded".
+    recordings: of the user, for synthetic corpora: the names of the "used" ones, and the reasons why others are
+    "excluded".
     origin: of scans: their layout, the counts of each split, and the reasons why sequences are "excluded".
     """
 
@@ -37,8 +38,8 @@ class Corpus:
         self.motion_scale: float = description["motion_scale"]
         self.soft_silhouettes: bool = description["soft_silhouettes"]
         self.subjects: dict[str, list[str]] = description["subjects"]
-        camera: dict[str, Any] = description["camera"]
-        self.camera = Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in camera.items()})
+        camera: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["camera"].items()}
+        self.camera = Camera(**camera)
         self.regions = {k: torch.tensor(v) for k, v in description["regions"].items()}
         self._utterances = [Utterance.from_dict(u) for u in description["utterances"]]
         mesh = np.load(self.folder / "mesh.npz", allow_pickle=False)
@@ -64,7 +65,7 @@ class Corpus:
         return [u for u in self._utterances if u.split == split]
 
     def example(self) -> Utterance:
-        """The training sentence that notebooks show: the user's first recording if there is one, else the first sentence."""
+        """The training sentence that notebooks show: the user's first recording or, without one, the first sentence."""
         sentences = self.utterances("train")
         return next((u for u in sentences if u.name in self.recordings.get("used", ())), sentences[0])
 
@@ -95,9 +96,8 @@ class Corpus:
         columns, counts = ("expected", "published", "found", "requested", "used"), self.origin["counts"]
         lines = [
             "",
-            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Number of sequences that the corpus "
-            "specification expects, that published work reports, that were found, that this preset requests, and that are "
-            "used:",
+            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Numbers of sequences: "
+            "expected by the corpus specification, published, found, requested by this preset, and used:",
             "",
             "| split | " + " | ".join(columns) + " |",
             "|---" * 6 + "|",

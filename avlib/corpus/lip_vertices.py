@@ -48,11 +48,12 @@ class Surface:
 def find_lips(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
     """Vertex indices of "lip", "upper_lip_middle" and "lower_lip_middle" on a neutral face.
 
-    The lips meet where two points below the nose are neighbours in space but not on the surface: the shortest path between
-    them goes around a corner of the mouth. The paths around both corners form the line between the lips, and the lips are
-    the vertices near that line.
+    The lips meet where two points below the nose are neighbours in space but not on the surface: the shortest path
+    between them goes around a corner of the mouth. The paths around both corners form the line between the lips, and
+    the lips are the vertices near that line.
 
-    vertices: (V, 3), any unit, y up, the face towards +z. faces: (F, 3). ValueError if there is no mouth below the nose.
+    vertices: (V, 3), any unit, y up, the face towards +z. faces: (F, 3). ValueError if there is no mouth below the
+    nose.
     """
     surface = Surface(vertices, faces)
     nose = int(np.where(np.isin(np.arange(len(vertices)), faces), vertices[:, 2], -np.inf).argmax())

@@ -103,7 +103,7 @@ def speech_at(path: str | Path, begin_s: float, frames: int) -> Tensor:
 
 
 def read_sound(path: str | Path) -> tuple[Tensor, float]:
-    """The sound of a video or audio file, (S,) int16 at 16 kHz, and the delay of its start after the first picture, in s."""
+    """The sound of a video or audio file, (S,) int16 at 16 kHz, and its delay after the first picture, s."""
     container, stream = open_stream(path, "audio")
     with container:
         pictures_start_s = 0.0

@@ -17,8 +17,8 @@ _CORNER = re.compile(r"(-?[1-9]\d*)(?:/-?[1-9]\d*|/(?:-?[1-9]\d*)?/-?[1-9]\d*)?"
 class PolygonMesh:
     """A mesh of polygons in the vertex order of its file.
 
-    vertices: (V, 3) float64, in the file's unit. corners: (C,) vertex indices from 0, polygon after polygon. sizes: (F,)
-    corners of each polygon.
+    vertices: (V, 3) float64, in the file's unit. corners: (C,) vertex indices from 0, polygon after polygon. sizes:
+    (F,) corners of each polygon.
     """
 
     vertices: np.ndarray

@@ -13,8 +13,8 @@ from .corpus import Corpus
 def lip_video(corpus: Corpus, soft_silhouettes: bool = True, fps: float | None = None) -> LipVideo:
     """The lip renderer for the mesh, camera and frame rate of a corpus.
 
-    soft_silhouettes: False turns off the corpus's soft silhouettes. fps: of the motion, by default the corpus's. ValueError
-    if the crop cuts lips at rest.
+    soft_silhouettes: False turns off the corpus's soft silhouettes. fps: of the motion, by default the corpus's.
+    ValueError if the crop cuts lips at rest.
     """
     for subject, template in corpus.templates.items():
         corpus.camera.check_holds(template[corpus.regions["lip"]], f"lips of {subject}")

@@ -44,7 +44,7 @@ def check_corpus(config: CorpusConfig) -> dict:
         data_folder(config, specification)
     elif config.data:
         raise ValueError(
-            f"corpus.data: the {name} corpus is synthetic and reads no data; name the corpus in {config.data} with --corpus"
+            f"corpus.data: the {name} corpus is synthetic and reads no data; name that of {config.data} (--corpus)"
         )
     return specification
 
@@ -95,7 +95,7 @@ def data_folder(config: CorpusConfig, specification: dict) -> Path:
     """The folder of the corpus's data. If there is none, ValueError says where to get them."""
     if not config.data or not Path(config.data).is_dir():
         raise ValueError(
-            f"corpus.data: expected the folder of {specification['name']}'s data (--data), got {config.data!r}; get them "
-            f"from {specification.get('download', {}).get('data', 'their owners')}"
+            f"corpus.data: expected the folder of {specification['name']}'s data (--data), got "
+            f"{config.data!r}; get them from {specification.get('download', {}).get('data', 'their owners')}"
         )
     return Path(config.data)

@@ -16,8 +16,8 @@ MAX_MEAN_DISPLACEMENT = 0.1  # of a template's largest side: speech moves a face
 class SplitSpec:
     """Which sequences form the training, validation or test split of a corpus.
 
-    sentences: the first and the last sentence number. published: number of sequences in published work. seen: the subjects
-    also occur in the training split, with other sentences.
+    sentences: the first and the last sentence number. published: number of sequences in published work. seen: the
+    subjects also occur in the training split, with other sentences.
     """
 
     subjects: list[str]
@@ -39,14 +39,14 @@ class CorpusSpec:
     fps: frames per second as used. scan_fps: as recorded, a multiple of `fps`.
     sentence: format of a sentence's name, filled with its number; sequences are called <subject>_<sentence>.
     sentences: sentences of each subject.
-    transcripts: file of the sentences, one line each, for all subjects or with {subject} in its name; lines are numbered
-    "NN. text" or stand in order.
+    transcripts: file of the sentences, one line each, for all subjects or with {subject} in its name; lines are
+    numbered "NN. text" or stand in order.
     face_regions: an entry of face_regions.json. regions: vertex indices by name, which add to or replace that entry. If
     neither defines the lips, they are found on the template.
     camera: of the lip crops; if missing, it is fitted to the lips.
     albedo: of the whole face, 0 to 1.
-    raw: how to convert raw scans to the form that published work uses: "axes", the signs of x, y and z, and "normalised",
-    whether each frame is centred and scaled to a surface area of 1.
+    raw: how to convert raw scans to the form that published work uses: "axes", the signs of x, y and z, and
+    "normalised", whether each frame is centred and scaled to a surface area of 1.
     download: where to get "data", "mesh" and "transcripts".
     """
 
@@ -138,7 +138,7 @@ def _split_faults(spec: CorpusSpec) -> Iterator[str]:
     for name, split in spec.splits.items():
         for subject in split.subjects:
             if subject in first_split and not split.seen:
-                yield f"subject {subject} is in {first_split[subject]} and in {name}; set seen: true if that is intended"
+                yield f"subject {subject} is in {first_split[subject]} and in {name}; if intended, set seen"
             first_split.setdefault(subject, name)
     split_of_sequence: dict[tuple[str, int], str] = {}
     for name, split in spec.splits.items():

@@ -26,10 +26,10 @@ from avlib.cli import animate, notebooks, train
 from avlib.core import run as runs
 from avlib.corpus.embedded import facekit_checkout
 from avlib.evaluation import report, variants
-from tests import owners
+from tests import scan_corpora
 from tests.animators.test_published import checkpoints
 from tests.chain import ROOT, SNIPPETS, USER_DOCS
-from tests.corpus.test_facekit import write_checkout
+from tests.corpus.embedded.checkout import write_checkout
 from tests.training.test_pretraining import published_weights
 
 BLOCKS = [
@@ -106,7 +106,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     Path("recordings/x.txt").write_text("just a word")
     Path("mine.py").write_text(next(s for s in SNIPPETS if "@register" in s))
     Path("result/npy").mkdir(parents=True)
-    owners.write_prepared(tmp_path / "VOCASET")
+    scan_corpora.write_prepared(tmp_path / "VOCASET")
     shutil.copy(ROOT / "avlib" / "corpus" / "specifications" / "vocaset.json", "mine.json")
     for module in (runs, animate):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")

@@ -1,5 +1,4 @@
-"""Lips found by geometry: on the embedded rig, whose lips are known, on a scanned face where there is one, and for a whole corpus of
-a topology that nobody has marked."""
+"""Lips are found on the rig, whose lips are known, on a scanned face, and for a corpus without regions."""
 
 import json
 import os
@@ -27,33 +26,33 @@ RIG = Rig()
 @pytest.mark.parametrize("person", [0, 5, 9])
 @pytest.mark.parametrize("size", [1.0, 1000.0])
 def test_the_lips_of_the_rig_are_found(person, size):
-    """Whoever it is and whatever the unit: nearly all of the lips, little beside them, and where they meet in the middle."""
+    """For all people and units: most of the lips, little beside them, and the middles where they meet."""
     template = RIG.identity(person).template.double().numpy()
-    found = find_lips(size * template, RIG.faces.numpy())
+    regions = find_lips(size * template, RIG.faces.numpy())
     known = RIG.regions["lip"].numpy()
-    assert len(np.intersect1d(found["lip"], known)) > 0.85 * len(known)
-    beside = np.linalg.norm(template[found["lip"], None] - template[known], axis=-1).min(1)
-    assert beside.max() < 0.012 and np.median(beside) == 0
+    assert len(np.intersect1d(regions["lip"], known)) > 0.85 * len(known)
+    distance = np.linalg.norm(template[regions["lip"], None] - template[known], axis=-1).min(1)
+    assert distance.max() < 0.012 and np.median(distance) == 0
     for side in ("upper", "lower"):
-        where = template[found[f"{side}_lip_middle"][0]] - template[int(RIG.regions[f"{side}_lip_middle"][0])]
-        assert np.linalg.norm(where) < 0.002
+        offset = template[regions[f"{side}_lip_middle"][0]] - template[int(RIG.regions[f"{side}_lip_middle"][0])]
+        assert np.linalg.norm(offset) < 0.002
     opened = RIG.identity(person).shapes[RIG.shape_names.index("jaw_open")].norm(dim=-1)
-    assert opened[found["lower_lip_middle"][0]] > 5 * opened[found["upper_lip_middle"][0]]
+    assert opened[regions["lower_lip_middle"][0]] > 5 * opened[regions["upper_lip_middle"][0]]
 
 
 @pytest.mark.skipif(not FACEKIT.is_dir(), reason="no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
 @pytest.mark.parametrize("name", ["generic_neutral_mesh", "identity002"])
 def test_the_lips_of_a_scanned_face_are_found(name):
-    """Around all twenty of its landmarks of the mouth, and around none of the nose and the chin."""
+    """They are near all twenty landmarks of the mouth, and far from those of nose and chin."""
     vertices, faces = read_mesh(FACEKIT / "FaceXModel" / f"{name}.obj")
     landmarks = np.array(
         json.loads((FACEKIT / "FaceXModel" / "vertex_indices.json").read_text())["idx_to_landmark_verts"]
     )
-    found = find_lips(vertices, faces)
-    away = np.linalg.norm(vertices[landmarks, None] - vertices[found["lip"]], axis=-1).min(1)  # centimetres
+    regions = find_lips(vertices, faces)
+    away = np.linalg.norm(vertices[landmarks, None] - vertices[regions["lip"]], axis=-1).min(1)  # centimetres
     assert away[48:].max() < 0.3 and np.median(away[48:]) == 0 and away[[7, 8, 9, *range(31, 36)]].min() > 1
     for side, landmark in (("upper", 62), ("lower", 66)):
-        assert np.linalg.norm(vertices[found[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
+        assert np.linalg.norm(vertices[regions[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
 
 
 def test_a_face_without_a_mouth_is_an_error():
@@ -82,7 +81,7 @@ def test_distances_follow_edges_and_paths_avoid_blocked_vertices():
 def test_a_corpus_of_any_topology_needs_only_a_specification_file(tmp_path, monkeypatch):
     """Without lips, camera and download addresses: the lips are found, and the crop contains them."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    people = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
+    identities = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
     specification = {
         "name": "mine",
         "kind": "scans",
@@ -93,8 +92,8 @@ def test_a_corpus_of_any_topology_needs_only_a_specification_file(tmp_path, monk
         "sentences": 2,
         "transcripts": "{subject}.txt",
         "splits": {
-            split: {"subjects": [who], "sentences": [1, 2]}
-            for split, who in zip(("train", "validation", "test"), people)
+            split: {"subjects": [subject], "sentences": [1, 2]}
+            for split, subject in zip(("train", "validation", "test"), identities)
         },
     }
     (tmp_path / "mine.json").write_text(json.dumps(specification))
@@ -103,14 +102,14 @@ def test_a_corpus_of_any_topology_needs_only_a_specification_file(tmp_path, monk
         (data / part).mkdir(parents=True)
     opening = torch.zeros(20, len(RIG.shape_names))
     opening[:, RIG.shape_names.index("jaw_open")] = torch.linspace(0, 0.5, 20)
-    for who, person in people.items():
+    for subject, person in identities.items():
         for n in (1, 2):
-            np.save(data / "vertices_npy" / f"{who}_s{n:02d}.npy", RIG.motion(person, opening).flatten(1).numpy())
-            soundfile.write(data / "wav" / f"{who}_s{n:02d}.wav", np.zeros(12800), 16000)
-        (data / f"{who}.txt").write_text("Open your mouth.\nOpen it wide.\n")
-    (data / "templates.pkl").write_bytes(pickle.dumps({w: p.template.numpy() for w, p in people.items()}))
+            np.save(data / "vertices_npy" / f"{subject}_s{n:02d}.npy", RIG.motion(person, opening).flatten(1).numpy())
+            soundfile.write(data / "wav" / f"{subject}_s{n:02d}.wav", np.zeros(12800), 16000)
+        (data / f"{subject}.txt").write_text("Open your mouth.\nOpen it wide.\n")
+    (data / "templates.pkl").write_bytes(pickle.dumps({w: p.template.numpy() for w, p in identities.items()}))
     faces = "\n".join(f"f {a + 1} {b + 1} {c + 1}" for a, b, c in RIG.faces.tolist())
-    points = "\n".join(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in people["Ada"].template.tolist())
+    points = "\n".join(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in identities["Ada"].template.tolist())
     (data / "face.obj").write_text(f"{points}\n{faces}\n")
     conversion.convert(
         data, scan_specification(read_specification(str(tmp_path / "mine.json"))), CorpusConfig(), tmp_path / "made"

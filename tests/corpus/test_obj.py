@@ -1,4 +1,4 @@
-"""Wavefront OBJ: what it says is read, what it cannot mean is named with its line."""
+"""Wavefront OBJ files are read, and faults are named with their line."""
 
 import numpy as np
 import pytest
@@ -40,20 +40,20 @@ def test_vertices_and_polygons(tmp_path):
     assert mesh.edges().tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [2, 3], [2, 4], [3, 4]]
 
 
-def test_positions_alone(tmp_path):
+def test_positions_only(tmp_path):
     path = write(tmp_path, MESH)
     mesh = read_obj(path, polygons=False)
     assert len(mesh.vertices) == 5 and len(mesh.corners) == len(mesh.sizes) == 0
     assert mesh.triangles().shape == (0, 3) and mesh.edges().shape == (0, 2)
 
 
-def test_relative_numbers_count_from_where_they_stand(tmp_path):
+def test_negative_numbers_count_back_from_their_line(tmp_path):
     text = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 0 0 1\nf -3 -2 -1\n"
     assert read_obj(write(tmp_path, text)).corners.tolist() == [0, 1, 2, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
-    "bad, told",
+    "bad, message",
     [
         ("v 1 2", "line 4: expected a vertex of three finite numbers, got 'v 1 2'"),
         ("v 1 2 x", "line 4: expected a vertex"),
@@ -68,8 +68,8 @@ def test_relative_numbers_count_from_where_they_stand(tmp_path):
         ("solid cube", "line 4: expected a statement of Wavefront OBJ, got 'solid cube'"),
     ],
 )
-def test_what_is_no_obj_is_named_with_its_line(tmp_path, bad, told):
-    with pytest.raises(ValueError, match=f"mesh.obj, {told}"):
+def test_faults_are_named_with_their_line(tmp_path, bad, message):
+    with pytest.raises(ValueError, match=f"mesh.obj, {message}"):
         read_obj(write(tmp_path, f"v 0 0 0\nv 1 0 0\nv 0 1 0\n{bad}\nf 1 2 3\n"))
 
 

@@ -16,21 +16,21 @@ from avlib.corpus.corpus import Corpus
 from avlib.corpus.scans import conversion
 from avlib.evaluation import evaluate, external_predictions
 from avlib.metrics.error_rates import error_counts
-from tests import owners
+from tests import scan_corpora
 
-STYLES = owners.VOCASET.splits["train"].subjects[:2]
+STYLES = scan_corpora.VOCASET.splits["train"].subjects[:2]
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Corpus:
     """Two test sequences in VOCASET's layout, and one each for training and validation."""
-    folder, splits = tmp_path_factory.mktemp("corpus"), owners.VOCASET.splits
+    folder, splits = tmp_path_factory.mktemp("corpus"), scan_corpora.VOCASET.splits
     test = splits["test"].subjects[0]
     sequences = {STYLES[0]: [1], splits["validation"].subjects[0]: [21], test: [21, 22]}
-    owners.write_prepared(folder / "data", owners.vocaset(sequences, seconds=0.5))
+    scan_corpora.write_prepared(folder / "data", scan_corpora.vocaset(sequences, seconds=0.5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 1)
-        conversion.convert(folder / "data", owners.VOCASET, CorpusConfig(), folder / "corpus")
+        conversion.convert(folder / "data", scan_corpora.VOCASET, CorpusConfig(), folder / "corpus")
     return Corpus(folder / "corpus")
 
 
@@ -76,7 +76,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     assert [r["style"] for r in rows] == [STYLES[0]] * 2 + [STYLES[1]] * 2
     assert [round(r["lve"], 10) for r in rows] == [0.0, 0.0, 1e-6, 1e-6]
     assert [r["frames"] for r in rows] == [15, 15, 14, 14]
-    assert rows[0]["subject"] == owners.VOCASET.splits["test"].subjects[0]
+    assert rows[0]["subject"] == scan_corpora.VOCASET.splits["test"].subjects[0]
     assert metrics["LVE"]["value"] == pytest.approx(14e-6 / 29) and metrics["LVE"]["unit"] == "m²"
     assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and metrics["FDD"]["value"] is None
     edits, lengths = zip(*(error_counts(r["text"], "you must") for r in rows))

@@ -46,8 +46,8 @@ RATES = {
     "low": 18.0,
 }
 
-# Phoneme, firmness (0: its neighbours determine the lips), then targets; articulators that are not listed have target 0.
-# Weights are clipped at 1, so with a target above 1 the articulator arrives early and stays.
+# Phoneme, firmness (0: its neighbours determine the lips), then targets; articulators that are not listed have target
+# 0. Weights are clipped at 1, so with a target above 1 the articulator arrives early and stays.
 _TARGETS = """
 p 1.0  close 1.7 press 1.0 jaw 0.12
 b 1.0  close 1.7 press 0.6 jaw 0.14
@@ -144,7 +144,8 @@ PHONEMES = _read_targets()
 def split(segments: Sequence[Segment]) -> list[Segment]:
     """Splits diphthongs, affricates and r-coloured vowels into their parts, of equal duration.
 
-    Marks of stress, length and ties are dropped; a pause keeps the label "". ValueError for a sound without articulation.
+    Marks of stress, length and ties are dropped; a pause keeps the label "". ValueError for a sound without
+    articulation.
     """
     parts = []
     for segment in segments:
@@ -212,9 +213,9 @@ def articulate(
 ) -> torch.Tensor:
     """Weights of the rig's shapes, (T, K), T = round(duration_s * fps); row i is for the time i / fps.
 
-    strength: gain of the mouth's motion about the rest pose: 1 is clear speech, 0.5 is mumbling. generator: draws blinks and
-    brow raises; without it, the upper face does not move. Closed lips meet exactly for every style and strength. ValueError
-    for less than one frame and for a sound without articulation.
+    strength: gain of the mouth's motion about the rest pose: 1 is clear speech, 0.5 is mumbling. generator: draws
+    blinks and brow raises; without it, the upper face does not move. Closed lips meet exactly for every style and
+    strength. ValueError for less than one frame and for a sound without articulation.
     """
     frames = round(duration_s * fps)
     if frames < 1:

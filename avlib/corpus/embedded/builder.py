@@ -59,6 +59,8 @@ def double_image(camera: Camera, crop: int) -> Camera:
 class CorpusBuilder:
     """Fills a corpus folder piece by piece, and skips the shards that exist."""
 
+    rig: Rig
+
     def __init__(self, config: CorpusConfig, folder: Path, face: Path | None = None):
         """face: an ICT-FaceKit checkout; without one, the embedded rig is used."""
         self.config, self.folder = config, folder
@@ -84,7 +86,8 @@ class CorpusBuilder:
 
     def draw_strength(self, generator: torch.Generator) -> float:
         """A random articulation strength."""
-        return uniform(*self.config.strength, generator)
+        low, high = self.config.strength
+        return uniform(low, high, generator)
 
     def render_clip(self, name: str, split: str, text: str, spoken: SpokenSentence | None = None) -> Clip:
         """One clip of the 2D part, with its own identity, pose, light and skin.

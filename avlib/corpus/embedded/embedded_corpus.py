@@ -34,7 +34,10 @@ def build_embedded(run: Run, face: Path | None = None) -> Corpus:
 
 
 def build_configured(run: Run, config: CorpusConfig, face: Path | None, shared_clips: Path | None = None) -> Corpus:
-    """The corpus of exactly this configuration. shared_clips: a folder of shards that are linked instead of rendered again."""
+    """The corpus of exactly this configuration.
+
+    shared_clips: a folder of shards that are linked instead of rendered again.
+    """
     # the key depends on the content of the checkout and of the recordings, not on their folders
     face_files = list(checkout_files(face).values()) if face else []
     recordings = [file for pair in find_recordings(config.recordings).values() for file in pair]

@@ -1,7 +1,7 @@
 """The embedded face at rest: the procedural geometry of one average talking head.
 
-Coordinates are in metres, x to the viewer's right, y up, z towards the viewer, with the origin in the middle of the head.
-The mouth lies where VOCASET's camera looks. Every part is a grid of points (rows, columns, 3).
+Coordinates are in metres, x to the viewer's right, y up, z towards the viewer, with the origin in the middle of the
+head. The mouth lies where VOCASET's camera looks. Every part is a grid of points (rows, columns, 3).
 """
 
 import numpy as np
@@ -62,7 +62,10 @@ def _ball_z(dx, dy):
 
 
 def columns() -> tuple[np.ndarray, np.ndarray]:
-    """u: (C,), position along the mouth, 1 at its right corner, -1 at its left. side: (C,), 1 upper lip, -1 lower lip."""
+    """u: (C,), position along the mouth, 1 at its right corner, -1 at its left.
+
+    side: (C,), 1 upper lip, -1 lower lip.
+    """
     angle = 2 * np.pi * np.arange(COLUMNS) / COLUMNS
     half = np.minimum(angle, 2 * np.pi - angle)
     return 0.5 * np.cos(half) + 0.5 - half / np.pi, np.sign(np.round(np.sin(angle), 9))
@@ -159,7 +162,10 @@ def _ear():
 
 
 def _teeth(front, edge, root, wide):
-    """(4, 29, 3): an arc of teeth and gum, from the edge. front: z of the incisors. edge, root: y from the lips' line."""
+    """(4, 29, 3): an arc of teeth and gum, from the edge.
+
+    front: z of the incisors. edge, root: y from the lips' line.
+    """
     arc = np.linspace(-1, 1, 29)
     x = wide * arc * (1 - 0.08 * np.abs(arc))
     notch = 0.0007 * (np.arange(29) % 2 == 0)  # gaps between the teeth

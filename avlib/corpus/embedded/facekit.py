@@ -1,4 +1,4 @@
-"""ICT-FaceKit's scanned face instead of the embedded rig: its identities and expressions, driven by the same weights."""
+"""ICT-FaceKit's scanned face instead of the embedded rig: its identities and expressions, with the same weights."""
 
 from pathlib import Path
 
@@ -72,8 +72,9 @@ class FaceKit(Rig):
     def _prepare_closing(self, mean: np.ndarray) -> None:
         """Prepares `_close_lips`: the line where the lips meet, and how vertices of the skin follow it.
 
-        mean: (V, 3), metres. Sets _line (C,), vertices of the line; _other (C, C), weights of the points of the other lip
-        that each vertex of the line meets; _column (V,), nearest column of each vertex; _follow (V,), how much it follows.
+        mean: (V, 3), metres. Sets _line (C,), vertices of the line; _other (C, C), weights of the points of the other
+        lip that each vertex of the line meets; _column (V,), nearest column of each vertex; _follow (V,), how much it
+        follows.
         """
         columns = np.arange(self._grid.shape[1])
         self._line = self._grid[self._contact, columns]
@@ -93,7 +94,7 @@ class FaceKit(Rig):
         self._follow[skin] = np.exp(-((distance[skin] / REACH) ** 2))
 
     def _close_lips(self, field: np.ndarray) -> np.ndarray:
-        """Positions or displacements (V, 3), changed so that the lips meet or stay together: each lip moves half the gap."""
+        """Positions or displacements (V, 3), changed so that the lips meet: each lip moves by half the gap."""
         gap = (self._other - np.eye(len(self._other))) @ field[self._line]
         return field + 0.5 * self._follow[:, None] * gap[self._column]
 
@@ -102,7 +103,8 @@ class FaceKit(Rig):
         shapes = {name: np.zeros_like(self._mean) for name in SHAPES}
         for name in EXPRESSIONS:
             if name not in self.still:
-                shapes[name] = sum(weight * moved[e] for e, weight in expressions(name).items())
+                for expression, weight in expressions(name).items():
+                    shapes[name] = shapes[name] + weight * moved[expression]
         for name in CLOSED:
             shapes[name] = self._close_lips(shapes[name])
         shapes["lip_close"] = self._close_lips(shapes["jaw_open"] + shapes["lip_close"]) - shapes["jaw_open"]

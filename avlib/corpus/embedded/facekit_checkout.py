@@ -1,7 +1,8 @@
 """Reads an ICT-FaceKit checkout: the neutral mesh, the vertices that pictures show, and the grid around the mouth.
 
-https://github.com/ICT-VGL/ICT-FaceKit (MIT), "ICT Face Model Light": Li et al. 2020. Its meshes are in centimetres, x to the
-viewer's right, y up, z towards the viewer. Here they are in metres, with the mouth at the height of the embedded rig's.
+https://github.com/ICT-VGL/ICT-FaceKit (MIT), "ICT Face Model Light": Li et al. 2020. Its meshes are in centimetres, x
+to the viewer's right, y up, z towards the viewer. Here they are in metres, with the mouth at the height of the embedded
+rig's.
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from ..obj import PolygonMesh, read_obj
 from .face import MOUTH_Y
 
 URL = "https://github.com/ICT-VGL/ICT-FaceKit"
-# Vertices of the visible parts, as numbered in ICT-FaceKit's README. The tongue begins where the fewest faces join it to the
-# gums. Omitted are the back of head and neck, the eye sockets, the irises (painted on the eyeballs instead), lacrimal fluid,
-# eye blend and occlusion meshes and lashes, and the vertices that no picture shows (`_visible`).
+# Vertices of the visible parts, as numbered in ICT-FaceKit's README. The tongue begins where the fewest faces join it
+# to the gums. Omitted are the back of head and neck, the eye sockets, the irises (painted on the eyeballs instead),
+# lacrimal fluid, eye blend and occlusion meshes and lashes, and the vertices that no picture shows (`_visible`).
 PARTS = {
     "whole": (0, 26719),
     "skin": (0, 9409),
@@ -91,8 +92,8 @@ def checkout_files(folder: Path) -> dict[str, Path]:
 def mouth_grid(mesh: PolygonMesh, skin: range, socket: range) -> np.ndarray:
     """(R, C): vertex indices around the mouth, in rings and columns.
 
-    Rings go from the back of the lips outward, as far as all columns continue. Columns go from the right corner of the mouth
-    over the upper lip. ValueError if skin and mouth socket do not meet in a closed line.
+    Rings go from the back of the lips outward, as far as all columns continue. Columns go from the right corner of the
+    mouth over the upper lip. ValueError if skin and mouth socket do not meet in a closed line.
     """
     neighbours: dict[int, set[int]] = {v: set() for v in (*skin, *socket)}
     for a, b in mesh.edges().tolist():
@@ -124,9 +125,9 @@ def mouth_grid(mesh: PolygonMesh, skin: range, socket: range) -> np.ndarray:
 class Neutral:
     """The face at rest.
 
-    vertices: (V, 3), centimetres, as in its file. points: (V, 3), metres, with the mouth at MOUTH_Y. landmarks: (68,) vertex
-    indices. grid: see `mouth_grid`. keep: (V,), mask of the V' visible vertices. faces: (F, 3) indices among the visible
-    vertices. parts: name -> slice of the visible vertices.
+    vertices: (V, 3), centimetres, as in its file. points: (V, 3), metres, with the mouth at MOUTH_Y. landmarks: (68,)
+    vertex indices. grid: see `mouth_grid`. keep: (V,), mask of the V' visible vertices. faces: (F, 3) indices among the
+    visible vertices. parts: name -> slice of the visible vertices.
     """
 
     vertices: np.ndarray
@@ -138,7 +139,10 @@ class Neutral:
     parts: dict[str, slice]
 
     def displacement(self, path: Path) -> np.ndarray:
-        """(V', 3), metres: from this mesh to the one in another file, at the visible vertices. ValueError for another mesh."""
+        """(V', 3), metres: from this mesh to the one in another file, at the visible vertices.
+
+        ValueError for another mesh.
+        """
         other = read_obj(path, polygons=False).vertices
         if other.shape != self.vertices.shape:
             raise ValueError(f"{path}: {len(other)} vertices, generic_neutral_mesh.obj has {len(self.vertices)}")
@@ -166,7 +170,10 @@ def read_neutral(files: dict[str, Path]) -> Neutral:
 def _visible(
     points: np.ndarray, triangles: np.ndarray, grid: np.ndarray, mouth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(V,) mask of the vertices that pictures show, and the triangles (F, 3) among them. mouth: (3,), middle of the lips."""
+    """(V,) mask of the vertices that pictures show, and the triangles (F, 3) among them.
+
+    mouth: (3,), middle of the lips.
+    """
     keep = np.zeros(len(points), bool)
     keep[grid] = True
     a, b, c = points[triangles].transpose(1, 0, 2)

@@ -10,7 +10,10 @@ from .face import EYE, MOUTH_Y, bump, ramp
 
 @dataclass(frozen=True)
 class Identity:
-    """One person. template: (V, 3), metres. shapes: (K, V, 3), displacement at weight 1, metres. albedo: (V,), 0 to 1."""
+    """One person.
+
+    template: (V, 3), metres. shapes: (K, V, 3), displacement at weight 1, metres. albedo: (V,), 0 to 1.
+    """
 
     template: torch.Tensor
     shapes: torch.Tensor

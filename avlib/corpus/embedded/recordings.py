@@ -47,7 +47,8 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
         raise ValueError(f"{texts[0]}: not a text in UTF-8 ({error.reason})") from None
     if unknown := Tokenizer().unknown(text):
         raise ValueError(
-            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; expected letters only; write numbers as words"
+            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; "
+            "expected only letters; write numbers as words"
         )
     if not text.replace("'", "").strip():
         raise ValueError(f"{texts[0]}: no words in it")
@@ -61,8 +62,8 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
     words, phonemes, cost = align(speech, text)
     if not cost <= MAX_ALIGNMENT_COST:
         raise ValueError(
-            f"{texts[0]}: does not match the speech in {sounds[0].name}, or that is too noisy: alignment cost {cost:.2f}, "
-            f"expected at most {MAX_ALIGNMENT_COST:g}"
+            f"{texts[0]}: does not match the speech in {sounds[0].name}, or that is too noisy: "
+            f"alignment cost {cost:.2f}, expected at most {MAX_ALIGNMENT_COST:g}"
         )
     split(phonemes)  # ValueError for a sound without articulation
     return text, speech, words, phonemes

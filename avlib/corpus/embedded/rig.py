@@ -5,6 +5,7 @@ The coordinate frame is that of `face`. `articulation` converts phonemes to weig
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from .articulation import SHAPES
 from .face import BORDER, COLUMNS, CONTACT, LIP_T, MOUTH_Y, bump, columns, grid_faces, parts, ramp, sew
@@ -19,8 +20,8 @@ class Rig:
     """The embedded face.
 
     faces: (F, 3), int64, wound so that normals face the viewer.
-    regions: vertex indices, int64: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that a
-    lip crop may show), "upper_lip_middle" and "lower_lip_middle" (one vertex each, where the lips meet).
+    regions: vertex indices, int64: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that
+    a lip crop may show), "upper_lip_middle" and "lower_lip_middle" (one vertex each, where the lips meet).
     parts: name -> slice of the vertices. shape_names: of the K articulation shapes. still: those that do not move.
     subjects: the twelve named people. name: of the corpus that uses the rig.
     margin: width of the skin that a lip crop shows on each side of the lips at rest, in widths of the lips.
@@ -77,7 +78,8 @@ class Rig:
     def identity(self, subject: int | None = None, generator: torch.Generator | None = None) -> Identity:
         """One of the twelve subjects, or a random person drawn from the generator.
 
-        With both arguments, the geometry is the subject's and the complexion is random. ValueError for an unknown subject.
+        With both arguments, the geometry is the subject's and the complexion is random. ValueError for an unknown
+        subject.
         """
         if subject is None and generator is None:
             raise ValueError("identity: expected a subject or a generator, got neither")
@@ -91,7 +93,10 @@ class Rig:
         return Identity(*(torch.from_numpy(array.astype(np.float32)) for array in arrays))
 
     def motion(self, identity: Identity, weights: torch.Tensor) -> torch.Tensor:
-        """Linear blendshapes: weights (T, K) -> vertices (T, V, 3), metres. ValueError for another shape of the weights."""
+        """Linear blendshapes: weights (T, K) -> vertices (T, V, 3), metres.
+
+        ValueError for another shape of the weights.
+        """
         if weights.ndim != 2 or weights.shape[1] != len(SHAPES):
             raise ValueError(f"motion: expected weights (T, {len(SHAPES)}), got {tuple(weights.shape)}")
         shapes = identity.shapes.to(weights)
@@ -136,7 +141,7 @@ class Rig:
         share, lips = self._share, self._on_lips
         height = y - y[CONTACT]  # of each lip point over the line where the lips meet
 
-        def lip_move(dx=0.0, dy=0.0, dz=0.0, reach=0.012):
+        def lip_move(dx: ArrayLike, dy: ArrayLike, dz: ArrayLike, reach: float) -> np.ndarray:
             """(V, 3): the skin around the lips follows their border, less with distance."""
             move = np.stack(np.broadcast_arrays(dx, dy, dz, x)[:3], -1)
             move = np.where(lips[..., None], move, move[BORDER])
@@ -163,9 +168,10 @@ class Rig:
         opposite = -np.arange(COLUMNS) % COLUMNS
         gap = np.where(lower, 1, -1)[:, None] * (skin_jaw[CONTACT] - skin_jaw[CONTACT, opposite])
         close = np.where(lower, -0.7, 0.3)[:, None] * gap * (side != 0)[:, None]
+        closing = np.moveaxis(close[None] * (1 - 0.25 * share[..., None]), -1, 0)
         moves = {
             # cancels jaw_open exactly where the lips meet
-            "lip_close": lip_move(*np.moveaxis(close[None] * (1 - 0.25 * share[..., None]), -1, 0)),
+            "lip_close": lip_move(*closing, reach=0.012),
             "lip_press": lip_move(0, -0.45 * height, -0.002 * (1 - share) * np.ones_like(x), 0.008),
             "lip_tuck": lip_move(
                 0,

@@ -50,7 +50,7 @@ def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
 
 
 def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) -> None:
-    """Fills the folder of a prepared corpus in one process per core. Sequences that have a record are not converted again.
+    """Fills the folder of a prepared corpus in one process per core. Sequences with a record are not converted again.
 
     ValueError for an unknown layout, for an empty split, and in a strict run for any fault.
     """
@@ -59,8 +59,8 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
     check_strict(config, origin, spec)
     log(
         f"corpus: {layout.name} in {data}: motion of {len(layout.motions)} sequences, speech of {len(layout.speech)}, "
-        f"{len(layout.templates)} templates, {len(layout.transcripts)} transcripts; converting {len(selected)} sequences "
-        f"to {folder}"
+        f"{len(layout.templates)} templates, {len(layout.transcripts)} transcripts; converting "
+        f"{len(selected)} sequences to {folder}"
     )
     record_paths = {s.utterance.name: folder / "sequences" / f"{s.utterance.name}.json" for s in selected}
     jobs = [(convert_sequence, s, spec, folder) for s in selected if not record_paths[s.utterance.name].exists()]

@@ -1,4 +1,4 @@
-"""Folder layouts of scans: raw VOCASET, raw BIWI, and FaceFormer's and CodeTalker's layout of either or of other corpora.
+"""Folder layouts of scans: raw VOCASET, raw BIWI, and that of FaceFormer and CodeTalker for these and other corpora.
 
 Layouts are recognised by their files. Motion and speech are read only when they are needed.
 """
@@ -158,8 +158,8 @@ def read_arrays(folder: Path, spec: CorpusSpec, faces: np.ndarray) -> Layout:
 def read_raw_biwi(folder: Path, spec: CorpusSpec, faces: np.ndarray) -> Layout:
     """BIWI as distributed, unpacked: faces/<subject>/<sentence>/frame_<number>.vl.
 
-    The head pose is already removed from these frames, and published preprocessing reads no other files. Files of poses and
-    other files beside the frames are therefore ignored.
+    The head pose is already removed from these frames, and published preprocessing reads no other files. Files of poses
+    and other files beside the frames are therefore ignored.
     """
     layout = Layout(
         "raw BIWI",

@@ -9,7 +9,7 @@ from ..obj import PolygonMesh, read_obj
 
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float64 and triangles (F, 3) int64 of a .ply or .obj file; larger polygons are split into triangles.
+    """Vertices (V, 3) float64 and triangles (F, 3) int64 of a .ply or .obj file; larger polygons are split.
 
     ValueError names the file and the fault.
     """
@@ -62,7 +62,7 @@ def read_vl(path: Path, vertex_count: int) -> np.ndarray:
         header_bytes and int.from_bytes(content[:header_bytes], "little") != vertex_count
     ):
         raise ValueError(
-            f"{path}: {len(content)} bytes, expected {vertex_count} vertices of 12 bytes, after their count or after none"
+            f"{path}: {len(content)} bytes, expected {vertex_count} vertices of 12 bytes, with or without their count"
         )
     return np.frombuffer(content, "<f4", offset=header_bytes).reshape(vertex_count, 3)
 

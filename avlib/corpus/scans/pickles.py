@@ -1,8 +1,8 @@
 """Reads pickled data, of Python 2 or 3, without executing code.
 
-A pickle is a program that names functions and calls them. Here, every allowed name is replaced by a class of this module,
-which stores and checks its arguments; all other names are refused. Allowed are dicts, lists, tuples, strings, numbers and
-NumPy arrays of numbers.
+A pickle is a program that names functions and calls them. Here, every allowed name is replaced by a class of this
+module, which stores and checks its arguments; all other names are refused. Allowed are dicts, lists, tuples, strings,
+numbers and NumPy arrays of numbers.
 """
 
 import math
@@ -28,7 +28,10 @@ FAULTS = (
 
 
 def load_pickle(path: str | Path) -> Any:
-    """The content of a pickle in plain containers. ValueError names the file and what it requests that is not allowed."""
+    """The content of a pickle in plain containers.
+
+    ValueError names the file and what it requests that is not allowed.
+    """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")

@@ -114,18 +114,20 @@ def read_sequence(sequence: Sequence, spec: CorpusSpec) -> tuple[np.ndarray, tor
     side = float(np.ptp(sequence.template, axis=0).max())
     displacement = float(np.linalg.norm(motion - sequence.template, axis=-1).mean())
     if displacement > MAX_MEAN_DISPLACEMENT * side:
+        motion_side = float(np.ptp(motion[0], axis=0).max())
         raise Excluded(
             f"{path}: mean displacement from its template {displacement:.4g} {spec.unit}, expected less than "
-            f"{MAX_MEAN_DISPLACEMENT * side:.3g}; its largest side is {float(np.ptp(motion[0], axis=0).max()):.4g}, the "
-            f"template's {side:.4g}: another unit?"
+            f"{MAX_MEAN_DISPLACEMENT * side:.3g}; its largest side is {motion_side:.4g}, the template's {side:.4g}: "
+            "another unit?"
         )
     speech = sequence.speech.read()
     motion_s, speech_s = count / spec.scan_fps, len(speech) / SPEECH_HZ
     allowed_s = max(MAX_DIFFERENCE_S, MAX_RELATIVE_DIFFERENCE * motion_s)
     if abs(motion_s - speech_s) > allowed_s:
         raise Excluded(
-            f"{path}: {count} frames at {spec.scan_fps:g} fps last {motion_s:.2f} s, the speech ({sequence.speech.path}) "
-            f"{speech_s:.2f} s, expected within {allowed_s:.2f} s; they would agree at {count / speech_s:.1f} fps"
+            f"{path}: {count} frames at {spec.scan_fps:g} fps last {motion_s:.2f} s, the speech "
+            f"({sequence.speech.path}) {speech_s:.2f} s, expected within {allowed_s:.2f} s; "
+            f"they would agree at {count / speech_s:.1f} fps"
         )
     samples = round(len(motion) / spec.fps * SPEECH_HZ)
     return motion, torch.nn.functional.pad(speech, (0, max(0, samples - len(speech))))[:samples]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
 
 from ...core.rates import SPEECH_HZ, WINDOW
 from ...speech.sound import read_speech
@@ -29,7 +29,10 @@ class MotionSource(Protocol):
     def path(self) -> Path: ...
 
     def read(self, spec: CorpusSpec) -> tuple[int, np.ndarray]:
-        """The number of frames at the scans' rate, and the used frames (T, V, 3), float32. ValueError names the file."""
+        """The number of frames at the scans' rate, and the used frames (T, V, 3), float32.
+
+        ValueError names the file.
+        """
         ...
 
 
@@ -118,7 +121,7 @@ class SampleArray:
         samples = samples if samples.ndim == 1 else samples.mean(int(samples.shape[0] > samples.shape[1]))
         if not samples.isfinite().all():
             raise Excluded(f"{self.path}: contains samples that are not finite")
-        return resample(samples, self.rate, SPEECH_HZ)
+        return torch.from_numpy(soxr.resample(samples.numpy(), self.rate, SPEECH_HZ))  # as `read_speech` does
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,8 @@ def reshape_scans(scans: np.ndarray, spec: CorpusSpec, path: Path) -> np.ndarray
 class UsedFrames(NamedTuple):
     """Which scans form the T used frames, missing ones interpolated.
 
-    count: frames at the scans' rate, with the missing ones. before, after: (T,), indices of the scans around each used frame.
+    count: frames at the scans' rate, with the missing ones. before, after: (T,), indices of the scans around each used
+    frame.
     weight: (T,), of the scan after it; 0 if the frame is not missing.
     """
 

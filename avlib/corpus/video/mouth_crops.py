@@ -1,7 +1,7 @@
 """Mouth crops from video of talking people, in the form of Auto-AVSR's preprocessing.
 
-Four points of the face are aligned to those of a mean face, and 96 x 96 grey pixels around the mouth are cropped, at 25 fps with
-16 kHz speech.
+Four points of the face are aligned to those of a mean face, and 96 x 96 grey pixels around the mouth are cropped, at 25
+fps with 16 kHz speech.
 """
 
 import math
@@ -18,7 +18,8 @@ from ..media import LONGEST_S, check_frame_rate, check_length, frames_at, speech
 from ..utterance import Excluded
 
 SIDE = 96
-# (x, y), pixels, of the right eye, left eye, nose and mouth of the mean face that the published weights were trained with
+# (x, y), pixels, of the right eye, left eye, nose and mouth of the mean face that the published weights were trained
+# with
 MEAN_FACE = ((102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82))
 MOUTH = 3  # index of the mouth
 SMOOTHING_FRAMES = 6  # frames on either side over which the points are averaged
@@ -32,7 +33,10 @@ Detector = Callable[[np.ndarray], np.ndarray | None]
 def crop_video(
     path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf
 ) -> tuple[Tensor, Tensor]:
-    """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it. Excluded says what is wrong."""
+    """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it.
+
+    Excluded says what is wrong.
+    """
     grey, points, shown, since = [], [], None, 0  # since: first frame of the picture that is shown
     for n, frame in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
         if n >= LONGEST_S * VIDEO_FPS:
@@ -69,8 +73,8 @@ def read_cropped_video(path: str | Path, speech: str | Path, frames: int) -> tup
 def interpolate_gaps(points: Tensor, longest_s: float = LONGEST_GAP_S) -> Tensor:
     """Points (T, 4, 2), NaN in frames without a face -> the same with gaps filled.
 
-    Gaps are interpolated linearly; at the ends the nearest points are repeated. Excluded for a gap of more than longest_s, and
-    if there is no face at all.
+    Gaps are interpolated linearly; at the ends the nearest points are repeated. Excluded for a gap of more than
+    longest_s, and if there is no face at all.
     """
     valid = points.isfinite().flatten(1).all(1)
     if not valid.any():
@@ -139,8 +143,8 @@ def crop_mouths(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
 class MediaPipe:
     """MediaPipe as a `Detector`, for one clip: it tracks the face from frame to frame.
 
-    model: the file face_landmarker.task, for the Face Landmarker. Without it, Face Mesh is used, with the models that the
-    package contained up to version 0.10.21. ValueError says what is missing.
+    model: the file face_landmarker.task, for the Face Landmarker. Without it, Face Mesh is used, with the models that
+    the package contained up to version 0.10.21. ValueError says what is missing.
     """
 
     # the landmarks that outline right eye, left eye, nose and mouth
@@ -168,8 +172,8 @@ class MediaPipe:
             self._find_faces, close = self._face_mesh(mediapipe)
         else:
             raise ValueError(
-                f"MediaPipe {mediapipe.__version__} needs the file face_landmarker.task, which it does not contain: name it "
-                f"with --landmarks, or with the setting corpus.landmarks; download it from {self.MODEL_URL}"
+                f"MediaPipe {mediapipe.__version__} needs the file face_landmarker.task, which it does not contain: "
+                f"name it with --landmarks, or with the setting corpus.landmarks; download it from {self.MODEL_URL}"
             )
         weakref.finalize(self, close)  # otherwise its threads and its memory outlive it
         self._frame = 0

@@ -23,8 +23,8 @@ SPLITS = ("train", "validation", "test")
 class Source:
     """A recording of a corpus, or a part of one.
 
-    words: with times from the beginning of the part, in seconds. cropped: the video is a mouth crop already. fault: the reason
-    why it cannot be used, if its transcript gives one, else "".
+    words: with times from the beginning of the part, in seconds. cropped: the video is a mouth crop already. fault: the
+    reason why it cannot be used, if its transcript gives one, else "".
     """
 
     name: str
@@ -152,7 +152,7 @@ def transcribed(path: Path, name: str, split: str) -> Iterator[Source]:
 
 
 def read_table(table: Path) -> Iterator[Source]:
-    """A table with columns path (relative to the table's folder), text, and optionally split (train, validation, test)."""
+    """A table with columns path (relative to its folder), text, and optionally split (train, validation, test)."""
     with table.open(newline="", encoding="utf-8-sig") as f:
         rows = csv.DictReader(f)
         if not {"path", "text"} <= set(rows.fieldnames or ()):
@@ -161,8 +161,8 @@ def read_table(table: Path) -> Iterator[Source]:
             split = row.get("split") or "train"
             if split not in SPLITS or not row["path"]:
                 raise ValueError(
-                    f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file and one of "
-                    f"{', '.join(SPLITS)}"
+                    f"{table}, line {rows.line_num}: path {row['path']!r} and split {split!r}, expected a file "
+                    f"and one of {', '.join(SPLITS)}"
                 )
             name, text = str(Path(row["path"]).with_suffix("")), normalise_text(row["text"] or "")
             yield Source(name, split, table.parent / row["path"], text)
@@ -172,7 +172,8 @@ def read_auto_avsr(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
     """Auto-AVSR's lists labels/*.csv, with lines "dataset,path,frames,token ids", of crops in <dataset>/<path>."""
     if units is None:
         raise ValueError(
-            f"{folder / 'labels'}: contains only token ids; name the folder of unigram5000.model with --units, or expert.tokenizer"
+            f"{folder / 'labels'}: contains only token ids; name the folder of unigram5000.model with --units or "
+            "expert.tokenizer"
         )
     for table in sorted((folder / "labels").glob("*.csv")):
         split = next(

@@ -2,8 +2,8 @@
 
     python -m avlib.cli.prepare_video DATA OUT --landmarks face_landmarker.task [--train-units 1000]
 
-Known layouts are LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders prepared by
-Auto-AVSR, whose crops are used unchanged.
+Known layouts are LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders
+prepared by Auto-AVSR, whose crops are used unchanged.
 """
 
 import json
@@ -34,7 +34,10 @@ CLIPS_PER_SHARD = 64
 
 
 def load_clip(source: Source, create_detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
-    """The utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a source. Excluded says what is wrong with it."""
+    """The utterance, crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a source.
+
+    Excluded says what is wrong with it.
+    """
     if source.fault:
         raise Excluded(source.fault)
     if source.cropped:
@@ -47,7 +50,7 @@ def load_clip(source: Source, create_detector: Callable[[], Detector]) -> tuple[
 
 
 def write_shard(path: Path, key: str, sources: list[Source], create_detector: Callable[[], Detector]) -> None:
-    """Writes one shard and, last, its record beside it (.json): its key and hash, its counts, and the excluded sources."""
+    """Writes one shard and, last, its record beside it (.json): key, hash, counts, and the excluded sources."""
     utterances: list[Utterance] = []
     videos, speeches, excluded = [], [], []
     for source in sources:
@@ -85,12 +88,13 @@ def prepare_clips(
 ) -> dict:
     """Writes <out>/2d/<split>-<NNN>.safetensors and <out>/video_corpus.json, and returns the content of the latter.
 
-    It contains the layout, a hash, the numbers of clips and frames of each split, and the excluded recordings with reasons.
-    Shards that exist are not written again unless their recordings have changed.
+    It contains the layout, a hash, the numbers of clips and frames of each split, and the excluded recordings with
+    reasons. Shards that exist are not written again unless their recordings have changed.
 
     create_detector: creates the face detector of one clip. tokenizers: that have to encode the transcripts. workers:
-    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number
-    of hosts; both folders must be accessible on all of them. ValueError for an unknown layout and a missing detector.
+    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any
+    number of hosts; both folders must be accessible on all of them. ValueError for an unknown layout and a missing
+    detector.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
     units = next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None)
@@ -105,9 +109,7 @@ def prepare_clips(
             key = digest([source_state(source, data) for source in part])
             jobs.append((write_shard, path, key, part, create_detector))
     missing = [job for job in jobs if not is_current(*job[1:3])]
-    log(
-        f"{data}: {layout}, {len(sources)} recordings in {len(jobs)} shards, {len(jobs) - len(missing)} of which are complete"
-    )
+    log(f"{data}: {layout}, {len(sources)} recordings in {len(jobs)} shards, of which {len(jobs) - len(missing)} exist")
     if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
         create_detector()  # fails now rather than in a worker if something is missing
     began = time.monotonic()
@@ -141,7 +143,7 @@ def summarise(layout: str, records: list[Path]) -> dict:
 
 
 def source_state(source: Source, data: Path) -> str:
-    """A source in the key of a shard: its path in the corpus, its transcript, and its video's size and modification time."""
+    """A source in the key of a shard: its fields, and the size and modification time of its video."""
     file = source.path.stat() if source.path.is_file() else None
     state = replace(source, path=Path(os.path.relpath(source.path, data))), file and (file.st_size, file.st_mtime_ns)
     return str(state)
@@ -193,10 +195,7 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
     corpus.use_video_corpus(folder)
     if config.crop != SIDE:
-        log(
-            f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} makes them equal for "
-            "the lip readers"
-        )
+        log(f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} equals them")
 
 
 def train_tokenizer(out: Path, count: int) -> Path:

@@ -1,9 +1,8 @@
-"""ICT-FaceKit's face talks as the embedded one does: on a small checkout written here, and on a real one where there is any.
+"""ICT-FaceKit's face moves as the embedded one does: on a small checkout for tests, and on a real one if there is one.
 
-AVLIB_FACEKIT_DIR=<folder> names the real one.
+AVLIB_FACEKIT_DIR=<folder> names the real checkout.
 """
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -20,115 +19,29 @@ from avlib.core.run import Run
 from avlib.corpus import prepare
 from avlib.corpus.embedded import embedded_corpus, facekit, facekit_checkout
 from avlib.corpus.embedded.articulation import PHONEMES, SHAPES, articulate, random_style, subject_style
-from avlib.corpus.embedded.face import BORDER, CONTACT, parts
-from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.builder import CorpusBuilder, random_head_pose
+from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.obj import read_obj
 from avlib.render.camera import crop_camera
 from avlib.render.lip_video import submesh
 from avlib.render.renderer import Renderer
 from avlib.speech.segment import Segment
+from tests.corpus.embedded.checkout import write_checkout
 
 REAL = Path(os.environ.get("AVLIB_FACEKIT_DIR", "none"))
-PARTED = 0.04  # of the opening of the jaw: the lips of the scanned face are not quite closed
-
-
-def write_obj(path: Path, vertices: np.ndarray, quads: np.ndarray):
-    """vertices (V, 3), metres, in the embedded rig's frame: written in centimetres, with another origin."""
-    lines = [
-        "# written by a test",
-        "mtllib none.mtl",
-        *("v %.6f %.6f %.6f" % tuple(v) for v in 100 * vertices + [0, 1.5, 0]),
-    ]
-    lines += ["vt 0 0", "usemtl M_Face", *("f " + " ".join(f"{v + 1}/1" for v in quad) for quad in quads)]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
-    """The embedded rig in the layout of ICT-FaceKit: its skin and the back of its lips as face and mouth socket, its shapes
-    as expressions. Returns where its parts lie."""
-    rig, grids = Rig(), parts()
-    number = {
-        name: np.arange(part.start, part.stop).reshape(grids[name][0].shape[:2]) for name, part in rig.parts.items()
-    }
-    skin = number["skin"]
-    order = [
-        ("skin", skin[CONTACT:]),
-        ("socket", skin[:CONTACT]),
-        ("gums", number["throat"]),
-        *((part, number[part]) for part in ("tongue", "upper_teeth", "lower_teeth")),
-        *((f"eyeball_{side}", number[f"eyeball_{side}"]) for side in ("left", "right")),
-    ]
-    quads = []
-    for name, grid in (("skin", skin), *order[2:]):
-        if name == "skin" or "eyeball" in name:
-            grid = np.concatenate([grid, grid[:, :1]], 1)
-        quads.append(np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], -1).reshape(-1, 4))
-        a, b, _, d = rig._mean[quads[-1]].transpose(1, 0, 2)
-        if np.cross(b - a, d - a)[:, 2].sum() < 0:
-            quads[-1] = quads[-1][:, ::-1]
-    old = np.concatenate([grid.ravel() for _, grid in order])
-    place = np.full(len(rig._mean), -1)
-    place[old] = np.arange(len(old))
-    quads = place[np.concatenate(quads)]
-    ends = np.cumsum([0, *(grid.size for _, grid in order)]).tolist()
-    where = {name: (first, last) for (name, _), first, last in zip(order, ends, ends[1:])} | {"whole": (0, len(old))}
-
-    shape = dict(zip(SHAPES, rig._shapes(rig._mean)))
-    neutral = rig._mean + PARTED * shape["jaw_open"]
-    expressions = {
-        "jawOpen": shape["jaw_open"] / 0.55,
-        "mouthClose": 1.1 * shape["lip_close"] / 0.55,
-        "jawLeft": 2 * shape["skew"],
-        "mouthPucker": shape["pucker"] + 0.2 * shape["funnel"],
-        "mouthFunnel": shape["funnel"],
-        "mouthRollLower": shape["lip_tuck"],
-        "mouthRollUpper": shape["lip_press"],
-    }
-    left = np.clip(0.5 + rig._mean[:, :1] / 0.004, 0, 1)
-    for name, both in (
-        ("mouthUpperUp", shape["upper_raise"]),
-        ("mouthLowerDown", shape["lower_drop"]),
-        ("mouthSmile", shape["spread"]),
-        ("mouthStretch", shape["spread"]),
-        ("eyeBlink", shape["brow_raise"]),
-        ("browInnerUp", shape["brow_raise"]),
-        ("browOuterUp", shape["brow_raise"]),
-    ):
-        expressions |= {f"{name}_L": left * both, f"{name}_R": (1 - left) * both}
-    meshes = {"generic_neutral_mesh": neutral} | {name: neutral + move for name, move in expressions.items()}
-    meshes |= {f"identity{k:03d}": neutral + rig._traits[trait] for k, trait in enumerate((0, 2, 12))}
-    folder.mkdir(parents=True)
-    for name, vertices in meshes.items():
-        write_obj(folder / f"{name}.obj", vertices[old], quads)
-
-    def nearest(x, y):
-        return int(np.linalg.norm(rig._mean[old[: skin[CONTACT:].size], :2] - [x, y], axis=1).argmin())
-
-    landmarks = [0] * 17 + [
-        nearest(x, 0.038) for x in (-0.05, -0.04, -0.03, -0.02, -0.012, 0.012, 0.02, 0.03, 0.04, 0.05)
-    ]
-    landmarks += [0] * 9 + [
-        nearest(x, 0.018)
-        for x in (-0.045, -0.035, -0.025, -0.018, -0.025, -0.035, 0.018, 0.025, 0.035, 0.045, 0.035, 0.025)
-    ]
-    landmarks += place[skin[BORDER, [32, 27, 22, 16, 10, 5, 0, 59, 54, 48, 42, 37]]].tolist()
-    landmarks += place[skin[CONTACT, [32, 24, 16, 8, 0, 56, 48, 40]]].tolist()
-    (folder / "vertex_indices.json").write_text(json.dumps({"idx_to_landmark_verts": landmarks}))
-    return where
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A small checkout of the published layout, and where its parts lie."""
+    """A small checkout in the published layout, and the vertex ranges of its parts."""
     folder = tmp_path_factory.mktemp("checkout")
     return folder, write_checkout(folder / "FaceXModel")
 
 
 @pytest.fixture(scope="module", params=["written", "real"])
 def folder(request, written):
-    """Each checkout in turn; the module then knows its parts."""
+    """Each checkout in turn, with the vertex ranges of its parts in the module."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "written":
             patch.setattr(facekit_checkout, "PARTS", written[1])
@@ -142,7 +55,7 @@ def folder(request, written):
 @pytest.fixture(scope="module")
 def kit(folder, written):
     kit = FaceKit(folder)
-    kit.margin = Rig.margin if folder == written[0] else kit.margin  # the written one has the embedded rig's lips
+    kit.margin = Rig.margin if folder == written[0] else kit.margin  # the written checkout has the embedded rig's lips
     return kit
 
 
@@ -155,7 +68,7 @@ def middle(label, around="ə", **options):
 
 
 def gap_mm(kit, identity, weights):
-    """(T, C): how far each point of the line where the lips meet is from the other lip's."""
+    """(T, C): distance of each vertex of the line where the lips meet from the other lip."""
     line = kit.motion(
         replace(identity, template=identity.template[kit._line], shapes=identity.shapes[:, kit._line]), weights
     )
@@ -163,7 +76,7 @@ def gap_mm(kit, identity, weights):
 
 
 def aperture_mm(kit, identity, weights):
-    """(T,): how far the middle of the lips is open."""
+    """(T,): opening of the middle of the lips."""
     vertices = kit.motion(identity, weights)
     return (
         1000
@@ -196,7 +109,7 @@ def test_mesh_and_regions(kit):
 
 
 def test_lip_region_is_the_lips_between_their_landmarks(kit):
-    """The middle of each lip is on its line of contact, the region goes outward from there, and is left-right even."""
+    """The middle of each lip is on its line of contact, and the region extends outward from there, left and right."""
     lip, template = kit.regions["lip"], torch.from_numpy(kit._mean)
     upper, lower = (kit.regions[f"{side}_lip_middle"] for side in ("upper", "lower"))
     assert torch.isin(torch.cat([upper, lower]), lip).all() and template[upper, 0].abs() < 5e-4
@@ -222,7 +135,7 @@ def test_identities_repeat_and_differ(kit):
 
 @pytest.mark.parametrize("label", "pbm")
 def test_closed_lips_meet_along_their_whole_line(kit, label, generator):
-    """Whatever the vowel, the style, the person and how strongly it is said; and in an open vowel they do not."""
+    """For all vowels, styles, people and strengths; in an open vowel they do not meet."""
     for subject in (4, 9):
         identity, style = kit.identity(subject), random_style(generator)
         assert gap_mm(kit, identity, torch.zeros(1, len(SHAPES))).max() < 0.1
@@ -236,13 +149,13 @@ def test_closed_lips_meet_along_their_whole_line(kit, label, generator):
                 assert closed < 0.01 and opened > 1, f"{vowel}{label}{vowel}"
 
 
-def test_closed_lips_meet_however_far_the_jaw_is_down(kit):
+def test_closed_lips_meet_at_every_opening_of_the_jaw(kit):
     closed = torch.zeros(5, len(SHAPES))
     closed[:, SHAPES.index("jaw_open")] = closed[:, SHAPES.index("lip_close")] = torch.linspace(0, 1.2, 5)
     assert gap_mm(kit, kit.identity(2), closed).max() < 0.1
 
 
-def test_the_jaw_takes_teeth_and_tongue_along(kit):
+def test_the_jaw_moves_lower_teeth_and_tongue(kit):
     identity, jaw = kit.identity(1), torch.eye(len(SHAPES))[:1]
     moved = kit.motion(identity, jaw)[0] - identity.template
     drop = {
@@ -278,7 +191,7 @@ def test_shapes_do_what_their_names_say(kit):
 
 
 def test_left_and_right_mirror_each_other(kit):
-    """Of all shapes but the one that leaves the middle: on the lips, a vertex and its mirror image move as mirror images."""
+    """Except for the sideways shape, a vertex of the lips and its mirror image move symmetrically."""
     edge = kit._mean[kit._grid[-1]]  # where the columns of both lips are apart
     mirror = np.linalg.norm(edge[:, None] * [-1, 1, 1] - edge, axis=-1).argmin(1)
     lips = kit._grid[kit._contact.min() : int(kit._border.max()) + 1]
@@ -288,7 +201,7 @@ def test_left_and_right_mirror_each_other(kit):
 
 
 def test_teeth_and_tongue_stay_behind_closed_lips(kit):
-    """Before the middle of the mouth there is lip at every height of the teeth, at rest and at m: no tooth pierces it."""
+    """At rest and in m, the lips are in front of the teeth at every height, so no tooth penetrates them."""
     for subject in (0, 3, 7, 11):
         vertices = kit.motion(kit.identity(subject), torch.cat([torch.zeros(1, len(SHAPES)), middle("m", "ɑ")]))
         for frame in vertices:
@@ -303,21 +216,21 @@ def test_teeth_and_tongue_stay_behind_closed_lips(kit):
                         assert (teeth[:, 2] - front).max() < 0.0005, (subject, name)
 
 
-def test_lips_of_everyone_stay_in_the_crop(kit, generator):
+def test_the_crop_contains_the_lips_of_all_identities(kit, generator):
     lip = kit.regions["lip"]
     people = [kit.identity(k) for k in range(0, 12, 2)]
     camera = crop_camera(torch.stack([p.template[lip] for p in people]), 48, kit.margin)
     labels = list(PHONEMES)
     for k, person in enumerate(people):
-        said = say(*(labels[i] for i in torch.randint(len(labels), (25,), generator=generator)), each_s=0.09)
-        weights = articulate(said, 2.3, 25, subject_style(k), 1.1)
+        phonemes = say(*(labels[i] for i in torch.randint(len(labels), (25,), generator=generator)), each_s=0.09)
+        weights = articulate(phonemes, 2.3, 25, subject_style(k), 1.1)
         moved = kit.motion(replace(person, template=person.template[lip], shapes=person.shapes[:, lip]), weights)
-        about = torch.tensor([*camera.centre, float(person.template[:, 2].median())])
+        centre = torch.tensor([*camera.centre, float(person.template[:, 2].median())])
         camera.check_holds(moved, "lips")
-        camera.check_holds(random_head_pose(moved, about, generator), "lips")
+        camera.check_holds(random_head_pose(moved, centre, generator), "lips")
 
 
-def test_the_mouth_region_fills_the_crop_as_the_whole_face_does(kit):
+def test_the_mouth_region_covers_the_crop_as_the_whole_face_does(kit):
     people = [kit.identity(k) for k in range(12)]
     camera = crop_camera(torch.stack([p.template[kit.regions["lip"]] for p in people]), 32, kit.margin)
     mouth = kit.regions["mouth"]
@@ -325,8 +238,8 @@ def test_the_mouth_region_fills_the_crop_as_the_whole_face_does(kit):
     vertices = torch.cat(
         [kit.motion(p, torch.cat([torch.zeros(1, len(SHAPES)), middle("ɑ", "a")])) for p in (people[4], people[10])]
     )
-    seen, shown = whole(vertices) > 0, part(vertices[:, mouth]) > 0
-    assert seen.float().mean() > 0.9 and torch.equal(seen, shown)
+    whole_face, mouth_region = whole(vertices) > 0, part(vertices[:, mouth]) > 0
+    assert whole_face.float().mean() > 0.9 and torch.equal(whole_face, mouth_region)
 
 
 def test_sounds_look_different(kit):
@@ -336,7 +249,7 @@ def test_sounds_look_different(kit):
         assert apart[0, kit.regions["mouth"]].norm(dim=1).max() > 0.001
 
 
-def test_teeth_are_light_and_the_throat_is_dark(kit):
+def test_teeth_are_bright_and_the_throat_is_dark(kit):
     albedo = kit.identity(0).albedo
     skin, lips, teeth = (
         albedo[where].median() for where in (kit.parts["skin"], kit.regions["lip"], kit.parts["upper_teeth"])
@@ -346,7 +259,7 @@ def test_teeth_are_light_and_the_throat_is_dark(kit):
     assert lips < skin < teeth and tongue[depth.argmin()] < 0.6 * tongue[depth.argmax()]
 
 
-def test_the_corpus_is_made_of_the_face(written, tmp_path, monkeypatch):
+def test_the_corpus_uses_the_face(written, tmp_path, monkeypatch):
     monkeypatch.setattr(facekit_checkout, "PARTS", written[1])
     tiny = CorpusConfig(
         clips_2d=1,
@@ -359,20 +272,20 @@ def test_the_corpus_is_made_of_the_face(written, tmp_path, monkeypatch):
     )
     builder = CorpusBuilder(tiny, tmp_path, written[0])
     assert isinstance(builder.rig, FaceKit) and builder.rig.subjects == facekit.SUBJECTS
-    said, video, _ = builder.render_clip("train_00000", "train", "i must go")
-    assert video.shape == (said.frames, 32, 32) and video.float().std(0).mean() > 1
+    utterance, video, _ = builder.render_clip("train_00000", "train", "i must go")
+    assert video.shape == (utterance.frames, 32, 32) and video.float().std(0).mean() > 1
     scan = builder.write_scan(0, "train", f"{builder.rig.subjects[0]}_sentence01", "buy my map")
     motion = np.load(tmp_path / "vertices_npy" / f"{scan.name}.npy")
     assert motion.shape == (scan.frames, 3 * len(builder.rig._mean)) and np.isfinite(motion).all()
 
 
-def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_path, monkeypatch):
+def test_a_corpus_depends_on_the_files_of_its_face_but_not_on_their_folder(written, tmp_path, monkeypatch):
     names = []
 
     class Stop:
         def __init__(self, config, folder, face):
             names.append(folder.name)
-            raise ValueError("no corpus is made here")
+            raise ValueError("no corpus is built here")
 
     monkeypatch.setattr(embedded_corpus, "CorpusBuilder", Stop)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
@@ -392,7 +305,7 @@ def test_a_corpus_is_of_the_files_of_its_face_wherever_they_lie(written, tmp_pat
     assert [name.split("-")[0] for name in names] == ["facekit"] * 3 + ["embedded"]
 
 
-def test_what_is_missing_and_needed_is_named(written, tmp_path, monkeypatch):
+def test_missing_files_that_are_needed_are_named(written, tmp_path, monkeypatch):
     monkeypatch.setattr(facekit_checkout, "PARTS", written[1])
     for path in (written[0] / "FaceXModel").iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -418,11 +331,11 @@ def test_meshes_of_another_size_are_named(written, tmp_path, monkeypatch):
         FaceKit(tmp_path)
 
 
-def test_published_parts_are_pieces_of_the_published_mesh():
-    """Skin and mouth socket are one surface, each tooth and each eyeball one of its own, and nothing else joins them."""
+def test_published_parts_are_connected_components_of_the_published_mesh():
+    """Skin and mouth socket form one surface; every other part, such as teeth and eyeballs, is separate from it."""
     if not REAL.is_dir():
         pytest.skip("no ICT-FaceKit here: AVLIB_FACEKIT_DIR names its folder")
-    edges = read_obj(facekit.files(REAL)["generic_neutral_mesh"]).edges()
+    edges = read_obj(facekit_checkout.checkout_files(REAL)["generic_neutral_mesh"]).edges()
     first, last = np.array([span for name, span in facekit_checkout.PARTS.items() if name != "whole"]).T
     within = [np.flatnonzero((first <= v) & (v < last)) for v in range(facekit_checkout.PARTS["whole"][1])]
     names = [name for name in facekit_checkout.PARTS if name != "whole"]

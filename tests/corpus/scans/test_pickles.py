@@ -1,4 +1,4 @@
-"""Pickles of others: what they hold is read, in Python 2's bytes and in ours; what they would run is not."""
+"""Pickled data of Python 2 and 3 is read, and code in pickles is not executed."""
 
 import codecs
 import collections
@@ -34,20 +34,20 @@ def same(a, b) -> bool:
 
 
 def as_python2(thing):
-    """Strings as Python 2's own, which are bytes."""
+    """Strings as those of Python 2, which are bytes."""
     if isinstance(thing, dict):
         return {as_python2(k): as_python2(v) for k, v in thing.items()}
     return thing.encode("latin1") if isinstance(thing, str) else thing
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_gives_back_what_was_written(tmp_path, protocol):
+def test_every_protocol_is_read(tmp_path, protocol):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(CONTENT, protocol))
     assert same(load_pickle(tmp_path / "a.pkl"), CONTENT)
 
 
-def test_python_2_gives_back_what_it_wrote(tmp_path):
-    """Strings of every byte, arrays of both orders and byte orders, and numbers of NumPy's own."""
+def test_pickles_of_python_2_are_read(tmp_path):
+    """Strings with every byte, arrays in both memory and byte orders, and NumPy scalars."""
     letters = bytes(range(256)).decode("latin1") * 2
     content = CONTENT | {
         letters: letters,
@@ -67,7 +67,7 @@ def test_an_ordered_dict_is_read_as_a_dict(tmp_path):
 
 
 class Call:
-    """Pickles as a call of a function."""
+    """Is pickled as a function call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -76,14 +76,14 @@ class Call:
         return self.call
 
 
-def told_state(thing, value) -> bytes:
-    """A pickle of `thing`, whose state is then set."""
+def with_state(thing, value) -> bytes:
+    """A pickle of `thing` that then sets its state."""
     return pickle.dumps(thing, 2)[:-1] + pickle.dumps(value, 2)[2:-1] + b"b."
 
 
 WRITE = "open('ran', 'w').close()"
-# what is asked for -> a pickle that leaves a file behind where pickle.load is fool enough to read it
-RUN = {
+# what is requested -> a pickle that creates a file if pickle.load reads it
+CODE = {
     "posix.system": pickle.dumps(Call(os.system, "touch ran")),
     "os.system": b"cos\nsystem\n(S'touch ran'\ntR.",
     "os.mkdir": b"(S'ran'\nios\nmkdir\n.",
@@ -95,8 +95,8 @@ RUN = {
     "builtins.getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S'touch ran'\ntR.",
 }
 ARRAY, NUMBERS = b"cnumpy.core.multiarray\n_reconstruct\n", pickle.dumps(AUDIO, 2)
-# what the error says -> a pickle that runs nothing, and is not what it seems
-ODD = {
+# part of the error -> a pickle that executes nothing but is not plain data
+NOT_PLAIN = {
     "requests copyreg._reconstructor": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
     "requests numpy.load": b"cnumpy\nload\n(S'own.npy'\ntR.",
     "another class than numpy.ndarray": b"\x80\x02" + ARRAY + b"cnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
@@ -109,7 +109,7 @@ ODD = {
     "1200 bytes for an array of shape (601,)": NUMBERS.replace(b"MX\x02", b"MY\x02"),
     "calls numpy.ndarray": b"cnumpy\nndarray\n(I2147483647\ntR.",
     "encodes text as 'rot13'": pickle.dumps(Call(codecs.encode, "abc", "rot13"), 2),
-    "sets the state of a dict": told_state(collections.OrderedDict(), {"x": 1}),
+    "sets the state of a dict": with_state(collections.OrderedDict(), {"x": 1}),
     "__setstate__() missing": b"\x80\x02ccollections\nOrderedDict\n(N}U\x05itemsK\x01stb.",  # of the class itself
     "contains itself": b"\x80\x02]q\x00h\x00a.",
     "contains a set": pickle.dumps({"a": {1}}, 4),
@@ -119,33 +119,33 @@ ODD = {
 }
 
 
-def refused(path, told: str) -> None:
-    """Neither a file nor an attribute is left behind, and the error is one line that says what was asked for."""
+def refused(path, message: str) -> None:
+    """No file or attribute remains, and the error names the request in one line."""
     before = {known: dict(vars(known)) for known in ALLOWED.values()}, sorted(path.parent.iterdir())
-    with pytest.raises(ValueError, match=f"{path}: not loaded: .*{re.escape(told)}") as error:
+    with pytest.raises(ValueError, match=f"{path}: not loaded: .*{re.escape(message)}") as error:
         load_pickle(path)
     assert "\n" not in str(error.value)
     assert before == ({known: dict(vars(known)) for known in ALLOWED.values()}, sorted(path.parent.iterdir()))
 
 
-@pytest.mark.parametrize("told", RUN)
-def test_nothing_that_a_pickle_would_run_is_run(tmp_path, monkeypatch, told):
+@pytest.mark.parametrize("message", CODE)
+def test_code_in_a_pickle_is_not_executed(tmp_path, monkeypatch, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.pkl").write_bytes(RUN[told])
-    refused(tmp_path / "bad.pkl", f"it requests {told};")
+    (tmp_path / "bad.pkl").write_bytes(CODE[message])
+    refused(tmp_path / "bad.pkl", f"it requests {message};")
     with contextlib.suppress(Exception):
-        pickle.loads(RUN[told])
-    assert (tmp_path / "ran").exists()  # or this test would show nothing
+        pickle.loads(CODE[message])
+    assert (tmp_path / "ran").exists()  # the pickle does execute code when it is loaded without protection
 
 
-@pytest.mark.parametrize("told", ODD)
-def test_what_is_no_plain_data_is_refused(tmp_path, told):
-    (tmp_path / "bad.pkl").write_bytes(ODD[told])
-    refused(tmp_path / "bad.pkl", told)
+@pytest.mark.parametrize("message", NOT_PLAIN)
+def test_anything_but_plain_data_is_refused(tmp_path, message):
+    (tmp_path / "bad.pkl").write_bytes(NOT_PLAIN[message])
+    refused(tmp_path / "bad.pkl", message)
 
 
 def test_references_to_one_container_stay_one(tmp_path):
-    """Lists of lists of lists, each twice, would else fill the memory."""
+    """Otherwise lists of lists of lists, each used twice, would fill the memory."""
     nested = []
     for _ in range(60):
         nested = [nested, nested]

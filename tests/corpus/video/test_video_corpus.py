@@ -1,4 +1,4 @@
-"""2D corpora in their owners' layouts: what is found, what is set aside, and that nothing is made twice."""
+"""Video corpora in their published layouts: which clips are found and excluded, and that nothing is prepared twice."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ import torch
 
 from avlib.cli import prepare_video
 from avlib.core.presets import load
-from avlib.corpus.clips import Clips, grouped_by_reason
+from avlib.corpus.clips import Clips
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.video import sources as sources_module
 from avlib.corpus.video import video_corpus
@@ -22,7 +22,7 @@ from avlib.corpus.video.video_corpus import attach_clips, prepare_clips
 from avlib.speech.text import SentencePieceTokenizer
 from avlib.training.readers import tokenizer_of
 from tests.conftest import write_units
-from tests.corpus.test_mouth_crops import RATE, Finder, film, picture, record
+from tests.corpus.video.videos import SOUND_HZ, TrueDetector, picture, write_moving_face, write_video
 
 prepare_clips = partial(prepare_clips, workers=1)
 
@@ -30,21 +30,21 @@ TIMED = "Text:  {LG} MUST WE GO\nConf: 4\n\nWORD START END ASDSCORE\nMUST 0.1 0.
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return film(tmp_path_factory.mktemp("film") / "whole.mp4", 20)
+def video(tmp_path_factory):
+    return write_moving_face(tmp_path_factory.mktemp("film") / "video.mp4", 20)
 
 
-def put(whole, *paths):
+def put(video, *paths):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(whole, path)
+        shutil.copy(video, path)
 
 
 @pytest.fixture
-def lrs2(whole, tmp_path):
+def lrs2(video, tmp_path):
     root = tmp_path / "lrs2"
     put(
-        whole,
+        video,
         *(
             root / part / f"{name}.mp4"
             for part, name in (("main", "5/1"), ("main", "5/2"), ("main", "6/1"), ("pretrain", "7/1"))
@@ -58,7 +58,7 @@ def lrs2(whole, tmp_path):
     return root
 
 
-def test_lrs2_as_its_owners_lay_it_out(lrs2):
+def test_the_layout_of_lrs2_is_read(lrs2):
     kind, sources = find_sources(lrs2)
     assert kind == "LRS2"
     assert [(s.split, s.name, s.text) for s in sources] == [
@@ -74,7 +74,7 @@ def test_lrs2_as_its_owners_lay_it_out(lrs2):
         find_sources(lrs2)
 
 
-def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tmp_path, monkeypatch):
+def test_lrs3_holds_out_whole_speakers_and_splits_long_recordings_between_words(tmp_path, monkeypatch):
     root = tmp_path / "lrs3"
     for name in (*(f"trainval/{speaker:02d}/{n}" for speaker in range(20) for n in (1, 2)), "test/a/1", "pretrain/b/1"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,10 @@ def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tm
     monkeypatch.setattr(sources_module, "HELD_OUT", 3)
     kind, sources = find_sources(root)
     assert kind == "LRS3" and [s.name for s in sources if s.split == "test"] == ["test/a/1"]
-    speakers = lambda split: {s.name.split("/")[1] for s in sources if s.split == split}
+
+    def speakers(split):
+        return {s.name.split("/")[1] for s in sources if s.split == split}
+
     assert speakers("validation") and not speakers("validation") & speakers("train")
     parts = [s for s in sources if s.name.startswith("pretrain")]
     assert [s.text.split() for s in parts] == [[f"w{n}" for n in range(8)], [f"w{n}" for n in range(8, 15)]]
@@ -93,10 +96,10 @@ def test_lrs3_holds_whole_speakers_out_and_cuts_long_recordings_between_words(tm
     assert all(s.end_s - s.begin_s <= 16 for s in parts)
 
 
-def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, whole):
+def test_clips_are_written_and_the_others_excluded_and_counted(lrs2, tmp_path, video):
     (lrs2 / "main/5/2.txt").write_text("Text:  GO 7\n")
     out = tmp_path / "out"
-    summary = prepare_clips(lrs2, out, Finder)
+    summary = prepare_clips(lrs2, out, TrueDetector)
     assert summary["layout"] == "LRS2"
     assert summary["splits"] == {
         "train": {"clips": 2, "frames": 40, "excluded": 1},
@@ -112,101 +115,109 @@ def test_clips_come_out_and_the_rest_is_set_aside_and_counted(lrs2, tmp_path, wh
     assert clips.video(1).shape == (20, 96, 96) and clips.speech(1).shape == (20 * 640,)
 
 
-def test_only_what_changed_is_made_again(lrs2, tmp_path, monkeypatch):
+def test_only_changed_shards_are_written_again(lrs2, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    states = lambda: {p.name: p.stat().st_mtime_ns for p in (out / "2d").glob("*.safetensors")}
-    again = lambda: (
-        (before := states())
-        and prepare_clips(lrs2, out, Finder)
-        and {n for n, at in states().items() if before.get(n) != at}
-    )
-    first = prepare_clips(lrs2, out, Finder)
-    assert again() == set() and prepare_clips(lrs2, out, Finder) == first
+
+    def states():
+        return {p.name: p.stat().st_mtime_ns for p in (out / "2d").glob("*.safetensors")}
+
+    def rewritten():
+        """The shards that another preparation writes."""
+        before = states()
+        prepare_clips(lrs2, out, TrueDetector)
+        return {name for name, time in states().items() if before.get(name) != time}
+
+    first = prepare_clips(lrs2, out, TrueDetector)
+    assert rewritten() == set() and prepare_clips(lrs2, out, TrueDetector) == first
     (lrs2 / "main/6/1.txt").write_text("Text:  MUST GO\n")
-    assert again() == {"validation-00000.safetensors"}
+    assert rewritten() == {"validation-00000.safetensors"}
     assert Clips(out / "2d", "validation").utterances[0].text == "must go"
     put(
-        film(tmp_path / "longer.mp4", 50), lrs2 / "main/8/1.mp4", lrs2 / "main/6/1.mp4"
+        write_moving_face(tmp_path / "longer.mp4", 50), lrs2 / "main/8/1.mp4", lrs2 / "main/6/1.mp4"
     )  # one that was missing, one changed
     (lrs2 / "main/8/1.txt").write_text("Text:  GO\n")
-    assert again() == {"validation-00000.safetensors", "test-00000.safetensors"}
+    assert rewritten() == {"validation-00000.safetensors", "test-00000.safetensors"}
     assert Clips(out / "2d", "validation").frames.tolist() == Clips(out / "2d", "test").frames.tolist() == [50]
     monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 1)
-    prepare_clips(lrs2, out, Finder)
+    prepare_clips(lrs2, out, TrueDetector)
     (lrs2 / "train.txt").write_text("5/1 NF\n")
-    summary = prepare_clips(lrs2, out, Finder)
+    summary = prepare_clips(lrs2, out, TrueDetector)
     assert {n for n in states() if n.startswith("train")} == {"train-00000.safetensors", "train-00001.safetensors"}
     assert len(Clips(out / "2d", "train")) == summary["splits"]["train"]["clips"] == 2
 
 
-def test_after_a_kill_it_goes_on_where_it_stopped(lrs2, tmp_path, monkeypatch):
+def test_an_interrupted_preparation_resumes(lrs2, tmp_path, monkeypatch):
     monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 1)
-    made = []
+    created = []
 
     def killed():
-        if len(made) == 2:
+        if len(created) == 2:
             raise KeyboardInterrupt
-        made.append(1)
-        return Finder()
+        created.append(1)
+        return TrueDetector()
 
     with pytest.raises(KeyboardInterrupt):
         prepare_clips(lrs2, tmp_path / "out", killed)
     assert not (tmp_path / "out" / "video_corpus.json").exists()
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "2d").iterdir()}
     assert len(kept) == 2
-    summary = prepare_clips(lrs2, tmp_path / "out", Finder)
+    summary = prepare_clips(lrs2, tmp_path / "out", TrueDetector)
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    assert summary == prepare_clips(lrs2, tmp_path / "whole", Finder)
+    assert summary == prepare_clips(lrs2, tmp_path / "video", TrueDetector)
 
 
 def shards(folder):
     return {p.name: p.read_bytes() for p in (folder / "2d").iterdir()}
 
 
-def test_shards_are_the_same_made_by_one_process_or_two(lrs2, tmp_path, monkeypatch):
+def test_one_process_and_two_write_the_same_shards(lrs2, tmp_path, monkeypatch):
     monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 2)
-    prepare_clips(lrs2, tmp_path / "two", Finder, workers=2)
-    prepare_clips(lrs2, tmp_path / "one", Finder)
+    prepare_clips(lrs2, tmp_path / "two", TrueDetector, workers=2)
+    prepare_clips(lrs2, tmp_path / "one", TrueDetector)
     assert len(shards(tmp_path / "one")) == 8 and shards(tmp_path / "one") == shards(tmp_path / "two")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask (distributed) is not installed")
-def test_shards_are_the_same_made_on_a_dask_cluster(lrs2, tmp_path, monkeypatch):
+def test_a_dask_cluster_writes_the_same_shards(lrs2, tmp_path, monkeypatch):
     from distributed import LocalCluster
 
     monkeypatch.setattr(video_corpus, "CLIPS_PER_SHARD", 2)
-    prepare_clips(lrs2, tmp_path / "here", Finder)
+    prepare_clips(lrs2, tmp_path / "here", TrueDetector)
     monkeypatch.chdir(tmp_path)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        summary = prepare_clips("lrs2", "there", Finder, scheduler=cluster.scheduler_address)
+        summary = prepare_clips("lrs2", "there", TrueDetector, scheduler=cluster.scheduler_address)
     assert summary["excluded"] == json.loads((tmp_path / "here" / "video_corpus.json").read_text())["excluded"] != []
     assert shards(tmp_path / "here") == shards(tmp_path / "there")
 
 
-class Sighted(Finder):
-    """Sees no face in a dark picture."""
+class BrightDetector(TrueDetector):
+    """Finds no face in a dark picture."""
 
     def __call__(self, rgb):
         return super().__call__(rgb) if rgb.max() > 10 else None
 
 
-def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
+def test_every_fault_is_named_and_counted_and_other_clips_are_written(tmp_path, video):
     root = tmp_path / "root"
     root.mkdir()
-    sound, black = np.zeros(40 * RATE // 25, np.int16), np.zeros((160, 200), np.uint8)
-    put(whole, root / "whole.mp4", root / "digits.mp4", root / "wordless.mp4")
-    film(root / "mute.mp4", sound=None)
-    record(root / "faceless.mp4", [black] * 40, np.arange(40) / 25, sound)
-    film(root / "one.mp4", frames=1)
-    (root / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    sound, black = np.zeros(40 * SOUND_HZ // 25, np.int16), np.zeros((160, 200), np.uint8)
+    put(video, root / "video.mp4", root / "digits.mp4", root / "wordless.mp4")
+    write_moving_face(root / "mute.mp4", sound=None)
+    write_video(root / "faceless.mp4", [black] * 40, np.arange(40) / 25, sound)
+    write_moving_face(root / "one.mp4", frames=1)
+    (root / "cut.mp4").write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     (root / "text.mp4").write_text("no video")
     times = np.cumsum(np.tile([0.02, 0.05, 0.03], 13))
-    record(root / "variable.mp4", [picture(int(25 * t)) for t in times], times, sound)
-    record(root / "stands.mp4", [picture(t) for t in range(20)], np.arange(20) * 0.6, np.zeros(12 * RATE, np.int16))
-    names = ("whole", "digits", "wordless", "mute", "faceless", "one", "cut", "text", "variable", "stands", "nowhere")
-    said = {"digits": "go 7", "wordless": "—"}
-    (root / "list.csv").write_text("path,text,split\n" + "".join(f"{n}.mp4,{said.get(n, 'go')},train\n" for n in names))
-    summary = prepare_clips(root, tmp_path / "out", Sighted)
+    write_video(root / "variable.mp4", [picture(int(25 * t)) for t in times], times, sound)
+    write_video(
+        root / "stands.mp4", [picture(t) for t in range(20)], np.arange(20) * 0.6, np.zeros(12 * SOUND_HZ, np.int16)
+    )
+    names = ("video", "digits", "wordless", "mute", "faceless", "one", "cut", "text", "variable", "stands", "nowhere")
+    texts = {"digits": "go 7", "wordless": "—"}
+    (root / "list.csv").write_text(
+        "path,text,split\n" + "".join(f"{n}.mp4,{texts.get(n, 'go')},train\n" for n in names)
+    )
+    summary = prepare_clips(root, tmp_path / "out", BrightDetector)
     reasons = {one["name"]: one["reason"] for one in summary["excluded"]}
     expected = {
         "digits": "no token for '7' in its transcript",
@@ -220,7 +231,9 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
         "cut": "",
         "variable": "variable frame rate, 20 to 50 ms per frame",
     }
-    assert reasons.keys() == expected.keys() and all(reasons[name].startswith(told) for name, told in expected.items())
+    assert reasons.keys() == expected.keys() and all(
+        reasons[name].startswith(message) for name, message in expected.items()
+    )
     assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "not a video file" in reasons["cut"]
     assert (
         sum(n["clips"] for n in summary["splits"].values()) == 1
@@ -228,12 +241,15 @@ def test_every_fault_is_named_and_counted_and_the_rest_goes_on(tmp_path, whole):
     )
     parts = [Clips(tmp_path / "out" / "2d", split) for split, count in summary["splits"].items() if count["clips"]]
     held = {u.name: clips.video(i) for clips in parts for i, u in enumerate(clips.utterances)}
-    assert held.keys() == {"whole"} and held["whole"].shape[1:] == (96, 96)
+    assert held.keys() == {"video"} and held["video"].shape[1:] == (96, 96)
 
 
-def test_a_speaker_or_else_a_recording_is_held_out_where_no_validation_part_is_named(tmp_path):
+def test_a_speaker_or_else_a_recording_is_held_out_without_a_validation_split(tmp_path):
     table = tmp_path / "list.csv"
-    splits = lambda: {s.name: s.split for s in find_sources(tmp_path)[1]}
+
+    def splits():
+        return {s.name: s.split for s in find_sources(tmp_path)[1]}
+
     table.write_text("path,text\n" + "".join(f"{speaker}/{n}.mp4,go\n" for speaker in "ab" for n in range(3)))
     by_speaker = {speaker: {split for name, split in splits().items() if name[0] == speaker} for speaker in "ab"}
     assert sorted(map(sorted, by_speaker.values())) == [["train"], ["validation"]]
@@ -243,8 +259,8 @@ def test_a_speaker_or_else_a_recording_is_held_out_where_no_validation_part_is_n
     assert splits() == {"a/1": "train", "b/1": "validation", "c/1": "train"}
 
 
-def test_a_table_tells_files_and_transcripts(tmp_path, whole):
-    put(whole, tmp_path / "videos" / "a.mp4")
+def test_a_table_lists_files_and_transcripts(tmp_path, video):
+    put(video, tmp_path / "videos" / "a.mp4")
     table = tmp_path / "list.csv"
     table.write_text("path,text,split\nvideos/a.mp4,Go now!,train\nvideos/b.mp4,go,test\n")
     kind, sources = find_sources(tmp_path)
@@ -263,14 +279,14 @@ def test_a_table_tells_files_and_transcripts(tmp_path, whole):
         find_sources(tmp_path)
 
 
-def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
+def test_crops_prepared_by_auto_avsr_are_used_unchanged(tmp_path):
     write_units(tmp_path)
     tokenizer = SentencePieceTokenizer(tmp_path / "unigram5000.model", tmp_path / "unigram5000_units.txt")
     folder = tmp_path / "root"
     (folder / "labels").mkdir(parents=True)
     (folder / "lrs3" / "seg").mkdir(parents=True)
     crops = [np.full((96, 96), 5 * t, np.uint8) for t in range(30)]
-    record(folder / "lrs3" / "seg" / "a.mp4", crops, np.arange(30) / 25, np.zeros(30 * RATE // 25, np.int16))
+    write_video(folder / "lrs3" / "seg" / "a.mp4", crops, np.arange(30) / 25, np.zeros(30 * SOUND_HZ // 25, np.int16))
     ids = " ".join(map(str, tokenizer.encode("you must go")))
     (folder / "labels" / "lrs3_train_transcript_lengths_seg16s.csv").write_text(
         f"lrs3,seg/a.mp4,30,{ids}\nlrs3,seg/b.mp4,30,{ids}\n"
@@ -291,31 +307,31 @@ def test_crops_that_auto_avsr_has_prepared_are_taken_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "transcript, told",
+    "transcript, message",
     [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"), ("Text:  GÓ".encode("latin-1"), "utf-8")],
 )
-def test_transcripts_that_cannot_be_read_are_set_aside(lrs2, tmp_path, transcript, told):
+def test_unreadable_transcripts_are_excluded(lrs2, tmp_path, transcript, message):
     (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
-    summary = prepare_clips(lrs2, tmp_path / "out", Finder)
+    summary = prepare_clips(lrs2, tmp_path / "out", TrueDetector)
     reasons = {one["name"]: one["reason"] for one in summary["excluded"]}
-    assert told in reasons["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
+    assert message in reasons["pretrain/7/1"] and summary["splits"]["train"]["clips"] == 2
 
 
 def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare_video, "MediaPipe", lambda landmarks: Finder())
+    monkeypatch.setattr(prepare_video, "MediaPipe", lambda landmarks: TrueDetector())
     for name, text in {"main/5/1": "WE MUST GO NOW", "main/5/2": "YOU MUST NOT GO", "main/6/1": "QUIZ"}.items():
         (lrs2 / f"{name}.txt").write_text(f"Text:  {text}\n")
     arguments = [str(lrs2), str(tmp_path / "out"), "--processes", "1", "--train-units"]
     prepare_video.main([*arguments, "16"])
     units = tmp_path / "out" / "units"
     assert f"units: {units}" in capsys.readouterr().out
-    made = {p.name: p.read_bytes() for p in units.iterdir()}
-    assert made.keys() == {"unigram16.model", "unigram16_units.txt"}
+    files = {p.name: p.read_bytes() for p in units.iterdir()}
+    assert files.keys() == {"unigram16.model", "unigram16_units.txt"}
     tokenizer = tokenizer_of(str(units))
     assert tokenizer.size == 16 and tokenizer.decode(tokenizer.encode("we must go")) == "we must go"
-    assert tokenizer.unknown("quiz") and not tokenizer.unknown("you went now")  # validation has no say
+    assert tokenizer.unknown("quiz") and not tokenizer.unknown("you went now")  # the validation split is not used
     prepare_video.main([*arguments, "16"])
-    assert {p.name: p.read_bytes() for p in units.iterdir()} == made
+    assert {p.name: p.read_bytes() for p in units.iterdir()} == files
     with pytest.raises(ValueError, match="--train-units: 5000 units of 3 transcripts: .*too high.*<= ") as error:
         prepare_video.main([*arguments, "5000"])
     assert "\n" not in str(error.value)
@@ -324,9 +340,9 @@ def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypat
         SentencePieceTokenizer.of_folder(units)
 
 
-def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch):
+def test_a_run_takes_its_clips_from_a_raw_or_prepared_corpus(lrs2, tmp_path, monkeypatch):
     monkeypatch.setattr(video_corpus, "DATA", tmp_path / "data")
-    monkeypatch.setattr(video_corpus, "MediaPipe", lambda landmarks: Finder())
+    monkeypatch.setattr(video_corpus, "MediaPipe", lambda landmarks: TrueDetector())
     monkeypatch.setattr(video_corpus, "run_parallel", lambda jobs, workers: (job[0](*job[1:]) for job in jobs))
 
     def attached(folder):
@@ -339,27 +355,25 @@ def test_a_run_learns_from_a_corpus_raw_or_prepared(lrs2, tmp_path, monkeypatch)
     raw = attached(lrs2)
     assert raw.clips_folder.parent.parent == tmp_path / "data" and len(raw.clips("train")) == 3
     assert attached(lrs2).hash == raw.hash != "of the 3D part"
-    prepare_clips(lrs2, tmp_path / "out", Finder)
+    prepare_clips(lrs2, tmp_path / "out", TrueDetector)
     assert attached(tmp_path / "out").hash == raw.hash
     os.utime(lrs2 / "main/6/1.mp4")  # the same again
     assert attached(lrs2).hash == raw.hash
-    put(film(tmp_path / "longer.mp4", 50), lrs2 / "main/6/1.mp4")
+    put(write_moving_face(tmp_path / "longer.mp4", 50), lrs2 / "main/6/1.mp4")
     changed = attached(lrs2)
     assert changed.hash != raw.hash and changed.clips_folder == raw.clips_folder
     with pytest.raises(ValueError, match="expected a folder of LRS2"):
         attached(tmp_path / "data")
-    told = changed.describe_clips().splitlines()
-    assert told[0] == "2D part: LRS2" and "| train | 3 | 0.00 | 0 |" in told and "| test | 0 | 0.00 | 1 |" in told
-    assert "| no transcript | 1 | main/8/1 |" in told
+    description = changed.describe_clips().splitlines()
+    assert (
+        description[0] == "2D part: LRS2"
+        and "| train | 3 | 0.00 | 0 |" in description
+        and "| test | 0 | 0.00 | 1 |" in description
+    )
+    assert "| no transcript | 1 | main/8/1 |" in description
 
 
-def test_reasons_that_differ_in_numbers_are_one():
-    reasons = ["gap of 0.8 s | x", "no face", "gap of 1.2 s | x", "no '7', '8'", "no '9', 'é'"]
-    told = [{"name": str(n), "reason": reason} for n, reason in enumerate(reasons)]
-    assert grouped_by_reason(told) == {"gap of … s / x": ["0", "2"], "no …, …": ["3", "4"], "no face": ["1"]}
-
-
-def test_unknown_folders_are_told_what_is_known(tmp_path):
+def test_an_error_for_an_unknown_folder_lists_the_known_layouts(tmp_path):
     with pytest.raises(ValueError, match="expected a folder of LRS2"):
         find_sources(tmp_path)
     (tmp_path / "labels").mkdir()

@@ -1,10 +1,9 @@
-"""Video of a face that moves, turns and comes nearer: its mouth stands still in the crops, in time with the sound."""
+"""Mouth crops of a moving face: the mouth stays in place, in synchrony with the sound; unusable videos are excluded."""
 
 import importlib.util
 import os
 import sys
 import zipfile
-from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 
@@ -28,97 +27,46 @@ from avlib.corpus.video.mouth_crops import (
 )
 from avlib.render.camera import camera_for
 from avlib.render.renderer import Renderer
-
-SIZE, RATE = (160, 200), 48_000
-FACE = torch.view_as_complex(torch.tensor(MEAN_FACE, dtype=torch.double))
-
-
-def pose(t: int) -> tuple[complex, complex]:
-    """From the picture to the mean face's: x + iy -> a (x + iy) + b, in frame t."""
-    a = (1.5 - 0.01 * t) * np.exp(1j * 0.02 * t)
-    return a, FACE[3].item() - a * complex(100 + 0.5 * t, 90 - 0.3 * t)
-
-
-def texture(z):
-    """Grey level of the face at places of the mean face's picture."""
-    return 128 + 50 * np.sin(z.real / 9) + 50 * np.cos(z.imag / 7 + z.real / 30)
+from tests.corpus.video.videos import (
+    FACE,
+    SOUND_HZ,
+    TrueDetector,
+    picture,
+    points,
+    pose,
+    texture,
+    write_moving_face,
+    write_video,
+)
 
 
-def picture(t: int) -> np.ndarray:
-    a, b = pose(t)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    return texture(a * (x + 1j * y) + b).round().astype(np.uint8)
-
-
-def points(t: int) -> np.ndarray:
-    a, b = pose(t)
-    z = (FACE.numpy() - b) / a
-    return np.stack([z.real, z.imag], -1)
-
-
-class Finder:
-    """Knows where the face is in the frames that it is shown, one after the other; sees none in those `hidden`."""
-
-    def __init__(self, hidden=()):
-        self.hidden, self.seen = set(hidden), -1
-
-    def __call__(self, rgb: np.ndarray):
-        self.seen += 1
-        assert rgb.shape == (*SIZE, 3) and rgb.dtype == np.uint8
-        return None if self.seen in self.hidden else points(self.seen)
-
-
-def record(path, pictures, times, sound=None):
-    """A lossless video of grey pictures shown from `times` (s) on, with sound (S,) int16 at 48 kHz."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("ffv1", rate=Fraction(1000))
-        video.width, video.height, video.pix_fmt, video.time_base = *pictures[0].shape[::-1], "gray", Fraction(1, 1000)
-        video.codec_context.time_base = Fraction(1, 1000)
-        audio = out.add_stream("pcm_s16le", rate=RATE, layout="mono") if sound is not None else None
-        for image, time in zip(pictures, times):
-            frame = av.VideoFrame.from_ndarray(image, "gray")
-            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        if audio is not None:
-            frame = av.AudioFrame.from_ndarray(sound[None], "s16", "mono")
-            frame.sample_rate, frame.pts = RATE, 0
-            out.mux(audio.encode(frame))
-            out.mux(audio.encode(None))
-    return path
-
-
-def film(path, frames: int = 40, **given):
-    sound = given.pop("sound", np.zeros(frames * RATE // 25, np.int16))
-    return record(path, [picture(t) for t in range(frames)], np.arange(frames) / 25, sound, **given)
-
-
-def wanted(frames: int) -> torch.Tensor:
+def expected_crops(frames: int) -> torch.Tensor:
+    """(T, 96, 96): the mouth of the mean face."""
     offsets = np.arange(96) - 47.5
     square = texture(FACE[3].item() + offsets[None] + 1j * offsets[:, None])
     return torch.from_numpy(square).expand(frames, -1, -1)
 
 
-def test_the_mouth_stands_still_in_the_crops(tmp_path):
-    video, speech = crop_video(film(tmp_path / "a.mkv"), Finder())
+def test_the_mouth_stays_in_place_in_the_crops(tmp_path):
+    video, speech = crop_video(write_moving_face(tmp_path / "a.mkv"), TrueDetector())
     assert video.shape == (40, 96, 96) and video.dtype == torch.uint8
     assert speech.shape == (40 * 640,) and speech.dtype == torch.int16
-    assert (video - wanted(40)).abs().max() < 6 and (video - wanted(40)).abs().mean() < 1
+    assert (video - expected_crops(40)).abs().max() < 6 and (video - expected_crops(40)).abs().mean() < 1
 
 
-def test_short_gaps_are_bridged_and_long_ones_told(tmp_path):
-    path = film(tmp_path / "a.mkv")
-    video, _ = crop_video(path, Finder(hidden=[0, 1, 10, 11, 12, 13, 39]))
-    assert (video - wanted(40))[2:39].abs().mean() < 2
+def test_short_gaps_are_interpolated_and_long_ones_excluded(tmp_path):
+    path = write_moving_face(tmp_path / "a.mkv")
+    video, _ = crop_video(path, TrueDetector(hidden=[0, 1, 10, 11, 12, 13, 39]))
+    assert (video - expected_crops(40))[2:39].abs().mean() < 2
     with pytest.raises(Excluded, match="no face for 0.6 s from 0.4 s on"):
-        crop_video(path, Finder(hidden=range(10, 24)))
+        crop_video(path, TrueDetector(hidden=range(10, 24)))
     with pytest.raises(Excluded, match="no face for 0.8 s from 0.0 s on"):
-        crop_video(path, Finder(hidden=range(20)))
+        crop_video(path, TrueDetector(hidden=range(20)))
     with pytest.raises(Excluded, match="no face in any frame"):
-        crop_video(path, Finder(hidden=range(40)))
+        crop_video(path, TrueDetector(hidden=range(40)))
 
 
-def test_gaps_are_filled_linearly_and_ends_by_the_nearest():
+def test_gaps_are_interpolated_linearly_and_ends_repeat_the_nearest_points():
     line = torch.arange(10.0)[:, None, None].repeat(1, 4, 2)
     holes = line.clone()
     holes[[0, 3, 4, 9]] = torch.nan
@@ -127,7 +75,7 @@ def test_gaps_are_filled_linearly_and_ends_by_the_nearest():
     torch.testing.assert_close(filled, line)
 
 
-def test_steadying_keeps_the_place_and_smooths_the_shape(generator):
+def test_smoothing_keeps_the_position_and_smooths_the_shape(generator):
     shape = torch.randn(4, 2, generator=generator)
     places = 10 * torch.randn(30, 1, 2, generator=generator)
     still = shape + places
@@ -137,7 +85,7 @@ def test_steadying_keeps_the_place_and_smooths_the_shape(generator):
     assert (smooth_shape(shaken) - shaken.mean(1, True) - shape + shape.mean(0)).std() < 0.5 * 0.1
 
 
-def test_similarity_is_the_one_that_was_applied(generator):
+def test_the_similarity_transform_is_recovered(generator):
     a, b = pose(7)
     points_7 = torch.tensor(points(7))[None]
     found_a, found_b = similarity_transform(points_7, torch.tensor(MEAN_FACE, dtype=torch.double))
@@ -146,19 +94,19 @@ def test_similarity_is_the_one_that_was_applied(generator):
         similarity_transform(torch.ones(1, 4, 2), torch.tensor(MEAN_FACE))
 
 
-def test_beyond_the_picture_is_black():
-    outside = torch.tensor(MEAN_FACE)[None] - torch.tensor([129.31, 157.82])  # the mouth in the first pixel
+def test_crops_are_black_beyond_the_picture():
+    outside = torch.tensor(MEAN_FACE)[None] - torch.tensor([129.31, 157.82])  # the mouth is at the first pixel
     cut = crop_mouths(torch.full((1, 300, 300), 200, dtype=torch.uint8), outside)[0]
     assert (cut[:46] == 0).all() and (cut[:, :46] == 0).all() and (cut[50:, 50:] == 200).all()
 
 
 @pytest.mark.parametrize("times", [np.arange(60) / 30, np.arange(100) / 50, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))])
-def test_each_frame_is_the_one_on_the_screen_at_its_time(tmp_path, times):
+def test_each_frame_is_the_one_visible_at_its_time(tmp_path, times):
     times = np.round(times - times[0], 3)
     pictures = [np.full((16, 16), 2 * i, np.uint8) for i in range(len(times))]
     shown = [
         frame.to_ndarray(format="gray")[0, 0] // 2
-        for frame in frames_at(record(tmp_path / "a.mkv", pictures, times), 25)
+        for frame in frames_at(write_video(tmp_path / "a.mkv", pictures, times), 25)
     ]
     want = np.searchsorted(times, np.arange(len(shown)) / 25 + 1e-6, "right") - 1
     assert np.array_equal(shown, want) and abs(len(shown) / 25 - times[-1]) < 0.15
@@ -166,28 +114,28 @@ def test_each_frame_is_the_one_on_the_screen_at_its_time(tmp_path, times):
     assert np.array_equal(part, want[10:20])
 
 
-def test_sound_and_picture_stay_in_step(tmp_path):
-    sound = np.zeros(2 * RATE, np.int16)
-    sound[int(1.2 * RATE) : int(1.21 * RATE)] = 20000
+def test_sound_and_pictures_are_synchronous(tmp_path):
+    sound = np.zeros(2 * SOUND_HZ, np.int16)
+    sound[int(1.2 * SOUND_HZ) : int(1.21 * SOUND_HZ)] = 20000
     times = np.arange(60) / 30
-    path = record(
+    path = write_video(
         tmp_path / "a.mkv", [np.full((16, 16), 255 * (t >= 1.2 - 1e-6), np.uint8) for t in times], times, sound
     )
     first = [f.to_ndarray(format="gray")[0, 0] for f in frames_at(path, 25)].index(255)
     assert first == 30
     for begin in (0.0, 0.8):
-        heard = speech_at(path, begin, 25).float().abs() > 5000
-        assert heard.any() == (begin > 0)  # the first second is before it
-        assert not heard.any() or abs(int(heard.nonzero()[0]) - (1.2 - begin) * 16000) < 32
+        loud = speech_at(path, begin, 25).float().abs() > 5000
+        assert loud.any() == (begin > 0)  # it is not in the first second
+        assert not loud.any() or abs(int(loud.nonzero()[0]) - (1.2 - begin) * 16000) < 32
     assert len(speech_at(path, 0.0, 70)) == 70 * 640
 
 
-def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, monkeypatch):
-    whole = film(tmp_path / "whole.mkv")
+def test_unusable_files_are_excluded_with_their_reason(tmp_path, monkeypatch):
+    whole = write_moving_face(tmp_path / "whole.mkv")
     (tmp_path / "text.mkv").write_text("no video")
     (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    film(tmp_path / "mute.mkv", sound=None)
-    film(tmp_path / "one.mkv", frames=1)
+    write_moving_face(tmp_path / "mute.mkv", sound=None)
+    write_moving_face(tmp_path / "one.mkv", frames=1)
     for name, reason in {
         "nowhere.mkv": "no such file",
         "text.mkv": "not a video file",
@@ -196,34 +144,34 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, monkeypatch)
         "cut.mkv": "breaks off|truncated",
     }.items():
         with pytest.raises(Excluded, match=reason):
-            crop_video(tmp_path / name, Finder())
+            crop_video(tmp_path / name, TrueDetector())
 
 
-def test_long_takes_and_pictures_that_stand_still_are_set_aside(tmp_path, monkeypatch):
+def test_long_videos_and_repeated_pictures_are_excluded(tmp_path, monkeypatch):
     times = np.concatenate([np.arange(10) / 25, 0.9 + np.arange(30) / 25])
-    path = record(tmp_path / "still.mkv", [picture(t) for t in range(40)], times, np.zeros(3 * RATE, np.int16))
+    path = write_video(tmp_path / "still.mkv", [picture(t) for t in range(40)], times, np.zeros(3 * SOUND_HZ, np.int16))
     with pytest.raises(Excluded, match="the same picture for more than 0.5 s from 0.4 s on"):
-        crop_video(path, Finder())
+        crop_video(path, TrueDetector())
     monkeypatch.setattr(mouth_crops, "LONGEST_S", 1.0)
-    path = film(tmp_path / "a.mkv")
+    path = write_moving_face(tmp_path / "a.mkv")
     with pytest.raises(Excluded, match="longer than 1 s, without word times"):
-        crop_video(path, Finder())
-    assert len(crop_video(path, Finder(), 0.0, 1.0)[0]) == 25
+        crop_video(path, TrueDetector())
+    assert len(crop_video(path, TrueDetector(), 0.0, 1.0)[0]) == 25
 
 
-def test_a_picture_that_changes_its_size_is_set_aside(monkeypatch):
+def test_a_changing_picture_size_is_excluded(monkeypatch):
     pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
     monkeypatch.setattr(mouth_crops, "frames_at", lambda *_: (av.VideoFrame.from_ndarray(p, "rgb24") for p in pictures))
     with pytest.raises(Excluded, match="picture size changes"):
         crop_video("any.mkv", lambda rgb: points(0))
 
 
-def test_a_variable_frame_rate_is_set_aside(tmp_path):
+def test_a_variable_frame_rate_is_excluded(tmp_path):
     pictures = [np.zeros((16, 16), np.uint8)] * 36
-    media.check_frame_rate(record(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
+    media.check_frame_rate(write_video(tmp_path / "a.mkv", pictures, np.arange(36) / 30))
     with pytest.raises(Excluded, match="variable frame rate, 20 to 100 ms per frame"):
         crop_video(
-            record(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0)
+            write_video(tmp_path / "b.mkv", pictures, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))), lambda rgb: points(0)
         )
 
 
@@ -235,18 +183,18 @@ def test_a_variable_frame_rate_is_set_aside(tmp_path):
         (30, 88, 30, "crops of 88 x 88 pixels, expected 96 x 96"),
     ],
 )
-def test_crops_that_are_none_are_set_aside(tmp_path, frames, side, labelled, reason):
-    path = record(
+def test_unusable_crops_are_excluded(tmp_path, frames, side, labelled, reason):
+    path = write_video(
         tmp_path / "a.mkv",
         [np.zeros((side, side), np.uint8)] * frames,
         np.arange(frames) / 25,
-        np.zeros(frames * RATE // 25, np.int16),
+        np.zeros(frames * SOUND_HZ // 25, np.int16),
     )
     with pytest.raises(Excluded, match=reason):
         mouth_crops.read_cropped_video(path, path, labelled)
 
 
-def test_what_mediapipe_lacks_is_asked_for(tmp_path, monkeypatch):
+def test_what_mediapipe_lacks_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="nothing.task: no such file; download it from https"):
         mouth_crops.MediaPipe(tmp_path / "nothing.task")
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.30"))
@@ -261,7 +209,7 @@ needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is No
 
 
 @needs_mediapipe
-def test_a_file_that_holds_no_landmarker_is_named(tmp_path):
+def test_a_file_without_a_landmarker_is_named(tmp_path):
     (tmp_path / "text.task").write_text("not a model")
     with zipfile.ZipFile(tmp_path / "other.task", "w") as bundle:
         bundle.writestr("other.tflite", "x")
@@ -271,11 +219,11 @@ def test_a_file_that_holds_no_landmarker_is_named(tmp_path):
 
 
 @needs_mediapipe
-def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
-    """The embedded face, shifted, turned and enlarged from picture to picture. $AVLIB_LANDMARKS: face_landmarker.task"""
-    make = partial(mouth_crops.MediaPipe, os.environ.get("AVLIB_LANDMARKS", ""))
+def test_the_mouth_stays_in_place_with_mediapipe(tmp_path):
+    """The embedded face, shifted, rotated and scaled between frames. $AVLIB_LANDMARKS names face_landmarker.task."""
+    create_detector = partial(mouth_crops.MediaPipe, os.environ.get("AVLIB_LANDMARKS", ""))
     try:
-        finder = make()
+        detector = create_detector()
     except ValueError as error:
         pytest.skip(str(error))
     rig, side, t = Rig(), 256, torch.arange(50).double()
@@ -292,10 +240,11 @@ def test_mediapipe_keeps_the_mouth_of_a_moving_face_in_place(tmp_path):
     shown = torch.nn.functional.grid_sample(face.expand(50, -1, -1, -1), at, align_corners=True)[:, 0]
     pictures = (shown * 255).round().byte().numpy()
     video, _ = crop_video(
-        record(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * RATE, np.int16)), make()
+        write_video(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * SOUND_HZ, np.int16)),
+        create_detector(),
     )
     assert (video.float() - video.float().mean(0)).abs().mean() < 6
-    found = np.stack([finder(picture[..., None].repeat(3, -1))[mouth_crops.MOUTH] for picture in pictures]) - middle
+    found = np.stack([detector(picture[..., None].repeat(3, -1))[mouth_crops.MOUTH] for picture in pictures]) - middle
     columns, rows, _ = camera.to_pixels(person.template[rig.regions["lip"]].T * camera.pixels_per_unit)
     off = (torch.complex(*torch.tensor(found).T) - b) / a - torch.complex(columns.mean() - middle, rows.mean() - middle)
     assert off.mean().abs() < 6 and (off - off.mean()).abs().max() < 3

@@ -1,21 +1,23 @@
-"""Mesh files: the same mesh from every format, and damaged ones named."""
+"""Mesh files: every format gives the same mesh, and damaged files are named."""
 
 import numpy as np
 import pytest
 
-from avlib.corpus.scans.meshes import surface_area, read_mesh, read_vl
-from tests import owners
+from avlib.corpus.scans.meshes import read_mesh, read_vl, surface_area
+from tests import scan_corpora
 
 POINTS = np.array([(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 1, 0), (1, 2, 0.5)])
 TRIANGLES = [(0, 1, 2), (0, 2, 3), (2, 4, 3)]
 ASCII = (
-    b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float z\nproperty float x\nproperty float y\nproperty uchar red\n"
+    b"ply\nformat ascii 1.0\n"
+    b"element vertex 5\nproperty float z\nproperty float x\nproperty float y\nproperty uchar red\n"
     b"element face 2\nproperty list uchar int vertex_indices\nend_header\n"
     + b"".join(b"%g %g %g 255\n" % (z, x, y) for x, y, z in POINTS)
     + b"4 0 1 2 3\n3 2 4 3\n"
 )
 BIG = (
-    b"ply\nformat binary_big_endian 1.0\nelement vertex 5\nproperty double x\nproperty double y\nproperty double z\nproperty uchar red\n"
+    b"ply\nformat binary_big_endian 1.0\n"
+    b"element vertex 5\nproperty double x\nproperty double y\nproperty double z\nproperty uchar red\n"
     b"element face 2\nproperty list uchar ushort vertex_index\nend_header\n"
     + b"".join(np.array(p, ">f8").tobytes() + b"\xff" for p in POINTS)
     + b"\x04"
@@ -32,13 +34,13 @@ FILES = {
     "a.ply": ASCII,
     "b.ply": BIG,
     "c.obj": OBJ,
-    "d.ply": owners.ply(POINTS, np.array(TRIANGLES)),
-    "e.ply": owners.ply(POINTS, np.array(TRIANGLES), "double", "uint16"),
+    "d.ply": scan_corpora.ply(POINTS, np.array(TRIANGLES)),
+    "e.ply": scan_corpora.ply(POINTS, np.array(TRIANGLES), "double", "uint16"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_format_holds_the_same_mesh(tmp_path, name):
+def test_every_format_gives_the_same_mesh(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name])
     vertices, faces = read_mesh(tmp_path / name)
     assert np.array_equal(vertices, POINTS) and sorted(map(tuple, faces.tolist())) == sorted(TRIANGLES)
@@ -60,7 +62,12 @@ def test_every_format_holds_the_same_mesh(tmp_path, name):
         ("far.obj", OBJ.replace(b"3//1 -1//1", b"3//1 9//1")),
         ("nan.obj", OBJ.replace(b"v 1 2 0.5", b"v 1 nan 0.5")),
         ("form.ply", ASCII.replace(b"ascii", b"binary")),
-        ("kind.ply", BIG.replace(b"double x", b"string x")),
+        ("type.ply", BIG.replace(b"double x", b"string x")),
+        ("axis.ply", ASCII.replace(b"float y", b"float w")),
+        ("far.ply", ASCII.replace(b"3 2 4 3", b"3 2 5 3")),
+        ("line.ply", ASCII.replace(b"3 2 4 3", b"2 2 4")),
+        ("nan.ply", ASCII.replace(b"0.5 1 2 255", b"nan 1 2 255")),
+        ("corners.ply", ASCII.replace(b"vertex_indices", b"corners")),
     ],
 )
 def test_a_damaged_mesh_is_named(tmp_path, name, content):
@@ -71,7 +78,7 @@ def test_a_damaged_mesh_is_named(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("count", [b"", b"\x02\0\0\0", b"\x02\0\0\0\0\0\0\0"])
-def test_a_frame_has_its_count_before_it_or_not(tmp_path, count):
+def test_a_frame_is_read_with_and_without_its_vertex_count(tmp_path, count):
     points = np.arange(6, dtype="<f4").reshape(2, 3)
     (tmp_path / "frame_001.vl").write_bytes(count + points.tobytes())
     assert np.array_equal(read_vl(tmp_path / "frame_001.vl", 2), points)

@@ -1,4 +1,4 @@
-"""The embedded face: topology, identities, and lips that do what the phonemes say."""
+"""The embedded face: topology, identities, and lips that follow the phonemes."""
 
 import pytest
 import torch
@@ -27,20 +27,20 @@ def middle(label, around="ə", **options):
 
 
 def aperture(rig, identity, weights):
-    """(T,), metres: how far the middle of the lips is open."""
+    """(T,), metres: opening of the middle of the lips."""
     vertices = rig.motion(identity, weights)
     upper, lower = (vertices[:, rig.regions[f"{side}_lip_middle"], 1] for side in ("upper", "lower"))
     return (upper - lower).squeeze(1)
 
 
 def chatter(count, generator, each_s=0.09):
-    """Every pair of sounds comes up sooner or later."""
+    """A random sequence of phonemes."""
     labels = list(PHONEMES)
     return say(*(labels[k] for k in torch.randint(len(labels), (count,), generator=generator)), each_s=each_s)
 
 
 def in_front(vertices, faces, points):
-    """(T, P), metres: how far the points (P,) lie in front of the foremost of the faces covering them; -inf if none."""
+    """(T, P), metres: distance of the points (P,) in front of the foremost face that covers them; -inf if none does."""
     a, b, c = (vertices[:, None, faces[:, k]] for k in range(3))  # (T, 1, F, 3)
     p = vertices[:, points, None]  # (T, P, 1, 3)
 
@@ -67,21 +67,21 @@ def inner(rig):
     )
 
 
-def test_mesh_is_whole(rig):
+def test_the_mesh_is_consistent(rig):
     identity = rig.identity(0)
     a, b, c = identity.template[rig.faces].unbind(1)
     normals = torch.linalg.cross(b - a, c - a)
     assert rig.faces.dtype == torch.long and rig.faces.min() >= 0 and rig.faces.max() < len(identity.template) >= 3000
     assert normals.norm(dim=1).min() > 1e-10  # m²
     edges = rig.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    assert len(edges.unique(dim=0)) == len(edges)  # no edge is walked twice the same way: winding agrees
+    assert len(edges.unique(dim=0)) == len(edges)  # each edge has two directions: the winding is consistent
     skin = ((rig.faces >= (BORDER + 1) * COLUMNS) & (rig.faces < rig.parts["skin"].stop - COLUMNS)).all(1)
     assert (normals[skin, 2] > 0).all()
     for part in (p for name, p in rig.parts.items() if not name.startswith("ear")):
         assert normals[((rig.faces >= part.start) & (rig.faces < part.stop)).all(1), 2].sum() > 0
 
 
-def test_regions_are_apart_and_in_place(rig):
+def test_regions_are_disjoint_and_in_place(rig):
     template = rig.identity(3).template
     lip, upper = set(rig.regions["lip"].tolist()), set(rig.regions["upper_face"].tolist())
     assert not lip & upper and lip <= set(rig.regions["mouth"].tolist())
@@ -147,7 +147,7 @@ def test_frame_rates_agree_at_shared_times():
     torch.testing.assert_close(slow, fast[::2])
 
 
-def test_silence_rests(generator):
+def test_silence_gives_the_rest_pose(generator):
     for silence in ([], say("", "")):
         assert articulate(silence, 1.0, 25).abs().max() == 0
     assert articulate(say("p", "ɑ"), 3.0, 25)[-1].abs().max() < 1e-3
@@ -164,7 +164,7 @@ def test_teeth_and_tongue_stay_inside(rig, generator):
         vertices = rig.motion(identity, weights)
         assert in_front(vertices, faces, points).max() < 3e-4
     vertices[:, points, 2] += 0.03
-    assert in_front(vertices, faces, points).max() > 0.01  # the check sees what pokes through
+    assert in_front(vertices, faces, points).max() > 0.01  # the check detects penetration
 
 
 def test_closed_lips_hide_teeth_and_tongue(rig):
@@ -175,7 +175,7 @@ def test_closed_lips_hide_teeth_and_tongue(rig):
 
 
 def test_sounds_look_different(rig):
-    """Vertices a reader can see differ by a millimetre somewhere, for pairs that lips, teeth and tongue tell apart."""
+    """Visible vertices differ by a millimetre for pairs of phonemes that lips, teeth and tongue distinguish."""
     identity = rig.identity(1)
     for one, other in ("θt", "tk", "ln", "sʃ", "wu", "uo", "æɛ", "ɛi", "fθ", "pm", "ɹw", "sz"):
         apart = rig.motion(identity, middle(one)) - rig.motion(identity, middle(other))

@@ -1,5 +1,7 @@
-"""Small corpora of scans in the layouts of VOCASET's and BIWI's owners, byte formats included: a head with a mouth that opens when
-it speaks, with the vertices of the real ones."""
+"""Small corpora of scans in the published layouts of VOCASET and BIWI, with their byte formats.
+
+The face is a head with the vertices of the real corpora, and with a mouth that opens when it speaks.
+"""
 
 import pickle
 from pathlib import Path
@@ -12,13 +14,15 @@ from avlib.corpus.specification import CorpusSpec, read_specification, scan_spec
 from tests import python2
 
 TEXTS = ["you must go now", "it is just me", "we were away a year ago", "don't buy five big maps"]
-RATE = 22000
+SOUND_HZ = 22000
 VOCASET, BIWI = (scan_specification(read_specification(name)) for name in ("vocaset", "biwi"))
 
 
 def head(spec: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Template (V, 3), faces (F, 3), and how far each vertex drops when the mouth opens (V,): rings around the mouth, the lips' own
-    vertices innermost."""
+    """Template (V, 3), faces (F, 3), and how much each vertex moves down when the mouth opens, (V,).
+
+    The vertices are rings around the mouth; those of the lips are innermost.
+    """
     lip = spec.regions["lip"]
     middles = [spec.regions.get(f"{side}_lip_middle", lip[k : k + 1])[0] for k, side in enumerate(("upper", "lower"))]
     rings = spec.vertices // columns
@@ -30,17 +34,17 @@ def head(spec: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np
     lips = len(lip) / columns / rings
     share = np.where(
         ring < lips, 0.12 * ring / lips, 0.12 + 0.88 * (ring - lips) / (1 - lips)
-    )  # lips take an eighth of the way out
+    )  # the lips extend to 12 % of the radius
     mouth = np.hstack((0.025 * np.cos(angle), mouth_y + 0.001 * np.sin(angle)))
     rim = np.hstack((0.1 * np.cos(angle), -0.02 + 0.15 * np.sin(angle)))
     xy = (1 - share) * mouth + share * rim
     z = 0.07 - 0.16 * share**2 + 0.012 * np.sin(np.pi * (share / 0.12).clip(0, 1))
     z += 0.03 * np.exp(-(xy[:, :1] ** 2 + (xy[:, 1:] + 0.005) ** 2) / 0.012**2)  # a nose
     points, drop = np.zeros((spec.vertices, 3)), np.zeros(spec.vertices)
-    placed = order[: rings * columns]
-    points[placed] = np.hstack((xy, z))
-    points[order[rings * columns :]] = points[placed[-1]]
-    drop[placed] = np.where(np.sin(angle) < 0, -np.sin(angle) * np.exp(-share / 0.15), 0)[:, 0]
+    in_rings = order[: rings * columns]
+    points[in_rings] = np.hstack((xy, z))
+    points[order[rings * columns :]] = points[in_rings[-1]]
+    drop[in_rings] = np.where(np.sin(angle) < 0, -np.sin(angle) * np.exp(-share / 0.15), 0)[:, 0]
     a = np.arange((rings - 1) * columns).reshape(-1, columns)
     b = np.roll(a, -1, 1)
     quads = np.stack((a, b, b + columns, a + columns), -1).reshape(-1, 4)
@@ -48,8 +52,11 @@ def head(spec: CorpusSpec, columns: int, mouth_y: float) -> tuple[np.ndarray, np
     return points, faces, drop
 
 
-class Owner:
-    """Makes the sequences of a corpus: `motion` and `speech` of one open and sound at the same times."""
+class ScanCorpus:
+    """A corpus of a few sequences. In each, the mouth is open while the speech is loud.
+
+    sequences: sentence numbers by subject.
+    """
 
     def __init__(self, spec: CorpusSpec, columns: int, sequences: dict[str, list[int]], seconds: float, mouth_y: float):
         self.spec, self.sequences, self.seconds = spec, sequences, seconds
@@ -68,22 +75,24 @@ class Owner:
         return (1 - np.cos(2 * np.pi * (2 + number % 3) * times)) / 2
 
     def motion(self, subject: str, number: int) -> np.ndarray:
-        """(T, V, 3) float64 at the rate of the scans."""
+        """(T, V, 3), float64, at the rate of the scans."""
         times = np.arange(round(self.seconds * self.spec.scan_fps)) / self.spec.scan_fps
         moved = np.repeat(self.templates[subject][None], len(times), 0)
         moved[:, :, 1] -= 0.012 * self.opening(number, times)[:, None] * self.drop
         return moved
 
     def used(self, subject: str, number: int, recorded: bool) -> np.ndarray:
-        """What becomes of a sequence's motion: every second scan of VOCASET; of BIWI as it was recorded, each frame by itself is
-        centred and scaled to a surface of 1, as published."""
+        """The motion of a sequence as a prepared corpus uses it.
+
+        recorded: from raw scans. Every second scan of VOCASET is used; raw BIWI is centred and scaled to an area of 1.
+        """
         frames = self.motion(subject, number)[:: self.spec.step]
         if not (recorded and self.spec.raw):
             return frames
         return np.stack([(f - f.mean(0)) / np.sqrt(surface_area(f, self.faces)) for f in frames])
 
-    def speech(self, number: int, rate: int = RATE) -> np.ndarray:
-        """(S,) int16, as long as the motion."""
+    def speech(self, number: int, rate: int = SOUND_HZ) -> np.ndarray:
+        """(S,), int16, as long as the motion."""
         times = np.arange(round(self.seconds * rate)) / rate
         noise = np.random.default_rng(number).standard_normal(len(times))
         return (
@@ -102,7 +111,7 @@ class Owner:
             path.write_text("\n".join(lines) + "\n")
 
     def write_arrays(self, folder: Path, templates: bytes) -> None:
-        """What FaceFormer's and CodeTalker's users prepare."""
+        """Writes the layout of FaceFormer and CodeTalker."""
         for part in ("vertices_npy", "wav"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for subject, number, name in self.names():
@@ -110,15 +119,15 @@ class Owner:
                 folder / "vertices_npy" / f"{name}.npy",
                 self.motion(subject, number).reshape(-1, 3 * self.spec.vertices).astype(np.float32),
             )
-            soundfile.write(folder / "wav" / f"{name}.wav", self.speech(number), RATE)
+            soundfile.write(folder / "wav" / f"{name}.wav", self.speech(number), SOUND_HZ)
         (folder / "templates.pkl").write_bytes(templates)
         self.write_texts(folder)
 
 
-def vocaset(sequences: dict[str, list[int]] | None = None, **options) -> Owner:
-    """Two subjects of the training part, one of each other."""
+def vocaset(sequences: dict[str, list[int]] | None = None, **options) -> ScanCorpus:
+    """Two subjects of the training split, and one of each other split."""
     train, validation, test = (VOCASET.splits[s].subjects for s in ("train", "validation", "test"))
-    return Owner(
+    return ScanCorpus(
         VOCASET,
         64,
         sequences or {train[0]: [1, 2], train[1]: [1], validation[0]: [21], test[0]: [21]},
@@ -127,7 +136,7 @@ def vocaset(sequences: dict[str, list[int]] | None = None, **options) -> Owner:
 
 
 def ply(vertices: np.ndarray, faces: np.ndarray, real: str = "float", index: str = "int") -> bytes:
-    """Binary, as FLAME_sample.ply (float, int) and BIWI.ply (double, uint16) are."""
+    """A binary PLY file, like FLAME_sample.ply (float, int) and BIWI.ply (double, uint16)."""
     kind, item = {"float": "<f4", "double": "<f8"}[real], {"int": "<i4", "uint16": "<u2"}[index]
     head = [
         b"ply",
@@ -144,35 +153,35 @@ def ply(vertices: np.ndarray, faces: np.ndarray, real: str = "float", index: str
     return b"\n".join(head) + vertices.astype(kind).tobytes() + rows.tobytes()
 
 
-def write_vocaset(folder: Path, owner: Owner | None = None) -> Owner:
-    """As distributed: one array of all frames beside three pickles of Python 2, transcripts, and the mesh of VOCA's repository."""
-    owner, index, sounds, rows = owner or vocaset(), {}, {}, 0
+def write_vocaset(folder: Path, corpus: ScanCorpus | None = None) -> ScanCorpus:
+    """VOCASET as distributed: one array of all frames, three pickles of Python 2, transcripts, and the mesh of VOCA."""
+    corpus, index, sounds, rows = corpus or vocaset(), {}, {}, 0
     folder.mkdir(parents=True, exist_ok=True)
-    frames = round(owner.seconds * 60)
+    frames = round(corpus.seconds * 60)
     verts = np.lib.format.open_memmap(
-        folder / "data_verts.npy", "w+", np.float32, (frames * len(owner.names()), 5023, 3)
+        folder / "data_verts.npy", "w+", np.float32, (frames * len(corpus.names()), 5023, 3)
     )
-    for subject, number, _ in owner.names():
+    for subject, number, _ in corpus.names():
         key = f"sentence{number:02d}".encode()
-        verts[rows : rows + frames] = owner.motion(subject, number)
+        verts[rows : rows + frames] = corpus.motion(subject, number)
         index.setdefault(subject.encode(), {})[key] = {n: rows + n for n in range(frames)}
-        sounds.setdefault(subject.encode(), {})[key] = {b"sample_rate": RATE, b"audio": owner.speech(number)}
+        sounds.setdefault(subject.encode(), {})[key] = {b"sample_rate": SOUND_HZ, b"audio": corpus.speech(number)}
         rows += frames
     verts.flush()
-    templates = {s.encode(): t for s, t in owner.templates.items()}
+    templates = {s.encode(): t for s, t in corpus.templates.items()}
     for name, content in (("subj_seq_to_idx", index), ("raw_audio_fixed", sounds), ("templates", templates)):
         (folder / f"{name}.pkl").write_bytes(python2.dumps(content))
-    (folder / "FLAME_sample.ply").write_bytes(ply(next(iter(owner.templates.values())), owner.faces))
-    owner.write_texts(folder)
-    return owner
+    (folder / "FLAME_sample.ply").write_bytes(ply(next(iter(corpus.templates.values())), corpus.faces))
+    corpus.write_texts(folder)
+    return corpus
 
 
-def write_prepared(folder: Path, owner: Owner | None = None) -> Owner:
-    """VOCASET as FaceFormer's users prepare it, still at 60 frames a second; the mesh in templates/, in letters and figures."""
-    owner = owner or vocaset()
-    owner.write_arrays(folder, python2.dumps({s.encode(): t for s, t in owner.templates.items()}))
+def write_prepared(folder: Path, corpus: ScanCorpus | None = None) -> ScanCorpus:
+    """VOCASET in FaceFormer's layout, still at 60 fps; the mesh is an ASCII file in templates/."""
+    corpus = corpus or vocaset()
+    corpus.write_arrays(folder, python2.dumps({s.encode(): t for s, t in corpus.templates.items()}))
     (folder / "templates").mkdir()
-    points = next(iter(owner.templates.values()))
+    points = next(iter(corpus.templates.values()))
     head = [
         "ply",
         "format ascii 1.0",
@@ -180,54 +189,64 @@ def write_prepared(folder: Path, owner: Owner | None = None) -> Owner:
         f"element vertex {len(points)}",
         *(f"property float {axis}" for axis in "xyz"),
         "property uchar red",
-        f"element face {len(owner.faces)}",
+        f"element face {len(corpus.faces)}",
         "property list uchar int vertex_indices",
         "end_header",
     ]
-    rows = [f"{x:.6f} {y:.6f} {z:.6f} 255" for x, y, z in points] + [f"3 {a} {b} {c}" for a, b, c in owner.faces]
+    rows = [f"{x:.6f} {y:.6f} {z:.6f} 255" for x, y, z in points] + [f"3 {a} {b} {c}" for a, b, c in corpus.faces]
     (folder / "templates" / "FLAME_sample.ply").write_text("\n".join(head + rows) + "\n")
-    return owner
+    return corpus
 
 
-def biwi(sequences: dict[str, list[int]] | None = None, **options) -> Owner:
-    """A training subject, seen in validation and test, and an unseen one."""
-    return Owner(
+def biwi(sequences: dict[str, list[int]] | None = None, **options) -> ScanCorpus:
+    """A training subject, who is also in validation and test, and an unseen one."""
+    return ScanCorpus(
         BIWI, 128, sequences or {"F2": [1, 33, 37], "M1": [37]}, **{"seconds": 0.4, "mouth_y": -0.08} | options
     )
 
 
-def write_biwi_prepared(folder: Path, owner: Owner | None = None) -> Owner:
-    """BIWI as CodeTalker's users prepare it; templates pickled by Python 3."""
-    owner = owner or biwi()
-    owner.write_arrays(folder, pickle.dumps(owner.templates))
-    (folder / "BIWI.ply").write_bytes(ply(owner.templates["F2"], owner.faces, "double", "uint16"))
-    return owner
+def write_biwi_prepared(folder: Path, corpus: ScanCorpus | None = None) -> ScanCorpus:
+    """BIWI in CodeTalker's layout; templates pickled by Python 3."""
+    corpus = corpus or biwi()
+    corpus.write_arrays(folder, pickle.dumps(corpus.templates))
+    (folder / "BIWI.ply").write_bytes(ply(corpus.templates["F2"], corpus.faces, "double", "uint16"))
+    return corpus
 
 
-def turned(angle: float) -> np.ndarray:
+def rotation(angle: float) -> np.ndarray:
+    """About the y axis, for row vectors."""
     return np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
 
 
-def write_biwi(folder: Path, owner: Owner | None = None, head_turn: float = 0.0, count: str = "<u4") -> Owner:
-    """As distributed, in millimetres and upside down: a binary file for each frame, behind the count of its vertices; templates
-    as .obj, faces counted from 1; sound at 44.1 kHz. head_turn: rad by which the head turns while it speaks."""
-    owner = owner or biwi()
-    raw = lambda vertices: 250 * vertices * owner.spec.raw["axes"] + (3, -8, 5)
-    for subject, number, name in owner.names():
-        place = folder / "faces" / subject / owner.spec.sentence.format(number)
+def write_biwi(
+    folder: Path, corpus: ScanCorpus | None = None, head_rotation: float = 0.0, count: str = "<u4"
+) -> ScanCorpus:
+    """BIWI as distributed, in millimetres and upside down.
+
+    Each frame is a binary file with its vertex count in front. Templates are .obj files with vertices numbered from 1.
+    The sound is at 44.1 kHz. head_rotation: of the head during each sequence, rad. count: type of the vertex count, or
+    "".
+    """
+    corpus = corpus or biwi()
+
+    def raw(vertices: np.ndarray) -> np.ndarray:
+        return 250 * vertices * corpus.spec.raw["axes"] + (3, -8, 5)
+
+    for subject, number, name in corpus.names():
+        place = folder / "faces" / subject / corpus.spec.sentence.format(number)
         place.mkdir(parents=True)
-        motion = owner.motion(subject, number)
+        motion = corpus.motion(subject, number)
         for k, frame in enumerate(motion):
-            data = np.array([owner.spec.vertices], count).tobytes() if count else b""
-            frame = raw(frame @ turned(head_turn * k / len(motion)))
+            data = np.array([corpus.spec.vertices], count).tobytes() if count else b""
+            frame = raw(frame @ rotation(head_rotation * k / len(motion)))
             (place / f"frame_{k + 1:03d}.vl").write_bytes(data + frame.astype("<f4").tobytes())
         (folder / "audio").mkdir(exist_ok=True)
-        stereo = np.repeat(owner.speech(number, 44100)[:, None], 2, 1)
+        stereo = np.repeat(corpus.speech(number, 44100)[:, None], 2, 1)
         soundfile.write(folder / "audio" / f"{name}.wav", stereo, 44100)
     (folder / "rigid_scans").mkdir()
-    for subject, template in owner.templates.items():
+    for subject, template in corpus.templates.items():
         lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in raw(template)]
-        lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in owner.faces + 1]
+        lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in corpus.faces + 1]
         (folder / "rigid_scans" / f"{subject}.obj").write_text("\n".join(["# neutral", *lines]) + "\n")
-    owner.write_texts(folder)
-    return owner
+    corpus.write_texts(folder)
+    return corpus

@@ -1,4 +1,4 @@
-"""A user's own recordings: phonemes found where they are said, texts that do not fit told, and the face that says them."""
+"""Recordings of the user: alignment, transcripts that do not match, and the corpus that contains them."""
 
 import re
 import shutil
@@ -30,9 +30,11 @@ SIZES = {
 }
 
 
-def said(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.ndarray, float]:
-    """Speech in a voice and at a pace that the aligner does not use itself, the same with silence before, after and between two
-    words, in some noise, and when that pause begins."""
+def spoken(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.ndarray, float]:
+    """Speech, the same with pauses and noise, and the time in the speech at which the inner pause begins, s.
+
+    Voice and speaking rate differ from the aligner's. Pauses are before, after and between two words.
+    """
     speech = speak(TEXT, variant=variant, words_per_minute=words_per_minute, pitch=35)
     cut = next(w.start_s for w in speech.words if w.label == "but")
     at, seconds = round(cut * speech.rate_hz), lambda s: np.zeros(round(s * speech.rate_hz))
@@ -49,8 +51,8 @@ def shifted(time_s: float, cut: float) -> float:
 def write(
     folder: Path, name: str = "one", text: str = "Many people came up, but nobody bumped the map!", suffix: str = "wav"
 ) -> Path:
-    """A stereo recording at 22,050 Hz, and its transcript as people write."""
-    speech, samples, _ = said()
+    """Writes a stereo recording at 22,050 Hz, and its transcript with capitals and punctuation."""
+    speech, samples, _ = spoken()
     folder.mkdir(exist_ok=True)
     soundfile.write(folder / f"{name}.{suffix}", 0.4 * np.stack([samples, samples / 2], 1), speech.rate_hz)
     (folder / f"{name}.txt").write_text(text + "\n")
@@ -58,9 +60,9 @@ def write(
 
 
 @pytest.mark.parametrize("variant, pace", [("m7", 125), ("f4", 190), ("m1", 155)])
-def test_phonemes_and_words_are_found_where_they_are_said(variant, pace):
-    """Pauses at either end and between words are none of their time."""
-    speech, samples, cut = said(variant, pace)
+def test_phonemes_and_words_are_aligned_with_the_speech(variant, pace):
+    """Pauses at either end and between words do not belong to them."""
+    speech, samples, cut = spoken(variant, pace)
     words, phonemes, cost = phoneme_alignment.align(
         resample(torch.from_numpy(samples).float(), speech.rate_hz, SPEECH_HZ), TEXT
     )
@@ -79,22 +81,22 @@ def test_phonemes_and_words_are_found_where_they_are_said(variant, pace):
     assert all(a < b for a, b in edges) and all(a[1] == b[0] for a, b in zip(edges, edges[1:]))
 
 
-def test_the_cheapest_path_is_the_cheapest_of_all():
-    """Against every path there is, on few states."""
+def test_the_cheapest_path_is_the_best_of_all_paths():
+    """Compared with an exhaustive search on few states."""
     draw = np.random.default_rng(3)
     for _ in range(20):
         costs, waiting = draw.random((5, 5)), draw.random(5)
 
-        def ways(path, total):
+        def paths(path, total, costs=costs, waiting=waiting):
             if len(path) == len(costs):
                 yield from [(total, path)] if path[-1] >= 3 else []
                 return
-            for step, extra in ((0, waiting[path[-1]]), (1, 0), (2, phoneme_alignment.HASTE)):
+            for step, extra in ((0, waiting[path[-1]]), (1, 0), (2, phoneme_alignment.STEP_COST)):
                 if (state := path[-1] + step) < 5:
-                    yield from ways([*path, state], total + extra + costs[len(path), state])
+                    yield from paths([*path, state], total + extra + costs[len(path), state])
 
-        best = min(way for first in (0, 1) for way in ways([first], costs[0, first]))
-        assert phoneme_alignment.cheapest(costs, waiting).tolist() == best[1]
+        best = min(path for first in (0, 1) for path in paths([first], costs[0, first]))
+        assert phoneme_alignment.cheapest_path(costs, waiting).tolist() == best[1]
 
 
 def damaged(name: str, content: bytes):
@@ -118,38 +120,41 @@ FAULTS = {
     "digits": (damaged("one.txt", b"take 5"), r"one.txt: no token for '5' in 'take 5'"),
     "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: not a text in UTF-8"),
     "silence": (sounding(np.zeros(SPEECH_HZ)), r"one.wav: silent: its level is -100 dB"),
-    "noise": (sounding(NOISE), r"one.txt: does not match the speech in one.wav, .*: alignment cost \d.\d+, expected at most"),
+    "noise": (
+        sounding(NOISE),
+        r"one.txt: does not match the speech in one.wav, .*: alignment cost \d.\d+, expected at most",
+    ),
     "another text": (
         damaged("one.txt", b"she was far away from her sister's hall"),
         r"one.txt: does not match the speech in one.wav",
     ),
-    "too short": (sounding(NOISE[: SPEECH_HZ // 2]), r"0.5 s are too short for its 9 words"),
+    "too short": (sounding(NOISE[: SPEECH_HZ // 2]), r"speech lasts 0.5 s, too short for the 9 words"),
     "too long": (sounding(np.tile(NOISE, 5)), r"one.wav: 15.0 s, expected at most 12 s: cut it"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_with_a_recording_is_told_in_one_line(tmp_path, fault):
-    damage, told = FAULTS[fault]
+def test_faults_of_a_recording_are_reported_in_one_line(tmp_path, fault):
+    damage, message = FAULTS[fault]
     damage(write(tmp_path))
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         recordings.read_recording(recordings.find_recordings(str(tmp_path))["one"])
     assert "\n" not in str(error.value)
 
 
-def test_any_sound_file_beside_its_text_is_a_recording(tmp_path):
+def test_any_sound_file_with_a_transcript_is_a_recording(tmp_path):
     write(tmp_path, "two", suffix="flac")
     (tmp_path / "notes.md").write_text("of others")
     assert list(recordings.find_recordings(str(tmp_path))) == ["two"] and recordings.find_recordings("") == {}
     text, speech, *_ = recordings.read_recording(recordings.find_recordings(str(tmp_path))["two"])
     assert text == TEXT and len(speech) / SPEECH_HZ == pytest.approx(
-        BEFORE_S + PAUSE_S + AFTER_S + len(said()[0].samples) / 22050, abs=1e-3
+        BEFORE_S + PAUSE_S + AFTER_S + len(spoken()[0].samples) / 22050, abs=1e-3
     )
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Prepares the smallest embedded corpus with more settings; and a folder of a good recording and one without a text."""
+    """A function that prepares a small corpus, and a folder with a good recording and one without transcript."""
     folder = tmp_path_factory.mktemp("own")
     own = write(folder / "own")
     soundfile.write(own / "none.wav", NOISE, SPEECH_HZ)
@@ -169,8 +174,8 @@ def prepared(tmp_path_factory):
         yield prepare, own
 
 
-def test_own_recordings_join_the_training_sentences_alone(prepared):
-    """In both parts; all else stays as it is, the corpus without them and its hash too."""
+def test_recordings_are_added_only_to_the_training_split(prepared):
+    """Of both parts; everything else stays the same, also the corpus without recordings and its hash."""
     prepare, own = prepared
     plain, corpus = prepare("plain"), prepare("own", recordings=str(own))
     assert prepare("plain").hash == plain.hash != corpus.hash and plain.recordings == {}
@@ -190,18 +195,22 @@ def test_own_recordings_join_the_training_sentences_alone(prepared):
         and corpus.speech(corpus.example()).abs().max() > 0.05
     )
     assert (clips.speech(i) - corpus.speech(corpus.example())).abs().max() < 1e-3
-    told = corpus.describe()
-    assert "Your recordings, in the training split of both parts: 1." in told and "Excluded: 1." in told
-    assert re.search(r"\* `none`: .*none: expected a recording .* got none.wav", told)
+    description = corpus.describe()
+    assert "Your recordings, in the training split of both parts: 1." in description and "Excluded: 1." in description
+    assert re.search(r"\* `none`: .*none: expected a recording .* got none.wav", description)
 
 
-def test_lips_close_where_the_recording_says_p_b_and_m(prepared):
+def test_lips_close_in_the_bilabials_of_the_recording(prepared):
     prepare, own = prepared
-    corpus, (speech, _, cut) = prepare("own", recordings=str(own)), said()
+    corpus, (speech, _, cut) = prepare("own", recordings=str(own)), spoken()
     gap = 1000 * lip_aperture(
         corpus.motion(corpus.example()), *(int(corpus.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower"))
     )
-    middle = lambda p: float(gap[round((shifted(p.start_s, cut) + shifted(p.end_s - 1e-3, cut)) / 2 * corpus.fps)])
+
+    def middle(phoneme):
+        middle_s = (shifted(phoneme.start_s, cut) + shifted(phoneme.end_s - 1e-3, cut)) / 2
+        return float(gap[round(middle_s * corpus.fps)])
+
     closed = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("p", "b", "m")]
     opened = [middle(p) for p in speech.phonemes if p.label.lstrip("ˈˌ") in ("æ", "ɑː", "eɪ")]
     assert len(closed) >= 10 and max(closed) < 1.5 and len(opened) == 3 and min(opened) > 4
@@ -213,37 +222,41 @@ def test_a_recording_that_cannot_be_used_stops_a_strict_run(prepared):
         prepare("strict", recordings=str(own), strict=True)
 
 
-def test_a_changed_or_renamed_transcript_makes_another_corpus(prepared, tmp_path, monkeypatch):
-    """And the same files in another folder make the same."""
+def test_a_changed_or_renamed_transcript_gives_another_corpus(prepared, tmp_path, monkeypatch):
+    """The same files in another folder give the same corpus."""
     prepare, _ = prepared
     plain, run = prepare("plain"), Run("keys", load("smoke"))
-    own, made = write(tmp_path / "changing"), []
+    own, folders = write(tmp_path / "changing"), []
     monkeypatch.setattr(
         embedded_corpus,
         "CorpusBuilder",
-        lambda config, folder, face: SimpleNamespace(build=lambda: made.append(folder)),
+        lambda config, folder, face: SimpleNamespace(build=lambda: folders.append(folder)),
     )
     monkeypatch.setattr(embedded_corpus, "Corpus", lambda folder: None)
-    make = lambda folder: embedded_corpus.build_configured(
-        run, CorpusConfig(recordings=str(folder)), None, plain.clips_folder
+
+    def build(folder):
+        config = CorpusConfig(recordings=str(folder))
+        embedded_corpus.build_configured(run, config, None, plain.clips_folder)
+
+    build(own)
+    build(shutil.copytree(own, tmp_path / "copy"))
+    assert folders[0] == folders[1] and len(list((folders[0] / "2d").iterdir())) == len(
+        list(plain.clips_folder.iterdir())
     )
-    make(own)
-    make(shutil.copytree(own, tmp_path / "copy"))
-    assert made[0] == made[1] and len(list((made[0] / "2d").iterdir())) == len(list(plain.clips_folder.iterdir()))
     (own / "one.txt").write_text(TEXT.replace("many", "any"))
-    make(own)
+    build(own)
     for path in sorted(own.iterdir()):
         path.rename(path.with_stem("other"))
-    make(own)
-    assert len(set(made)) == 3
+    build(own)
+    assert len(set(folders)) == 3
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    "settings, message",
     [
         ({"recordings": "/nowhere"}, "corpus.recordings: expected a folder .*'/nowhere'"),
         (
-            {"recordings": str(Path(__file__).parent.parent / "fixtures")},
+            {"recordings": str(Path(__file__).parents[2] / "fixtures")},
             "corpus.recordings: expected a folder with recordings",
         ),
         (
@@ -252,6 +265,6 @@ def test_a_changed_or_renamed_transcript_makes_another_corpus(prepared, tmp_path
         ),
     ],
 )
-def test_a_folder_without_recordings_and_a_corpus_that_says_none_are_told_at_once(settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_folder_without_recordings_and_a_corpus_that_cannot_use_them_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
         prepare_module.check_corpus(CorpusConfig(**settings))
