@@ -16,7 +16,13 @@ from ..core.run import Run, commit
 
 OPEN_TABLES = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # shown; others unfold
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
-CHAPTERS = {"4": "Evaluation", "5": "“Just” and “must”", "3": "Joint training", "2": "The readers", "1": "The corpus"}
+CHAPTERS = {
+    "4": "Evaluation",
+    "5": "Feature analysis: “just” and “must”",
+    "3": "Joint training",
+    "2": "Pre-training",
+    "1": "Data preparation",
+}
 # Captions of figures and clips by how their names begin, in their order on the page. A model's name may follow.
 FIGURE_CAPTIONS = {
     "4_effects": "Effect of guidance and of each variant with 95 % intervals: "
@@ -24,7 +30,7 @@ FIGURE_CAPTIONS = {
     "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",
     "4_tracks": "Lip aperture of the same sentence; in the shaded p, b and m the lips should meet",
-    "4_moments_": "The p, b, m and open vowels that guidance changes most; colours: distance from the scan",
+    "4_moments_": "The p, b, m and open vowels at which unguided and guided model differ most; colours: distance from the scan",
     "5_tsne_words": "Whole words of held-out clips: four t-SNE maps of each reader's features",
     "5_tsne_lips": "Whole words on the lips of the scans and of an animator",
     "5_tsne_frames": "Single frames of the words of held-out clips",
@@ -34,9 +40,9 @@ FIGURE_CAPTIONS = {
     "3_shares_": "Share of each weighted loss term in the gradient on the vertices",
     "2_learning": "Losses of the readers on training clips, in nats",
     "2_rates": "Character error rate on held-out clips by greedy CTC",
-    "2_noise": "Characters read correctly in babble noise",
+    "2_noise": "Characters read correctly in babble, by signal-to-noise ratio",
     "2_visemes": "Viseme confusions of the readers",
-    "2_codes": "CodeTalker's motion VQ-VAE: reconstruction error in units of the corpus's motion, and codebook loss",
+    "2_codes": "CodeTalker's motion VQ-VAE: reconstruction error relative to the RMS of the training motion, and codebook loss",
     "1_scan": "A sentence of a training subject",
     "1_strip": "The same sentence and its lip crop as the reader receives it, five pictures per second",
     "1_tracks": "Speech, phonemes and lip aperture of the same sentence",
