@@ -10,8 +10,8 @@
     avlib.animate("Hello there", run="demo").save("out", formats="glb,mp4")
 
 The rooms, in the order in which data flows; a room imports only from rooms before it: `core`, `speech`, `render`,
-`metrics`, `corpus`, `animators`, `lipreading`, `training`, `evaluation`, `export`, `widgets`, `cli`. docs/architecture.md
-shows the way of a batch through them.
+`metrics`, `corpus`, `animators`, `lipreading`, `training`, `evaluation`, `plots`, `export`, `widgets`, `cli`.
+docs/architecture.md shows the way of a batch through them.
 """
 
 import os
@@ -20,8 +20,8 @@ from .core.lazy import lazy_exports
 
 __version__ = "0.2.0"
 
-# Batches differ in length from step to step, and oneDNN compiles a kernel for each length of each convolution. Its default
-# cache of 1024 kernels evicts them before they are needed again: training then spends half its time compiling.
+# Batches differ in length from step to step, and oneDNN compiles a kernel for each length of each convolution. Its
+# default cache of 1024 kernels evicts them before they are needed again: training then spends half its time compiling.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 __getattr__, __dir__, __all__ = lazy_exports(

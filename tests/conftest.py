@@ -39,8 +39,10 @@ def inputs(generator, *lengths: int) -> SimpleNamespace:
 
 
 def write_units(folder: Path, count: int = 0):
-    """A small SentencePiece model under the published names, and the list that numbers its pieces otherwise, as Auto-AVSR's
-    does; filled up to `count` units."""
+    """Writes a small SentencePiece model under the published names, and the list that numbers its pieces.
+
+    As in Auto-AVSR, the list numbers them otherwise than the model does. It is filled up to `count` units.
+    """
     text = folder / "text.txt"
     text.write_text(
         "\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5)

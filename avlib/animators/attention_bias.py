@@ -24,7 +24,7 @@ def head_slopes(heads: int) -> Tensor:
 
 
 def distance_bias(heads: int, period: int, frames: int) -> Tensor:
-    """Attention bias (heads, frames) for keys 0, 1, ... frames back, one step lower after every period. Fan et al. 2022."""
+    """Attention bias (heads, frames) for keys 0, 1, ... frames back, lower by a step every period. Fan et al. 2022."""
     return -head_slopes(heads)[:, None] * (torch.arange(frames) // period)
 
 

@@ -30,7 +30,8 @@ FIGURE_CAPTIONS = {
     "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",
     "4_tracks": "Lip aperture of the same sentence; in the shaded p, b and m the lips should meet",
-    "4_moments_": "The p, b, m and open vowels at which unguided and guided model differ most; colours: distance from the scan",
+    "4_moments_": "The p, b, m and open vowels at which unguided and guided model differ most; "
+    "colours: distance from the scan",
     "5_tsne_words": "Whole words of held-out clips: four t-SNE maps of each reader's features",
     "5_tsne_lips": "Whole words on the lips of the scans and of an animator",
     "5_tsne_frames": "Single frames of the words of held-out clips",
@@ -42,7 +43,8 @@ FIGURE_CAPTIONS = {
     "2_rates": "Character error rate on held-out clips by greedy CTC",
     "2_noise": "Characters read correctly in babble, by signal-to-noise ratio",
     "2_visemes": "Viseme confusions of the readers",
-    "2_codes": "CodeTalker's motion VQ-VAE: reconstruction error relative to the RMS of the training motion, and codebook loss",
+    "2_codes": "CodeTalker's motion VQ-VAE: reconstruction error relative to the RMS of the training motion, "
+    "and codebook loss",
     "1_scan": "A sentence of a training subject",
     "1_strip": "The same sentence and its lip crop as the reader receives it, five pictures per second",
     "1_tracks": "Speech, phonemes and lip aperture of the same sentence",

@@ -1,4 +1,4 @@
-"""The layout of the package, read from its imports: rooms in one order, no circles, no private names of others, small files."""
+"""The layout of the package, read from its imports: ordered rooms, no circles, private names at home, small files."""
 
 import ast
 import subprocess
@@ -29,7 +29,7 @@ PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "prepare")  # the same with
 HEAVY = ("torch", "torchaudio", "transformers", "matplotlib", "sklearn", "av", "mediapipe")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 LONG_FUNCTIONS = {  # why a function is longer than that
-    "avlib/corpus/embedded/rig.py:_shapes": "one table of shapes after another: what each does to the vertices, in the order of SHAPES",
+    "avlib/corpus/embedded/rig.py:_shapes": "one articulation shape after another, in the order of SHAPES",
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
