@@ -41,7 +41,7 @@ def one_core(monkeypatch):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, tuple[Path, scan_corpora.ScanCorpus]]:
     """A folder in each layout, and the corpus in it."""
-    folder = tmp_path_factory.mktemp("owners")
+    folder = tmp_path_factory.mktemp("layouts")
     return {
         name: (folder / name, write(folder / name))
         for name, write in (
