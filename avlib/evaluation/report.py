@@ -30,7 +30,7 @@ FIGURE_CAPTIONS = {
     "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",
     "4_tracks": "Lip aperture of the same sentence; in the shaded p, b and m the lips should meet",
-    "4_moments_": "The p, b, m and open vowels at which unguided and guided model differ most; "
+    "4_qualitative_frames_": "The p, b, m and open vowels at which unguided and guided model differ most; "
     "colours: distance from the scan",
     "5_tsne_words": "Whole words of held-out clips: four t-SNE maps of each reader's features",
     "5_tsne_lips": "Whole words on the lips of the scans and of an animator",

@@ -23,7 +23,7 @@ def save_qualitative_frames(run: Run, corpus: Corpus, pairs: list[list[str]]) ->
     """Draws a figure for each pair of models, unguided and guided, and saves it in the run."""
     for pair in pairs:
         figure = draw_qualitative_frames(corpus, select_frames(run, corpus, pair))
-        save_figure(figure, run.folder / "figures" / f"4_moments_{pair[-1]}.png")
+        save_figure(figure, run.folder / "figures" / f"4_qualitative_frames_{pair[-1]}.png")
 
 
 def draw_qualitative_frames(corpus: Corpus, frames: list[QualitativeFrame]) -> Figure:

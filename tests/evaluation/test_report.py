@@ -111,7 +111,7 @@ def test_a_seed_that_was_not_evaluated_is_named(run):
 def test_the_page_holds_its_pictures_and_escapes_names(run):
     results.results_table(run, [0], "embedded corpus")
     (run.folder / "figures").mkdir()
-    for name in ("1_faces", "4_lips", "4_effects", "4_moments_codetalker-guided-s0"):
+    for name in ("1_faces", "4_lips", "4_effects", "4_qualitative_frames_codetalker-guided-s0"):
         (run.folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
     text = report.write_report(run).read_text()
     captions = re.findall("<figcaption>(.*?)</figcaption>", text)
