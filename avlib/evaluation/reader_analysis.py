@@ -19,30 +19,11 @@ from ..speech.visemes import text_to_visemes
 from ..training.clip_batches import collate_clips
 from ..training.reading import decode, transcribe
 from ..training.schedules import length_batches
+from .labels import VISEME_PHONEMES
 from .table_formats import markdown_table
 
 LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)  # signal-to-noise ratios of speech in babble; None: no babble
 MAX_CLIPS = 200  # read in noise: enough for the first digits of the curves
-STREAM_LABELS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
-# Visemes and some of their phonemes: consonants from the lips to the throat, then vowels from spread to round lips.
-VISEME_PHONEMES = {
-    "p": "p b m",
-    "f": "f v",
-    "T": "θ ð",
-    "t": "t d n l",
-    "s": "s z",
-    "S": "ʃ ʒ tʃ dʒ",
-    "k": "k ɡ ŋ h",
-    "r": "ɹ",
-    "i": "i ɪ j",
-    "e": "eɪ",
-    "E": "ɛ ʌ ɜː",
-    "a": "æ ɑ aɪ aʊ",
-    "@": "ə",
-    "O": "ɔ",
-    "o": "oʊ",
-    "u": "u ʊ w",
-}
 
 
 def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:

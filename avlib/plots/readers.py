@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..evaluation.reader_analysis import STREAM_LABELS, VISEME_PHONEMES
+from ..evaluation.labels import STREAM_LABELS, VISEME_PHONEMES
 from ..lipreading.expert import Expert
 from .figures import placeholder
 

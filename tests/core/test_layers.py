@@ -26,7 +26,19 @@ ROOMS = (
     "cli",
 )
 PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "prepare")  # the same within the room `corpus`
-HEAVY = ("torch", "torchaudio", "transformers", "matplotlib", "sklearn", "av", "mediapipe")
+HEAVY = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "av",
+    "soundfile",
+    "jiwer",
+    "anywidget",
+    "papermill",
+)
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 LONG_FUNCTIONS = {  # why a function is longer than that
     "avlib/corpus/embedded/rig.py:_shapes": "one articulation shape after another, in the order of SHAPES",
@@ -103,19 +115,36 @@ def test_files_and_functions_are_short(path):
             )
 
 
+def external_imports(module: str, without: str = "") -> set[str]:
+    """The libraries of `HEAVY` that a module loads at its import, itself or by other modules but `without`."""
+    pending, seen, libraries = [module], set(), set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = path_of(name)
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Import):
+                libraries.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                libraries.add(node.module.split(".")[0])
+        pending += [other for other in imported(name) if other != without]
+    return libraries & set(HEAVY)
+
+
 def test_constants_cost_no_heavy_import():
-    """A module that others import for constants alone imports nothing that takes long."""
-    for path in FILES:
-        code = [n for n in ast.parse(path.read_text("utf-8")).body if not isinstance(n, ast.Expr)]
-        if code and all(isinstance(n, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom) for n in code):
-            heavy = [
-                n
-                for n in code
-                if isinstance(n, ast.Import | ast.ImportFrom)
-                for name in HEAVY
-                if name in ast.unparse(n)
-            ]
-            assert not heavy or path.name == "__init__.py", f"{path}: {ast.unparse(heavy[0])}"
+    """A module that imports constants alone from another does not load a library for them that it would not load."""
+    for module in MODULES:
+        path = path_of(module)
+        inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.level and all(a.name.isupper() for a in node.names):
+                base = ".".join(inside.split(".")[: len(inside.split(".")) - node.level + 1])
+                other = ".".join(part for part in (base, node.module) if part)
+                if path_of(other):
+                    more = external_imports(other) - external_imports(module, without=other)
+                    assert not more, f"{module} imports constants from {other}, which loads {', '.join(sorted(more))}"
 
 
 def test_the_rooms_of_the_tests_are_those_of_the_package():

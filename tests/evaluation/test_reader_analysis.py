@@ -13,8 +13,8 @@ from avlib.core.run import Run
 from avlib.core.tensors import pad
 from avlib.corpus.utterance import Utterance
 from avlib.evaluation import reader_analysis
+from avlib.evaluation.labels import VISEME_PHONEMES
 from avlib.evaluation.reader_analysis import (
-    VISEME_PHONEMES,
     mix_babble,
     transcribe_in_noise,
     transcripts_by_epoch,

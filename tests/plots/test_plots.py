@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from avlib.evaluation.reader_analysis import VISEME_PHONEMES
+from avlib.evaluation.labels import VISEME_PHONEMES
 from avlib.plots import readers, training
 
 
