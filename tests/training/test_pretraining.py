@@ -156,7 +156,7 @@ def test_a_published_reader_has_the_weights_of_its_file(tmp_path):
     torch.save({"state_dict": weights}, tmp_path / "base.pth")
     reader = published.load_pretrained(tmp_path / "base.pth")
     assert torch.equal(reader.ctc.weight, weights["ctc.ctc_lo.weight"])
-    with pytest.raises(ValueError, match="0 files .*model, expected one, as unigram5000.model"):
+    with pytest.raises(ValueError, match="0 files .*model, expected one, such as unigram5000.model"):
         build_reader(ReaderConfig(pretrained=str(tmp_path / "base.pth"), tokenizer=str(tmp_path)))
 
 
