@@ -1,5 +1,6 @@
 """What is declared, pinned and mirrored says the same; notebooks hold calls and prose, and no outputs."""
 
+import ast
 import json
 import re
 import tomllib
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+import avlib
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -53,3 +56,22 @@ def test_notebooks_hold_calls_and_prose(path):
 
 def test_five_notebooks():
     assert [p.stem[:2] for p in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_use_only_public_names(path):
+    """Notebooks import `avlib` or its public names, and take from these what they offer."""
+    code = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
+    tree = ast.parse(code)
+    packages = {"avlib": avlib}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(alias.name == "avlib" or not alias.name.startswith("avlib") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("avlib"):
+            assert node.module == "avlib" and {alias.name for alias in node.names} <= set(avlib.__all__)
+            packages |= {alias.name: getattr(avlib, alias.name) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
+            package = packages[node.value.id]
+            offered = getattr(package, "__all__", None) or [name for name in vars(package) if not name.startswith("_")]
+            assert node.attr in offered, f"{path.name}: {node.value.id}.{node.attr}"

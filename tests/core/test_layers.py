@@ -65,7 +65,7 @@ def part_of(module: str) -> int:
 
 def test_every_folder_is_a_room():
     assert {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(ROOMS)
-    assert [p.name for p in PACKAGE.glob("*.py")].sort() == ["__init__.py", "__main__.py"].sort()
+    assert sorted(p.name for p in PACKAGE.glob("*.py")) == ["__init__.py", "__main__.py"]
 
 
 @pytest.mark.parametrize("module", MODULES)
