@@ -6,10 +6,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import papermill
 import pytest
 from packaging.requirements import Requirement
 
 import avlib
+from avlib.cli.notebooks import parameters_of
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -75,3 +77,9 @@ def test_notebooks_use_only_public_names(path):
             package = packages[node.value.id]
             offered = getattr(package, "__all__", None) or [name for name in vars(package) if not name.startswith("_")]
             assert node.attr in offered, f"{path.name}: {node.value.id}.{node.attr}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_papermill_understands_the_parameters(path):
+    """It parses the cell line by line, comments too, and only warns about a line that it cannot parse."""
+    assert papermill.inspect_notebook(path).keys() == parameters_of(path)
