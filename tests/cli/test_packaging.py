@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import avlib
-from avlib.cli.notebooks import parameters_of
+from avlib.cli.notebooks import notebook_parameters
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -82,4 +82,4 @@ def test_notebooks_use_only_public_names(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_papermill_understands_the_parameters(path):
     """It parses the cell line by line, comments too, and only warns about a line that it cannot parse."""
-    assert papermill.inspect_notebook(path).keys() == parameters_of(path)
+    assert papermill.inspect_notebook(path).keys() == notebook_parameters(path)
