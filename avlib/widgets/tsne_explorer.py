@@ -3,6 +3,7 @@
 import io
 
 import anywidget
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -173,7 +174,9 @@ def explore_tsne(record: dict, spaces: dict[str, WordFeatures], clips: Clips) ->
     record: maps of these spaces, of `tsne_record`; clips: those of the features' frames.
     """
     if not spaces:
-        return tsne_maps(record)
+        figure = tsne_maps(record)
+        plt.close(figure)  # the notebook shows it once, as the value of the cell
+        return figure
     frames = Frames(spaces, clips)
     return still_map(record, frames) if HEADLESS else Explorer(record, frames)
 
