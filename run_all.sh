@@ -13,8 +13,8 @@ commands
   animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
   setup          set up the environment only
-  test           run all tests, the notebooks at preset smoke among them: XX min
-                 with --quick, only those that need no training: XX min
+  test           run all tests, the notebooks at preset smoke among them: 10 min
+                 with --quick, only those that need no training: 3 min
   lint           check the code with ruff and pyright
   lab            open the notebooks in JupyterLab
 
