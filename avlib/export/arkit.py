@@ -10,22 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..corpus.arkit_names import NAMES
+from ..corpus.bounded_fit import fit_bounded
 from ..corpus.corpus import Corpus
+from ..corpus.embedded.arkit_shapes import expression_files
 from ..corpus.embedded.facekit_checkout import Neutral, checkout_files, read_neutral
 from ..corpus.lip_vertices import Surface
-
-# In the order of Apple's ARFaceAnchor.BlendShapeLocation: left eye, right eye, jaw and mouth, brows, cheeks, nose,
-# tongue.
-_EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
-NAMES = tuple(f"{name}{side}" for side in ("Left", "Right") for name in _EYE) + tuple(
-    """
-jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight
-mouthSmileLeft mouthSmileRight mouthFrownLeft mouthFrownRight mouthDimpleLeft mouthDimpleRight
-mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper
-mouthPressLeft mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft mouthUpperUpRight
-browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight
-cheekPuff cheekSquintLeft cheekSquintRight noseSneerLeft noseSneerRight tongueOut""".split()
-)
 
 REACH = 1.1  # motion is fitted up to this distance from the middle of the lips over the skin, in widths of the mouth
 # A shape takes part if its largest displacement near the mouth is more than this share of its largest one anywhere;
@@ -33,9 +23,6 @@ REACH = 1.1  # motion is fitted up to this distance from the middle of the lips 
 MOUTH_SHARE = 0.5
 NEAREST = 4  # vertices of ICT-FaceKit that each vertex of another face follows, weighted by inverse distance
 LIP_WEIGHT = 4.0  # of a lip vertex, relative to a vertex of the skin around the lips
-SMOOTHNESS = 0.01  # weight of the squared second difference over time
-RIDGE = 1e-3  # weight of the squared size of the weights: similar shapes share a motion
-MAX_STEPS, PRECISION = 3000, 1e-5
 
 
 @dataclass(frozen=True)
@@ -77,51 +64,6 @@ class Shapes:
             }
             for part, mask in (("lips", self.lips), ("mouth", slice(None)))
         }
-
-
-def fit_bounded(shapes: np.ndarray, target: np.ndarray, smoothness: float = SMOOTHNESS) -> np.ndarray:
-    """Weights x (T, K) in [0, 1] that minimise |x @ shapes - target|² + smoothness |second difference of x over time|².
-
-    shapes: (K, M); target: (T, M). The second term, and a small ridge term, measure weights in the size of their shape.
-    All frames are fitted together, by accelerated projected gradient descent (Beck and Teboulle 2009) with restarts
-    where it overshoots (O'Donoghue and Candès 2015).
-    """
-    size = np.linalg.norm(shapes, axis=1)
-    unit = shapes / size[:, None]
-    gram, projection = unit @ unit.T + RIDGE * np.eye(len(unit)), target.astype(float) @ unit.T
-    x = extrapolated = np.zeros_like(projection)
-    momentum, step = 1.0, 1 / (np.linalg.eigvalsh(gram)[-1] + 16 * smoothness)
-    tolerance = PRECISION * size.max()
-    for _ in range(MAX_STEPS):
-        gradient = extrapolated @ gram - projection
-        second_difference = np.diff(extrapolated, 2, axis=0)
-        for k, share in enumerate((smoothness, -2 * smoothness, smoothness)):
-            gradient[k : len(gradient) - 2 + k] += share * second_difference
-        new = np.clip(extrapolated - step * gradient, 0, size)
-        if np.abs(new - extrapolated).max() < tolerance:
-            break
-        overshoots = ((extrapolated - new) * (new - x)).sum() > 0
-        new_momentum = 1.0 if overshoots else (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        extrapolated = new if overshoots else new + (momentum - 1) / new_momentum * (new - x)
-        x, momentum = new, new_momentum
-    return new / size
-
-
-def expression_files(folder: Path) -> dict[str, list[Path]]:
-    """Name -> the files of a checkout that sum up to the shape, for those of NAMES that the checkout has.
-
-    A shape is one file, one file for each side, or the sum of both sides. ValueError as of `checkout_files`.
-    """
-    folder = checkout_files(folder)["vertex_indices"].parent
-    files = {}
-    for name in NAMES:
-        one_side = name[:-4] + "_L" if name.endswith("Left") else name[:-5] + "_R" if name.endswith("Right") else name
-        for parts in ([name], [one_side], [f"{name}_L", f"{name}_R"]):
-            paths = [folder / f"{part}.obj" for part in parts]
-            if all(path.is_file() for path in paths):
-                files[name] = paths
-                break
-    return files
 
 
 def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:

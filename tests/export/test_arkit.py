@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from avlib.corpus.arkit_names import NAMES
 from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import arkit
-from avlib.export.arkit import NAMES, fit_bounded
 from tests.corpus.embedded.checkout import write_checkout
 
 
@@ -27,57 +27,6 @@ def corpus(rig: Rig, person: int = 4) -> SimpleNamespace:
     return SimpleNamespace(
         name="small", faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template}
     )
-
-
-def test_names_are_those_of_arkit():
-    assert len(NAMES) == len(set(NAMES)) == 52
-    assert (
-        NAMES[0] == "eyeBlinkLeft"
-        and NAMES[7] == "eyeBlinkRight"
-        and NAMES[17] == "jawOpen"
-        and NAMES[51] == "tongueOut"
-    )
-
-
-def problem(frames: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping shapes (6, 40) and weights (frames, 6), some of them at 0 and 1."""
-    draw = np.random.default_rng(0)
-    moves = draw.standard_normal((6, 40)) + draw.standard_normal(40)
-    return moves, (0.5 + np.sin(np.arange(frames)[:, None] * 0.2 + np.arange(6))).clip(0, 1)
-
-
-def test_known_weights_are_recovered():
-    moves, weights = problem()
-    np.testing.assert_allclose(fit_bounded(moves, weights @ moves, smoothness=0.0), weights, atol=5e-3)
-
-
-def test_bounded_weights_are_optimal(monkeypatch):
-    """The gradient is 0 for weights between the bounds, and points outwards for weights at a bound."""
-    moves, weights = problem()
-    monkeypatch.setattr(arkit, "RIDGE", 0.0)
-    wanted = (3 * weights - 1) @ moves + 0.3 * np.random.default_rng(1).standard_normal((30, 40))
-    x = torch.tensor(fit_bounded(moves, wanted), requires_grad=True)
-    size = torch.from_numpy(np.linalg.norm(moves, axis=1))
-    (
-        ((x @ torch.from_numpy(moves) - torch.from_numpy(wanted)) ** 2).sum()
-        + arkit.SMOOTHNESS * (((x[2:] - 2 * x[1:-1] + x[:-2]) * size) ** 2).sum()
-    ).backward()
-    slope, at = (x.grad / size).numpy(), x.detach().numpy()
-    assert at.min() == 0 and at.max() == 1 and ((at > 0) & (at < 1)).sum() > 20
-    enough = 1e-3 * np.abs(slope).max()
-    assert (
-        np.abs(slope[(at > 0) & (at < 1)]).max() < enough
-        and slope[at == 0].min() > -enough
-        and slope[at == 1].max() < enough
-    )
-
-
-def test_smoothness_reduces_jitter():
-    moves, weights = problem()
-    shaken = (0.2 + 0.6 * weights + 0.1 * (-1) ** np.arange(30)[:, None]) @ moves
-    jitter = [np.abs(np.diff(fit_bounded(moves, shaken, smooth), 2, axis=0)).mean() for smooth in (0.0, 0.01, 1.0)]
-    assert jitter[0] > jitter[1] > 2 * jitter[2]
-    assert fit_bounded(moves, shaken[:1]).shape == (1, 6)  # a single frame has no second difference
 
 
 def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
