@@ -28,11 +28,13 @@ class Corpus:
     recordings: of the user, for synthetic corpora: the names of the "used" ones, and the reasons why others are
     "excluded".
     origin: of scans: their layout, the counts of each split, and the reasons why sequences are "excluded".
+    clips_origin: where the 2D part comes from, or "" if it is the corpus's own. It is not in the folder: a run may give
+    a corpus any 2D part, and `run_corpus.open_corpus` finds it again.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self.clips_folder = self.folder / "2d"
+        self.clips_folder, self.clips_origin = self.folder / "2d", ""
         description = read_json(self.folder / "corpus.json")
         self.name, self.hash, self.fps, self.unit = (description[k] for k in ("name", "hash", "fps", "unit"))
         self.motion_scale: float = description["motion_scale"]
@@ -59,7 +61,7 @@ class Corpus:
     @property
     def title(self) -> str:
         """The data that results are measured on, for tables."""
-        return f"{self.name} corpus" + (f" (2D part: {self.origin['clips']})" if self.origin else "")
+        return f"{self.name} corpus" + (f" (2D part: {self.clips_origin})" if self.clips_origin else "")
 
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
@@ -96,7 +98,7 @@ class Corpus:
         columns, counts = ("expected", "published", "found", "requested", "used"), self.origin["counts"]
         lines = [
             "",
-            f"3D from {self.origin['layout']}; 2D from {self.origin['clips']}. Numbers of sequences: "
+            f"3D from {self.origin['layout']}; 2D from {self.clips_origin}. Numbers of sequences: "
             "expected by the corpus specification, published, found, requested by this preset, and used:",
             "",
             "| split | " + " | ".join(columns) + " |",
@@ -154,7 +156,11 @@ class Corpus:
             ]
         return "\n".join(lines)
 
-    def use_video_corpus(self, folder: Path) -> None:
+    def use_clips(self, folder: Path, clips_hash: str, origin: str) -> None:
+        """Takes the 2D part from a folder of shards. clips_hash: of its content; the corpus's hash then includes it."""
+        self.clips_folder, self.clips_origin, self.hash = Path(folder), origin, digest(self.hash, clips_hash)
+
+    def use_video_corpus(self, folder: Path, origin: str) -> None:
         """Takes the 2D part from a folder that avlib.cli.prepare_video wrote. ValueError if it is not one."""
         path = Path(folder) / "video_corpus.json"
         if not path.is_file():
@@ -162,7 +168,7 @@ class Corpus:
         summary = read_json(path)
         if "hash" not in summary:
             raise ValueError(f"{path}: written by another version; run python -m avlib.cli.prepare_video again")
-        self.clips_folder, self.hash = path.parent / "2d", digest(self.hash, summary["hash"])
+        self.use_clips(path.parent / "2d", summary["hash"], origin)
 
 
 def _excluded_lines(excluded: dict[str, str]) -> list[str]:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ..core.config import CorpusConfig, digest
+from ..core.config import CorpusConfig
 from ..core.run import DATA, Run
 from .corpus import Corpus
 from .embedded import embedded_corpus
 from .embedded.recordings import find_recordings
+from .run_corpus import record_corpus
 from .scans.conversion import convert
 from .scans.layouts import file_states
 from .scans.selection import check_strict, sentence_limits
@@ -73,15 +74,12 @@ def prepare_scans(run: Run, specification: dict) -> Corpus:
         convert(data, spec, config, folder)
     corpus = Corpus(folder)
     check_strict(config, corpus.origin, spec)
-    corpus.origin["clips"] = config.video_corpus or "the embedded corpus, which is synthetic"
     if config.video_corpus:
         video_corpus.attach_clips(run, corpus)
     else:
         embedded = embedded_corpus.build_embedded(run)
-        corpus.clips_folder, corpus.hash = embedded.clips_folder, digest(corpus.hash, embedded.hash)
-    if not run.finished("corpus", corpus.hash):
-        run.finish("corpus", corpus.hash, folder=str(folder), corpus=corpus.hash)
-    return corpus
+        corpus.use_clips(embedded.clips_folder, embedded.hash, "the embedded corpus, which is synthetic")
+    return record_corpus(run, corpus)
 
 
 PREPARE: dict[str, Callable[[Run, dict], Corpus]] = {

@@ -11,7 +11,7 @@ import torchaudio
 
 from ..core.rates import SPEECH_HZ
 from ..core.run import Run
-from ..corpus.corpus import Corpus
+from ..corpus.run_corpus import open_corpus
 from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
@@ -94,7 +94,7 @@ class Speaker:
             raise ValueError(
                 f"model: expected one of {', '.join(models) or 'none, none is trained'} in {run.folder}, got {model!r}"
             )
-        self.run, self.model, self.corpus = run, model, corpus_of(run)
+        self.run, self.model, self.corpus = run, model, open_corpus(run)
         styles = self.corpus.subjects["train"]
         self.subject, self.style = subject or self.corpus.subjects["test"][0], style or styles[0]
         if self.subject not in self.corpus.templates:
@@ -118,11 +118,3 @@ class Speaker:
                 self.style_weights[None],
                 torch.tensor([frames], device=device),
             )[0].cpu()
-
-
-def corpus_of(run: Run) -> Corpus:
-    """The corpus of a finished run. ValueError if its folder has been deleted."""
-    folder = Path(run.record("corpus")["folder"])
-    if not (folder / "corpus.json").is_file():
-        raise ValueError(f"{folder}: no such corpus; rerun the command that made {run.folder} to prepare it again")
-    return Corpus(folder)

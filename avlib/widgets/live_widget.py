@@ -12,9 +12,10 @@ from traitlets import Bytes, Dict, Float
 from ..core.progress import HEADLESS
 from ..core.rates import SPEECH_HZ
 from ..core.run import Run
+from ..corpus.run_corpus import open_corpus
 from ..corpus.utterance import Utterance
 from ..export.live import Stream
-from ..export.speaker import Speaker, corpus_of, load_sound
+from ..export.speaker import Speaker, load_sound
 from ..plots.motion import aperture_tracks
 from .browser_data import as_bytes, mesh_bytes, module, wav_bytes
 
@@ -71,7 +72,7 @@ class LiveFace(anywidget.AnyWidget):
 
 def live_face(run: Run, model: str) -> LiveFace | Figure:
     """The live face of a trained model; in an executed notebook a figure of the first test sentence, streamed."""
-    utterance = corpus_of(run).utterances("test")[0]
+    utterance = open_corpus(run).utterances("test")[0]
     speaker = Speaker(run, model, utterance.subject)
     return streamed_figure(speaker, utterance) if HEADLESS else LiveFace(speaker, speaker.corpus.speech(utterance))
 

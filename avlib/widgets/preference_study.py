@@ -29,9 +29,9 @@ from ..core.files import write_atomic, write_json
 from ..core.run import Run, commit
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import faces
+from ..corpus.run_corpus import open_corpus
 from ..corpus.utterance import Utterance
 from ..export.animation import check_writable
-from ..export.speaker import corpus_of
 from ..render.clips import write_clip
 from .preference_sources import MotionSource
 
@@ -99,7 +99,7 @@ def page_path(key: Path) -> Path:
 
 def common_corpus(pairs: ModelPairs) -> Corpus:
     """The corpus of all models. ValueError for no run at all, different corpora, or a model paired with itself."""
-    corpora = {source.run.folder: corpus_of(source.run) for source in chain(*pairs) if source.run}
+    corpora = {source.run.folder: open_corpus(source.run) for source in chain(*pairs) if source.run}
     if not corpora:
         raise ValueError("expected at least one model of a run, got folders only")
     if equal := [a.title for a, b in pairs if a.title == b.title]:
@@ -227,6 +227,6 @@ def preference_page(run: Run, models: Sequence[str], sentences: int, side: int =
 
     It has as many sentences as asked for, or all of the test split. models: a and b; side: of a clip, pixels.
     """
-    available = len(corpus_of(run).utterances("test"))
+    available = len(open_corpus(run).utterances("test"))
     a, b = (MotionSource(model, run) for model in models)
     return write_study_page([(a, b)], run.folder / "preference", min(sentences, available), side=side)

@@ -24,9 +24,11 @@ from avlib.core import run as runs
 from avlib.core.files import write_json, write_weights
 from avlib.core.presets import load
 from avlib.core.run import Run
+from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.obj import read_obj
+from avlib.corpus.run_corpus import open_corpus, record_corpus
 from avlib.export import animation, arkit
 from avlib.export import speaker as speaker_module
 from avlib.render.camera import crop_camera
@@ -79,11 +81,11 @@ def place(tmp_path_factory):
                 "smoke", **{"animators": "faceformer", "faceformer.width": 16, "speech.conv_width": 8, "device": "cpu"}
             ),
         )
-        run.finish("corpus", "0", folder=str(write_corpus(folder / "data", Rig())))
+        record_corpus(run, Corpus(write_corpus(folder / "data", Rig())))
         torch.manual_seed(0)
         weights = nn.ModuleDict({"speech": build_speech_encoder(run.config.speech)}).state_dict()
         run.finish("speech", "0", [write_weights(run.weights("speech"), weights, {})])
-        animator = build_animator(run, speaker_module.corpus_of(run), "faceformer")
+        animator = build_animator(run, open_corpus(run), "faceformer")
         nn.init.normal_(animator.vertex_map.weight, std=0.3)
         weights = nn.ModuleDict({"animator": animator}).state_dict()
         run.finish(

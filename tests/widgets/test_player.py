@@ -11,8 +11,9 @@ import torch
 from matplotlib.figure import Figure
 
 from avlib.core.opening import open_run
+from avlib.corpus.run_corpus import open_corpus
 from avlib.corpus.utterance import Utterance
-from avlib.export import animate, speaker
+from avlib.export import animate
 from avlib.metrics.vertices import lve
 from avlib.plots.motion import aperture
 from avlib.speech.segment import Segment
@@ -31,7 +32,7 @@ ADA, BEN = FaceChoice("faceformer", False, "Ada"), FaceChoice("faceformer", Fals
 def source(place) -> ClipSource:  # noqa: F811
     """A run with one animator and two test sentences, whose scans open and close their mouths."""
     run = open_run("tiny", device="cpu")
-    corpus = speaker.corpus_of(run)
+    corpus = open_corpus(run)
     sounds = (Segment("m", 0.0, 0.2), Segment("ˈɑː", 0.2, 0.5))
     corpus._utterances = [
         Utterance(f"Kim_{k}", "test", "Kim", text, 20, (), sounds) for k, text in enumerate(("mama", "papa"))

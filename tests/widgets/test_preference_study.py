@@ -18,7 +18,9 @@ from avlib.core import run as runs
 from avlib.core.files import read_json, write_json
 from avlib.core.presets import load
 from avlib.core.run import Run
+from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded.rig import Rig
+from avlib.corpus.run_corpus import record_corpus
 from avlib.evaluation.external_predictions import write_prediction
 from avlib.speech.sound import write_speech
 from avlib.widgets import preference_answers, preference_study
@@ -56,7 +58,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "RESULTS", folder / "results")
         run = Run("tiny", load("smoke"))
-        run.finish("corpus", "0", folder=str(corpus))
+        record_corpus(run, Corpus(corpus))
         pairs = [
             (MotionSource(name, folder=folder / name), MotionSource.parse("tiny/truth"))
             for name in ("Nobody", "Somebody")
@@ -281,7 +283,7 @@ def test_wrong_options_are_reported_in_one_line(study, options, message, tmp_pat
     facts = read_json(study.folder / "data" / "corpus.json")
     write_json(tmp_path / "corpus" / "corpus.json", facts | {"hash": "1"})
     (tmp_path / "corpus" / "mesh.npz").write_bytes((study.folder / "data" / "mesh.npz").read_bytes())
-    other.finish("corpus", "0", folder=str(tmp_path / "corpus"))
+    record_corpus(other, Corpus(tmp_path / "corpus"))
     arguments = [option.format(folder=study.folder) for option in options]
     with pytest.raises(ValueError, match=message) as raised:
         preference.main(["--out", str(tmp_path / "out"), *arguments])

@@ -8,6 +8,7 @@ from ...core.config import CorpusConfig
 from ...core.progress import log
 from ...core.run import DATA, Run
 from ..corpus import Corpus
+from ..run_corpus import record_corpus
 from ..video import video_corpus
 from .builder import CorpusBuilder
 from .facekit import FaceKit
@@ -61,6 +62,4 @@ def prepare_embedded(run: Run, face: Path | None = None) -> Corpus:
     """The corpus of a run's configuration, recorded as its stage "corpus". face: see `build_embedded`."""
     corpus = build_embedded(run, face)
     video_corpus.attach_clips(run, corpus)
-    if not run.finished("corpus", corpus.hash):
-        run.finish("corpus", corpus.hash, folder=str(corpus.folder), corpus=corpus.hash)
-    return corpus
+    return record_corpus(run, corpus)

@@ -193,7 +193,7 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         raw = folder
         folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
         prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
-    corpus.use_video_corpus(folder)
+    corpus.use_video_corpus(folder, config.video_corpus)
     if config.crop != SIDE:
         log(f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} equals them")
 

@@ -245,7 +245,7 @@ def test_a_sequence_with_a_fault_is_excluded_and_named(copy, fault):
     assert {u.name for u in corpus.utterances("train")} == {FIRST, SECOND, THIRD} - {name}
     reason = corpus.origin["excluded"][name]
     assert re.search(message, reason) and "\n" not in reason
-    corpus.origin["clips"], corpus.clips = "nowhere", lambda split: SimpleNamespace(utterances=[])
+    corpus.clips_origin, corpus.clips = "nowhere", lambda split: SimpleNamespace(utterances=[])
     assert f"`{name}`: {reason}" in corpus.describe() and "| train | 320 | 0 | 3 | 3 | 2 |" in corpus.describe()
 
 

@@ -1,0 +1,41 @@
+"""The corpus of a run: recorded as its stage "corpus" once it is prepared, and opened again from that record."""
+
+from pathlib import Path
+
+from ..core.run import Run
+from .corpus import Corpus
+
+
+def record_corpus(run: Run, corpus: Corpus) -> Corpus:
+    """Records all that is needed to open the corpus again: its folder, where its 2D part lies and comes from, its hash.
+
+    Returns the corpus. A record of the same corpus is left as it is.
+    """
+    description = {
+        "folder": str(corpus.folder),
+        "clips_folder": str(corpus.clips_folder),
+        "clips_origin": corpus.clips_origin,
+        "corpus": corpus.hash,
+    }
+    record = run.finished("corpus", corpus.hash)
+    if record is None or any(record.get(name) != value for name, value in description.items()):
+        run.finish("corpus", corpus.hash, **description)
+    return corpus
+
+
+def open_corpus(run: Run) -> Corpus:
+    """The corpus of a run whose corpus is prepared, with its 2D part and hash, as `prepare_corpus` returned it.
+
+    ValueError if its folder has been deleted, or if another version has recorded it.
+    """
+    record = run.record("corpus")
+    folder = Path(record["folder"])
+    again = f"rerun the command that made {run.folder} to prepare it again"
+    if missing := {"clips_folder", "clips_origin", "corpus"} - record.keys():
+        raise ValueError(f"{run.folder}: the record of its corpus lacks {', '.join(sorted(missing))}; {again}")
+    if not (folder / "corpus.json").is_file():
+        raise ValueError(f"{folder}: no such corpus; {again}")
+    corpus = Corpus(folder)
+    corpus.clips_folder, corpus.clips_origin = Path(record["clips_folder"]), record["clips_origin"]
+    corpus.hash = record["corpus"]
+    return corpus
