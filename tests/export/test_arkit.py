@@ -36,11 +36,11 @@ def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
     assert {"jawOpen", "mouthSmileLeft"} <= set(shapes.names)
     assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}  # exist, but do not move the mouth
     move = dict(zip(shapes.names, shapes.displacements))
-    assert np.abs(move["mouthSmileLeft"][kit._mean[shapes.vertices, 0] < -0.004]).max() < 1e-9  # the person's left
+    assert np.abs(move["mouthSmileLeft"][kit.mean[shapes.vertices, 0] < -0.004]).max() < 1e-9  # the person's left
     true = np.zeros((20, 52))
     true[:, NAMES.index("jawOpen")] = np.linspace(0, 0.8, 20)
     true[:, NAMES.index("mouthFunnel")] = 0.4
-    moved = np.zeros((20, len(kit._mean), 3))
+    moved = np.zeros((20, len(kit.mean), 3))
     moved[:, shapes.vertices] = np.tensordot(
         true[:, [NAMES.index(name) for name in shapes.names]], shapes.displacements, 1
     )
@@ -64,7 +64,7 @@ def test_shapes_are_transferred_to_the_lips_of_another_face(checkout):
     assert np.linalg.norm(upper) < 0.05 * np.linalg.norm(lower)
     moved = (
         size
-        * (rig.motion(identity, 0.5 * torch.eye(len(rig._shapes(rig._mean)))[:9]) - identity.template).double().numpy()
+        * (rig.motion(identity, 0.5 * torch.eye(len(rig._shapes(rig.mean)))[:9]) - identity.template).double().numpy()
     )
     weights, errors = shapes.fit(moved)
     assert errors["lips"]["explained"] > 0.9 and 0 <= weights.min() and weights.max() <= 1

@@ -143,7 +143,7 @@ def test_the_json_describes_all_files(exported):
 def test_vertices_and_mesh(exported, place):
     stem, about = exported
     vertices = np.load(f"{stem}.npy")
-    assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig()._mean), 3]
+    assert vertices.dtype == np.float32 and list(vertices.shape) == about["npy"]["shape"] == [12, len(Rig().mean), 3]
     again = avlib.animate(
         place / "sounds" / "one.wav", run="tiny", model=MODEL, style={"Ada": 1, "Ben": 3}, device="cpu"
     )
@@ -221,7 +221,7 @@ def test_from_python(place, tmp_path):
     result = avlib.animate(
         0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), run="tiny", model=MODEL, device="cpu"
     )
-    assert result.vertices.shape == (12, len(Rig()._mean), 3)
+    assert result.vertices.shape == (12, len(Rig().mean), 3)
     about = result.save(tmp_path, "mine", "npy,arkit", place / "checkout")
     assert about["arkit"]["file"] == "mine-arkit.csv" and (tmp_path / "mine.json").exists()
 

@@ -20,6 +20,8 @@ class FaceKit(Rig):
     """The scanned face, with the interface of the embedded rig.
 
     still: articulation shapes that do not move, because the files of their expressions are missing.
+    mean: (V, 3), metres, the average face with closed lips. traits: (M, V, 3), displacements of its identities.
+    landmarks: (68,) vertices, in the order of the iBUG annotation.
     """
 
     name = "facekit"
@@ -33,7 +35,7 @@ class FaceKit(Rig):
         self.faces = torch.from_numpy(neutral.faces)
         self.parts = neutral.parts
         visible_index = np.cumsum(neutral.keep) - 1
-        self._grid, self._landmarks = visible_index[neutral.grid], visible_index[neutral.landmarks]
+        self._grid, self.landmarks = visible_index[neutral.grid], visible_index[neutral.landmarks]
         # rings of the grid, for each column: where the lips meet, and the border of the lips
         self._contact = _ring_of(neutral.landmarks[60:68], neutral.grid).round().astype(int)
         self._border = _ring_of(neutral.landmarks[48:60], neutral.grid)
@@ -45,17 +47,17 @@ class FaceKit(Rig):
         }
         mean = neutral.points[neutral.keep]
         self._prepare_closing(mean)
-        self._mean = self._close_lips(mean)
-        self._traits = np.stack([self._close_lips(move) for name, move in moved.items() if name.startswith("identity")])
+        self.mean = self.close_lips(mean)
+        self.traits = np.stack([self.close_lips(move) for name, move in moved.items() if name.startswith("identity")])
         self.still = tuple(name for name in EXPRESSIONS if not all(e in moved for e in expressions(name)))
         self._moves = np.stack(list(self._articulation(moved).values()))
         self.regions = self._find_regions(neutral)
 
     def _find_regions(self, neutral: Neutral) -> dict[str, torch.Tensor]:
         """Vertex indices by region: see `Rig`."""
-        x, y = self._mean[:, 0], self._mean[:, 1]
+        x, y = self.mean[:, 0], self.mean[:, 1]
         number = np.arange(len(x))
-        brows, eyes = self._mean[self._landmarks[17:27]], self._mean[self._landmarks[36:48]]
+        brows, eyes = self.mean[self.landmarks[17:27]], self.mean[self.landmarks[36:48]]
         near_mouth = (np.abs(x) < 0.06) & (y < MOUTH_Y + 0.054) & (y > MOUTH_Y - 0.08)
         ring = np.arange(len(self._grid))[:, None]
         upper_face = (y > eyes[:, 1].min() - 0.003) & (y < brows[:, 1].max() + 0.03)
@@ -64,13 +66,13 @@ class FaceKit(Rig):
             "lip": np.isin(number, self._grid[(ring >= self._contact) & (ring <= self._border.round())]),
             "upper_face": (number < self.parts["skin"].stop) & upper_face,
             "mouth": near_mouth & (number < self.parts["eyeball_left"].start),
-            "upper_lip_middle": number == self._landmarks[62],
-            "lower_lip_middle": number == self._landmarks[66],
+            "upper_lip_middle": number == self.landmarks[62],
+            "lower_lip_middle": number == self.landmarks[66],
         }
         return {name: torch.from_numpy(np.flatnonzero(mask)) for name, mask in masks.items()}
 
     def _prepare_closing(self, mean: np.ndarray) -> None:
-        """Prepares `_close_lips`: the line where the lips meet, and how vertices of the skin follow it.
+        """Prepares `close_lips`: the line where the lips meet, and how vertices of the skin follow it.
 
         mean: (V, 3), metres. Sets _line (C,), vertices of the line; _other (C, C), weights of the points of the other
         lip that each vertex of the line meets; _column (V,), nearest column of each vertex; _follow (V,), how much it
@@ -78,7 +80,7 @@ class FaceKit(Rig):
         """
         columns = np.arange(self._grid.shape[1])
         self._line = self._grid[self._contact, columns]
-        left_corner = int(np.argwhere(self._grid == self._landmarks[60])[0, 1])  # the right corner is column 0
+        left_corner = int(np.argwhere(self._grid == self.landmarks[60])[0, 1])  # the right corner is column 0
         upper, lower = columns[: left_corner + 1], np.r_[0, columns[: left_corner - 1 : -1]]
         self._other = np.zeros((len(columns), len(columns)))
         for half, other in ((upper, lower), (lower, upper)):
@@ -93,23 +95,35 @@ class FaceKit(Rig):
         distance = np.linalg.norm(mean - mean[self._line[self._column]], axis=1)
         self._follow[skin] = np.exp(-((distance[skin] / REACH) ** 2))
 
-    def _close_lips(self, field: np.ndarray) -> np.ndarray:
+    def close_lips(self, field: np.ndarray) -> np.ndarray:
         """Positions or displacements (V, 3), changed so that the lips meet: each lip moves by half the gap."""
         gap = (self._other - np.eye(len(self._other))) @ field[self._line]
         return field + 0.5 * self._follow[:, None] * gap[self._column]
 
+    def lip_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Vertices along the border of the upper and the lower lip, then along the lines where upper and lower lip meet.
+
+        Each line goes from the corner of the mouth on the viewer's left to the one on the right.
+        """
+        columns = np.arange(self._grid.shape[1])
+        left_corner = int(np.argwhere(self._grid == self.landmarks[60])[0, 1])  # the right corner is column 0
+        lines = []
+        for line in (self._grid[self._border.round().astype(int), columns], self._line):
+            lines += [line[: left_corner + 1][::-1], np.r_[line[left_corner:], line[0]]]
+        return tuple(lines)
+
     def _articulation(self, moved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Shape -> displacement (V, 3) at weight 1, metres. moved: the same of ICT-FaceKit's expressions."""
-        shapes = {name: np.zeros_like(self._mean) for name in SHAPES}
+        shapes = {name: np.zeros_like(self.mean) for name in SHAPES}
         for name in EXPRESSIONS:
             if name not in self.still:
                 for expression, weight in expressions(name).items():
                     shapes[name] = shapes[name] + weight * moved[expression]
         for name in CLOSED:
-            shapes[name] = self._close_lips(shapes[name])
-        shapes["lip_close"] = self._close_lips(shapes["jaw_open"] + shapes["lip_close"]) - shapes["jaw_open"]
+            shapes[name] = self.close_lips(shapes[name])
+        shapes["lip_close"] = self.close_lips(shapes["jaw_open"] + shapes["lip_close"]) - shapes["jaw_open"]
 
-        tongue = self._mean[self.parts["tongue"]]
+        tongue = self.mean[self.parts["tongue"]]
         back = (tongue[:, 2].max() - tongue[:, 2]) / np.ptp(tongue[:, 2])  # 0 at the tip, 1 in the throat
         loose = ramp(tongue[:, 1], tongue[:, 1].min(), tongue[:, 1].min() + 0.009)  # its root is fixed
         tip = ramp(-back, -0.38, -0.13)
@@ -129,13 +143,13 @@ class FaceKit(Rig):
 
     def _albedo(self, generator):
         """(V,), 0 to 1: a random complexion."""
-        tone = random_complexion(self._mean, generator)
-        x, y, z = self._mean.T
+        tone = random_complexion(self.mean, generator)
+        x, y, z = self.mean.T
         albedo = tone.skin + (tone.hair - tone.skin) * ramp(y - 0.072 + 6 * x**2, 0.0, 0.014)
-        brows = self._mean[self._landmarks[17:27]].reshape(2, 5, 3)
+        brows = self.mean[self.landmarks[17:27]].reshape(2, 5, 3)
         along = np.linspace(0, 4, 17)
         brow = np.concatenate([np.stack([np.interp(along, range(5), axis) for axis in side.T], -1) for side in brows])
-        distance = np.linalg.norm(self._mean[:, None] - brow, axis=-1).min(1)
+        distance = np.linalg.norm(self.mean[:, None] - brow, axis=-1).min(1)
         albedo += (tone.brows - albedo) * ramp(-distance, -0.006, -0.002)
 
         rings = np.arange(len(self._grid))[:, None]
@@ -152,7 +166,7 @@ class FaceKit(Rig):
         ):
             albedo[self.parts[part]] = part_albedo * light[self.parts[part]]
         for part in ("eyeball_left", "eyeball_right"):
-            ball = self._mean[self.parts[part]]
+            ball = self.mean[self.parts[part]]
             radius = np.linalg.norm((ball - (ball.min(0) + ball.max(0)) / 2)[:, :2], axis=1)
             albedo[self.parts[part]] = np.select([radius < 0.0024, radius < 0.0058], [0.03, tone.iris], 0.85)
         return np.clip(albedo, 0.02, 1)

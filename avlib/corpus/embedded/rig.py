@@ -46,7 +46,7 @@ class Rig:
         ]
         faces[0] = faces[0][seams[0][0] & seams[1][0]]
         self.faces = torch.from_numpy(np.concatenate(faces + [seam for _, seam in seams]))
-        self._mean = np.concatenate([grid.reshape(-1, 3) for grid, _ in grids.values()])
+        self.mean = np.concatenate([grid.reshape(-1, 3) for grid, _ in grids.values()])
 
         self._u, self._side = columns()
         skin = grids["skin"][0]
@@ -57,9 +57,9 @@ class Rig:
         lip = np.zeros(count)
         full = self._side * (1 - self._u**2) * self._share  # 0 at the corners and where the lips meet
         lip[self.parts["skin"]] = (full * np.exp(-((self._away / 0.006) ** 2))).ravel()
-        self._traits = identity_traits(self._mean, lip)
+        self.traits = identity_traits(self.mean, lip)
 
-        x, y = self._mean[:, 0], self._mean[:, 1]
+        x, y = self.mean[:, 0], self.mean[:, 1]
         number = np.arange(count)
         inside = (number >= self.parts["upper_teeth"].start) & (number < self.parts["throat"].stop)
         around_mouth = (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
@@ -86,8 +86,8 @@ class Rig:
         if subject is not None and not 0 <= subject < len(SUBJECTS):
             raise ValueError(f"identity: expected a subject from 0 to {len(SUBJECTS) - 1}, got {subject}")
         subject_generator = generator if subject is None else torch.Generator().manual_seed(7000 + subject)
-        draw = torch.randn(len(self._traits), generator=subject_generator).clamp(-1.8, 1.8).double().numpy()
-        template = self._mean + np.tensordot(draw, self._traits, 1)
+        draw = torch.randn(len(self.traits), generator=subject_generator).clamp(-1.8, 1.8).double().numpy()
+        template = self.mean + np.tensordot(draw, self.traits, 1)
         albedo = self._albedo(generator if generator is not None else subject_generator)
         arrays = template, self._shapes(template), albedo
         return Identity(*(torch.from_numpy(array.astype(np.float32)) for array in arrays))
@@ -104,9 +104,9 @@ class Rig:
 
     def _albedo(self, generator):
         """(V,), 0 to 1: a random complexion."""
-        tone = random_complexion(self._mean, generator)
+        tone = random_complexion(self.mean, generator)
         albedo = tone.skin.copy()
-        hairline = ramp(self._mean[:, 1] - 0.066 + 9 * self._mean[:, 0] ** 2, 0.0, 0.012)
+        hairline = ramp(self.mean[:, 1] - 0.066 + 9 * self.mean[:, 0] ** 2, 0.0, 0.012)
         grid = albedo[self.parts["skin"]].reshape(-1, COLUMNS)
         grid[:] = grid + (tone.hair - grid) * hairline[self.parts["skin"]].reshape(grid.shape)
         red = (1 - np.abs(self._u) ** 14) * np.array([1, 1, 1, 1, 1, 0.5])[:, None]

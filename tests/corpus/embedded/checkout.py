@@ -42,18 +42,18 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
         if name == "skin" or "eyeball" in name:
             grid = np.concatenate([grid, grid[:, :1]], 1)
         quads.append(np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], -1).reshape(-1, 4))
-        a, b, _, d = rig._mean[quads[-1]].transpose(1, 0, 2)
+        a, b, _, d = rig.mean[quads[-1]].transpose(1, 0, 2)
         if np.cross(b - a, d - a)[:, 2].sum() < 0:
             quads[-1] = quads[-1][:, ::-1]
     old = np.concatenate([grid.ravel() for _, grid in order])
-    place = np.full(len(rig._mean), -1)
+    place = np.full(len(rig.mean), -1)
     place[old] = np.arange(len(old))
     quads = place[np.concatenate(quads)]
     ends = np.cumsum([0, *(grid.size for _, grid in order)]).tolist()
     where = {name: (first, last) for (name, _), first, last in zip(order, ends, ends[1:])} | {"whole": (0, len(old))}
 
-    shape = dict(zip(SHAPES, rig._shapes(rig._mean)))
-    neutral = rig._mean + PARTED * shape["jaw_open"]
+    shape = dict(zip(SHAPES, rig._shapes(rig.mean)))
+    neutral = rig.mean + PARTED * shape["jaw_open"]
     expressions = {
         "jawOpen": shape["jaw_open"] / 0.55,
         "mouthClose": 1.1 * shape["lip_close"] / 0.55,
@@ -63,7 +63,7 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
         "mouthRollLower": shape["lip_tuck"],
         "mouthRollUpper": shape["lip_press"],
     }
-    left = np.clip(0.5 + rig._mean[:, :1] / 0.004, 0, 1)
+    left = np.clip(0.5 + rig.mean[:, :1] / 0.004, 0, 1)
     for name, both in (
         ("mouthUpperUp", shape["upper_raise"]),
         ("mouthLowerDown", shape["lower_drop"]),
@@ -75,13 +75,13 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
     ):
         expressions |= {f"{name}_L": left * both, f"{name}_R": (1 - left) * both}
     meshes = {"generic_neutral_mesh": neutral} | {name: neutral + move for name, move in expressions.items()}
-    meshes |= {f"identity{k:03d}": neutral + rig._traits[trait] for k, trait in enumerate((0, 2, 12))}
+    meshes |= {f"identity{k:03d}": neutral + rig.traits[trait] for k, trait in enumerate((0, 2, 12))}
     folder.mkdir(parents=True)
     for name, vertices in meshes.items():
         write_obj(folder / f"{name}.obj", vertices[old], quads)
 
     def nearest(x, y):
-        return int(np.linalg.norm(rig._mean[old[: skin[CONTACT:].size], :2] - [x, y], axis=1).argmin())
+        return int(np.linalg.norm(rig.mean[old[: skin[CONTACT:].size], :2] - [x, y], axis=1).argmin())
 
     landmarks = [0] * 17 + [
         nearest(x, 0.038) for x in (-0.05, -0.04, -0.03, -0.02, -0.012, 0.012, 0.02, 0.03, 0.04, 0.05)

@@ -110,12 +110,12 @@ def test_mesh_and_regions(kit):
 
 def test_lip_region_is_the_lips_between_their_landmarks(kit):
     """The middle of each lip is on its line of contact, and the region extends outward from there, left and right."""
-    lip, template = kit.regions["lip"], torch.from_numpy(kit._mean)
+    lip, template = kit.regions["lip"], torch.from_numpy(kit.mean)
     upper, lower = (kit.regions[f"{side}_lip_middle"] for side in ("upper", "lower"))
     assert torch.isin(torch.cat([upper, lower]), lip).all() and template[upper, 0].abs() < 5e-4
     x = template[lip, 0]
     assert abs((x > 1e-5).sum() - (x < -1e-5).sum()) <= 2 and abs(x.max() + x.min()) < 5e-4
-    assert np.isin(kit._landmarks[48:68], lip).all()
+    assert np.isin(kit.landmarks[48:68], lip).all()
     back = kit._grid[: kit._contact.min()]
     assert not np.isin(back, lip).any()
 
@@ -171,7 +171,7 @@ def test_shapes_do_what_their_names_say(kit):
     moves = 1000 * torch.from_numpy(kit._moves)
     shape = dict(zip(SHAPES, moves))
     upper, lower = (int(kit.regions[f"{side}_lip_middle"]) for side in ("upper", "lower"))
-    corners = kit._line[[0, int(np.argwhere(kit._grid == kit._landmarks[60])[0, 1])]]
+    corners = kit._line[[0, int(np.argwhere(kit._grid == kit.landmarks[60])[0, 1])]]
 
     def width(name):
         return float(shape[name][corners[0], 0] - shape[name][corners[1], 0])
@@ -192,7 +192,7 @@ def test_shapes_do_what_their_names_say(kit):
 
 def test_left_and_right_mirror_each_other(kit):
     """Except for the sideways shape, a vertex of the lips and its mirror image move symmetrically."""
-    edge = kit._mean[kit._grid[-1]]  # where the columns of both lips are apart
+    edge = kit.mean[kit._grid[-1]]  # where the columns of both lips are apart
     mirror = np.linalg.norm(edge[:, None] * [-1, 1, 1] - edge, axis=-1).argmin(1)
     lips = kit._grid[kit._contact.min() : int(kit._border.max()) + 1]
     for name, move in zip(SHAPES, kit._moves):
@@ -254,7 +254,7 @@ def test_teeth_are_bright_and_the_throat_is_dark(kit):
     skin, lips, teeth = (
         albedo[where].median() for where in (kit.parts["skin"], kit.regions["lip"], kit.parts["upper_teeth"])
     )
-    depth = torch.from_numpy(kit._mean)[kit.parts["tongue"], 2]
+    depth = torch.from_numpy(kit.mean)[kit.parts["tongue"], 2]
     tongue = albedo[kit.parts["tongue"]]
     assert lips < skin < teeth and tongue[depth.argmin()] < 0.6 * tongue[depth.argmax()]
 
@@ -276,7 +276,7 @@ def test_the_corpus_uses_the_face(written, tmp_path, monkeypatch):
     assert video.shape == (utterance.frames, 32, 32) and video.float().std(0).mean() > 1
     scan = builder.write_scan(0, "train", f"{builder.rig.subjects[0]}_sentence01", "buy my map")
     motion = np.load(tmp_path / "vertices_npy" / f"{scan.name}.npy")
-    assert motion.shape == (scan.frames, 3 * len(builder.rig._mean)) and np.isfinite(motion).all()
+    assert motion.shape == (scan.frames, 3 * len(builder.rig.mean)) and np.isfinite(motion).all()
 
 
 def test_a_corpus_depends_on_the_files_of_its_face_but_not_on_their_folder(written, tmp_path, monkeypatch):
