@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("data", help="folder of the corpus")
     parser.add_argument("out", help="folder for the shards")
     parser.add_argument(
-        "--landmarks", default="", help="MediaPipe's face_landmarker.task; not needed with its version 0.10.21"
+        "--landmarks",
+        default="",
+        help="MediaPipe's face_landmarker.task; not needed if it is in the folder of the corpus or beside it",
     )
     parser.add_argument(
         "--units", help="folder of a SentencePiece model, such as unigram5000.model, and its list unigram5000_units.txt"
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> None:
     if options.units and options.train_units is not None:
         raise ValueError("--units and --train-units: expected only one of them")
     tokenizer = SentencePieceTokenizer.of_folder(options.units) if options.units else Tokenizer()
-    create_detector = partial(MediaPipe, options.landmarks)
+    create_detector = partial(MediaPipe.of_corpus, options.landmarks, Path(options.data))
     summary = prepare_clips(
         options.data, options.out, create_detector, [tokenizer], options.scheduler, options.processes
     )

@@ -5,7 +5,6 @@ fps with 16 kHz speech.
 """
 
 import math
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from ...core.rates import VIDEO_FPS
 from ..media import LONGEST_S, check_frame_rate, check_length, frames_at, speech_at
 from ..utterance import Excluded
+from .face_landmarker import FaceLandmarker, find_model, nearest_face
 
 SIDE = 96
 # (x, y), pixels, of the right eye, left eye, nose and mouth of the mean face that the published weights were trained
@@ -141,10 +141,9 @@ def crop_mouths(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
 
 
 class MediaPipe:
-    """MediaPipe as a `Detector`, for one clip: it tracks the face from frame to frame.
+    """MediaPipe's Face Landmarker as a `Detector`, for one clip at 25 fps.
 
-    model: the file face_landmarker.task, for the Face Landmarker. Without it, Face Mesh is used, with the models that
-    the package contained up to version 0.10.21. ValueError says what is missing.
+    model: the file face_landmarker.task. ValueError says what is missing.
     """
 
     # the landmarks that outline right eye, left eye, nose and mouth
@@ -154,61 +153,21 @@ class MediaPipe:
         (98, 97, 2, 326, 327),
         (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
     )
-    MODEL_URL = (
-        "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/latest/"
-        "face_landmarker.task"
-    )
 
-    def __init__(self, model: str | Path = ""):
-        if model and not Path(model).is_file():
-            raise ValueError(f"{model}: no such file; download it from {self.MODEL_URL}")
-        try:
-            import mediapipe  # pyright: ignore[reportMissingImports]  # optional
-        except ImportError as error:
-            raise ValueError(f"MediaPipe, the face detector, does not load ({error}): pip install mediapipe") from None
-        if model:
-            self._find_faces, close = self._face_landmarker(mediapipe, model)
-        elif hasattr(mediapipe, "solutions"):
-            self._find_faces, close = self._face_mesh(mediapipe)
-        else:
-            raise ValueError(
-                f"MediaPipe {mediapipe.__version__} needs the file face_landmarker.task, which it does not contain: "
-                f"name it with --landmarks, or with the setting corpus.landmarks; download it from {self.MODEL_URL}"
-            )
-        weakref.finalize(self, close)  # otherwise its threads and its memory outlive it
-        self._frame = 0
-
-    def _face_landmarker(self, mediapipe, model: str | Path) -> tuple[Callable, Callable]:
-        vision = mediapipe.tasks.vision
-        options = vision.FaceLandmarkerOptions(
-            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
-            running_mode=vision.RunningMode.VIDEO,
-        )
-        try:
-            landmarker = vision.FaceLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError, OSError) as error:  # depends on the version
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{model}: not a Face Landmarker ({reason}); download it from {self.MODEL_URL}") from None
-
-        def find_faces(rgb: np.ndarray, frame: int):
-            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-            return landmarker.detect_for_video(image, frame * 1000 // VIDEO_FPS).face_landmarks
-
-        return find_faces, landmarker.close
+    def __init__(self, model: str | Path):
+        self._landmarker = FaceLandmarker(model)
+        self._frame, self._last = 0, None
 
     @staticmethod
-    def _face_mesh(mediapipe) -> tuple[Callable, Callable]:
-        mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
-
-        def find_faces(rgb: np.ndarray, frame: int):
-            return [face.landmark for face in mesh.process(rgb).multi_face_landmarks or ()]
-
-        return find_faces, mesh.close
+    def of_corpus(setting: str, folder: Path) -> "MediaPipe":
+        """With the model that the setting corpus.landmarks names, or that is in the corpus's folder or beside it."""
+        return MediaPipe(find_model(setting, folder))
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:
-        faces = self._find_faces(np.ascontiguousarray(rgb), self._frame)
+        faces = self._landmarker(rgb, self._frame / VIDEO_FPS)
         self._frame += 1
         if not faces:
             return None
-        landmarks = np.array([(mark.x * rgb.shape[1], mark.y * rgb.shape[0]) for mark in faces[0]])
+        self._last = nearest_face(faces, self._last)
+        landmarks = self._last.landmarks[:, :2].astype(float)
         return np.stack([landmarks[list(group)].mean(0) for group in self.GROUPS])

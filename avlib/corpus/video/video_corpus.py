@@ -81,7 +81,7 @@ def write_shard(path: Path, key: str, sources: list[Source], create_detector: Ca
 def prepare_clips(
     data: str | Path,
     out: str | Path,
-    create_detector: Callable[[], Detector] = MediaPipe,
+    create_detector: Callable[[], Detector] | None = None,
     tokenizers: Sequence[Tokenizer] = (Tokenizer(),),
     scheduler: str | None = None,
     workers: int | None = None,
@@ -91,12 +91,13 @@ def prepare_clips(
     It contains the layout, a hash, the numbers of clips and frames of each split, and the excluded recordings with
     reasons. Shards that exist are not written again unless their recordings have changed.
 
-    create_detector: creates the face detector of one clip. tokenizers: that have to encode the transcripts. workers:
-    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any
-    number of hosts; both folders must be accessible on all of them. ValueError for an unknown layout and a missing
-    detector.
+    create_detector: creates the face detector of one clip; by default MediaPipe's, with the model that is in the
+    corpus's folder or beside it. tokenizers: that have to encode the transcripts. workers: processes, by default one
+    per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number of hosts; both
+    folders must be accessible on all of them. ValueError for an unknown layout and a missing detector.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
+    create_detector = create_detector or partial(MediaPipe.of_corpus, "", data)
     units = next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None)
     layout, sources = find_sources(data, units)
     sources = [check_transcript(source, tokenizers) for source in sources]
@@ -192,7 +193,7 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
         raw = folder
         folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
-        prepare_clips(raw, folder, partial(MediaPipe, config.landmarks), tokenizers)
+        prepare_clips(raw, folder, partial(MediaPipe.of_corpus, config.landmarks, raw), tokenizers)
     corpus.use_video_corpus(folder, config.video_corpus)
     if config.crop != SIDE:
         log(f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} equals them")

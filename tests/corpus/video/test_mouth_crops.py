@@ -1,12 +1,5 @@
 """Mouth crops of a moving face: the mouth stays in place, in synchrony with the sound; unusable videos are excluded."""
 
-import importlib.util
-import os
-import sys
-import zipfile
-from functools import partial
-from types import SimpleNamespace
-
 import av
 import numpy as np
 import pytest
@@ -27,6 +20,7 @@ from avlib.corpus.video.mouth_crops import (
 )
 from avlib.render.camera import camera_for
 from avlib.render.renderer import Renderer
+from tests.corpus.video.film import FILM, MODEL, needs_film
 from tests.corpus.video.videos import (
     FACE,
     SOUND_HZ,
@@ -194,38 +188,10 @@ def test_unusable_crops_are_excluded(tmp_path, frames, side, labelled, reason):
         mouth_crops.read_cropped_video(path, path, labelled)
 
 
-def test_what_mediapipe_lacks_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="nothing.task: no such file; download it from https"):
-        mouth_crops.MediaPipe(tmp_path / "nothing.task")
-    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.30"))
-    with pytest.raises(ValueError, match="MediaPipe 0.10.30 needs the file face_landmarker.task.*--landmarks.*https"):
-        mouth_crops.MediaPipe()
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ValueError, match="MediaPipe, the face detector, does not load .*: pip install mediapipe"):
-        mouth_crops.MediaPipe()
-
-
-needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="MediaPipe is not installed")
-
-
-@needs_mediapipe
-def test_a_file_without_a_landmarker_is_named(tmp_path):
-    (tmp_path / "text.task").write_text("not a model")
-    with zipfile.ZipFile(tmp_path / "other.task", "w") as bundle:
-        bundle.writestr("other.tflite", "x")
-    for name in ("text.task", "other.task"):
-        with pytest.raises(ValueError, match=f"{name}: not a Face Landmarker .*; download it from"):
-            mouth_crops.MediaPipe(tmp_path / name)
-
-
-@needs_mediapipe
+@needs_film()
 def test_the_mouth_stays_in_place_with_mediapipe(tmp_path):
-    """The embedded face, shifted, rotated and scaled between frames. $AVLIB_LANDMARKS names face_landmarker.task."""
-    create_detector = partial(mouth_crops.MediaPipe, os.environ.get("AVLIB_LANDMARKS", ""))
-    try:
-        detector = create_detector()
-    except ValueError as error:
-        pytest.skip(str(error))
+    """The embedded face, shifted, rotated and scaled between frames."""
+    detector = mouth_crops.MediaPipe(MODEL)
     rig, side, t = Rig(), 256, torch.arange(50).double()
     person, middle = rig.identity(0), (side - 1) / 2
     camera = camera_for(person.template, side)
@@ -241,7 +207,7 @@ def test_the_mouth_stays_in_place_with_mediapipe(tmp_path):
     pictures = (shown * 255).round().byte().numpy()
     video, _ = crop_video(
         write_video(tmp_path / "a.mkv", list(pictures), np.arange(50) / 25, np.zeros(2 * SOUND_HZ, np.int16)),
-        create_detector(),
+        mouth_crops.MediaPipe.of_corpus("", FILM / "grid"),
     )
     assert (video.float() - video.float().mean(0)).abs().mean() < 6
     found = np.stack([detector(picture[..., None].repeat(3, -1))[mouth_crops.MOUTH] for picture in pictures]) - middle

@@ -318,7 +318,7 @@ def test_unreadable_transcripts_are_excluded(lrs2, tmp_path, transcript, message
 
 
 def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare_video, "MediaPipe", lambda landmarks: TrueDetector())
+    monkeypatch.setattr(prepare_video.MediaPipe, "of_corpus", lambda landmarks, folder: TrueDetector())
     for name, text in {"main/5/1": "WE MUST GO NOW", "main/5/2": "YOU MUST NOT GO", "main/6/1": "QUIZ"}.items():
         (lrs2 / f"{name}.txt").write_text(f"Text:  {text}\n")
     arguments = [str(lrs2), str(tmp_path / "out"), "--processes", "1", "--train-units"]
@@ -342,7 +342,7 @@ def test_units_are_trained_on_the_training_transcripts(lrs2, tmp_path, monkeypat
 
 def test_a_run_takes_its_clips_from_a_raw_or_prepared_corpus(lrs2, tmp_path, monkeypatch):
     monkeypatch.setattr(video_corpus, "DATA", tmp_path / "data")
-    monkeypatch.setattr(video_corpus, "MediaPipe", lambda landmarks: TrueDetector())
+    monkeypatch.setattr(video_corpus.MediaPipe, "of_corpus", lambda landmarks, folder: TrueDetector())
     monkeypatch.setattr(video_corpus, "run_parallel", lambda jobs, workers: (job[0](*job[1:]) for job in jobs))
 
     def attached(folder):
