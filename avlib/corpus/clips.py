@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
+from ..core.files import write_atomic
 from ..core.rates import SAMPLES_PER_FRAME
 from .utterance import Utterance
+
+Clip = tuple[Utterance, torch.Tensor, torch.Tensor]  # with video (T, H, W) uint8 and speech (T * 640,) int16
 
 
 class ClipPosition(NamedTuple):
@@ -68,6 +72,14 @@ class Clips:
         count = self.utterances[i].frames * SAMPLES_PER_FRAME
         samples = np.fromfile(position.shard, "<i2", count, offset=position.speech)
         return torch.from_numpy(samples).float() / 32768
+
+
+def write_shard(path: Path, clips: list[Clip]) -> None:
+    """Writes clips, at least one, with frames of one size, to a shard that `Clips` reads."""
+    utterances, videos, speeches = zip(*clips)
+    tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
+    metadata = {"utterances": json.dumps([u.as_dict() for u in utterances])}
+    write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
 
 
 def _header(path: Path) -> tuple[dict, int]:

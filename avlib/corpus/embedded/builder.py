@@ -1,13 +1,11 @@
 """Builds the embedded corpus: espeak-ng speaks, the face rig articulates, the renderer films. Nothing is downloaded."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-from safetensors.torch import save_file
 
 from ...core.config import CorpusConfig, digest
 from ...core.files import write_atomic, write_json
@@ -18,6 +16,7 @@ from ...core.tensors import seeded_generator
 from ...render.camera import Camera, crop_camera
 from ...render.lip_video import submesh
 from ...render.renderer import Lights, Renderer
+from ..clips import Clip, write_shard
 from ..utterance import Utterance
 from .articulation import articulate, random_style, subject_style
 from .facekit import FaceKit
@@ -29,8 +28,6 @@ from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sente
 SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}  # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_PER_SHARD = 60
-
-Clip = tuple[Utterance, torch.Tensor, torch.Tensor]  # with video (T, H, W) uint8 and speech (T * 640,) int16
 
 
 def random_head_pose(vertices: torch.Tensor, centre: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -48,6 +45,26 @@ def random_head_pose(vertices: torch.Tensor, centre: torch.Tensor, generator: to
     size = uniform(0.93, 1.07, generator)
     shift = (torch.rand(3, generator=generator) - 0.5) * 0.006 * torch.tensor([1, 1, 0])
     return (vertices - centre) @ rotation.T * size + centre + shift
+
+
+def film(
+    renderer: Renderer,
+    vertices: torch.Tensor,
+    albedo: torch.Tensor,
+    centre: tuple[float, float, float],
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Pictures (T, H, W) uint8 of a moving face in random light, with a random head pose, brightness and noise.
+
+    vertices: (T, V, 3), metres; albedo: (V,); centre: of the head's rotation.
+    """
+    frames, directions = len(vertices), torch.tensor(Lights().directions)
+    lights = directions + 0.35 * torch.randn(len(directions), 3, generator=generator)
+    albedo = (albedo * uniform(0.75, 1.25, generator)).clamp(0, 1)
+    posed = random_head_pose(vertices, vertices.new_tensor(centre), generator)
+    video = renderer(posed, albedo.expand(frames, -1), lights.expand(frames, -1, -1))
+    noise = 0.01 * torch.randn(video.shape, generator=generator)
+    return ((video + noise).clamp(0, 1) * 255).round().byte()
 
 
 def double_image(camera: Camera, crop: int) -> Camera:
@@ -104,17 +121,10 @@ class CorpusBuilder:
         identity = self.rig.identity(generator=generator)
         identity = replace(identity, template=identity.template[self.mouth], shapes=identity.shapes[:, self.mouth])
         vertices = self.rig.motion(identity, weights[:frames])
-        centre = identity.template.new_tensor([*self.camera.centre, float(identity.template[:, 2].median())])
-        lights = torch.tensor(Lights().directions) + 0.35 * torch.randn(
-            len(Lights().directions), 3, generator=generator
-        )
-        albedo = (identity.albedo[self.mouth] * uniform(0.75, 1.25, generator)).clamp(0, 1)
-        vertices = random_head_pose(vertices, centre, generator)
-        video = self.renderer(vertices, albedo.expand(frames, -1), lights.expand(frames, -1, -1))
-        noise = 0.01 * torch.randn(video.shape, generator=generator)
+        depth = float(identity.template[:, 2].median())
         return (
             spoken.utterance(name, split, "", frames),
-            ((video + noise).clamp(0, 1) * 255).round().byte(),
+            film(self.renderer, vertices, identity.albedo[self.mouth], (*self.camera.centre, depth), generator),
             (spoken.speech * 32767).round().short()[: frames * SAMPLES_PER_FRAME],
         )
 
@@ -131,13 +141,7 @@ class CorpusBuilder:
         """Renders and writes the clips of one shard, from clip `first` on."""
         texts = self.texts[split]
         clips = range(first, min(first + CLIPS_PER_SHARD, len(texts)))
-        self.write_shard(path, [self.render_clip(f"{split}_{i:05d}", split, texts[i]) for i in clips])
-
-    def write_shard(self, path: Path, clips: list[Clip]) -> None:
-        utterances, videos, speeches = zip(*clips)
-        tensors = {"video": torch.cat(videos), "speech": torch.cat(speeches)}
-        metadata = {"utterances": json.dumps([u.as_dict() for u in utterances])}
-        write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
+        write_shard(path, [self.render_clip(f"{split}_{i:05d}", split, texts[i]) for i in clips])
 
     def write_scans(self, split: str, k: int) -> list[Utterance]:
         """Writes subject k's part of the 3D part: its own sentences, in its own voice and style."""
@@ -178,7 +182,7 @@ class CorpusBuilder:
         except ValueError as error:
             return name, str(error)
         clip = self.render_clip(f"own_{name}", "train", spoken.text, spoken)
-        self.write_shard(self.folder / "2d" / f"train-own-{name}.safetensors", [clip])
+        write_shard(self.folder / "2d" / f"train-own-{name}.safetensors", [clip])
         return name, self.write_scan(k, "train", f"{self.rig.subjects[k]}_own_{name}", spoken.text, spoken)
 
     def build(self) -> None:

@@ -101,7 +101,7 @@ class FaceKit(Rig):
         return field + 0.5 * self._follow[:, None] * gap[self._column]
 
     def lip_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices along the border of the upper and the lower lip, then along the lines where upper and lower lip meet.
+        """Vertices along the border of the upper and of the lower lip, then along the lines where they meet.
 
         Each line goes from the corner of the mouth on the viewer's left to the one on the right.
         """
