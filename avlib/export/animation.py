@@ -4,7 +4,7 @@
 <name>.npy         vertices (T, V, 3), float32; <corpus>-<subject>.obj has the face at rest and the mesh's faces
 <name>.mp4         a clip with sound
 <name>.glb         glTF 2.0: the face, and its motion as morph targets
-<name>-arkit.csv   weights of ARKit's 52 blendshapes, a row for each frame; -arkit.json has the same as JSON
+<name>-arkit.csv   weights of ARKit's 52 blendshapes as Live Link Face writes them; -arkit.json has them as JSON
 <name>-obj/        0000.obj and so on, a file for each frame
 <name>.wav         the speech of espeak-ng, where a text was given
 """
@@ -22,6 +22,7 @@ import torch
 from ..core.files import write_atomic, write_json
 from ..core.run import commit
 from ..corpus.embedded.facekit_checkout import URL
+from ..corpus.live_link import write_live_link
 from ..corpus.obj import face_lines, vertex_lines
 from ..corpus.pictures import faces
 from ..corpus.specification import read_specification
@@ -116,9 +117,8 @@ def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes) -> dict:
         "fitted": list(shapes.names),
         "missing": list(shapes.missing),
     }
-    rows = [",".join([timecode(t, corpus.fps), *(f"{w:g}" for w in row)]) for t, row in enumerate(weights.tolist())]
     table, frames = with_ending(stem, "-arkit.csv"), with_ending(stem, "-arkit.json")
-    write_atomic(table, lambda p: p.write_text("\n".join([",".join(["Timecode", *arkit.NAMES]), *rows]) + "\n"))
+    write_live_link(table, weights, corpus.fps)
     content = {"fps": corpus.fps, "names": arkit.NAMES, **about, "frames": weights.tolist()}
     write_atomic(frames, lambda p: p.write_text(json.dumps(content) + "\n"))
     return {"file": table.name, "frames": frames.name, **about}
@@ -140,12 +140,6 @@ def save_obj(animation: Animation, stem: Path, _) -> dict:
 
 
 FORMATS: dict[str, Callable] = {"npy": save_npy, "mp4": save_mp4, "glb": save_glb, "arkit": save_arkit, "obj": save_obj}
-
-
-def timecode(frame: int, fps: float) -> str:
-    """HH:MM:SS:FF.fff as Live Link Face writes it: the frame within its second with thousandths."""
-    second, within = divmod(frame, fps)
-    return f"{int(second) // 3600:02d}:{int(second) // 60 % 60:02d}:{int(second) % 60:02d}:{within:06.3f}"
 
 
 def parse_formats(formats: str) -> list[str]:

@@ -13,8 +13,8 @@ import numpy as np
 from ..corpus.arkit_names import NAMES
 from ..corpus.bounded_fit import fit_bounded
 from ..corpus.corpus import Corpus
-from ..corpus.embedded.arkit_shapes import expression_files
-from ..corpus.embedded.facekit_checkout import Neutral, checkout_files, read_neutral
+from ..corpus.embedded.arkit_shapes import facekit_basis
+from ..corpus.embedded.facekit_checkout import Neutral
 from ..corpus.lip_vertices import Surface
 
 REACH = 1.1  # motion is fitted up to this distance from the middle of the lips over the skin, in widths of the mouth
@@ -72,7 +72,8 @@ def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
     ValueError for a checkout without the files, and for a face whose lip vertices are not connected with the middle of
     the lips.
     """
-    files, neutral = expression_files(folder), read_neutral(checkout_files(folder))
+    basis = facekit_basis(folder)
+    displacements, neutral = basis.displacements, basis.neutral
     template, lip = corpus.templates[subject].double().numpy(), corpus.regions["lip"].numpy()
     middles = [int(corpus.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
     width = np.ptp(template[lip, 0])
@@ -84,7 +85,6 @@ def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
             f"arkit: {corpus.name}: expected lip vertices that are connected with their middles {middles}, "
             f"got {connected.sum()} of {len(lip)}"
         )
-    displacements = np.stack([sum(map(neutral.displacement, paths)) for paths in files.values()])
     largest = np.linalg.norm(displacements, axis=-1).max(1)
     is_facekit_mesh = np.array_equal(corpus.faces.numpy(), neutral.faces)
     if not is_facekit_mesh:
@@ -93,11 +93,11 @@ def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
     displacements = displacements[:, vertices]
     moves_mouth = np.linalg.norm(displacements, axis=-1).max(1) > MOUTH_SHARE * largest
     return Shapes(
-        tuple(name for name, moves in zip(files, moves_mouth) if moves),
+        tuple(name for name, moves in zip(basis.names, moves_mouth) if moves),
         displacements[moves_mouth],
         vertices,
         np.isin(vertices, lip),
-        tuple(name for name in NAMES if name not in files),
+        basis.missing,
         is_facekit_mesh,
     )
 

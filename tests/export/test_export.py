@@ -1,6 +1,5 @@
 """`animate`: all formats are written and described; an error is one line and leaves no file behind."""
 
-import csv
 import json
 import os
 import runpy
@@ -27,6 +26,7 @@ from avlib.core.run import Run
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.rig import Rig
+from avlib.corpus.live_link import read_live_link
 from avlib.corpus.obj import read_obj
 from avlib.corpus.run_corpus import open_corpus, record_corpus
 from avlib.export import animation, arkit
@@ -174,12 +174,12 @@ def test_the_glb_plays_the_same_motion(exported):
 def test_arkit_weights(exported, place):
     stem, about = exported
     held = json.loads(Path(f"{stem}-arkit.json").read_text())
-    header, *rows = csv.reader(Path(f"{stem}-arkit.csv").open())
-    assert header == ["Timecode", *arkit.NAMES] and held["names"] == list(arkit.NAMES) and held["fps"] == FPS
-    np.testing.assert_array_equal(np.array(rows)[:, 1:].astype(float), held["frames"])
+    take = read_live_link(Path(f"{stem}-arkit.csv"))
+    assert held["names"] == list(arkit.NAMES) and held["fps"] == take.fps == FPS
+    np.testing.assert_array_equal(take.weights, held["frames"])
+    assert not take.head.any() and not take.eyes.any() and take.start == 0
     assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
     assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["transferred"]
-    assert rows[1][0] == "00:00:00:01.000"
     speaker = speaker_module.Speaker(opening.open_run("tiny", device="cpu"), MODEL)
     shapes = animation.arkit_shapes_for(speaker, ["arkit"], place / "checkout")
     weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
@@ -188,11 +188,6 @@ def test_arkit_weights(exported, place):
         held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3)
         and np.ptp(weights, axis=0).max() > 0.05
     )
-
-
-def test_timecode():
-    assert animation.timecode(30 * 3725 + 7, 30) == "01:02:05:07.000"
-    assert animation.timecode(60, 29.97) == "00:00:02:00.060"
 
 
 def test_obj_has_a_file_for_each_frame(exported):
