@@ -105,7 +105,10 @@ def measure_preparation(folder: Path, videos: int, landmarks: str, rounds: int) 
     write_corpus(folder, videos)
     sources = find_sources(folder)[1]
     print(f"preparation: {videos} videos of {VIDEO_S} s, {PICTURE} x {PICTURE} pixels")
-    detectors = {"constant detector": create_constant_detector, "MediaPipe": partial(MediaPipe.of_corpus, landmarks, folder)}
+    detectors = {
+        "constant detector": create_constant_detector,
+        "MediaPipe": partial(MediaPipe.of_corpus, landmarks, folder),
+    }
     for name, create_detector in detectors.items():
         try:
             create_detector()

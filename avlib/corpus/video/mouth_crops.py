@@ -7,6 +7,7 @@ fps with 16 kHz speech.
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +25,17 @@ MEAN_FACE = ((102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82
 MOUTH = 3  # index of the mouth
 SMOOTHING_FRAMES = 6  # frames on either side over which the points are averaged
 LONGEST_GAP_S = 0.5  # longest gap without a face that is interpolated, and longest repetition of one picture
-CHUNK = 64  # frames cropped at once
+CHUNK = 16  # frames cropped at once
 
 # RGB (H, W, 3) uint8 -> (4, 2), pixels, in the order of MEAN_FACE; None if there is no face
 Detector = Callable[[np.ndarray], np.ndarray | None]
+
+
+class Track(NamedTuple):
+    """Points (T, 4, 2) of a face at 25 fps from begin_s on, pixels, in the order of MEAN_FACE; NaN without a face."""
+
+    begin_s: float
+    points: Tensor
 
 
 def crop_video(
@@ -35,33 +43,53 @@ def crop_video(
 ) -> tuple[Tensor, Tensor]:
     """Crops (T, 96, 96) uint8 and speech (T * 640,) int16 of a video file, or of a part of it.
 
-    Excluded says what is wrong.
+    They begin with the first picture that could be decoded. Excluded says what is wrong.
     """
-    grey, points, shown, since = [], [], None, 0  # since: first frame of the picture that is shown
-    for n, frame in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
+    return cut_mouths(path, track_face(path, detector, begin_s, end_s))
+
+
+def track_face(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s: float = math.inf) -> Track:
+    """The face of a video file, or of a part of it. Excluded says what is wrong with the pictures."""
+    first_s, points, sizes = begin_s, [], set()
+    shown, since = None, 0  # since: first frame of the picture that is shown
+    for n, picture in enumerate(frames_at(path, VIDEO_FPS, begin_s, end_s)):
         if n >= LONGEST_S * VIDEO_FPS:
             raise Excluded(f"longer than {LONGEST_S:.0f} s, without word times to split it")
-        shown, since = frame, since if frame is shown else n
+        first_s = picture.time_s if n == 0 else first_s
+        shown, since = picture.frame, since if picture.frame is shown else n
         if n + 1 - since > LONGEST_GAP_S * VIDEO_FPS:
             raise Excluded(f"the same picture for more than {LONGEST_GAP_S} s from {since / VIDEO_FPS:.1f} s on")
-        rgb = frame.to_ndarray(format="rgb24")
+        rgb = picture.rgb()
+        sizes.add(rgb.shape)
         face_points = detector(rgb)
         points.append(np.full((len(MEAN_FACE), 2), np.nan) if face_points is None else face_points)
-        grey.append(torch.from_numpy(frame.to_ndarray(format="gray")))
-    check_length(len(grey))
-    if len({picture.shape for picture in grey}) > 1:
+    check_length(len(points))
+    if len(sizes) > 1:
         raise Excluded("the picture size changes")
     check_frame_rate(path)
-    face_points = smooth_shape(interpolate_gaps(torch.tensor(np.stack(points))))
-    video = crop_mouths(torch.stack(grey), face_points)
-    return video, speech_at(path, begin_s, len(video))
+    return Track(first_s, torch.tensor(np.stack(points)))
+
+
+def cut_mouths(path: str | Path, track: Track) -> tuple[Tensor, Tensor]:
+    """The same as `crop_video`, of a face that was tracked.
+
+    The file is decoded once more, so that its pictures need not be kept: a minute of 1280 x 720 would take 1.4 GB.
+    """
+    points = smooth_shape(interpolate_gaps(track.points))
+    crops, grey = [], []
+    for n, picture in enumerate(frames_at(path, VIDEO_FPS, track.begin_s), 1):
+        grey.append(torch.from_numpy(picture.grey()))
+        if len(grey) == CHUNK or n == len(points):
+            crops.append(crop_mouths(torch.stack(grey), points[n - len(grey) : n]))
+            grey = []
+        if n == len(points):
+            break
+    return torch.cat(crops), speech_at(path, track.begin_s, len(points))
 
 
 def read_cropped_video(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
     """The same as `crop_video` of a video of finished crops, and a file of its speech. frames: expected number."""
-    crops = [
-        torch.from_numpy(f.to_ndarray(format="gray")) for f in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)
-    ]
+    crops = [torch.from_numpy(picture.grey()) for picture in frames_at(path, VIDEO_FPS, 0.0, frames / VIDEO_FPS + 1)]
     if abs(len(crops) - frames) > 1:
         raise Excluded(f"{len(crops)} frames, its label states {frames}")
     check_length(len(crops))
@@ -131,13 +159,10 @@ def crop_mouths(video: Tensor, points: Tensor, side: int = SIDE) -> Tensor:
     offsets = torch.arange(side, dtype=torch.double) - (side - 1) / 2
     square = torch.complex(offsets.expand(side, side), offsets[:, None].expand(side, side))
     height, width = video.shape[1:]
-    crops = []
-    for frames, a_part, b_part, mouth_part in zip(*(x.split(CHUNK) for x in (video, a, b, mouth))):
-        source = (mouth_part[:, None, None] + square - b_part[:, None, None]) / a_part[:, None, None]
-        grid = torch.stack((source.real / (width - 1), source.imag / (height - 1)), -1) * 2 - 1
-        cut = torch.nn.functional.grid_sample(frames[:, None].float(), grid.float(), align_corners=True)
-        crops.append(cut[:, 0].round().byte())
-    return torch.cat(crops)
+    source = (mouth[:, None, None] + square - b[:, None, None]) / a[:, None, None]
+    grid = torch.stack((source.real / (width - 1), source.imag / (height - 1)), -1) * 2 - 1
+    crops = torch.nn.functional.grid_sample(video[:, None].float(), grid.float(), align_corners=True)
+    return crops[:, 0].round().byte()
 
 
 class MediaPipe:

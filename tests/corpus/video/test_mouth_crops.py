@@ -7,7 +7,7 @@ import torch
 
 from avlib.corpus import media
 from avlib.corpus.embedded.rig import Rig
-from avlib.corpus.media import frames_at, speech_at
+from avlib.corpus.media import Picture
 from avlib.corpus.utterance import Excluded
 from avlib.corpus.video import mouth_crops
 from avlib.corpus.video.mouth_crops import (
@@ -94,36 +94,6 @@ def test_crops_are_black_beyond_the_picture():
     assert (cut[:46] == 0).all() and (cut[:, :46] == 0).all() and (cut[50:, 50:] == 200).all()
 
 
-@pytest.mark.parametrize("times", [np.arange(60) / 30, np.arange(100) / 50, np.cumsum(np.tile([0.02, 0.05, 0.1], 12))])
-def test_each_frame_is_the_one_visible_at_its_time(tmp_path, times):
-    times = np.round(times - times[0], 3)
-    pictures = [np.full((16, 16), 2 * i, np.uint8) for i in range(len(times))]
-    shown = [
-        frame.to_ndarray(format="gray")[0, 0] // 2
-        for frame in frames_at(write_video(tmp_path / "a.mkv", pictures, times), 25)
-    ]
-    want = np.searchsorted(times, np.arange(len(shown)) / 25 + 1e-6, "right") - 1
-    assert np.array_equal(shown, want) and abs(len(shown) / 25 - times[-1]) < 0.15
-    part = [f.to_ndarray(format="gray")[0, 0] // 2 for f in frames_at(tmp_path / "a.mkv", 25, 0.4, 0.8)]
-    assert np.array_equal(part, want[10:20])
-
-
-def test_sound_and_pictures_are_synchronous(tmp_path):
-    sound = np.zeros(2 * SOUND_HZ, np.int16)
-    sound[int(1.2 * SOUND_HZ) : int(1.21 * SOUND_HZ)] = 20000
-    times = np.arange(60) / 30
-    path = write_video(
-        tmp_path / "a.mkv", [np.full((16, 16), 255 * (t >= 1.2 - 1e-6), np.uint8) for t in times], times, sound
-    )
-    first = [f.to_ndarray(format="gray")[0, 0] for f in frames_at(path, 25)].index(255)
-    assert first == 30
-    for begin in (0.0, 0.8):
-        loud = speech_at(path, begin, 25).float().abs() > 5000
-        assert loud.any() == (begin > 0)  # it is not in the first second
-        assert not loud.any() or abs(int(loud.nonzero()[0]) - (1.2 - begin) * 16000) < 32
-    assert len(speech_at(path, 0.0, 70)) == 70 * 640
-
-
 def test_unusable_files_are_excluded_with_their_reason(tmp_path, monkeypatch):
     whole = write_moving_face(tmp_path / "whole.mkv")
     (tmp_path / "text.mkv").write_text("no video")
@@ -153,9 +123,24 @@ def test_long_videos_and_repeated_pictures_are_excluded(tmp_path, monkeypatch):
     assert len(crop_video(path, TrueDetector(), 0.0, 1.0)[0]) == 25
 
 
+def test_few_pictures_are_kept_at_a_time(tmp_path, monkeypatch):
+    path, lengths = write_moving_face(tmp_path / "a.mkv"), []
+    whole, _ = crop_video(path, TrueDetector())
+
+    def watched(video, points):
+        lengths.append(len(video))
+        return crop_mouths(video, points)
+
+    monkeypatch.setattr(mouth_crops, "crop_mouths", watched)
+    monkeypatch.setattr(mouth_crops, "CHUNK", 7)
+    video, _ = crop_video(path, TrueDetector())
+    assert lengths == [7] * 5 + [5] and torch.equal(video, whole)
+
+
 def test_a_changing_picture_size_is_excluded(monkeypatch):
     pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
-    monkeypatch.setattr(mouth_crops, "frames_at", lambda *_: (av.VideoFrame.from_ndarray(p, "rgb24") for p in pictures))
+    shown = [Picture(av.VideoFrame.from_ndarray(p, "rgb24"), t / 25) for t, p in enumerate(pictures)]
+    monkeypatch.setattr(mouth_crops, "frames_at", lambda *_: shown)
     with pytest.raises(Excluded, match="picture size changes"):
         crop_video("any.mkv", lambda rgb: points(0))
 

@@ -62,9 +62,10 @@ def write_video(path, pictures, times, sound=None):
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if audio is not None:
-            frame = av.AudioFrame.from_ndarray(sound[None], "s16", "mono")
-            frame.sample_rate, frame.pts = SOUND_HZ, 0
-            out.mux(audio.encode(frame))
+            for begin in range(0, len(sound), SOUND_HZ // 10):
+                frame = av.AudioFrame.from_ndarray(sound[None, begin : begin + SOUND_HZ // 10], "s16", "mono")
+                frame.sample_rate, frame.pts = SOUND_HZ, begin
+                out.mux(audio.encode(frame))
             out.mux(audio.encode(None))
     return path
 
@@ -73,3 +74,25 @@ def write_moving_face(path, frames: int = 40, sound="silence"):
     """A video of the moving face at 25 fps, with silence or without sound (None)."""
     samples = None if sound is None else np.zeros(frames * SOUND_HZ // 25, np.int16)
     return write_video(path, [picture(t) for t in range(frames)], np.arange(frames) / 25, samples)
+
+
+def write_film(
+    path, pictures, codec="libx264", rate=25, pix_fmt="yuv420p", rotation=0, aspect=None, keep=None, **options
+):
+    """A compressed film of colour pictures, (H, W, 3) uint8, without sound.
+
+    rotation: by which players turn it, degrees counterclockwise. aspect: of its pixels. keep: the packets, by number,
+    that are written; by default all.
+    """
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=Fraction(rate))
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, stream.options = pix_fmt, {key: str(value) for key, value in options.items()}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        frames = [av.VideoFrame.from_ndarray(image, "rgb24") for image in pictures]
+        packets = [packet for frame in (*frames, None) for packet in stream.encode(frame)]
+        out.mux([packet for n, packet in enumerate(packets) if keep is None or n in keep])
+    return path
