@@ -19,6 +19,7 @@ from ..core.run import ROOT, Run, exclusive
 from ..corpus.prepare import check_corpus, prepare_corpus
 from ..evaluation import external_predictions
 from ..evaluation.variants import chosen_variants
+from ..evaluation.word_choice import check_words
 from ..training import dry_run
 from .arguments import parse_arguments
 
@@ -161,6 +162,7 @@ def main(argv: list[str]) -> int:
     for animator in config.animators:
         find_animator(animator, config.plugins)
     chosen_variants(config)
+    check_words(config.evaluation.words)
     if args.speech:
         from ..speech.sound import SpeechFile
 

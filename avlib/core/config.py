@@ -156,6 +156,8 @@ class EvaluationConfig:
     ctc_weight: float = 0.5  # in the beam search; as λ_ctc in training
     styles: int = 8  # training styles in which each test sentence is animated
     tsne_perplexity: float = 20.0
+    # the two words whose features are compared; if the held-out sentences lack them, others are chosen from these
+    words: tuple = ("just", "must")
 
 
 @dataclass(frozen=True)

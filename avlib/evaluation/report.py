@@ -18,7 +18,7 @@ OPEN_TABLES = ("table", "table_differences", "table_ablation_lve", "table_ablati
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
 CHAPTERS = {
     "4": "Evaluation",
-    "5": "Feature analysis: “just” and “must”",
+    "5": "Feature analysis",
     "3": "Joint training",
     "2": "Pre-training",
     "1": "Data preparation",
@@ -129,7 +129,15 @@ def _chapters(run: Run) -> list[Chapter]:
         is_video = path.suffix == ".mp4"
         url = _data_url(path, "video/mp4" if is_video else "image/png")
         media[path.name[0]].append(Medium(place_and_caption(path)[1], url, is_video))
-    return [Chapter(title, media[number]) for number, title in CHAPTERS.items() if media[number]]
+    titles = CHAPTERS | {"5": CHAPTERS["5"] + _compared_words(run)}
+    return [Chapter(title, media[number]) for number, title in titles.items() if media[number]]
+
+
+def _compared_words(run: Run) -> str:
+    """The words that notebook 05 compared, as the end of a title, ": “just” and “must”"; "" if there are none."""
+    path = run.folder / "records" / "tsne.json"
+    words = read_json(path).get("words", ()) if path.exists() else ()
+    return ": " + " and ".join(f"“{word}”" for word in words) if words else ""
 
 
 def _media_order(path: Path) -> tuple[int, str]:

@@ -1,8 +1,9 @@
-"""A reader's features of two similar words, frame by frame and averaged over each word.
+"""A reader's features of two words, frame by frame and averaged over each word.
 
-The words differ in their first sound only. Their times come from the corpus or from forced alignment.
+The words are those of `word_choice`. Their times come from the corpus or from forced alignment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +24,9 @@ from ..training.reading import encode_batch
 from ..training.speech_encoder import load_speech
 from .evaluate import model_predictions
 from .word_alignment import align_clips
+from .word_choice import MIN_SENTENCES, WordChoice, choose_words
 
-WORDS = ("just", "must")
 WordTimes = dict[int, list[Segment]]  # clip -> times of its words
-MIN_SENTENCES = 2  # that have to contain each word
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LipClips(Clips):
 
 
 @torch.no_grad()
-def lip_clips(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WORDS) -> LipClips:
+def lip_clips(run: Run, corpus: Corpus, model: str, words: Sequence[str]) -> LipClips:
     """The test sentences that contain one of the words, with the lips of a model in every style, or of the scans."""
     sentences = [u for u in corpus.utterances("test") if set(words) & set(u.text.split())]
     examples, lips = make_examples(corpus, sentences, load_speech(run)), lip_video(corpus)
@@ -74,31 +74,65 @@ def lip_clips(run: Run, corpus: Corpus, model: str, words: tuple[str, ...] = WOR
 
 
 def word_features_on_lips(
-    run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert
-) -> tuple[dict[str, WordFeatures], LipClips]:
+    run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert, preferred: Sequence[str] = ()
+) -> tuple[WordChoice, dict[str, WordFeatures], LipClips]:
     """Both readers' features of whole words on each model's lips, and the clips of all models.
 
+    The words are `preferred`, those of the clips of the 2D part, or chosen from the test sentences if these lack them.
     The feature spaces are named "audio-visual, <model>" and "visual-only, <model>"; a clip's subject names the model
-    too. Both are empty where fewer than `MIN_SENTENCES` test sentences contain each of the words.
+    too. There are no words, spaces and clips where the test sentences allow none.
     """
     spaces: dict[str, WordFeatures] = {}
     utterances, videos, speeches = [], [], []
-    texts = [u.text.split() for u in corpus.utterances("test")]
-    enough = all(sum(word in text for text in texts) >= MIN_SENTENCES for word in WORDS)
-    for model in models if enough else ():
-        first, clips = len(utterances), lip_clips(run, corpus, model)
-        times = word_times(expert, clips)
+    choice = choose_words(run.config.evaluation.words, corpus.utterances("test"), preferred)
+    for model in models if choice.words else ():
+        first, clips = len(utterances), lip_clips(run, corpus, model, choice.words)
+        times = word_times(expert, clips, choice.words)
+        if reason := too_few(clips, times, choice.words):
+            return WordChoice((), f"{choice.reason} {reason}"), {}, LipClips([], [], [])
         for kind, network in (("audio-visual", expert), ("visual-only", reader)):
             means = word_means(word_features(network, clips, times))
             spaces[f"{kind}, {model}"] = replace(means, clips=[first + i for i in means.clips])
         utterances += [replace(u, subject=f"{u.subject}, {model}") for u in clips.utterances]
         videos += clips.videos
         speeches += clips.speeches
-    return spaces, LipClips(utterances, videos, speeches)
+    return choice, spaces, LipClips(utterances, videos, speeches)
 
 
-def word_times(expert: Expert, clips: Clips, words: tuple[str, ...] = WORDS) -> WordTimes:
-    """Times of the words in each clip that contains them.
+def find_words(run: Run, expert: Expert, clips: Clips) -> tuple[WordChoice, WordTimes]:
+    """The words to compare in clips, those of the setting evaluation.words or others, and their times.
+
+    Both are empty where the clips allow no comparison.
+    """
+    choice = choose_words(run.config.evaluation.words, clips.utterances)
+    times = word_times(expert, clips, choice.words)
+    if choice.words and (reason := too_few(clips, times, choice.words)):
+        return WordChoice((), f"{choice.reason} {reason}"), {}
+    return choice, times
+
+
+def too_few(clips: Clips, times: WordTimes, words: Sequence[str]) -> str:
+    """A sentence if a word has times in too few of the sentences, else "". Alignment fails in a clip that is too short
+    for its transcript."""
+    counts = [sentence_count(clips, times, word) for word in words]
+    if min(counts) >= MIN_SENTENCES:
+        return ""
+    timed = " and ".join(f"*{word}* in {count}" for word, count in zip(words, counts))
+    return f"But their times are known only for {timed} of these sentences: no words are compared."
+
+
+def sentence_count(clips: Clips, times: WordTimes, word: str) -> int:
+    """In how many sentences the word has times. Sentences, not clips: a sentence may occur in several styles."""
+    return len({clips.utterances[i].name for i, spoken in times.items() if any(s.label == word for s in spoken)})
+
+
+def frames_of(segment: Segment, frames: int) -> list[int]:
+    """The video frames whose middle lies in the segment, of a clip of so many frames."""
+    return [t for t in range(frames) if segment.start_s <= (t + 0.5) / VIDEO_FPS < segment.end_s]
+
+
+def word_times(expert: Expert, clips: Clips, words: Sequence[str]) -> WordTimes:
+    """Times of the words in each clip that contains them, for a frame or longer.
 
     They are the corpus's own or, for a clip without word times, those of the expert's forced alignment. All readers use
     the same times, so that their features are of the same frames.
@@ -108,28 +142,29 @@ def word_times(expert: Expert, clips: Clips, words: tuple[str, ...] = WORDS) -> 
     """
     containing = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
     aligned = align_clips(expert, clips, [i for i in containing if not clips.utterances[i].words])
-    all_segments = {i: aligned.get(i, clips.utterances[i].words) for i in containing}
-    after_first = {i: segments[1:] for i, segments in all_segments.items()}
-
-    def sentence_count(word: str) -> int:
-        """Sentences, not clips: a sentence may occur in several styles."""
-        with_word = (i for i, segments in after_first.items() if any(s.label == word for s in segments))
-        return len({clips.utterances[i].name for i in with_word})
-
-    enough = all(sentence_count(word) >= MIN_SENTENCES for word in words)
-    allowed = after_first if enough else all_segments
-    times = {i: [s for s in segments if s.label in words] for i, segments in allowed.items()}
+    all_times, after_first = {}, {}
+    for i in containing:
+        spoken = aligned.get(i, clips.utterances[i].words)
+        frames = clips.utterances[i].frames
+        of_words = [s for s in spoken if s.label in words and frames_of(s, frames)]
+        all_times[i], after_first[i] = of_words, [s for s in of_words if s is not spoken[0]]
+    enough = all(sentence_count(clips, after_first, word) >= MIN_SENTENCES for word in words)
+    times = after_first if enough else all_times
     return {i: segments for i, segments in times.items() if segments}
 
 
-def describe_word_times(expert: Expert, clips: Clips, times: WordTimes) -> str:
-    """Where the times come from, in one line, and the error of the alignment where the corpus has times."""
+def describe_word_times(expert: Expert, clips: Clips, choice: WordChoice, times: WordTimes) -> str:
+    """The words and why they were chosen, where their times come from, and the error of the alignment if known."""
+    if not choice.words:
+        return choice.reason
     known = {i: words for i in times if (words := clips.utterances[i].words)}
     line = (
-        f"Words of {len(times)} held-out clips: {len(known)} with word times of the corpus, {len(times) - len(known)} "
-        "with forced alignment by the audio-visual expert."
+        f"{choice.reason} Words of {len(times)} held-out clips: {len(known)} with word times of the corpus, "
+        f"{len(times) - len(known)} with forced alignment by the audio-visual expert."
     )
-    opening = sum(u.text.split()[0] in WORDS and i not in times for i, u in enumerate(clips.utterances) if u.text)
+    opening = sum(
+        u.text.split()[0] in choice.words and i not in times for i, u in enumerate(clips.utterances) if u.text
+    )
     if opening:
         line += (
             f" {opening} clips whose first word is one of them are left out: the silence before it would reveal its "
@@ -152,11 +187,8 @@ def describe_word_times(expert: Expert, clips: Clips, times: WordTimes) -> str:
 
 
 @torch.no_grad()
-def word_features(reader: Expert, clips: Clips, times: WordTimes, words: tuple[str, ...] = WORDS) -> WordFeatures:
-    """Encoder features of every video frame whose middle lies within one of the words.
-
-    ValueError if a word occurs in no clip.
-    """
+def word_features(reader: Expert, clips: Clips, times: WordTimes) -> WordFeatures:
+    """Encoder features of every video frame whose middle lies within one of the words. times: of at least one clip."""
     features: list[np.ndarray] = []
     labels, clip_numbers, frames, utterances, spans = [], [], [], [], []
     for i, segments in times.items():
@@ -164,7 +196,7 @@ def word_features(reader: Expert, clips: Clips, times: WordTimes, words: tuple[s
         encoded, _ = encode_batch(reader, batch)
         utterance = clips.utterances[i]
         for s in segments:
-            during = [t for t in range(utterance.frames) if s.start_s <= (t + 0.5) / VIDEO_FPS < s.end_s]
+            during = frames_of(s, utterance.frames)
             for t in during:
                 features.append(encoded[0, t].cpu().numpy())
                 labels.append(s.label)
@@ -172,8 +204,6 @@ def word_features(reader: Expert, clips: Clips, times: WordTimes, words: tuple[s
                 frames.append(t)
                 utterances.append(utterance.name)
                 spans.append((during[0], during[-1]))
-    if missing := set(words) - set(labels):
-        raise ValueError(f"no clip says {' or '.join(sorted(missing))}: more clips are needed")
     return WordFeatures(np.stack(features), labels, clip_numbers, frames, utterances, spans)
 
 
@@ -191,6 +221,18 @@ def word_means(frames: WordFeatures) -> WordFeatures:
         [frames.utterances[row] for row in middle],
         [frames.spans[row] for row in middle],
     )
+
+
+def word_spaces(expert: Expert, reader: Expert, clips: Clips, times: WordTimes) -> dict[str, WordFeatures]:
+    """The spaces "audio-visual", "visual-only" and those of the raw inputs, each of whole words and of frames.
+
+    Empty if no words have times.
+    """
+    if not times:
+        return {}
+    visual_only = word_features(reader, clips, times)
+    spaces = {"audio-visual": word_features(expert, clips, times), "visual-only": visual_only}
+    return words_and_frames(spaces | input_features(clips, visual_only))
 
 
 def words_and_frames(spaces: dict[str, WordFeatures]) -> dict[str, WordFeatures]:

@@ -1,7 +1,9 @@
 """t-SNE maps of word features, and how well the two words separate in feature space.
 
-The hypothesis: an audio-visual reader separates them, a visual-only reader does not.
+The hypothesis of the paper: an audio-visual reader separates them, a visual-only reader does not.
 """
+
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -11,21 +13,27 @@ from sklearn.metrics import silhouette_samples, silhouette_score
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..metrics.feature_separation import separation
-from .spoken_words import MIN_SENTENCES, WORDS, WordFeatures
+from .spoken_words import WordFeatures
 from .statistics import paired_interval
 from .table_formats import markdown_table
+from .word_choice import WordChoice
 
 
 def tsne_record(
-    run: Run, corpus: Corpus, spaces: dict[str, WordFeatures], stage: str = "tsne", models: list[str] | None = None
+    run: Run,
+    corpus: Corpus,
+    choice: WordChoice,
+    spaces: dict[str, WordFeatures],
+    stage: str = "tsne",
+    models: list[str] | None = None,
 ) -> dict:
     """Record of stage "tsne" or another, computed unless it exists.
 
-    For each feature space it holds the separation of the words, four maps with theirs, and each point's word, utterance
-    and frame. models: those whose lips the readers read.
+    It holds the words and how they were chosen and, for each feature space, the separation of the words, four maps with
+    theirs, and each point's word, utterance and frame. models: those whose lips the readers read.
     """
     stage_keys = [run.finished_key(s) for s in ("expert", "reader", *(models or ()))]
-    key = run.key(tsne_record, run.config.evaluation, corpus.hash, stage_keys, list(spaces))
+    key = run.key(tsne_record, run.config.evaluation, corpus.hash, stage_keys, asdict(choice), list(spaces))
     if record := run.finished(stage, key):
         return record
     maps = {name: _maps(space, run.config.evaluation.tsne_perplexity) for name, space in spaces.items()}
@@ -33,6 +41,8 @@ def tsne_record(
     return run.finish(
         stage,
         key,
+        words=list(choice.words),
+        reason=choice.reason,
         metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
         audio_visual_gain=audio_visual_gain(spaces),
         corpus=corpus.hash,
@@ -89,9 +99,12 @@ def _silhouette_totals(space: WordFeatures, utterances: list[str]) -> torch.Tens
 
 
 def separation_table(record: dict) -> str:
-    """Markdown: separation of the words in each space, the gain over visual-only, and silhouettes of the maps."""
+    """Markdown: the words, their separation in each space, the gain over visual-only, and silhouettes of the maps.
+
+    Without words it is the reason alone.
+    """
     if not record["metrics"]:
-        return f"Too few test sentences contain {' and '.join(WORDS)}: each needs at least {MIN_SENTENCES}.\n"
+        return f"{record['reason']}\n"
     rows = []
     for name, scores in record["metrics"].items():
         gain = record["audio_visual_gain"].get(name)
@@ -99,4 +112,4 @@ def separation_table(record: dict) -> str:
         of_maps = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])
         rows.append([name, f"{scores['silhouette']:.3f}", gain, f"{100 * scores['probe']:.0f} %", of_maps])
     heads = ["features", "silhouette", "minus visual-only", "linear probe, accuracy", "silhouettes of the maps"]
-    return markdown_table(heads, rows)
+    return f"{record['reason']}\n\n{markdown_table(heads, rows)}"

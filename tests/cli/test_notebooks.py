@@ -117,6 +117,7 @@ def test_an_interrupted_run_has_the_same_records(smoke):
         (["--device", "abacus"], "abacus"),
         (["--run", "a/b"], "a/b"),
         (["--set", "animators=nobody"], "'nobody'"),
+        (["--set", "evaluation.words=just"], "evaluation.words: expected two different words"),
         (["--set", "plugins=none.py"], "none.py: no such file"),
         (["--speech", "nothing.wav"], "nothing.wav: no such file"),
         (["--colour"], "--colour"),

@@ -127,6 +127,14 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
     assert "<td" in text and "40.000" in text and "Data preparation" in text and "Joint training" not in text
 
 
+def test_the_words_of_the_feature_analysis_are_those_of_its_record(run):
+    (run.folder / "figures").mkdir()
+    (run.folder / "figures" / "5_tsne_words.png").write_bytes(b"\x89PNG")
+    assert "<h2>Feature analysis</h2>" in report.write_report(run).read_text()
+    run.finish("tsne", "key", words=["at", "<eight>"])
+    assert "<h2>Feature analysis: “at” and “&lt;eight&gt;”</h2>" in report.write_report(run).read_text()
+
+
 def test_all_figures_of_the_notebooks_have_captions():
     saved = [
         name

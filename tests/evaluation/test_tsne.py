@@ -11,6 +11,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import tsne
 from avlib.evaluation.spoken_words import WordFeatures, input_features
+from avlib.evaluation.word_choice import WordChoice
 from avlib.metrics.feature_separation import separation
 from avlib.plots.results import tsne_maps
 
@@ -38,16 +39,21 @@ def test_maps_hold_every_frame_once_with_its_origin(tmp_path, monkeypatch, gener
         speech=lambda i: torch.randn(1920, generator=generator),
     )
     corpus = SimpleNamespace(hash="h")
-    record = tsne.tsne_record(run, corpus, {"reader": frames, **input_features(clips, frames)})
+    choice = WordChoice(("just", "must"), "The two of them.")
+    record = tsne.tsne_record(run, corpus, choice, {"reader": frames, **input_features(clips, frames)})
+    assert record["words"] == ["just", "must"]
     assert record["points"]["pixels"][13] == ["must", "clip4", 1]
     assert record["metrics"]["reader"]["silhouette"] > 0.9 > 0.3 > abs(record["metrics"]["spectrum"]["silhouette"])
     assert all(m["silhouette"] > 0.3 for m in record["maps"]["reader"])
-    assert tsne.tsne_record(run, corpus, dict.fromkeys(record["maps"])) == record
+    assert tsne.tsne_record(run, corpus, choice, dict.fromkeys(record["maps"])) == record
+    other = tsne.tsne_record(run, corpus, WordChoice((), "No words."), {})
+    assert other["metrics"] == {} and tsne.separation_table(other) == "No words.\n"
     assert len(tsne_maps(record, "els").axes) == 4, "one row, of pixels"
     assert tsne_maps(record, "none").axes[0].texts[0].get_text().startswith("No maps")
     figure = tsne_maps(record)
     assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [9, 12] and len(figure.axes) == 12
-    assert len(tsne.separation_table(record).splitlines()) == 2 + 3
+    assert tsne.separation_table(record).startswith("The two of them.\n\n| features")
+    assert len(tsne.separation_table(record).splitlines()) == 2 + 2 + 3
 
 
 @pytest.mark.parametrize("points", [9, 21, 300])

@@ -1,0 +1,68 @@
+"""The five notebooks on scans in VOCASET's layout, to the report: with the embedded corpus's clips, and with video."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from avlib.corpus.video.video_corpus import prepare_clips
+from avlib.speech.espeak import speak
+from tests import chain, scan_corpora
+from tests.corpus.video.videos import SOUND_HZ, TrueDetector, picture, write_video
+
+pytestmark = pytest.mark.slow
+TEXTS = ("we were away", "the map was big", "we bought a map", "the boat was away", "a big boat", "we like the sea")
+FRAMES = 45
+
+
+def write_film(folder: Path) -> Path:
+    """A table of short films of one textured face, in which espeak-ng speaks; no sentence says just or must."""
+    rows = []
+    for n, text in enumerate(TEXTS * 2):
+        speech = speak(text, words_per_minute=240, variant=("m1", "f1")[n % 2])
+        samples = soxr.resample(speech.samples, speech.rate_hz, SOUND_HZ)[: FRAMES * SOUND_HZ // 25]
+        samples = np.pad(samples, (0, FRAMES * SOUND_HZ // 25 - len(samples)))
+        folder.mkdir(exist_ok=True)
+        write_video(
+            folder / f"{n}.mkv",
+            [picture(t) for t in range(FRAMES)],
+            np.arange(FRAMES) / 25,
+            (samples * 32767).astype(np.int16),
+        )
+        rows.append((f"{n}.mkv", text, "train" if n < len(TEXTS) else "validation"))
+    with (folder / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "text", "split"), *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """VOCASET's layout with a few sequences in data/, and a prepared video corpus in video/."""
+    folder = tmp_path_factory.mktemp("scans")
+    scan_corpora.write_vocaset(folder / "scans")
+    prepare_clips(write_film(folder / "film"), folder / "video", TrueDetector, workers=1)
+    return folder
+
+
+@pytest.mark.parametrize("video", [False, True], ids=["embedded clips", "video"])
+def test_scans_go_through_all_notebooks_to_the_report(folder, video):
+    settings = ["--set", "plugins=", "--set", "animators=faceformer", "--set", "corpus.clips_2d=16"]
+    if video:
+        settings += ["--set", f"corpus.video_corpus={folder / 'video'}"]
+    name = f"video-{video}"
+    data = ["--corpus", "vocaset", "--data", str(folder / "scans")]
+    done = chain.avlib(folder, "--preset", "smoke", "--run", name, *data, *settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run = folder / "results" / name
+    origin = str(folder / "video") if video else "the embedded corpus, which is synthetic"
+    assert "| FaceFormer, guided |" in (run / "tables" / "table.md").read_text()
+    assert json.loads((run / "tables" / "table.json").read_text())["corpus"] == f"vocaset corpus (2D part: {origin})"
+    page = (run / "report.html").read_text()
+    assert page.count("<video") >= 2 and page.count("<img") >= 8 and origin in page
+    clips, lips = (json.loads((run / "records" / f"{stage}.json").read_text()) for stage in ("tsne", "tsne-lips"))
+    assert clips["words"] == (["away", "big"] if video else ["just", "must"]) and clips["metrics"]
+    assert "Feature analysis: “{}” and “{}”".format(*clips["words"]) in page
+    assert lips["words"] == [] and "no words are compared" in lips["reason"], "one test sentence allows no comparison"
