@@ -23,12 +23,14 @@ from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...core.rates import VIDEO_FPS
 from ...core.run import DATA, Run
+from ...speech.segment import Segment
 from ...speech.text import SentencePieceTokenizer, Tokenizer, train_units
 from ..clips import Clips
 from ..corpus import Corpus
 from ..utterance import Excluded, Utterance
-from .mouth_crops import SIDE, Detector, MediaPipe, crop_video, read_cropped_video
-from .sources import SPLITS, Source, check_transcript, find_sources
+from .mouth_crops import LONGEST_GAP_S, SIDE, Detector, MediaPipe, cut_mouths, read_cropped_video, track_face
+from .source import SPLITS, Source
+from .sources import check_transcript, find_sources
 
 CLIPS_PER_SHARD = 64
 
@@ -40,13 +42,31 @@ def load_clip(source: Source, create_detector: Callable[[], Detector]) -> tuple[
     """
     if source.fault:
         raise Excluded(source.fault)
+    words = source.words
     if source.cropped:
         wav = source.path.with_suffix(".wav")
         frames = round(source.end_s * VIDEO_FPS)
         video, speech = read_cropped_video(source.path, wav if wav.is_file() else source.path, frames)
     else:
-        video, speech = crop_video(source.path, create_detector(), source.begin_s, source.end_s)
-    return Utterance(source.name, source.split, "", source.text, len(video), source.words), video, speech
+        track = track_face(source.path, create_detector(), source.begin_s, source.end_s)
+        words = later_words(source, track.begin_s - source.begin_s)
+        video, speech = cut_mouths(source.path, track)
+    return Utterance(source.name, source.split, source.subject, source.text, len(video), words), video, speech
+
+
+def later_words(source: Source, skipped_s: float) -> tuple[Segment, ...]:
+    """The words of a source whose first pictures could not be decoded, from the first picture on.
+
+    Excluded if something is, or may be, said before.
+    """
+    unseen = next((word for word in source.words if word.start_s < skipped_s - 1 / VIDEO_FPS), None)
+    if unseen or (not source.words and skipped_s > LONGEST_GAP_S):
+        said = f", in which '{unseen.label}' is said" if unseen else ""
+        raise Excluded(f"no pictures in the first {skipped_s:.2f} s{said}")
+    return tuple(
+        Segment(word.label, max(0.0, word.start_s - skipped_s), max(0.0, word.end_s - skipped_s))
+        for word in source.words
+    )
 
 
 def write_shard(path: Path, key: str, sources: list[Source], create_detector: Callable[[], Detector]) -> None:

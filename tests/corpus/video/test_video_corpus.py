@@ -15,14 +15,25 @@ from avlib.cli import prepare_video
 from avlib.core.presets import load
 from avlib.corpus.clips import Clips
 from avlib.corpus.corpus import Corpus
+from avlib.corpus.utterance import Excluded
 from avlib.corpus.video import sources as sources_module
 from avlib.corpus.video import video_corpus
+from avlib.corpus.video.source import Source
 from avlib.corpus.video.sources import find_sources
 from avlib.corpus.video.video_corpus import attach_clips, prepare_clips
+from avlib.speech.segment import Segment
 from avlib.speech.text import SentencePieceTokenizer
 from avlib.training.readers import tokenizer_of
 from tests.conftest import write_units
-from tests.corpus.video.videos import SOUND_HZ, TrueDetector, picture, write_moving_face, write_video
+from tests.corpus.video.videos import (
+    SOUND_HZ,
+    TrueDetector,
+    add_sound,
+    picture,
+    write_film,
+    write_moving_face,
+    write_video,
+)
 
 prepare_clips = partial(prepare_clips, workers=1)
 
@@ -107,12 +118,37 @@ def test_clips_are_written_and_the_others_excluded_and_counted(lrs2, tmp_path, v
         "test": {"clips": 0, "frames": 0, "excluded": 1},
     }
     reasons = {a["name"]: a["reason"] for a in summary["excluded"]}
-    assert reasons["main/8/1"] == "no transcript" and "no token for '7'" in reasons["main/5/2"]
+    assert reasons["main/8/1"] == "no transcript '1.txt'" and "no token for '7'" in reasons["main/5/2"]
     clips = Clips(out / "2d", "train")
     assert [u.text for u in clips.utterances] == ["don't go", "must we go"] and clips.utterances[1].words[
         2
     ].label == "go"
     assert clips.video(1).shape == (20, 96, 96) and clips.speech(1).shape == (20 * 640,)
+
+
+def test_words_keep_their_place_where_the_first_pictures_could_not_be_decoded(tmp_path):
+    """The clip begins with the first picture; what is said before is in no clip."""
+    colour = [picture(t)[..., None].repeat(3, -1) for t in range(40)]
+    path = write_film(tmp_path / "a.mkv", colour, "mpeg4", keep=range(8, 40), g=12)  # decoded from picture 12 on
+    sound = np.zeros(40 * SOUND_HZ // 25, np.int16)
+    path = add_sound(path, tmp_path / "b.mkv", sound)
+
+    def clip(*words):
+        source = Source("b", "train", path, " ".join(w.label for w in words), words, subject="ann")
+        return video_corpus.load_clip(source, TrueDetector)
+
+    utterance, video, speech = clip(Segment("go", 0.2, 0.4), Segment("now", 0.5, 0.8))
+    assert utterance.frames == len(video) == 28 and len(speech) == 28 * 640 and utterance.subject == "ann"
+    assert [(w.label, w.start_s, w.end_s) for w in utterance.words] == [
+        ("go", pytest.approx(0.04), pytest.approx(0.24)),
+        ("now", pytest.approx(0.34), pytest.approx(0.64)),
+    ]
+    with pytest.raises(Excluded, match="no pictures in the first 0.16 s, in which 'go' is said"):
+        clip(Segment("go", 0.05, 0.4))
+    late = write_film(tmp_path / "late.mkv", colour, "mpeg4", keep=range(2, 40), g=20)
+    source = Source("c", "train", add_sound(late, tmp_path / "c.mkv", sound), "go")
+    with pytest.raises(Excluded, match="no pictures in the first 0.72 s$"):
+        video_corpus.load_clip(source, TrueDetector)
 
 
 def test_only_changed_shards_are_written_again(lrs2, tmp_path, monkeypatch):
@@ -308,7 +344,7 @@ def test_crops_prepared_by_auto_avsr_are_used_unchanged(tmp_path):
 
 @pytest.mark.parametrize(
     "transcript, message",
-    [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "could not convert"), ("Text:  GÓ".encode("latin-1"), "utf-8")],
+    [(TIMED.replace("0.5 0.7", "then 0.7").encode(), "'1.txt': times 'then' and"), (b"Text:  G\x81", "'1.txt' is not")],
 )
 def test_unreadable_transcripts_are_excluded(lrs2, tmp_path, transcript, message):
     (lrs2 / "pretrain/7/1.txt").write_bytes(transcript)
@@ -370,7 +406,7 @@ def test_a_run_takes_its_clips_from_a_raw_or_prepared_corpus(lrs2, tmp_path, mon
         and "| train | 3 | 0.00 | 0 |" in description
         and "| test | 0 | 0.00 | 1 |" in description
     )
-    assert "| no transcript | 1 | main/8/1 |" in description
+    assert "| no transcript … | 1 | main/8/1 |" in description
 
 
 def test_an_error_for_an_unknown_folder_lists_the_known_layouts(tmp_path):

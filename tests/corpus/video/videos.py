@@ -61,12 +61,30 @@ def write_video(path, pictures, times, sound=None):
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-        if audio is not None:
-            for begin in range(0, len(sound), SOUND_HZ // 10):
-                frame = av.AudioFrame.from_ndarray(sound[None, begin : begin + SOUND_HZ // 10], "s16", "mono")
-                frame.sample_rate, frame.pts = SOUND_HZ, begin
-                out.mux(audio.encode(frame))
-            out.mux(audio.encode(None))
+        if sound is not None:
+            write_sound(out, audio, sound)
+    return path
+
+
+def write_sound(out, stream, sound):
+    """Sound (S,) int16 at 48 kHz as an uncompressed stream, in packets of 0.1 s."""
+    for begin in range(0, len(sound), SOUND_HZ // 10):
+        frame = av.AudioFrame.from_ndarray(sound[None, begin : begin + SOUND_HZ // 10], "s16", "mono")
+        frame.sample_rate, frame.pts = SOUND_HZ, begin
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+
+
+def add_sound(film, path, sound):
+    """A copy of a film with sound."""
+    with av.open(str(film)) as pictures, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(pictures.streams.video[0])
+        audio = out.add_stream("pcm_s16le", rate=SOUND_HZ, layout="mono")
+        for packet in pictures.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        write_sound(out, audio, sound)
     return path
 
 

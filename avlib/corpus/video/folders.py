@@ -1,0 +1,33 @@
+"""Folders of films with transcripts beside them: x.mp4 and x.txt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .published_layouts import transcribed
+from .source import Source
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".m4v")
+
+
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files below a folder whose names end so, in any case; hidden ones, such as macOS's "._x.mp4", left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """The name of a recording: its path within the corpus, without suffix."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def read_pairs(folder: Path, videos: list[Path]) -> Iterator[Source]:
+    """Films with transcripts beside them, one person per folder where there are several folders."""
+    several = len({path.parent for path in videos}) > 1
+    for path in videos:
+        subject = path.parent.name if several else ""
+        yield from transcribed(path, name_of(path, folder), "train", subject, plain=True)

@@ -1,0 +1,69 @@
+"""Transcripts of recordings: text files in the encodings that people have, with or without the times of words."""
+
+import codecs
+import re
+from pathlib import Path
+
+from ...speech.segment import Segment
+from ...speech.text import normalise_text
+
+TAGS = re.compile(r"\{[^}]*\}")  # of noises, in transcripts
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, Windows-1252, or UTF-16 with a byte order mark.
+
+    ValueError, naming the file, if it is missing, in no such encoding, or empty.
+    """
+    if not path.is_file():
+        raise ValueError(f"no transcript '{path.name}'")
+    content = path.read_bytes()
+    encodings = ("utf-8-sig", "cp1252")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ("utf-16",)
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:  # of UTF-16 without a mark, or of no text at all
+            break
+        if not text.strip():
+            raise ValueError(f"transcript '{path.name}' is empty")
+        return text
+    raise ValueError(f"transcript '{path.name}' is not a text in UTF-8, Windows-1252 or UTF-16 with a byte order mark")
+
+
+def read_transcript(path: Path, plain: bool = False) -> tuple[str, tuple[Segment, ...]]:
+    """The normalised text of a transcript in the form of LRS2 and LRS3, and its word times, if there are any.
+
+    That form has a line "Text: ..." and perhaps a table "WORD START END ...", in seconds. plain: a file without such a
+    line is all text. ValueError says what is wrong.
+    """
+    lines = read_text(path).splitlines()
+    text, words, timed = "", [], False
+    if plain and not any(line.startswith("Text:") for line in lines):
+        text, lines = " ".join(lines), []
+    for line in lines:
+        fields = line.split()
+        if line.startswith("Text:"):
+            text = line.removeprefix("Text:")
+        elif line.startswith("WORD START END"):
+            timed = True
+        elif timed and len(fields) >= 3 and (label := normalise_text(TAGS.sub("", fields[0]))):
+            words.append(timed_word(label, fields[1], fields[2], path.name))
+    text = normalise_text(TAGS.sub("", text))
+    if not text:
+        raise ValueError(f"transcript '{path.name}' has no words")
+    return text, tuple(words)
+
+
+def timed_word(label: str, start: str, end: str, file: str, per_second: float = 1.0) -> Segment:
+    """A word from two numbers as text, in units of which there are per_second. ValueError names the file."""
+    try:
+        start_s, end_s = float(start) / per_second, float(end) / per_second
+    except ValueError:
+        raise ValueError(f"'{file}': times '{start}' and '{end}' of '{label}' are not numbers") from None
+    if not 0 <= start_s <= end_s:
+        raise ValueError(f"'{file}': '{label}' from {start_s:.2f} to {end_s:.2f} s")
+    return Segment(label, start_s, end_s)
