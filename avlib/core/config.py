@@ -33,8 +33,11 @@ class CorpusConfig:
     # folder of real video that replaces the rendered 2D part: LRS2, LRS3, Auto-AVSR's layout, any folder with a table
     # of clips, or a folder made by avlib.cli.prepare_video
     video_corpus: str = ""
-    # MediaPipe's face_landmarker.task, which locates the mouths in that video; MediaPipe 0.10.21 needs no file
+    # MediaPipe's face_landmarker.task, which locates the faces in video; if empty, a *.task in or beside its folder
     landmarks: str = ""
+    # of a captured corpus: checkout of ICT-FaceKit, whose face is fitted to the film; MediaPipe's own mesh if empty
+    face: str = ""
+    rendered_share: float = 0.45  # of a captured corpus's training clips: renders of captured motion instead of film
     seed: int = 0  # of the embedded corpus
 
 

@@ -27,6 +27,7 @@ class Corpus:
     soft_silhouettes: whether lip crops are rendered with soft silhouettes.
     recordings: of the user, for synthetic corpora: the names of the "used" ones, and the reasons why others are
     "excluded".
+    capture: of a captured corpus: where its films are, how good its motion is, and why films are "excluded".
     origin: of scans: their layout, the counts of each split, and the reasons why sequences are "excluded".
     clips_origin: where the 2D part comes from, or "" if it is the corpus's own. It is not in the folder: a run may give
     a corpus any 2D part, and `run_corpus.open_corpus` finds it again.
@@ -52,6 +53,7 @@ class Corpus:
         self.templates = dict(zip(all_subjects, torch.from_numpy(mesh["templates"])))
         self.recordings: dict = description.get("recordings", {})
         self.origin: dict = description.get("origin", {})
+        self.capture: dict = description.get("capture", {})
 
     @property
     def vertices(self) -> int:

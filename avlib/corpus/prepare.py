@@ -1,4 +1,4 @@
-"""Prepares the corpus of a run unless it exists: embedded, on ICT-FaceKit's face, or scans."""
+"""Prepares the corpus of a run unless it exists: embedded, on ICT-FaceKit's face, captured from film, or scans."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..core.config import CorpusConfig
 from ..core.run import DATA, Run
+from .captured.captured_corpus import prepare_captured
 from .corpus import Corpus
 from .embedded import embedded_corpus
 from .embedded.recordings import find_recordings
@@ -34,8 +35,8 @@ def check_corpus(config: CorpusConfig) -> dict:
         raise ValueError(f"{specification['path']}: kind is {kind!r}, expected one of {', '.join(PREPARE)}")
     if kind == "scans":
         scan_specification(specification)
-    if config.recordings and kind == "scans":
-        raise ValueError(f"corpus.recordings: expected a synthetic corpus, embedded or facekit; {name} is scanned")
+    if config.recordings and kind not in ("embedded", "facekit"):
+        raise ValueError(f"corpus.recordings: expected a synthetic corpus, embedded or facekit; {name} is {kind}")
     if config.recordings and not (Path(config.recordings).is_dir() and find_recordings(config.recordings)):
         raise ValueError(
             "corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got "
@@ -82,9 +83,15 @@ def prepare_scans(run: Run, specification: dict) -> Corpus:
     return record_corpus(run, corpus)
 
 
+def prepare_films(run: Run, specification: dict) -> Corpus:
+    """The corpus captured from the films in a folder."""
+    return prepare_captured(run, data_folder(run.config.corpus, specification))
+
+
 PREPARE: dict[str, Callable[[Run, dict], Corpus]] = {
     "embedded": prepare_embedded,
     "facekit": prepare_facekit,
+    "captured": prepare_films,
     "scans": prepare_scans,
 }
 

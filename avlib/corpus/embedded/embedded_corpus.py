@@ -24,7 +24,16 @@ def build_embedded(run: Run, face: Path | None = None) -> Corpus:
     cannot be used.
     """
     # the settings that the corpus does not depend on are reset
-    config = replace(run.config.corpus, name="embedded", data="", strict=False, video_corpus="", landmarks="")
+    config = replace(
+        run.config.corpus,
+        name="embedded",
+        data="",
+        strict=False,
+        video_corpus="",
+        landmarks="",
+        face="",
+        rendered_share=0.0,
+    )
     corpus = build_configured(run, replace(config, recordings=""), face)
     if config.recordings:
         corpus = build_configured(run, config, face, corpus.clips_folder)

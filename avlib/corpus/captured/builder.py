@@ -1,0 +1,204 @@
+"""Builds a captured corpus from takes: the people, the 3D part, the 2D part, and the description of all."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...core.config import CorpusConfig, digest
+from ...core.files import write_atomic, write_json
+from ...core.parallel import run_parallel
+from ...core.progress import log, progress_bar
+from ...render.camera import Camera
+from ..scans.conversion import visible_vertices
+from ..specification import SPLITS
+from ..utterance import Utterance
+from ..video.sources import Source
+from . import quality
+from .clip_shards import SPAN, View, write_film_shard, write_rendered_shard
+from .dressing import film_albedo
+from .face import Face
+from .people import Resting, resting_face
+from .performances import SPEAKER, Cast, Performance, utterance_of, write_performances
+from .screening import common_lag
+from .splits import Selection
+
+CLIPS_PER_SHARD = 60
+FILMS_PER_JOB = 10
+
+Films = list[tuple[Source, Utterance]]
+
+
+class CapturedCorpusBuilder:
+    """Fills a corpus folder from the takes of the selected films."""
+
+    def __init__(
+        self,
+        config: CorpusConfig,
+        selection: Selection,
+        records: dict[str, dict],
+        takes: Path,
+        face: Face,
+        folder: Path,
+    ):
+        """records: of the takes, by the name of the film. face: the mesh. folder: of the corpus."""
+        self.config, self.selection, self.takes, self.face, self.folder = config, selection, takes, face, folder
+        self.excluded = {name: record["excluded"] for name, record in records.items() if "excluded" in record}
+        self.excluded |= late_people([s for s in selection.sources if s.name not in self.excluded], records)
+        self.films: Films = [
+            (source, utterance_of(source, records[source.name]))
+            for source in selection.sources
+            if source.name not in self.excluded
+        ]
+        for split in SPLITS:
+            if not any(source.split == split for source, _ in self.films):
+                reason = next(iter(self.excluded.values()), "there is none")
+                raise ValueError(f"captured: no film is left for split {split}: {reason}")
+        self.fps = common_rate([records[source.name]["fps"] for source, _ in self.films])
+
+    def build(self, layout: str) -> None:
+        """Writes everything, and corpus.json last. layout: of the films' folder, for the description."""
+        cast = Cast(self.face, self._resting_faces(), self.fps, self.takes)
+        performances = self._perform(cast)
+        templates = np.stack([cast.person(subject).template for subject in cast.subjects()]).astype(np.float32)
+        regions = self.face.regions(templates[0].astype(float))
+        view = self._view(cast, templates, regions, performances)
+        self._write_clips(cast, view)
+        faces, albedo = self.face.faces, view.albedo.numpy()
+        write_atomic(self.folder / "mesh.npz", lambda p: np.savez(p, faces=faces, albedo=albedo, templates=templates))
+        regions |= {"mouth": view.mouth.numpy()}
+        self._write_description(layout, cast, view, regions, performances)
+
+    def _of_split(self, split: str, names: list[str]) -> Films:
+        """The films with these names that are not excluded, in the order of the names."""
+        by_name = {source.name: (source, utterance) for source, utterance in self.films if source.split == split}
+        return [by_name[name] for name in names if name in by_name]
+
+    def _resting_faces(self) -> dict[str, Resting]:
+        """By subject, in the order of the splits: from his training films, if he has any, else from all of them."""
+        subjects = dict.fromkeys(utterance.subject for split in SPLITS for _, utterance in self._in_split(split))
+        resting = {}
+        for subject in subjects:
+            films = [source for source, utterance in self.films if utterance.subject == subject]
+            resting[subject] = resting_face([s for s in films if s.split == "train"] or films, self.takes)
+        return resting
+
+    def _in_split(self, split: str) -> Films:
+        return [film for film in self.films if film[0].split == split]
+
+    def _perform(self, cast: Cast) -> dict[str, Performance]:
+        """The performances of all films, by utterance; motion and speech of those in the 3D part are written."""
+        kept = {name for names in self.selection.scans.values() for name in names}
+        films = [(source, utterance, source.name in kept) for source, utterance in self.films]
+        parts = [films[first : first + FILMS_PER_JOB] for first in range(0, len(films), FILMS_PER_JOB)]
+        jobs = [(write_performances, part, cast, self.folder) for part in parts]
+        performances: dict[str, Performance] = {}
+        for done in progress_bar(run_parallel(jobs), f"motion, {FILMS_PER_JOB} films each", len(jobs)):
+            performances |= done
+        return performances
+
+    def _view(
+        self, cast: Cast, templates: np.ndarray, regions: dict[str, np.ndarray], performances: dict[str, Performance]
+    ) -> View:
+        """The camera of the lip crops, and the mean albedo of the training people."""
+        training = self._in_split("train")
+        albedos = []
+        for subject in dict.fromkeys(utterance.subject for _, utterance in training):
+            films = [source for source, utterance in training if utterance.subject == subject]
+            albedos.append(film_albedo(self.face, cast.person(subject), cast.resting[subject], films, self.takes))
+        centre = np.mean([performances[utterance.name]["lip_centre"] for _, utterance in training], axis=0)
+        side = self.config.crop
+        window = (side // 2, side // 2 + side)
+        span = SPAN * float(np.mean([cast.person(subject).scale for subject in cast.subjects()]))
+        x, y = float(centre[0]), float(centre[1])
+        camera = Camera(scale=1 / span, image_size=2 * side, rows=window, columns=window, centre=(x, y))
+        mouth = visible_vertices(torch.from_numpy(templates), camera, torch.from_numpy(regions["lip"]))
+        albedo = torch.from_numpy(np.mean(albedos, axis=0)).float()
+        return View(camera, albedo, mouth, self.config.soft_silhouettes)
+
+    def _write_clips(self, cast: Cast, view: View) -> None:
+        """Writes the shards of the 2D part that do not exist."""
+        clips = self.selection.clips
+        parts = [("train", self._of_split("train", clips["train"]), (write_film_shard, cast, self.config.crop))]
+        parts += [("validation", self._of_split("validation", clips["validation"]), parts[0][2])]
+        rendered = self._of_split("train", self.selection.rendered)
+        parts += [("train-rendered", rendered, (write_rendered_shard, cast, view, self.config.seed))]
+        jobs = [
+            (function, path, films, *arguments)
+            for name, part, (function, *arguments) in parts
+            for path, films in shards(self.folder / "2d", name, part)
+            if not path.exists()
+        ]
+        for _ in progress_bar(run_parallel(jobs), f"clips, {CLIPS_PER_SHARD} each", len(jobs)):
+            pass
+
+    def _write_description(
+        self,
+        layout: str,
+        cast: Cast,
+        view: View,
+        regions: dict[str, np.ndarray],
+        performances: dict[str, Performance],
+    ) -> None:
+        scans = {split: self._of_split(split, names) for split, names in self.selection.scans.items()}
+        utterances = [
+            replace(utterance, frames=performances[utterance.name]["frames"])
+            for split in SPLITS
+            for _, utterance in scans[split]
+        ]
+        mean_square = np.mean([performances[u.name]["mean_square"] for u in utterances if u.split == "train"])
+        description = {
+            "name": "captured",
+            "fps": self.fps,
+            "unit": "m",
+            "soft_silhouettes": self.config.soft_silhouettes,
+            "motion_scale": float(np.sqrt(mean_square)),
+            "camera": asdict(view.camera),
+            "regions": {name: index.tolist() for name, index in regions.items()},
+            "subjects": {
+                split: list(dict.fromkeys(u.subject for u in utterances if u.split == split)) for split in SPLITS
+            },
+            "utterances": [u.as_dict() for u in utterances],
+        }
+        shards_2d = sorted((self.folder / "2d").glob("*.safetensors"))
+        hashes = [performances[u.name]["hash"] for u in utterances]
+        qualities = {u.name: p["quality"] for u in utterances for p in (performances[u.name],)}
+        capture = {
+            "layout": layout,
+            "face": self.face.name,
+            "held_out": self.selection.held_out,
+            "excluded": self.excluded,
+            "rendered": len(self._of_split("train", self.selection.rendered)),
+            "films": {utterance.name: [str(source.path), source.begin_s] for source, utterance in self.films},
+            "quality": quality.summary([p["quality"] for p in performances.values()]),
+            "qualities": qualities,
+        }
+        corpus_hash = digest(description, hashes, self.folder / "mesh.npz", *shards_2d)
+        write_json(self.folder / "corpus.json", description | {"hash": corpus_hash, "capture": capture})
+
+
+def shards(folder: Path, name: str, films: Films) -> Iterator[tuple[Path, Films]]:
+    """The path and the films of each shard. name: how their file names begin."""
+    for first in range(0, len(films), CLIPS_PER_SHARD):
+        yield folder / f"{name}-{first // CLIPS_PER_SHARD:03d}.safetensors", films[first : first + CLIPS_PER_SHARD]
+
+
+def common_rate(rates: list[float]) -> float:
+    """The most frequent frame rate, the highest of those that are equally frequent."""
+    counts = {rate: rates.count(rate) for rate in rates}
+    rate = max(counts, key=lambda r: (counts[r], r))
+    if len(counts) > 1:
+        log(f"captured: films of {', '.join(f'{r:g}' for r in sorted(counts))} fps; motion has {rate:g}")
+    return rate
+
+
+def late_people(sources: list[Source], records: dict[str, dict]) -> dict[str, str]:
+    """Name -> reason, of the films of people whose sound is late or early in all of their films."""
+    late = {}
+    for subject in dict.fromkeys(s.subject for s in sources):
+        films = [s.name for s in sources if s.subject == subject]
+        if reason := common_lag([np.array(records[name]["correlations"]) for name in films]):
+            late |= dict.fromkeys(films, f"{subject or SPEAKER}: {reason}")
+    return late

@@ -1,0 +1,96 @@
+"""The captured corpus of a run's configuration: films of talking people become both parts of a corpus.
+
+Landmarks of MediaPipe's Face Landmarker are freed from the pose of the head and carried over to ICT-FaceKit's face, or
+form a mesh themselves. The corpus is built unless it exists.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from ...core.parallel import run_parallel
+from ...core.progress import log, progress_bar
+from ...core.run import DATA, Run
+from ...speech.text import SentencePieceTokenizer, Tokenizer
+from ..corpus import Corpus
+from ..embedded.facekit_checkout import checkout_files
+from ..run_corpus import record_corpus
+from ..video.face_landmarker import FaceLandmarker, find_model
+from ..video.sources import Source, check_transcript, find_sources
+from ..video.video_corpus import source_state
+from .builder import CapturedCorpusBuilder
+from .face import Face
+from .facekit_face import FaceKitFace
+from .landmark_face import LandmarkFace
+from .splits import select
+from .take_files import record_take, recorded
+
+
+def prepare_captured(run: Run, data: Path) -> Corpus:
+    """The corpus of the films in a folder, recorded as the run's stage "corpus".
+
+    ValueError for a folder without films, without MediaPipe or its model, for too few films, and in a strict run for a
+    film that cannot be used.
+    """
+    config = run.config.corpus
+    model = find_model(config.landmarks, data)
+    layout, sources = find_sources(data)
+    tokenizers = reader_tokenizers(run)
+    sources = [check_transcript(source, tokenizers) for source in sources]
+    faults = {s.name: s.fault for s in sources if s.fault}
+    selection = select(sources, config)
+    states = {s.name: source_state(s, data) for s in selection.sources}
+    face_files = sorted(Path(p) for p in checkout_files(Path(config.face)).values()) if config.face else []
+    key = run.key(
+        prepare_captured,
+        {
+            "selection": [selection.scans, selection.clips, selection.rendered],
+            "crop": config.crop,
+            "soft_silhouettes": config.soft_silhouettes,
+            "seed": config.seed,
+        },
+        states,
+        model,
+        *face_files,
+    )
+    folder = DATA / f"captured-{key}"
+    if not (folder / "corpus.json").exists():
+        takes = DATA / f"takes-{run.key(record_take, str(data.resolve()), model)}"
+        records = record_takes(selection.sources, takes, states, model)
+        face: Face = FaceKitFace(Path(config.face)) if config.face else LandmarkFace()
+        log(f"captured: building the corpus in {folder}, on {describe(face)}")
+        CapturedCorpusBuilder(config, selection, records, takes, face, folder).build(layout)
+    corpus = Corpus(folder)
+    corpus.capture["excluded"] = faults | corpus.capture["excluded"]
+    if config.strict and (excluded := corpus.capture["excluded"]):
+        name, reason = next(iter(excluded.items()))
+        raise ValueError(f"{name}: {reason}")
+    return record_corpus(run, corpus)
+
+
+def reader_tokenizers(run: Run) -> list[Tokenizer]:
+    """All tokenizers that have to encode the transcripts."""
+    units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
+    if not run.config.speech.pretrained:
+        units.add("")  # the speech encoder spells
+    return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
+
+
+def record_takes(sources: list[Source], folder: Path, states: dict[str, str], model: Path) -> dict[str, dict]:
+    """The records of all films, by name. Films whose take exists are not followed again."""
+    create_landmarker = partial(FaceLandmarker, model)
+    missing = [s for s in sources if recorded(s, folder, states[s.name]) is None]
+    if missing:
+        log(f"captured: following the faces in {len(missing)} of {len(sources)} films, in {folder}")
+        create_landmarker()  # fails now rather than in a worker if something is missing
+    jobs = [(record_take, source, folder, states[source.name], create_landmarker) for source in missing]
+    for name, reason in progress_bar(run_parallel(jobs), "films", len(jobs)):
+        if reason:
+            log(f"{name}: excluded: {reason}")
+    records = {s.name: recorded(s, folder, states[s.name]) for s in sources}
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def describe(face: Face) -> str:
+    if face.name == "landmarks":
+        return "MediaPipe's mesh (corpus.face names a checkout of ICT-FaceKit, whose face has teeth and a tongue)"
+    return "ICT-FaceKit's face"

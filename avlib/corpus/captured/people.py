@@ -1,0 +1,42 @@
+"""The people of a captured corpus: each one's mean and resting face, from his films."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..video.sources import Source
+from .head_pose import free, person_reference, upright
+from .landmarks import lip_gap
+from .take_files import load_take
+
+MAX_FRAMES = 3000  # of a person's films that his mean face is taken from, evenly spaced
+REST_SHARE = 0.1  # of them in which the lips are nearest to each other: their mean is the face at rest
+
+
+@dataclass(frozen=True)
+class Resting:
+    """A person's face in the coordinates of `head_pose`, metres.
+
+    reference: (41, 3), the landmarks that speech does not move. rest: (478, 3), all landmarks with closed lips.
+    """
+
+    reference: np.ndarray
+    rest: np.ndarray
+
+
+def resting_face(sources: list[Source], takes: Path) -> Resting:
+    """The face of a person from his films. takes: the folder with their takes."""
+    every, frames = 1, []
+    for source in sources:
+        landmarks = load_take(source, takes).landmarks
+        frames.append(upright(landmarks[np.isfinite(landmarks[:, 0, 0])].astype(float))[::every])
+        if sum(map(len, frames)) > 2 * MAX_FRAMES:  # keeps every second frame, so that memory is bounded
+            every *= 2
+            frames = [part[::2] for part in frames]
+    seen = np.concatenate(frames)
+    seen = seen[:: -(-len(seen) // MAX_FRAMES)]
+    reference = person_reference(seen)
+    freed, _ = free(seen, reference)
+    gap = lip_gap(freed)
+    return Resting(reference, freed[gap <= np.quantile(gap, REST_SHARE)].mean(0))

@@ -1,0 +1,81 @@
+"""Takes on disk: one file a film, so that an interrupted capture goes on where it stopped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ...core.config import digest
+from ...core.files import read_json, write_atomic, write_json
+from ..utterance import Excluded
+from ..video.face_landmarker import FaceLandmarker
+from ..video.sources import Source
+from .screening import check_sound, lag_profile, times_of_speech
+from .takes import Take, read_take
+
+
+def take_path(folder: Path, source: Source) -> Path:
+    return folder / f"{digest(source.name)}.safetensors"
+
+
+def record_take(
+    source: Source, folder: Path, state: str, create_landmarker: Callable[[], FaceLandmarker]
+) -> tuple[str, str]:
+    """Writes a film's take and, last, its record; returns its name, and the reason if it is excluded, else "".
+
+    state: of the film and its transcript, which the record repeats; see `recorded`.
+    """
+    path = take_path(folder, source)
+    record: dict[str, Any] = {"name": source.name, "state": state}
+    try:
+        take = read_take(source, create_landmarker)
+        correlations = lag_profile(take)
+        check_sound(take, correlations)
+        words, phonemes = times_of_speech(take, source)
+    except Excluded as error:
+        record["excluded"] = str(error)
+    else:
+        record |= {
+            "fps": take.fps,
+            "frames": len(take.times),
+            "correlations": correlations.round(3).tolist(),
+            "words": [[w.label, w.start_s, w.end_s] for w in words],
+            "phonemes": [[p.label, p.start_s, p.end_s] for p in phonemes],
+        }
+        tensors = {
+            "times": torch.from_numpy(take.times),
+            "landmarks": torch.from_numpy(take.landmarks),
+            "scores": torch.from_numpy(take.scores),
+            "video": take.video,
+            "speech": take.speech,
+        }
+        metadata = {"fps": repr(take.fps), "size": json.dumps(take.size), "late_s": repr(take.late_s)}
+        write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
+    write_json(path.with_suffix(".json"), record)
+    return source.name, record.get("excluded", "")
+
+
+def recorded(source: Source, folder: Path, state: str) -> dict | None:
+    """The record of a take, if it was made from the film and the transcript in this state."""
+    path = take_path(folder, source).with_suffix(".json")
+    record = read_json(path) if path.is_file() else {}
+    return record if record.get("state") == state else None
+
+
+def load_take(source: Source, folder: Path) -> Take:
+    """ValueError names a damaged file."""
+    path = take_path(folder, source)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:  # safetensors has an error class of its own without a public name
+        raise ValueError(f"{path}: not a complete take ({error}); delete it and run again") from None
+    times, landmarks, scores = (np.asarray(tensors[name]) for name in ("times", "landmarks", "scores"))
+    height, width = json.loads(metadata["size"])
+    fps, late_s = float(metadata["fps"]), float(metadata["late_s"])
+    return Take(fps, times, landmarks, scores, (height, width), tensors["video"], tensors["speech"], late_s)
