@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_IMODE
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,12 +14,17 @@ from safetensors.torch import save_file
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Writes a file completely or not at all, so that an interruption leaves the old file or none.
 
-    `write` fills a temporary file in the same folder, which is then renamed to `path`.
+    `write` fills a temporary file in the same folder, which is then renamed to `path`. Its permissions are those of any
+    new file, also if `write` made a private one, as safetensors does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(S_IMODE(mode))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

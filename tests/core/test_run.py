@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -121,6 +122,20 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomic(path, fail)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_permissions_of_new_files(tmp_path, umask, mode):
+    """Also where a library writes them by way of a private file, or over one that others may not read."""
+    previous = os.umask(umask)
+    try:
+        weights = write_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {})
+        text = write_atomic(tmp_path / "t.txt", lambda p: p.write_text("text"))
+        text.chmod(0o600)
+        again = write_atomic(tmp_path / "t.txt", lambda p: p.write_text("text"))
+    finally:
+        os.umask(previous)
+    assert [path.stat().st_mode & 0o777 for path in (weights, again)] == [mode, mode]
 
 
 def test_damaged_files_are_named(tmp_path):
