@@ -32,7 +32,7 @@ from .mouth_crops import LONGEST_GAP_S, SIDE, Detector, MediaPipe, cut_mouths, r
 from .source import SPLITS, Source
 from .sources import check_transcript, find_sources
 
-CLIPS_PER_SHARD = 64
+CLIPS_PER_SHARD = 16  # few, so that processes share small corpora evenly, and progress is seen
 
 
 def load_clip(source: Source, create_detector: Callable[[], Detector]) -> tuple[Utterance, torch.Tensor, torch.Tensor]:
@@ -69,8 +69,11 @@ def later_words(source: Source, skipped_s: float) -> tuple[Segment, ...]:
     )
 
 
-def write_shard(path: Path, key: str, sources: list[Source], create_detector: Callable[[], Detector]) -> None:
-    """Writes one shard and, last, its record beside it (.json): key, hash, counts, and the excluded sources."""
+def write_shard(path: Path, key: str, sources: list[Source], create_detector: Callable[[], Detector]) -> int:
+    """Writes one shard and, last, its record beside it (.json): key, hash, counts, and the excluded sources.
+
+    Returns the number of sources.
+    """
     utterances: list[Utterance] = []
     videos, speeches, excluded = [], [], []
     for source in sources:
@@ -96,6 +99,7 @@ def write_shard(path: Path, key: str, sources: list[Source], create_detector: Ca
         "excluded": excluded,
     }
     write_json(path.with_suffix(".json"), record)
+    return len(sources)
 
 
 def prepare_clips(
@@ -134,7 +138,8 @@ def prepare_clips(
     if any(not (source.cropped or source.fault) for job in missing for source in job[3]):
         create_detector()  # fails now rather than in a worker if something is missing
     began = time.monotonic()
-    for _ in progress_bar(run_jobs(missing, scheduler, workers), "shards", len(missing)):
+    finished = (clip for count in run_jobs(missing, scheduler, workers) for clip in range(count))
+    for _ in progress_bar(finished, "clips", sum(len(job[3]) for job in missing)):
         pass
     seconds = time.monotonic() - began
     for stale in {*(out / "2d").glob("*-*.safetensors")} - {job[1] for job in jobs}:  # of a corpus that was larger
@@ -215,8 +220,9 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
         prepare_clips(raw, folder, partial(MediaPipe.of_corpus, config.landmarks, raw), tokenizers)
     corpus.use_video_corpus(folder, config.video_corpus)
-    if config.crop != SIDE:
-        log(f"corpus: video crops have {SIDE} pixels and rendered lips {config.crop}; corpus.crop={SIDE} equals them")
+    side = corpus.clips("train").video(0).shape[-1]
+    if config.crop != side:
+        log(f"corpus: video crops have {side} pixels and rendered lips {config.crop}; corpus.crop={side} equals them")
 
 
 def train_tokenizer(out: Path, count: int) -> Path:

@@ -14,8 +14,9 @@ import torch
 from avlib.cli import prepare_video
 from avlib.core.presets import load
 from avlib.corpus.clips import Clips
+from avlib.corpus.clips import write_shard as write_clips
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.utterance import Excluded
+from avlib.corpus.utterance import Excluded, Utterance
 from avlib.corpus.video import sources as sources_module
 from avlib.corpus.video import video_corpus
 from avlib.corpus.video.source import Source
@@ -149,6 +150,19 @@ def test_words_keep_their_place_where_the_first_pictures_could_not_be_decoded(tm
     source = Source("c", "train", add_sound(late, tmp_path / "c.mkv", sound), "go")
     with pytest.raises(Excluded, match="no pictures in the first 0.72 s$"):
         video_corpus.load_clip(source, TrueDetector)
+
+
+def test_progress_counts_clips_and_shards_are_as_readable_as_their_records(lrs2, tmp_path, monkeypatch):
+    seen = []
+
+    def bar(items, label, total):
+        seen.append((label, total, len(list(items))))
+        return ()
+
+    monkeypatch.setattr(video_corpus, "progress_bar", bar)
+    prepare_clips(lrs2, tmp_path / "out", TrueDetector)
+    assert seen == [("clips", 5, 5)]
+    assert len({path.stat().st_mode for path in (tmp_path / "out" / "2d").iterdir()}) == 1
 
 
 def test_only_changed_shards_are_written_again(lrs2, tmp_path, monkeypatch):
@@ -407,6 +421,20 @@ def test_a_run_takes_its_clips_from_a_raw_or_prepared_corpus(lrs2, tmp_path, mon
         and "| test | 0 | 0.00 | 1 |" in description
     )
     assert "| no transcript … | 1 | main/8/1 |" in description
+
+
+def test_the_size_of_the_crops_at_hand_is_stated(tmp_path, capsys):
+    u = Utterance("a", "train", "", "go", 5)
+    write_clips(
+        tmp_path / "2d" / "train-0.safetensors", [(u, torch.zeros(5, 64, 64).byte(), torch.zeros(3200).short())]
+    )
+    (tmp_path / "video_corpus.json").write_text('{"hash": ""}')
+    corpus = Corpus.__new__(Corpus)
+    corpus.hash = ""
+    for crop, said in ((64, ""), (48, "video crops have 64 pixels and rendered lips 48; corpus.crop=64 equals them")):
+        settings = {"corpus.video_corpus": str(tmp_path), "corpus.crop": crop}
+        attach_clips(SimpleNamespace(config=load("smoke", **settings)), corpus)
+        assert capsys.readouterr().out.strip().removeprefix("corpus: ") == said
 
 
 def test_an_error_for_an_unknown_folder_lists_the_known_layouts(tmp_path):
