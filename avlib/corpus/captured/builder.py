@@ -66,9 +66,9 @@ class CapturedCorpusBuilder:
         regions = self.face.regions(templates[0].astype(float))
         view = self._view(cast, templates, regions, performances)
         self._write_clips(cast, view)
-        faces, albedo = self.face.faces, view.albedo.numpy()
+        faces, albedo = self.face.faces, view.albedo
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(p, faces=faces, albedo=albedo, templates=templates))
-        regions |= {"mouth": view.mouth.numpy()}
+        regions |= {"mouth": view.mouth}
         self._write_description(layout, cast, view, regions, performances)
 
     def _of_split(self, split: str, names: list[str]) -> Films:
@@ -115,8 +115,8 @@ class CapturedCorpusBuilder:
         x, y = float(centre[0]), float(centre[1])
         camera = Camera(scale=1 / span, image_size=2 * side, rows=window, columns=window, centre=(x, y))
         mouth = visible_vertices(torch.from_numpy(templates), camera, torch.from_numpy(regions["lip"]))
-        albedo = torch.from_numpy(np.mean(albedos, axis=0)).float()
-        return View(camera, albedo, mouth, self.config.soft_silhouettes)
+        albedo = np.mean(albedos, axis=0).astype(np.float32)
+        return View(camera, albedo, mouth.numpy(), self.config.soft_silhouettes)
 
     def _write_clips(self, cast: Cast, view: View) -> None:
         """Writes the shards of the 2D part that do not exist."""

@@ -15,7 +15,7 @@ from ..corpus import Corpus
 from ..embedded.facekit_checkout import checkout_files
 from ..run_corpus import record_corpus
 from ..video.face_landmarker import FaceLandmarker, find_model
-from ..video.sources import Source, check_transcript, find_sources
+from ..video.sources import Source, check_transcript, list_sources
 from ..video.video_corpus import source_state
 from .builder import CapturedCorpusBuilder
 from .face import Face
@@ -33,7 +33,7 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
     """
     config = run.config.corpus
     model = find_model(config.landmarks, data)
-    layout, sources = find_sources(data)
+    layout, sources = list_sources(data)
     tokenizers = reader_tokenizers(run)
     sources = [check_transcript(source, tokenizers) for source in sources]
     faults = {s.name: s.fault for s in sources if s.fault}

@@ -31,13 +31,13 @@ class View:
     """How lips are rendered. albedo: (V,); mouth: (M,), vertices that a crop may show; soft_silhouettes: of renders."""
 
     camera: Camera
-    albedo: Tensor
-    mouth: Tensor
+    albedo: np.ndarray
+    mouth: np.ndarray
     soft_silhouettes: bool
 
 
 def film_crops(video: Tensor, resting: Resting, side: int) -> Tensor:
-    """Crops (T, side, side) uint8 of SPAN metres around the mouth. video: (T, 96, 96) uint8, in the mean face's size."""
+    """Crops (T, side, side) uint8 of SPAN metres around the mouth. video: (T, 96, 96) uint8, sized as the mean face."""
     right, left = (resting.rest[list(group)].mean(0) for group in MediaPipe.GROUPS[:2])
     wanted = min(SIDE, round(SPAN / float(np.linalg.norm(left - right)) * EYES))
     first = (SIDE - wanted) // 2
@@ -58,17 +58,18 @@ def write_film_shard(path: Path, films: list[tuple[Source, Utterance]], cast: Ca
 
 def write_rendered_shard(path: Path, films: list[tuple[Source, Utterance]], cast: Cast, view: View, seed: int) -> None:
     """Writes renders of the films' captured motion to a shard, each in another light and from another side."""
-    faces = torch.from_numpy(cast.face.faces)
-    renderer = Renderer(submesh(faces, view.mouth, len(view.albedo)), view.camera, antialias=view.soft_silhouettes)
+    faces, mouth = torch.from_numpy(cast.face.faces), torch.from_numpy(view.mouth)
+    albedo = torch.from_numpy(view.albedo[view.mouth])
+    renderer = Renderer(submesh(faces, mouth, len(view.albedo)), view.camera, antialias=view.soft_silhouettes)
     people = {subject: cast.person(subject) for subject in {u.subject for _, u in films}}
     clips: list[Clip] = []
     for source, utterance in films:
         take, motion, *_ = perform(source, cast, people[utterance.subject])
         frames = len(take.video)
-        vertices = torch.from_numpy(motion.vertices[:, view.mouth.numpy()])
+        vertices = torch.from_numpy(motion.vertices[:, view.mouth])
         vertices = resample_motion(vertices[None], cast.fps, frames)[0]
         centre = (*view.camera.centre, float(np.median(people[utterance.subject].template[:, 2])))
         name = f"render-{utterance.name}"
-        video = film(renderer, vertices, view.albedo[view.mouth], centre, seeded_generator(seed, int(digest(name), 16)))
+        video = film(renderer, vertices, albedo, centre, seeded_generator(seed, int(digest(name), 16)))
         clips.append((replace(utterance, name=name, frames=frames), video, take.speech))
     write_shard(path, clips)

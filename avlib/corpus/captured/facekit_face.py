@@ -25,6 +25,7 @@ IDENTITY_RIDGE = 1e-6  # metres² a landmark: keeps identities likely
 FAR = 0.008  # metres: a landmark farther from the fitted face has no place on it
 LIP_WEIGHT = 4.0  # of a landmark of the lips, relative to one of the skin
 GAP_WEIGHT = 40.0  # of the distance between the lips at one pair of landmarks
+NEARLY_CLOSED = 0.003  # metres between the lips on film, below which the mesh follows it, the more the nearer they are
 REFERENCE_FPS = 25  # at which SMOOTHNESS holds; second differences shrink with the square of the frame rate
 LIP_LINES = (OUTER_UPPER, OUTER_LOWER, INNER_UPPER, INNER_LOWER)
 LIPS = np.concatenate(LIP_LINES)
@@ -61,7 +62,8 @@ class FaceKitFace:
     def __init__(self, checkout: Path):
         self.kit = FaceKit(checkout)
         basis = facekit_basis(checkout)
-        self.faces = self.kit.faces.numpy()
+        # a copy, because sending the tensor to another process moves its memory
+        self.faces = self.kit.faces.numpy().copy()
         self.skin = np.zeros(len(self.kit.mean), bool)
         self.skin[self.kit.parts["skin"]] = True
         self.expressions, self.displacements = basis.names, basis.displacements  # (K,), (K, V, 3)
@@ -108,8 +110,8 @@ class FaceKitPerson:
         others = np.setdiff1d(np.arange(MESH_COUNT), LIPS)
         for _ in range(SURFACE_ROUNDS):
             distance, nearest = KDTree(self._unclosed()[skin]).query(self.from_landmarks(rest[others]))
-            near = distance < FAR
-            self._fit_identity(others[near], at_vertices(skin[nearest[near]]), lips)
+            near = np.flatnonzero(np.asarray(distance) < FAR)
+            self._fit_identity(others[near], at_vertices(skin[np.asarray(nearest)[near]]), lips)
         self.template, self.scale = kit.close_lips(self._unclosed()), float(self.pose.scale[0])
         self._shapes = self.places.of(face.displacements)
         self._rows = self._weighted(self._shapes)
@@ -150,11 +152,30 @@ class FaceKitPerson:
         moved = self.pose.scale[0] * (freed[:, self.landmarks] - self.rest[self.landmarks]) @ self.pose.rotation[0]
         smoothness = SMOOTHNESS * (fps / REFERENCE_FPS) ** 4
         fitted = fit_bounded(self._rows, self._weighted(moved), smoothness)
+        at_places = self.places.of(self.template) + np.tensordot(fitted, self._shapes, 1)
         vertices = self.template + np.tensordot(fitted, self.face.displacements, 1)
+        vertices = self._closed(vertices, opening(at_places[:, -len(LIPS) :]), self._film_opening(freed))
         weights = np.zeros((len(freed), len(NAMES)))
         weights[:, [NAMES.index(name) for name in self.face.expressions]] = fitted
-        places = self.to_landmarks(self.places.of(self.template) + np.tensordot(fitted, self._shapes, 1))
-        return CapturedMotion(vertices.astype(np.float32), places, self.landmarks, weights)
+        return CapturedMotion(vertices.astype(np.float32), self.to_landmarks(at_places), self.landmarks, weights)
+
+    def _film_opening(self, freed: np.ndarray) -> np.ndarray:
+        """(T,), metres of the mesh: how far the film shows the lips apart, beyond what landmarks of closed lips are."""
+        return self.scale * (opening(freed[:, LIPS]) - opening(self.rest[None, LIPS])).clip(0)
+
+    def _closed(self, vertices: np.ndarray, fitted: np.ndarray, film: np.ndarray) -> np.ndarray:
+        """Vertices (T, V, 3) with lips that are nearly closed brought as near to each other as on film.
+
+        fitted, film: (T,), metres, their distances. Expressions close lips to within a millimetre, not to contact.
+        """
+        near = 1 - (film / NEARLY_CLOSED).clip(0, 1)
+        share = near * (1 - film / fitted.clip(1e-6)).clip(0, 1)
+        return vertices + share[:, None, None] * (self.face.kit.close_lips(vertices) - vertices)
+
+
+def opening(lips: np.ndarray) -> np.ndarray:
+    """(T,): mean distance between the lips in the middle of the mouth. lips: (T, 44, 3), in the order of LIPS."""
+    return np.linalg.norm(lips[:, UPPER[2:7]] - lips[:, LOWER[2:7]], axis=-1).mean(1)
 
 
 def relative_length(points: np.ndarray) -> np.ndarray:

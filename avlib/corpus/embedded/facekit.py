@@ -96,9 +96,9 @@ class FaceKit(Rig):
         self._follow[skin] = np.exp(-((distance[skin] / REACH) ** 2))
 
     def close_lips(self, field: np.ndarray) -> np.ndarray:
-        """Positions or displacements (V, 3), changed so that the lips meet: each lip moves by half the gap."""
-        gap = (self._other - np.eye(len(self._other))) @ field[self._line]
-        return field + 0.5 * self._follow[:, None] * gap[self._column]
+        """Positions or displacements (..., V, 3), changed so that the lips meet: each lip moves by half the gap."""
+        gap = (self._other - np.eye(len(self._other))) @ field[..., self._line, :]
+        return field + 0.5 * self._follow[:, None] * gap[..., self._column, :]
 
     def lip_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Vertices along the border of the upper and of the lower lip, then along the lines where they meet.
