@@ -171,8 +171,8 @@ class Config:
     seed: int = 0  # of the pre-training
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: ablation, weight, expert, audio_condition, gradient_projection,
-    # faults
+    # groups of variants to train and evaluate as well: baseline (part of the ablation), ablation, weight, expert,
+    # audio_condition, gradient_projection, faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

@@ -48,7 +48,7 @@ def effects(run: Run, seeds: list[int]) -> Effects:
     """
     groups = {"guided minus unguided": _guidance_effects(run)}
     if not unscored(run, seeds):
-        for group in run.config.variants:
+        for group in dict.fromkeys(v.group for v in chosen_variants(run.config).values()):
             if group == "ablation":
                 groups["Ablation, minus full method"] = _ablation_effects(run)
             else:
@@ -60,7 +60,8 @@ def effects(run: Run, seeds: list[int]) -> Effects:
 def _ablation_tables(run: Run, seeds: list[int], corpus: str) -> dict[str, Table]:
     title, records = f"Ablation {run_description(run, seeds, corpus)}", _ablation_records(run, seeds)
     by_metric = {f"ablation_{metric.lower()}": tables.ablation(records, title, metric) for metric in METRICS}
-    return by_metric | {"judges": _judges_table(run, seeds[0], corpus)}
+    judged = "ablation" in run.config.variants
+    return by_metric | ({"judges": _judges_table(run, seeds[0], corpus)} if judged else {})
 
 
 def _ablation_records(run: Run, seeds: list[int]) -> dict[str, dict[str, Records]]:

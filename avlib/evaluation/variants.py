@@ -16,9 +16,11 @@ from ..training.joint import GUIDANCE, model_name, train_joint
 from ..training.readers import pretrain_reader
 from .evaluate import evaluate, summary_line
 
-# Groups of variants, as `--set variants=` names them, and their titles. All but the ablation are sweeps.
+# Groups of variants, as `--set variants=` names them, and their titles. "baseline" is the part of the ablation that has
+# L_mse alone, + L_rlv and + L_av; all other groups are sweeps.
 GROUP_TITLES = {
     "ablation": "Ablation",
+    "baseline": "Baseline",
     "weight": "Weight of the reading loss",
     "expert": "Fine-tuning of the expert",
     "audio_condition": "Speech input of the guiding expert",
@@ -95,6 +97,8 @@ VARIANTS = {
     ),
 }
 
+BASELINE = ("full", "unguided", "baseline")
+
 
 @dataclass(frozen=True)
 class VariantModel:
@@ -120,7 +124,8 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
     """The variants of the configuration's groups. ValueError for an unknown group."""
     if unknown := set(config.variants) - GROUP_TITLES.keys():
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
-    return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
+    baseline = BASELINE if "baseline" in config.variants else ()
+    return {name: v for name, v in VARIANTS.items() if v.group in config.variants or name in baseline}
 
 
 def variant_run(run: Run, name: str) -> Run:

@@ -27,6 +27,7 @@ from .splits import Selection
 
 CLIPS_PER_SHARD = 60
 FILMS_PER_JOB = 10
+TRUE_RENDERS = "true_renders"  # a split of the 2D part: the validation films' captured motion, rendered
 
 Films = list[tuple[Source, Utterance]]
 
@@ -125,6 +126,7 @@ class CapturedCorpusBuilder:
         parts += [("validation", self._of_split("validation", clips["validation"]), parts[0][2])]
         rendered = self._of_split("train", self.selection.rendered)
         parts += [("train-rendered", rendered, (write_rendered_shard, cast, view, self.config.seed))]
+        parts += [(TRUE_RENDERS, parts[1][1], (write_rendered_shard, cast, view, None))]
         jobs = [
             (function, path, films, *arguments)
             for name, part, (function, *arguments) in parts

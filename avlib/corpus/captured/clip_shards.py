@@ -56,8 +56,13 @@ def write_film_shard(path: Path, films: list[tuple[Source, Utterance]], cast: Ca
     write_shard(path, clips)
 
 
-def write_rendered_shard(path: Path, films: list[tuple[Source, Utterance]], cast: Cast, view: View, seed: int) -> None:
-    """Writes renders of the films' captured motion to a shard, each in another light and from another side."""
+def write_rendered_shard(
+    path: Path, films: list[tuple[Source, Utterance]], cast: Cast, view: View, seed: int | None
+) -> None:
+    """Writes renders of the films' captured motion to a shard.
+
+    seed: each film is rendered in another light and from another side; None: from the front, as animators' lips are.
+    """
     faces, mouth = torch.from_numpy(cast.face.faces), torch.from_numpy(view.mouth)
     albedo = torch.from_numpy(view.albedo[view.mouth])
     renderer = Renderer(submesh(faces, mouth, len(view.albedo)), view.camera, antialias=view.soft_silhouettes)
@@ -70,6 +75,9 @@ def write_rendered_shard(path: Path, films: list[tuple[Source, Utterance]], cast
         vertices = resample_motion(vertices[None], cast.fps, frames)[0]
         centre = (*view.camera.centre, float(np.median(people[utterance.subject].template[:, 2])))
         name = f"render-{utterance.name}"
-        video = film(renderer, vertices, albedo, centre, seeded_generator(seed, int(digest(name), 16)))
+        if seed is None:
+            video = (renderer(vertices, albedo) * 255).round().byte()
+        else:
+            video = film(renderer, vertices, albedo, centre, seeded_generator(seed, int(digest(name), 16)))
         clips.append((replace(utterance, name=name, frames=frames), video, take.speech))
     write_shard(path, clips)
