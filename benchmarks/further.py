@@ -23,9 +23,10 @@ from avlib.core.run import DATA, Run, commit
 from avlib.core.tensors import seeded_generator
 from avlib.corpus import prepare
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded.builder import SUBJECTS, CorpusBuilder
+from avlib.corpus.embedded.builder import CorpusBuilder
 from avlib.corpus.embedded.embedded_corpus import build_embedded
 from avlib.corpus.embedded.sentences import sentences
+from avlib.corpus.embedded.subjects import SUBJECTS
 from avlib.evaluation import tables
 from avlib.evaluation.evaluate import evaluate
 from avlib.evaluation.results import animator_label

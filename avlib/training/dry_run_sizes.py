@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..core.config import Config, CorpusConfig
 from ..core.run import DATA
-from ..corpus.embedded.builder import SUBJECTS, CorpusBuilder
+from ..corpus.embedded.builder import CorpusBuilder
+from ..corpus.embedded.subjects import SUBJECTS
 from ..corpus.scans.conversion import resize_crop
 from ..corpus.specification import CorpusSpec, read_specification, scan_specification
 from ..render.camera import Camera

@@ -25,7 +25,7 @@ ROOMS = (
     "widgets",
     "cli",
 )
-PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "prepare")  # the same within the room `corpus`
+PARTS_OF_CORPUS = ("", "video", "embedded", "scans", "captured", "prepare")  # the same within the room `corpus`
 HEAVY = (
     "torch",
     "torchaudio",

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ...core.config import CorpusConfig, digest
-from ..embedded.builder import SUBJECTS
-from ..specification import SPLITS
-from ..video.sources import Source
+from ..embedded.subjects import SUBJECTS
+from ..video.source import SPLITS, Source
 
 MIN_PEOPLE = 3  # with fewer, sentences are held out instead of people
 MAX_SHARE = {"test": 0.2, "validation": 0.15}  # of the people or of the films

@@ -24,8 +24,8 @@ from .recordings import find_recordings
 from .rig import Rig
 from .sentences import sentences
 from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sentence, uniform
+from .subjects import SUBJECTS
 
-SUBJECTS = {"train": range(0, 8), "validation": range(8, 10), "test": range(10, 12)}  # of the 3D part
 VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_PER_SHARD = 60
 

@@ -8,8 +8,9 @@ from avlib.core.config import CorpusConfig
 from avlib.core.rates import SAMPLES_PER_FRAME, SPEECH_HZ
 from avlib.core.tensors import seeded_generator
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded.builder import SUBJECTS, CorpusBuilder, random_head_pose
+from avlib.corpus.embedded.builder import CorpusBuilder, random_head_pose
 from avlib.corpus.embedded.sentences import NOUNS, plural, sentences
+from avlib.corpus.embedded.subjects import SUBJECTS
 from avlib.metrics.lips import lip_aperture
 
 TINY = CorpusConfig(
