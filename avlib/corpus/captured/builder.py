@@ -176,6 +176,7 @@ class CapturedCorpusBuilder:
             "films": {utterance.name: [str(source.path), source.begin_s] for source, utterance in self.films},
             "quality": quality.summary([p["quality"] for p in performances.values()]),
             "qualities": qualities,
+            "face_boxes": {u.name: performances[u.name]["face_box"] for u in utterances},
         }
         corpus_hash = digest(description, hashes, self.folder / "mesh.npz", *shards_2d)
         write_json(self.folder / "corpus.json", description | {"hash": corpus_hash, "capture": capture})

@@ -60,7 +60,7 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
         log(f"captured: building the corpus in {folder}, on {describe(face)}")
         CapturedCorpusBuilder(config, selection, records, takes, face, folder).build(layout)
     corpus = Corpus(folder)
-    corpus.capture["excluded"] = faults | corpus.capture["excluded"]
+    corpus.capture |= {"found": len(sources), "excluded": faults | corpus.capture["excluded"]}
     if config.strict and (excluded := corpus.capture["excluded"]):
         name, reason = next(iter(excluded.items()))
         raise ValueError(f"{name}: {reason}")
