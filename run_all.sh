@@ -21,8 +21,10 @@ commands
 options of a run
   --preset NAME               size of the run: smoke, demo, study or paper (default: demo)
   --run NAME                  folder under results/ (default: the preset; with --data, <corpus>-<preset>)
-  --corpus NAME               embedded (default), facekit, vocaset, biwi, or a specification file of your own (.json)
-  --data DIR                  the corpus's scans, as their owners distribute them or as FaceFormer's users prepare them
+  --corpus NAME               embedded (default), facekit, captured (films of talking people), vocaset, biwi, or a
+                              specification file of your own (.json)
+  --data DIR                  the corpus's films, or its scans as their owners distribute them or as FaceFormer's users
+                              prepare them
   --strict                    stop at a sequence that cannot be used (default: exclude and list it)
   --predictions [NAME=]DIR    also evaluate predictions of another method, files <sequence>_condition_<subject>.npy;
                               repeatable
@@ -80,8 +82,44 @@ setup() {
   home=$PWD/.venv
   [ -z "$conda" ] || home=$PWD/.conda
   python=$home/bin/python
-  if [ -f "$home/.ready" ] && [ "$(cat "$home/.ready")" = "$state" ]; then return; fi
-  echo "environment: setting up $home (about 5 GB)"
+  if [ ! -f "$home/.ready" ] || [ "$(cat "$home/.ready")" != "$state" ]; then
+    echo "environment: setting up $home (about 5 GB)"
+    create_environment
+    printf '%s' "$state" >"$home/.ready"
+  fi
+  if [ -z "$conda" ] && [ ! -f "$home/.video" ] && reads_films "$@"; then
+    echo "environment: adding MediaPipe, which finds faces in films"
+    install '.[video]'
+    touch "$home/.video"
+  fi
+}
+
+# Whether the arguments of run_all.sh ask for something that reads films.
+reads_films() {
+  local argument
+  if [ "$command" = test ]; then return; fi
+  for argument in "$@"; do
+    case "$argument" in
+      captured|corpus.name=captured|corpus.video_corpus=?*) return ;;
+      *.mp4|*.mov|*.mkv|*.avi|*.webm|*.mpg|*.mpeg|*.m4v|*.3gp) return ;;
+    esac
+  done
+  return 1
+}
+
+# Installs the package in place with an extra, at the pinned versions.
+install() {
+  if command -v uv >/dev/null; then
+    uv pip install --quiet --compile-bytecode --python "$python" --constraint constraints.txt --editable "$1"
+  else
+    # pip compiles on one core, compileall on all; files that fail to compile are for other Python versions
+    "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
+      --constraint constraints.txt --editable "$1"
+    "$python" -m compileall -q -j 0 "$home/lib" >/dev/null || true
+  fi
+}
+
+create_environment() {
   if [ -n "$conda" ]; then
     local file=environment.yml
     if [ "$(uname -m)" != x86_64 ]; then    # conda-forge has PyTorch3D, which is optional, for x86_64 only
@@ -95,16 +133,8 @@ setup() {
     base=$(find_python)
     rm -rf "$home"
     "$base" -m venv "$home" || fail "$base has no venv module (Debian and Ubuntu: apt install python3-venv)"
-    if command -v uv >/dev/null; then
-      uv pip install --quiet --compile-bytecode --python "$python" --constraint constraints.txt --editable '.[test]'
-    else
-      # pip compiles on one core, compileall on all; files that fail to compile are for other Python versions
-      "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        --constraint constraints.txt --editable '.[test]'
-      "$python" -m compileall -q -j 0 "$home/lib" >/dev/null || true
-    fi
+    install '.[test]'
   fi
-  printf '%s' "$state" >"$home/.ready"
 }
 
 command=run
@@ -118,7 +148,7 @@ for option in "$@"; do
   if [ "$command" != preference ] && { [ "$option" = --help ] || [ "$option" = -h ]; }; then usage; exit 0; fi
 done
 
-setup
+setup "$@"
 export PYTHONUNBUFFERED=1
 # Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/lipreading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
