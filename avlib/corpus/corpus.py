@@ -11,8 +11,11 @@ from ..core.files import read_json
 from ..core.rates import VIDEO_FPS
 from ..render.camera import Camera
 from ..speech.sound import read_speech
+from .capture_description import capture_lines, capture_title
 from .clips import Clips, grouped_by_reason
 from .utterance import Utterance, shortened
+
+MOST_NAMES = 12  # of subjects in a cell of a table
 
 
 class Corpus:
@@ -63,7 +66,10 @@ class Corpus:
     @property
     def title(self) -> str:
         """The data that results are measured on, for tables."""
-        return f"{self.name} corpus" + (f" (2D part: {self.clips_origin})" if self.clips_origin else "")
+        people = len({u.subject for u in self._utterances})
+        details = [capture_title(self.capture, people)] if self.capture else []
+        details += [f"2D part: {self.clips_origin}"] if self.clips_origin else []
+        return f"{self.name} corpus" + (f" ({'; '.join(details)})" if details else "")
 
     def utterances(self, split: str) -> list[Utterance]:
         return [u for u in self._utterances if u.split == split]
@@ -84,16 +90,22 @@ class Corpus:
         ]
         parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
-        clip_subjects = "one per clip" if self.clips_folder.parent == self.folder else "many"
         for part, split, utterances, fps in parts:
             words = {w for u in utterances for w in u.text.split()}
-            subjects = clip_subjects if part == "2D" else ", ".join(self.subjects[split])
+            subjects = self._clip_subjects(utterances) if part == "2D" else shortened(self.subjects[split], MOST_NAMES)
             minutes = sum(u.frames for u in utterances) / fps / 60
             lines.append(f"| {part} | {split} | {subjects} | {len(utterances)} | {minutes:.1f} | {len(words)} |")
         if self.recordings:
             lines += ["", f"Your recordings, in the training split of both parts: {len(self.recordings['used'])}."]
             lines += _excluded_lines(self.recordings["excluded"])
+        if self.capture:
+            lines += capture_lines(self.capture, len(self.clips("train")))
         return "\n".join(lines + (self._origin_lines() if self.origin else []))
+
+    def _clip_subjects(self, utterances: list[Utterance]) -> str:
+        """The subjects of clips, as far as they are named. Synthetic clips have one each, without a name."""
+        unnamed = "not stated" if (self.clips_folder.parent / "video_corpus.json").is_file() else "one per clip"
+        return shortened(list(dict.fromkeys(u.subject for u in utterances if u.subject)), MOST_NAMES) or unnamed
 
     def _origin_lines(self) -> list[str]:
         """How many sequences of scans are expected, found and used, as Markdown."""
@@ -136,6 +148,10 @@ class Corpus:
         """One split of the 2D part."""
         return Clips(self.clips_folder, split)
 
+    def has_clips(self, split: str) -> bool:
+        """Whether the 2D part has clips of a split."""
+        return any(self.clips_folder.glob(f"{split}-*.safetensors"))
+
     def describe_clips(self) -> str:
         """The splits of the 2D part, and how many recordings are excluded for which reasons, as Markdown."""
         path = self.clips_folder.parent / "video_corpus.json"
@@ -143,8 +159,10 @@ class Corpus:
             summary = read_json(path)
         else:
             frames = {split: self.clips(split).frames for split in ("train", "validation")}
-            splits = {s: {"clips": len(f), "frames": int(f.sum()), "excluded": 0} for s, f in frames.items()}
-            summary = {"layout": self.name, "excluded": [], "splits": splits}
+            excluded = "listed above" if self.capture else 0  # films are excluded from both parts
+            splits = {s: {"clips": len(f), "frames": int(f.sum()), "excluded": excluded} for s, f in frames.items()}
+            layout = "mouth crops of film, and renders of captured motion" if self.capture else self.name
+            summary = {"layout": layout, "excluded": [], "splits": splits}
         lines = [f"2D part: {summary['layout']}", "", "| split | clips | hours | excluded |", "|---" * 4 + "|"]
         lines += [
             f"| {split} | {n['clips']} | {n['frames'] / VIDEO_FPS / 3600:.2f} | {n['excluded']} |"

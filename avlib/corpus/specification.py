@@ -9,6 +9,7 @@ from ..render.camera import Camera
 
 FOLDER = Path(__file__).parent / "specifications"
 SPLITS = ("train", "validation", "test")  # every corpus has these
+TRUE_RENDERS = "true_renders"  # a split of a 2D part: renders of the true motion of its validation clips, if it has any
 MAX_MEAN_DISPLACEMENT = 0.1  # of a template's largest side: speech moves a face less than this on average
 
 

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "model_pairs": "..training.joint:model_pairs",
         "export_predictions": ".evaluate:export_predictions",
         "predictions": "..training.joint:predictions",
+        "describe_capture": ".capture_quality:describe_capture",
         "transcripts_by_epoch": ".reader_analysis:transcripts_by_epoch",
         "score_readers": ".reader_analysis:score_readers",
         "viseme_confusions": ".reader_analysis:viseme_confusions",
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "describe_word_times": ".spoken_words:describe_word_times",
         "word_spaces": ".spoken_words:word_spaces",
         "word_features_on_lips": ".spoken_words:word_features_on_lips",
+        "domain_gap_table": ".domain_gap:domain_gap_table",
         "motion_vqvae_histories": "..training.motion_vqvae:histories",
     },
 )

@@ -13,7 +13,7 @@ from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...render.camera import Camera
 from ..scans.conversion import visible_vertices
-from ..specification import SPLITS
+from ..specification import SPLITS, TRUE_RENDERS
 from ..utterance import Utterance
 from ..video.sources import Source
 from . import quality
@@ -24,10 +24,10 @@ from .people import Resting, resting_face
 from .performances import SPEAKER, Cast, Performance, utterance_of, write_performances
 from .screening import common_lag
 from .splits import Selection
+from .take_files import load_take
 
 CLIPS_PER_SHARD = 60
 FILMS_PER_JOB = 10
-TRUE_RENDERS = "true_renders"  # a split of the 2D part: the validation films' captured motion, rendered
 
 Films = list[tuple[Source, Utterance]]
 
@@ -108,7 +108,8 @@ class CapturedCorpusBuilder:
         albedos = []
         for subject in dict.fromkeys(utterance.subject for _, utterance in training):
             films = [source for source, utterance in training if utterance.subject == subject]
-            albedos.append(film_albedo(self.face, cast.person(subject), cast.resting[subject], films, self.takes))
+            takes = (load_take(source, self.takes) for source in films)
+            albedos.append(film_albedo(self.face, cast.person(subject), cast.resting[subject], takes))
         centre = np.mean([performances[utterance.name]["lip_centre"] for _, utterance in training], axis=0)
         side = self.config.crop
         window = (side // 2, side // 2 + side)
