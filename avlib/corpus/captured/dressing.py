@@ -1,7 +1,7 @@
 """The albedo of captured people: how bright film shows the skin around the mouth, over how bright light makes it."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,12 +11,10 @@ from ...core.rates import VIDEO_FPS
 from ...render.renderer import Lights
 from ...render.shading import vertex_normals
 from ..video.mouth_crops import MEAN_FACE, MOUTH, SIDE, MediaPipe, similarity_transform, smooth_shape
-from ..video.sources import Source
 from .face import Face, Person
 from .head_pose import free, upright
 from .landmarks import INNER_LOWER, INNER_UPPER, lip_gap
 from .people import Resting
-from .take_files import load_take
 from .takes import Take
 
 FILMS, FRAMES = 12, 5  # of a person that are looked at: frames of each film with the lips nearest together, and apart
@@ -25,8 +23,8 @@ BRIGHT = 0.95  # share of what open mouths show that is darker than teeth
 DARKEST = 0.02
 
 
-def film_albedo(face: Face, person: Person, resting: Resting, sources: list[Source], takes: Path) -> np.ndarray:
-    """(V,): the albedo of a person's mesh, from the mouth crops of some of his films.
+def film_albedo(face: Face, person: Person, resting: Resting, takes: Iterable[Take]) -> np.ndarray:
+    """(V,): the albedo of a person's mesh, from the mouth crops of his first films.
 
     Vertices of the skin beyond the crops get the median; what is inside the mouth is as bright as open mouths show.
     """
@@ -34,8 +32,7 @@ def film_albedo(face: Face, person: Person, resting: Resting, sources: list[Sour
     facing = face.skin & (normals[:, 2] > MIN_FACING)
     places = person.to_landmarks(person.template)
     levels, inside = [], []
-    for source in sources[:FILMS]:
-        take = load_take(source, takes)
+    for take in islice(takes, FILMS):
         for crop, pixels, _ in crops_of(take, resting, places, widest=False):
             levels.append(sample(crop, pixels))
         for crop, _, mouth in crops_of(take, resting, places, widest=True):

@@ -34,8 +34,12 @@ def resting_face(sources: list[Source], takes: Path) -> Resting:
         if sum(map(len, frames)) > 2 * MAX_FRAMES:  # keeps every second frame, so that memory is bounded
             every *= 2
             frames = [part[::2] for part in frames]
-    seen = np.concatenate(frames)
-    seen = seen[:: -(-len(seen) // MAX_FRAMES)]
+    return resting_in(np.concatenate(frames))
+
+
+def resting_in(seen: np.ndarray) -> Resting:
+    """The face of a person from `upright` landmarks (T, 478, 3) of frames that show it."""
+    seen = seen[:: -(-len(seen) // MAX_FRAMES)].astype(float)
     reference = person_reference(seen)
     freed, _ = free(seen, reference)
     gap = lip_gap(freed)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.rates import VIDEO_FPS
+from ...core.rates import SPEECH_HZ, VIDEO_FPS
 from ..media import LONGEST_S, check_frame_rate, check_length, frame_rate, pictures
 from ..utterance import Excluded
 from ..video.face_landmarker import BLENDSHAPES, Face, FaceLandmarker, nearest_face
@@ -42,7 +43,7 @@ class Take:
 
     @property
     def seconds(self) -> float:
-        return len(self.video) / VIDEO_FPS
+        return len(self.speech) / SPEECH_HZ
 
     def at(self, fps: float) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks (T, 478, 3) and scores (T, 51) at a frame rate, interpolated linearly; also over short gaps.
@@ -65,15 +66,39 @@ class Take:
         return interpolated(self.landmarks[seen]), interpolated(self.scores[seen])
 
 
+class Followed(NamedTuple):
+    """A face in a film, or in a part of one.
+
+    times: (N,), s from the beginning of the film, of its N frames. landmarks, scores, size: as of `Take`.
+    """
+
+    times: np.ndarray
+    landmarks: np.ndarray
+    scores: np.ndarray
+    size: tuple[int, int]
+
+
 def read_take(source: Source, create_landmarker: Callable[[], FaceLandmarker]) -> Take:
     """Follows the face in a film. Excluded says what is wrong with it."""
     if source.fault:
         raise Excluded(source.fault)
+    face = follow_face(source, create_landmarker)
+    check_frame_rate(source.path)
+    track = mouth_track(face.times, face.landmarks, source.begin_s)
+    video, speech = cut_mouths(source.path, track)
+    fps, late_s = frame_rate(source.path), track.begin_s - source.begin_s
+    return Take(fps, face.times - track.begin_s, face.landmarks, face.scores, face.size, video, speech, late_s)
+
+
+def follow_face(
+    source: Source, create_landmarker: Callable[[], FaceLandmarker], longest_s: float = LONGEST_S
+) -> Followed:
+    """The face of one person in all frames. Excluded says what is wrong with the pictures."""
     landmarker, last = create_landmarker(), None
     times, landmarks, scores, poses, sizes, second = [], [], [], [], set(), 0
     for picture in pictures(source.path, source.begin_s, source.end_s):
-        if picture.time_s - source.begin_s > LONGEST_S:
-            raise Excluded(f"longer than {LONGEST_S:.0f} s, without word times to split it")
+        if picture.time_s - source.begin_s > longest_s:
+            raise Excluded(f"longer than {longest_s:.0f} s, without word times to split it")
         rgb = picture.rgb()
         faces = landmarker(rgb, picture.time_s)
         last = nearest_face(faces, last) if faces else last
@@ -86,15 +111,11 @@ def read_take(source: Source, create_landmarker: Callable[[], FaceLandmarker]) -
     check_length(round(len(times) * VIDEO_FPS / frame_rate(source.path)))
     if len(sizes) > 1:
         raise Excluded("the picture size changes")
-    check_frame_rate(source.path)
     if not poses:
         raise Excluded("no face in any frame")
     size, tracked = sizes.pop(), np.stack(landmarks)
     check_view(tracked, np.stack(poses), second, size)
-    track = mouth_track(np.array(times), tracked, source.begin_s)
-    video, speech = cut_mouths(source.path, track)
-    fps, late_s = frame_rate(source.path), track.begin_s - source.begin_s
-    return Take(fps, np.array(times) - track.begin_s, tracked, np.stack(scores), size, video, speech, late_s)
+    return Followed(np.array(times), tracked, np.stack(scores), size)
 
 
 def mouth_track(times: np.ndarray, landmarks: np.ndarray, begin_s: float) -> Track:

@@ -71,7 +71,12 @@ def track_face(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s
 
 
 def cut_mouths(path: str | Path, track: Track) -> tuple[Tensor, Tensor]:
-    """The same as `crop_video`, of a face that was tracked.
+    """The same as `crop_video`, of a face that was tracked."""
+    return cut_crops(path, track), speech_at(path, track.begin_s, len(track.points))
+
+
+def cut_crops(path: str | Path, track: Track) -> Tensor:
+    """The crops (T, 96, 96) uint8 of a face that was tracked.
 
     The file is decoded once more, so that its pictures need not be kept: a minute of 1280 x 720 would take 1.4 GB.
     """
@@ -84,7 +89,7 @@ def cut_mouths(path: str | Path, track: Track) -> tuple[Tensor, Tensor]:
             grey = []
         if n == len(points):
             break
-    return torch.cat(crops), speech_at(path, track.begin_s, len(points))
+    return torch.cat(crops)
 
 
 def read_cropped_video(path: str | Path, speech: str | Path, frames: int) -> tuple[Tensor, Tensor]:
