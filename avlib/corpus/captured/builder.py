@@ -25,7 +25,6 @@ from .performances import SPEAKER, Cast, Performance, utterance_of, write_perfor
 from .screening import common_lag
 from .splits import Selection
 from .take_files import load_take
-from .take_files import load_take
 
 CLIPS_PER_SHARD = 60
 FILMS_PER_JOB = 10
