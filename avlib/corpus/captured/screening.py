@@ -13,7 +13,7 @@ from .landmarks import CHIN, FOREHEAD, STABLE
 from .takes import LIPS, Take
 
 LAGS = np.arange(-15, 16)  # frames at 25 fps by which the sound may follow the lips
-MIN_CORRELATION = 0.25  # of loudness and speed of the lips, at the best lag; that of noise is usually lower
+MIN_CORRELATION = 0.1  # of loudness and speed of the lips, at the best lag; that of other sound is often lower
 MAX_LAG_S = 0.2  # of a single film, and
 MIN_GAIN = 0.9  # how much the correlation at its lag must exceed that at lag 0, times the square root of its seconds
 MAX_COMMON_LAG_S = 0.1  # of all films of a person, which tell the lag within a frame if they are at least

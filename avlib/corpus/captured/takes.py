@@ -12,7 +12,7 @@ from ...core.rates import SPEECH_HZ, VIDEO_FPS
 from ..media import LONGEST_S, check_frame_rate, check_length, frame_rate, pictures
 from ..utterance import Excluded
 from ..video.face_landmarker import BLENDSHAPES, Face, FaceLandmarker, nearest_face
-from ..video.mouth_crops import MediaPipe, Track, cut_mouths
+from ..video.mouth_crops import LONGEST_GAP_S, MediaPipe, Track, cut_mouths
 from ..video.sources import Source
 from .landmarks import COUNT, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 
@@ -115,7 +115,18 @@ def follow_face(
         raise Excluded("no face in any frame")
     size, tracked = sizes.pop(), np.stack(landmarks)
     check_view(tracked, np.stack(poses), second, size)
-    return Followed(np.array(times), tracked, np.stack(scores), size)
+    kept = without_faceless_ends(np.array(times), np.isfinite(tracked[:, 0, 0]))
+    return Followed(np.array(times)[kept], tracked[kept], np.stack(scores)[kept], size)
+
+
+def without_faceless_ends(times: np.ndarray, seen: np.ndarray) -> slice:
+    """The frames of a film without a beginning and an end in which no face is seen for long.
+
+    times: (N,), s; seen: (N,), in which frames there is a face, at least one.
+    """
+    first, last = np.flatnonzero(seen)[[0, -1]].tolist()
+    begins_late, ends_early = times[first] - times[0] > LONGEST_GAP_S, times[-1] - times[last] > LONGEST_GAP_S
+    return slice(first if begins_late else 0, last + 1 if ends_early else len(times))
 
 
 def mouth_track(times: np.ndarray, landmarks: np.ndarray, begin_s: float) -> Track:
