@@ -80,7 +80,7 @@ def correlation_at(speed: np.ndarray, loudness: np.ndarray, lag: int) -> float:
 
 
 def loudness_db(samples: np.ndarray, frames: int) -> np.ndarray:
-    """(frames,): level of the 80 ms around each 25th of a second, dB, at least 30 dB below the loudest."""
+    """(frames,): level of the 80 ms around the middle of each frame at 25 fps, dB, at most 30 dB below the loudest."""
     step = SPEECH_HZ // VIDEO_FPS
     padded = np.pad(samples**2, (step, step))
     sums = np.r_[0, padded.cumsum()]
