@@ -6,6 +6,7 @@ fps with 16 kHz speech.
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,23 +73,23 @@ def track_face(path: str | Path, detector: Detector, begin_s: float = 0.0, end_s
 
 def cut_mouths(path: str | Path, track: Track) -> tuple[Tensor, Tensor]:
     """The same as `crop_video`, of a face that was tracked."""
-    return cut_crops(path, track), speech_at(path, track.begin_s, len(track.points))
+    video = cut_crops(path, track)
+    return video, speech_at(path, track.begin_s, len(video))
 
 
 def cut_crops(path: str | Path, track: Track) -> Tensor:
-    """The crops (T, 96, 96) uint8 of a face that was tracked.
+    """The crops (T, 96, 96) uint8 of a face that was tracked; fewer than its points if the pictures end before.
 
     The file is decoded once more, so that its pictures need not be kept: a minute of 1280 x 720 would take 1.4 GB.
     """
     points = smooth_shape(interpolate_gaps(track.points))
-    crops, grey = [], []
-    for n, picture in enumerate(frames_at(path, VIDEO_FPS, track.begin_s), 1):
-        grey.append(torch.from_numpy(picture.grey()))
-        if len(grey) == CHUNK or n == len(points):
-            crops.append(crop_mouths(torch.stack(grey), points[n - len(grey) : n]))
-            grey = []
-        if n == len(points):
-            break
+    pictures = frames_at(path, VIDEO_FPS, track.begin_s)
+    crops = []
+    for chunk in points.split(CHUNK):
+        if grey := [torch.from_numpy(picture.grey()) for picture in islice(pictures, len(chunk))]:
+            crops.append(crop_mouths(torch.stack(grey), chunk[: len(grey)]))
+    if not crops:
+        raise Excluded(f"no pictures from {track.begin_s:.1f} s on")
     return torch.cat(crops)
 
 

@@ -137,6 +137,16 @@ def test_few_pictures_are_kept_at_a_time(tmp_path, monkeypatch):
     assert lengths == [7] * 5 + [5] and torch.equal(video, whole)
 
 
+def test_crops_end_with_the_pictures(tmp_path):
+    path = write_moving_face(tmp_path / "a.mkv")
+    track = mouth_crops.track_face(path, TrueDetector())
+    longer = track._replace(points=torch.cat((track.points, track.points[-3:])))
+    video, speech = mouth_crops.cut_mouths(path, longer)
+    assert len(video) == 40 and len(speech) == 40 * 640
+    with pytest.raises(Excluded, match="no pictures from 9.0 s on"):
+        mouth_crops.cut_mouths(path, track._replace(begin_s=9.0))
+
+
 def test_a_changing_picture_size_is_excluded(monkeypatch):
     pictures = [np.zeros((20 + 2 * (t > 5), 20, 3), np.uint8) for t in range(10)]
     shown = [Picture(av.VideoFrame.from_ndarray(p, "rgb24"), t / 25) for t, p in enumerate(pictures)]
