@@ -48,6 +48,8 @@ FIGURE_CAPTIONS = {
     "1_scan": "A sentence of a training subject",
     "1_strip": "The same sentence and its lip crop as the reader receives it, five pictures per second",
     "1_tracks": "Speech, phonemes and lip aperture of the same sentence",
+    "1_capture_sounds": "Sounds that lips show: the film, the readers' crop of it, and the captured motion",
+    "1_capture_aperture": "Lip aperture of captured motion; dots: the lips nearest together in p, b and m",
     "1_people": "The subjects at rest",
     "1_lips": "A held-out clip of the 2D part",
     "1_clips": "Four held-out clips of the 2D part, every fifth frame",

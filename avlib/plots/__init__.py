@@ -30,6 +30,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "confusion_matrices": ".readers:confusion_matrices",
         "effects": ".results:effects",
         "tsne_maps": ".results:tsne_maps",
+        "save_capture_sounds": ".capture:save_capture_sounds",
+        "save_capture_aperture": ".capture:save_capture_aperture",
         "save_qualitative_frames": ".lip_frames:save_qualitative_frames",
     },
 )
