@@ -136,7 +136,6 @@ def film_picture(corpus: Corpus, moment: Moment) -> np.ndarray | None:
     path, begin_s = corpus.capture["films"][moment.utterance.name]
     if not Path(path).is_file():
         return None
-    # An utterance begins with the first picture that can be decoded
     *_, picture = islice(frames_at(path, VIDEO_FPS, begin_s), moment.frame + 1)
     return cut_square(picture.rgb(), corpus.capture["face_boxes"][moment.utterance.name])
 

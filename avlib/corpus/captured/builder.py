@@ -174,7 +174,7 @@ class CapturedCorpusBuilder:
             "held_out": self.selection.held_out,
             "excluded": self.excluded,
             "rendered": len(self._of_split("train", self.selection.rendered)),
-            "films": {utterance.name: [str(source.path), source.begin_s] for source, utterance in self.films},
+            "films": {u.name: [str(source.path), performances[u.name]["begin_s"]] for source, u in self.films},
             "quality": quality.summary([p["quality"] for p in performances.values()]),
             "qualities": qualities,
             "face_boxes": {u.name: performances[u.name]["face_box"] for u in utterances},

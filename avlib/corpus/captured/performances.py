@@ -45,14 +45,15 @@ class Cast:
 class Performance(TypedDict):
     """What is recorded of one film's motion.
 
-    lip_centre: mean over time, metres. mean_square: of the displacement. face_box: left, top, right and bottom of the
-    picture's part in which the face is seen, pixels.
+    lip_centre: mean over time, metres. mean_square: of the displacement. begin_s: when it begins in its file. face_box:
+    left, top, right and bottom of the picture's part in which the face is seen, pixels.
     """
 
     frames: int
     hash: str
     mean_square: float
     lip_centre: list[float]
+    begin_s: float
     face_box: list[float]
     quality: FilmQuality
 
@@ -98,6 +99,7 @@ def write_performances(films: list[tuple[Source, Utterance, bool]], cast: Cast, 
             hash=hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest(),
             mean_square=float(np.square(motion.vertices - person.template).mean()),
             lip_centre=motion.vertices[:, regions["lip"]].mean((0, 1)).tolist(),
+            begin_s=round(source.begin_s + take.late_s, 6),
             face_box=[*landmarks[..., :2].min((0, 1)).tolist(), *landmarks[..., :2].max((0, 1)).tolist()],
             quality=film_quality(motion, landmarks, similarity, regions, replace(utterance, frames=frames), cast.fps),
         )
