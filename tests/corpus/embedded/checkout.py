@@ -86,7 +86,9 @@ def write_checkout(folder: Path) -> dict[str, tuple[int, int]]:
     landmarks = [0] * 17 + [
         nearest(x, 0.038) for x in (-0.05, -0.04, -0.03, -0.02, -0.012, 0.012, 0.02, 0.03, 0.04, 0.05)
     ]
-    landmarks += [0] * 9 + [
+    landmarks += [nearest(0, y) for y in (0.022, 0.01, -0.002, -0.014)]  # the nose
+    landmarks += [nearest(x, -0.026) for x in (-0.01, -0.005, 0, 0.005, 0.01)]
+    landmarks += [
         nearest(x, 0.018)
         for x in (-0.045, -0.035, -0.025, -0.018, -0.025, -0.035, 0.018, 0.025, 0.035, 0.045, 0.035, 0.025)
     ]
