@@ -39,6 +39,7 @@ def record_take(
         words, phonemes = times_of_speech(take, source)
     except Excluded as error:
         record["excluded"] = str(error)
+        path.unlink(missing_ok=True)  # of an earlier state
     else:
         record |= {
             "fps": take.fps,
@@ -61,10 +62,12 @@ def record_take(
 
 
 def recorded(source: Source, folder: Path, state: str) -> dict | None:
-    """The record of a take, if it was made from the film and the transcript in this state."""
-    path = take_path(folder, source).with_suffix(".json")
-    record = read_json(path) if path.is_file() else {}
-    return record if record.get("state") == state else None
+    """The record of a take, if it was made from the film and the transcript in this state and, unless the film is
+    excluded, the take exists."""
+    path = take_path(folder, source)
+    record = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    complete = "excluded" in record or path.is_file()
+    return record if complete and record.get("state") == state else None
 
 
 def load_take(source: Source, folder: Path) -> Take:
