@@ -1,0 +1,2 @@
+from .python import BaseOptions as BaseOptions
+from .python import vision as vision
