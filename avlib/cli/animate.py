@@ -1,37 +1,52 @@
-"""`./run_all.sh animate`: speech to motion files."""
+"""`./run_all.sh animate`: speech, or films of a face, to motion files."""
 
 import re
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import soundfile
-import torch
 
 from ..core.opening import open_run
+from ..core.progress import log
 from ..core.run import RESULTS
+from ..corpus.captured.facekit_face import FaceKitFace
+from ..corpus.captured.landmark_face import LandmarkFace
+from ..corpus.embedded.arkit_shapes import facekit_basis
+from ..corpus.utterance import Excluded, shortened
+from ..corpus.video.face_landmarker import FaceLandmarker, find_model
+from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..export import arkit
-from ..export.animation import Animation, arkit_shapes_for, check_writable, parse_formats, save
-from ..export.speaker import MODEL, Sound, Speaker, load_sound, looks_like_file
+from ..export.animation import arkit_shapes_for, check_writable, parse_formats, speaking
+from ..export.film import animate_film
+from ..export.film_files import is_film
+from ..export.speaker import MODEL, Speaker, load_sound, looks_like_file
+from ..export.subject_mesh import corpus_mesh
 from .arguments import Parser
+from .motion_files import write_motion
 
 DEFAULT_FORMATS = "npy,mp4,glb"
 MAX_NAME = 40  # characters of a text that name its files
+OF_A_MODEL = ("run", "model", "subject", "style")  # options with which the sound of films is animated
+FILMS = "films"  # folder in results/ for the motion of films
 
 
 def find_inputs(text: str) -> dict[str, str | Path]:
-    """Name of the output -> sound file or text. text: a sound file, a folder of sound files, or a text to speak.
+    """Name of the output -> sound file, film or text. text: one of these, or a folder of sound files and films.
 
-    ValueError for a folder without sound files, or with two of the same stem.
+    ValueError for a folder without such files, or with two of the same stem.
     """
     if not text or not looks_like_file(text):
         words = re.sub(r"\W+", "-", text.lower()).strip("-")
         return {words[:MAX_NAME].strip("-"): text}
     if not Path(text).is_dir():
         return {Path(text).stem: Path(text)}
-    extensions = {f".{kind.lower()}" for kind in soundfile.available_formats()}
+    extensions = {f".{kind.lower()}" for kind in soundfile.available_formats()} | set(VIDEO_SUFFIXES)
     paths = [path for path in sorted(Path(text).iterdir()) if path.suffix.lower() in extensions]
     if not paths:
-        raise ValueError(f"{text}: no sound files in this folder, expected .wav, .flac, .ogg, .mp3 or the like")
+        raise ValueError(
+            f"{text}: no sound files or films in this folder, expected .wav, .flac, .ogg, .mp3, .mp4, .mov or the like"
+        )
     stems = [path.stem for path in paths]
     if equal := [path for path in paths if stems.count(path.stem) > 1]:
         raise ValueError(f"{equal[0]} and {equal[1].name}: their output files would have the same names")
@@ -48,50 +63,70 @@ def parse_style(text: str | None) -> str | dict[str, float] | None:
         raise ValueError(f"style: expected a name, or weights as Ada=0.3,Ben=0.7, got {text!r}") from None
 
 
-def format_summary(name: str, about: dict) -> str:
-    """A line on a format's file and its error. about: what `save` recorded of the format."""
-    line = f"  {name:<6}{about['file']}"
-    if name == "glb":
-        line += f": {about['targets']} morph targets, RMS error {about['rms']:.3f} {about['unit']}"
-    if name == "arkit":
-        lips = about["error"]["lips"]
-        line += (
-            f": RMS error of the lips {lips['rms']:.2f} {about['unit']}, {100 * lips['explained']:.0f} % of their "
-            f"motion explained; {len(about['fitted'])} of {len(arkit.NAMES)} shapes move the mouth, the others are 0"
-        )
-        if about["missing"]:
-            line += f" ({len(about['missing'])} are missing from the checkout)"
-    return line
-
-
 def parse_animate_arguments(argv: list[str]) -> Namespace:
     parser = Parser(prog="./run_all.sh animate", allow_abbrev=False)
     parser.add_argument("input")
-    parser.add_argument("--run", default="demo")
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--subject")
-    parser.add_argument("--style")
+    for option in OF_A_MODEL:
+        parser.add_argument(f"--{option}")
     parser.add_argument("--formats", default=DEFAULT_FORMATS)
     parser.add_argument("--face", type=Path)
+    parser.add_argument("--landmarks", default="")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", default="auto")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.with_model = any(getattr(args, option) is not None for option in OF_A_MODEL)
+    args.run, args.model, args.style = args.run or "demo", args.model or MODEL, parse_style(args.style)
+    return args
 
 
 def main(argv: list[str]) -> int:
     args = parse_animate_arguments(argv)
-    formats, inputs, style = parse_formats(args.formats), find_inputs(args.input), parse_style(args.style)
+    formats, inputs = parse_formats(args.formats), find_inputs(args.input)
+    films = {} if args.with_model else {n: p for n, p in inputs.items() if isinstance(p, Path) and is_film(p)}
+    speech = {name: source for name, source in inputs.items() if name not in films}
+    if speech:
+        animate_speech(args, speech, formats)
+    if films:
+        animate_films(args, films, formats)
+    return 0
+
+
+def animate_speech(args: Namespace, inputs: dict[str, str | Path], formats: list[str]) -> None:
+    """Animates sound files, texts and the sound of films with a trained model. inputs: by the name of the output."""
     out = args.out or RESULTS / args.run / "speech"
     check_writable(out)
     # Load every input before the first is animated, so that a broken file stops the command at once.
-    sounds: dict[str, Sound] = {name: load_sound(speech) for name, speech in inputs.items()}
-    speaker = Speaker(open_run(args.run, device=args.device), args.model, args.subject, style)
-    shapes = arkit_shapes_for(speaker, formats, args.face)
+    sounds = {name: load_sound(speech) for name, speech in inputs.items()}
+    speaker = Speaker(open_run(args.run, device=args.device), args.model, args.subject, args.style)
+    mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
+    shapes = arkit_shapes_for(mesh, formats, args.face)
     for name, sound in sounds.items():
-        animation = Animation(torch.cat(list(speaker(sound))), sound, speaker)
-        stem = out / f"{name}-{speaker.model}"
-        about = save(animation, stem, formats, shapes)
-        print(f"{stem}: {sound.seconds:.1f} s, {about['frames']} frames of {speaker.subject}", flush=True)
-        for format_name in formats:
-            print(format_summary(format_name, about[format_name]), flush=True)
-    return 0
+        write_motion(speaking(speaker, sound), out / f"{name}-{speaker.model}", formats, shapes)
+
+
+def animate_films(args: Namespace, films: dict[str, Path], formats: list[str]) -> None:
+    """Writes the motion of the faces in films. films: by the name of the output, in one folder.
+
+    Of several films, those that cannot be used are reported, and the others written. ValueError names them.
+    """
+    out = args.out or RESULTS / FILMS
+    check_writable(out)
+    face = FaceKitFace(args.face) if args.face else LandmarkFace()
+    basis = facekit_basis(args.face) if args.face and "arkit" in formats else None
+    create_landmarker = partial(FaceLandmarker, find_model(args.landmarks, next(iter(films.values())).parent))
+    create_landmarker()  # fails now if something is missing
+    unused: list[str] = []
+    for name, path in films.items():
+        log(f"{path}: following the face")
+        try:
+            animation = animate_film(path, face, create_landmarker, args.face)
+        except Excluded as error:
+            if len(films) == 1:
+                raise
+            log(str(error))
+            unused.append(path.name)
+            continue
+        shapes = arkit.load_shapes(basis, animation.mesh) if basis else None
+        write_motion(animation, out / f"{name}-{face.name}", formats, shapes)
+    if unused:
+        raise ValueError(f"{len(unused)} of {len(films)} films are not animated: {shortened(unused)}")

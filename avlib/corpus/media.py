@@ -117,19 +117,29 @@ def check_frame_rate(path: str | Path) -> None:
         raise Excluded(f"variable frame rate, {durations_ms.min():.0f} to {durations_ms.max():.0f} ms per frame")
 
 
+def has_stream(path: str | Path, kind: str) -> bool:
+    """Whether a file has a stream of a kind ("video" or "audio"). Excluded if it has none of any kind."""
+    with _open(path) as container:
+        return bool(getattr(container.streams, kind))
+
+
 def open_stream(path: str | Path, kind: str):
     """The container, and its first stream of a kind ("video" or "audio"). Excluded if there is none."""
-    if not Path(path).is_file():
-        raise Excluded("no such file")
-    try:
-        container = av.open(str(path))
-    except (FFmpegError, ValueError) as error:
-        raise Excluded(f"not a video file ({error})") from None
+    container = _open(path)
     streams = getattr(container.streams, kind)
     if not streams:
         container.close()
         raise Excluded(f"no {kind} stream")
     return container, streams[0]
+
+
+def _open(path: str | Path):
+    if not Path(path).is_file():
+        raise Excluded("no such file")
+    try:
+        return av.open(str(path))
+    except (FFmpegError, ValueError) as error:
+        raise Excluded(f"not a video file ({error})") from None
 
 
 def decode_frames(container, stream) -> Iterator:

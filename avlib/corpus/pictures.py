@@ -31,8 +31,15 @@ def lip_video(corpus: Corpus, soft_silhouettes: bool = True, fps: float | None =
 @torch.no_grad()
 def faces(corpus: Corpus, vertices: torch.Tensor, size: int = 256) -> torch.Tensor:
     """Whole faces from the front with smooth silhouettes: (T, V, 3) -> (T, size, size) uint8."""
-    camera = camera_for(corpus.templates[corpus.subjects["train"][0]], size)
-    renderer = Renderer(corpus.faces, camera, albedo=corpus.albedo, antialias=True)
+    return front_view(corpus.templates[corpus.subjects["train"][0]], corpus.faces, corpus.albedo, vertices, size)
+
+
+@torch.no_grad()
+def front_view(
+    template: torch.Tensor, faces: torch.Tensor, albedo: torch.Tensor, vertices: torch.Tensor, size: int
+) -> torch.Tensor:
+    """The same of any mesh, with albedo (V,), from a camera that shows the template (V, 3)."""
+    renderer = Renderer(faces, camera_for(template, size), albedo=albedo, antialias=True)
     return torch.cat([(renderer(v) * 255).round().byte() for v in vertices.split(16)])
 
 

@@ -9,7 +9,7 @@ from ..core.run import Run
 from ..corpus.pictures import faces
 from ..render.clips import write_clip
 from ..training.joint import GUIDANCE, model_name
-from .animation import Animation
+from .animation import Animation, speaking
 from .speaker import MODEL, Speaker, load_sound
 
 CLIP_SIDE = 384  # width and height of a clip, pixels
@@ -25,11 +25,12 @@ def animate(
 ) -> Animation:
     """Animates speech with a model of a finished run.
 
-    speech: a sound file, a text that espeak-ng speaks, or samples (S,) at 16 kHz; model, subject, style: see `Speaker`.
+    speech: a sound file, a film with sound, a text that espeak-ng speaks, or samples (S,) at 16 kHz; model, subject,
+    style: see `Speaker`.
     ValueError for an unknown run, model, subject or style, and for speech that cannot be read.
     """
-    sound, speaker = load_sound(speech), Speaker(open_run(run, device=device), model, subject, style)
-    return Animation(torch.cat(list(speaker(sound))), sound, speaker)
+    sound = load_sound(speech)
+    return speaking(Speaker(open_run(run, device=device), model, subject, style), sound)
 
 
 def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:

@@ -1,6 +1,6 @@
 """An animated face and its files, which other programs read.
 
-<name>.json        fps, unit, subject, style, run, model and commit; files and errors of each format
+<name>.json        fps, unit, subject and commit; style, run and model, or the film; files and errors of each format
 <name>.npy         vertices (T, V, 3), float32; <corpus>-<subject>.obj has the face at rest and the mesh's faces
 <name>.mp4         a clip with sound
 <name>.glb         glTF 2.0: the face, and its motion as morph targets
@@ -21,39 +21,80 @@ import torch
 
 from ..core.files import write_atomic, write_json
 from ..core.run import commit
+from ..corpus.arkit_names import NAMES
+from ..corpus.embedded.arkit_shapes import facekit_basis
 from ..corpus.embedded.facekit_checkout import URL
 from ..corpus.live_link import write_live_link
 from ..corpus.obj import face_lines, vertex_lines
-from ..corpus.pictures import faces
-from ..corpus.specification import read_specification
+from ..corpus.pictures import front_view
 from ..render.clips import write_clip
 from ..speech.sound import write_speech
 from . import arkit
 from .gltf import write_glb
 from .speaker import Sound, Speaker
+from .subject_mesh import SubjectMesh, corpus_mesh
 
 CLIP_SIDE = 256  # width and height of the clip, pixels
 FRAMES_PER_PIECE = 48  # rendered at once, which bounds memory
 
 
 @dataclass(frozen=True)
+class FilmWeights:
+    """Weights of ARKit's shapes that came with the motion of a film.
+
+    weights: (T, 52), in the order of NAMES. head: (T, 3), yaw, pitch and roll, rad, with the signs of Live Link Face.
+    fitted: names of the shapes that are fitted to the film. scored: of those whose weight is MediaPipe's score.
+    """
+
+    weights: np.ndarray
+    head: np.ndarray
+    fitted: tuple[str, ...]
+    scored: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the shapes that nothing measures, whose weight is 0."""
+        return tuple(name for name in NAMES if name not in self.fitted + self.scored)
+
+
+@dataclass(frozen=True)
 class Animation:
-    """A speaking face. vertices: (T, V, 3) at speaker.corpus.fps, in the corpus's unit."""
+    """A speaking face.
+
+    vertices: (T, V, 3) at `fps`, in the unit of the mesh. origin: where the motion comes from, for <name>.json.
+    film_weights: of ARKit's shapes, if the motion is that of a film; else they are fitted to the vertices.
+    """
 
     vertices: torch.Tensor
+    fps: float
     sound: Sound
-    speaker: Speaker
+    mesh: SubjectMesh
+    origin: dict
+    film_weights: FilmWeights | None = None
 
     def save(
         self, folder: Path | str, name: str = "speech", formats: str = "npy,mp4,glb", face: Path | str | None = None
     ) -> dict:
         """Writes `name`.npy and so on into the folder; returns the content of `name`.json.
 
-        formats: some of npy, mp4, glb, arkit and obj; face: a checkout of ICT-FaceKit, which arkit needs.
-        ValueError for an unknown format, and for a folder that cannot be written.
+        formats: some of npy, mp4, glb, arkit and obj; face: a checkout of ICT-FaceKit, which arkit needs unless the
+        motion is that of a film. ValueError for an unknown format, and for a folder that cannot be written.
         """
-        names = parse_formats(formats)
-        return save(self, Path(folder) / name, names, arkit_shapes_for(self.speaker, names, face))
+        names, measured = parse_formats(formats), self.film_weights is None or self.mesh.checkout
+        shapes = arkit_shapes_for(self.mesh, names, face) if measured else None
+        return save(self, Path(folder) / name, names, shapes)
+
+
+def speaking(speaker: Speaker, sound: Sound) -> Animation:
+    """The speaker's face that says something."""
+    origin = {
+        "style": speaker.style,
+        "run": speaker.run.name,
+        "model": speaker.model,
+        "corpus": speaker.corpus.name,
+    }
+    mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
+    return Animation(torch.cat(list(speaker(sound))), speaker.corpus.fps, sound, mesh, origin)
 
 
 def with_ending(stem: Path, ending: str) -> Path:
@@ -65,67 +106,63 @@ def thousandth_unit(unit: str) -> str:
 
 
 def save_npy(animation: Animation, stem: Path, _) -> dict:
-    speaker, vertices = animation.speaker, animation.vertices.numpy()
+    mesh, vertices = animation.mesh, animation.vertices.numpy()
     write_atomic(with_ending(stem, ".npy"), lambda p: np.save(p, vertices))
-    rest = stem.with_name(f"{speaker.corpus.name}-{speaker.subject}.obj")
-    write_atomic(
-        rest, lambda p: p.write_text(vertex_lines(speaker.template.numpy()) + face_lines(speaker.corpus.faces.numpy()))
-    )
+    rest = stem.with_name(f"{mesh.name}-{mesh.subject}.obj")
+    write_atomic(rest, lambda p: p.write_text(vertex_lines(mesh.template) + face_lines(mesh.faces)))
     return {"file": f"{stem.name}.npy", "shape": list(vertices.shape), "template": rest.name}
 
 
 def save_mp4(animation: Animation, stem: Path, _) -> dict:
-    corpus, threads = animation.speaker.corpus, torch.get_num_threads()
-    pictures = (faces(corpus, piece, CLIP_SIDE) for piece in animation.vertices.split(FRAMES_PER_PIECE))
+    mesh, threads = animation.mesh, torch.get_num_threads()
+    template, faces, albedo = (torch.from_numpy(a) for a in (mesh.template, mesh.faces, mesh.albedo))
+    pieces = animation.vertices.split(FRAMES_PER_PIECE)
+    pictures = (front_view(template, faces, albedo, piece, CLIP_SIDE) for piece in pieces)
     # Rendering has many short steps, in which threads on busy cores wait for each other.
     torch.set_num_threads(1)
     try:
-        write_clip(with_ending(stem, ".mp4"), pictures, corpus.fps, animation.sound.samples)
+        write_clip(with_ending(stem, ".mp4"), pictures, animation.fps, animation.sound.samples)
     finally:
         torch.set_num_threads(threads)
     return {"file": f"{stem.name}.mp4"}
 
 
 def save_glb(animation: Animation, stem: Path, _) -> dict:
-    corpus = animation.speaker.corpus
-    about = write_glb(
-        with_ending(stem, ".glb"),
-        animation.speaker.template.numpy(),
-        corpus.faces.numpy(),
-        animation.vertices.numpy(),
-        corpus.fps,
-        corpus.albedo.numpy(),
-    )
+    mesh, path = animation.mesh, with_ending(stem, ".glb")
+    about = write_glb(path, mesh.template, mesh.faces, animation.vertices.numpy(), animation.fps, mesh.albedo)
     return {
-        "file": f"{stem.name}.glb",
+        "file": path.name,
         "targets": about["targets"],
-        "unit": thousandth_unit(corpus.unit),
+        "unit": thousandth_unit(mesh.unit),
         "rms": 1000 * about["rms"],
         "largest": 1000 * about["largest"],
     }
 
 
-def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes) -> dict:
-    corpus, displacement = animation.speaker.corpus, (animation.vertices - animation.speaker.template).numpy()
-    weights, errors = shapes.fit(displacement)
-    weights = weights.round(4)
-    errors = {part: {"rms": 1000 * e["rms"], "explained": e["explained"]} for part, e in errors.items()}
-    about = {
-        "unit": thousandth_unit(corpus.unit),
-        "error": errors,
-        "transferred": not shapes.is_facekit_mesh,
-        "fitted": list(shapes.names),
-        "missing": list(shapes.missing),
-    }
+def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes | None) -> dict:
+    filmed, vertices = animation.film_weights, animation.vertices.numpy()
+    if filmed:
+        weights, head = filmed.weights.round(4), filmed.head
+        about: dict = {"fitted": list(filmed.fitted), "scored": list(filmed.scored), "missing": list(filmed.missing)}
+    else:
+        assert shapes is not None  # without a film, the weights come from them
+        weights, head = shapes.fit(vertices).round(4), None
+        about = {"transferred": not shapes.is_facekit_mesh, "fitted": list(shapes.names)}
+        about |= {"missing": list(shapes.missing)}
+    if shapes:
+        errors = shapes.errors(weights, vertices)
+        about["unit"] = thousandth_unit(animation.mesh.unit)
+        about["error"] = {p: {"rms": 1000 * e["rms"], "explained": e["explained"]} for p, e in errors.items()}
     table, frames = with_ending(stem, "-arkit.csv"), with_ending(stem, "-arkit.json")
-    write_live_link(table, weights, corpus.fps)
-    content = {"fps": corpus.fps, "names": arkit.NAMES, **about, "frames": weights.tolist()}
+    write_live_link(table, weights, animation.fps, head)
+    content = {"fps": animation.fps, "names": NAMES, **about, "frames": weights.tolist()}
+    content |= {} if head is None else {"head": head.tolist()}
     write_atomic(frames, lambda p: p.write_text(json.dumps(content) + "\n"))
     return {"file": table.name, "frames": frames.name, **about}
 
 
 def save_obj(animation: Animation, stem: Path, _) -> dict:
-    folder, faces_text = with_ending(stem, "-obj"), face_lines(animation.speaker.corpus.faces.numpy())
+    folder, faces_text = with_ending(stem, "-obj"), face_lines(animation.mesh.faces)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     digits = max(4, len(str(len(animation.vertices) - 1)))
     try:
@@ -150,19 +187,17 @@ def parse_formats(formats: str) -> list[str]:
     return names
 
 
-def arkit_shapes_for(speaker: Speaker, formats: list[str], folder: Path | str | None = None) -> arkit.Shapes | None:
-    """ARKit's shapes on the speaker's face, or None if no format needs them.
+def arkit_shapes_for(mesh: SubjectMesh, formats: list[str], folder: Path | str | None = None) -> arkit.Shapes | None:
+    """ARKit's shapes on a face, or None if no format needs them.
 
-    folder: a checkout of ICT-FaceKit, by default that of a facekit run. ValueError if there is none.
+    folder: a checkout of ICT-FaceKit, by default that of the mesh. ValueError if there is none, or without the files.
     """
     if "arkit" not in formats:
         return None
-    config = speaker.run.config.corpus
-    if not folder and read_specification(config.name)["kind"] == "facekit":
-        folder = config.data
+    folder = folder or mesh.checkout
     if not folder:
         raise ValueError(f"arkit: expected a checkout of {URL} (--face), whose shapes are transferred to this face")
-    return arkit.load_shapes(Path(folder), speaker.corpus, speaker.subject)
+    return arkit.load_shapes(facekit_basis(Path(folder)), mesh)
 
 
 def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Shapes | None = None) -> dict:
@@ -172,19 +207,16 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
     """
     if not len(animation.vertices):
         raise ValueError(
-            f"{stem.name}: expected speech of at least one frame, {1 / animation.speaker.corpus.fps:.3f} s, "
+            f"{stem.name}: expected speech of at least one frame, {1 / animation.fps:.3f} s, "
             f"got {animation.sound.seconds:.3f} s"
         )
-    speaker, sound = animation.speaker, animation.sound
+    mesh, sound = animation.mesh, animation.sound
     about = {
-        "fps": speaker.corpus.fps,
-        "unit": speaker.corpus.unit,
+        "fps": animation.fps,
+        "unit": mesh.unit,
         "frames": len(animation.vertices),
-        "subject": speaker.subject,
-        "style": speaker.style,
-        "run": speaker.run.name,
-        "model": speaker.model,
-        "corpus": speaker.corpus.name,
+        "subject": mesh.subject,
+        **animation.origin,
         "commit": commit(),
     }
     try:

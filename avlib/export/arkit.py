@@ -6,22 +6,22 @@ the nearest vertices of ICT-FaceKit on the same side of the mouth.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..corpus.arkit_names import NAMES
 from ..corpus.bounded_fit import fit_bounded
-from ..corpus.corpus import Corpus
-from ..corpus.embedded.arkit_shapes import facekit_basis
+from ..corpus.embedded.arkit_shapes import Basis
 from ..corpus.embedded.facekit_checkout import Neutral
 from ..corpus.lip_vertices import Surface
+from .subject_mesh import SubjectMesh
 
 REACH = 1.1  # motion is fitted up to this distance from the middle of the lips over the skin, in widths of the mouth
 # A shape takes part if its largest displacement near the mouth is more than this share of its largest one anywhere;
 # other shapes are those of eyes and brows.
 MOUTH_SHARE = 0.5
 NEAREST = 4  # vertices of ICT-FaceKit that each vertex of another face follows, weighted by inverse distance
+BLOCK = 500  # frames compared at once, which bounds memory
 LIP_WEIGHT = 4.0  # of a lip vertex, relative to a vertex of the skin around the lips
 
 
@@ -29,64 +29,74 @@ LIP_WEIGHT = 4.0  # of a lip vertex, relative to a vertex of the skin around the
 class Shapes:
     """The shapes that move the mouth of one face.
 
-    names: (K,); displacements: (K, N, 3) at weight 1, of the N fitted vertices; vertices: (N,), their numbers;
-    lips: (N,), whether a fitted vertex belongs to the lips; missing: names that the checkout lacks;
-    is_facekit_mesh: whether the face has ICT-FaceKit's mesh.
+    names: (K,); displacements: (K, N, 3) at weight 1, of the N fitted vertices; vertices: (N,), their numbers; rest:
+    (N, 3), where they are at rest; lips: (N,), whether a fitted vertex belongs to the lips; missing: names that the
+    checkout lacks; is_facekit_mesh: whether the face has ICT-FaceKit's mesh.
     """
 
     names: tuple[str, ...]
     displacements: np.ndarray
     vertices: np.ndarray
+    rest: np.ndarray
     lips: np.ndarray
     missing: tuple[str, ...]
     is_facekit_mesh: bool
 
-    def fit(self, displacement: np.ndarray) -> tuple[np.ndarray, dict]:
-        """Displacements (T, V, 3) of the whole face -> weights (T, 52), in the order of NAMES, and errors of the fit.
-
-        errors: "lips" and "mouth" (all fitted vertices) -> "rms", in the mesh's unit, and "explained", the explained
-        share of the squared motion.
-        """
-        target = displacement[:, self.vertices]
+    def fit(self, vertices: np.ndarray) -> np.ndarray:
+        """Weights (T, 52), in the order of NAMES, that move the face as the vertices (T, V, 3) do."""
+        target = vertices[:, self.vertices] - self.rest
         importance = np.sqrt(np.where(self.lips, LIP_WEIGHT, 1))[:, None]
-        fitted = fit_bounded(
+        weights = np.zeros((len(vertices), len(NAMES)))
+        weights[:, self._columns] = fit_bounded(
             (self.displacements * importance).reshape(len(self.displacements), -1),
-            (target * importance).reshape(len(displacement), -1),
+            (target * importance).reshape(len(vertices), -1),
         )
-        weights = np.zeros((len(displacement), len(NAMES)))
-        weights[:, [NAMES.index(name) for name in self.names]] = fitted
-        residual = np.square(np.tensordot(fitted, self.displacements, 1) - target).sum(-1)
-        motion = np.square(target).sum(-1)
-        return weights, {
+        return weights
+
+    def errors(self, weights: np.ndarray, vertices: np.ndarray) -> dict[str, dict[str, float]]:
+        """How far the motion of weights (T, 52) lies from that of the vertices (T, V, 3).
+
+        "lips" and "mouth" (all fitted vertices) -> "rms", in the mesh's unit, and "explained", the explained share of
+        the squared motion.
+        """
+        residual, motion = np.zeros(len(self.vertices)), np.zeros(len(self.vertices))
+        for first in range(0, len(vertices), BLOCK):
+            target = vertices[first : first + BLOCK, self.vertices] - self.rest
+            moved = np.tensordot(weights[first : first + BLOCK, self._columns], self.displacements, 1)
+            residual += np.square(moved - target).sum((0, 2))
+            motion += np.square(target).sum((0, 2))
+        return {
             part: {
-                "rms": float(np.sqrt(residual[:, mask].mean())),
-                "explained": float(1 - residual[:, mask].sum() / max(motion[:, mask].sum(), 1e-30)),
+                "rms": float(np.sqrt(residual[mask].mean() / len(vertices))),
+                "explained": float(1 - residual[mask].sum() / max(motion[mask].sum(), 1e-30)),
             }
             for part, mask in (("lips", self.lips), ("mouth", slice(None)))
         }
 
+    @property
+    def _columns(self) -> list[int]:
+        return [NAMES.index(name) for name in self.names]
 
-def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
-    """The shapes of a checkout of ICT-FaceKit on a subject's face.
 
-    ValueError for a checkout without the files, and for a face whose lip vertices are not connected with the middle of
-    the lips.
+def load_shapes(basis: Basis, mesh: SubjectMesh) -> Shapes:
+    """ICT-FaceKit's shapes on a subject's face.
+
+    ValueError for a face whose lip vertices are not connected with the middle of the lips.
     """
-    basis = facekit_basis(folder)
     displacements, neutral = basis.displacements, basis.neutral
-    template, lip = corpus.templates[subject].double().numpy(), corpus.regions["lip"].numpy()
-    middles = [int(corpus.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
+    template, lip = mesh.template.astype(float), mesh.regions["lip"]
+    middles = [int(mesh.regions[f"{side}_lip_middle"][0]) for side in ("upper", "lower")]
     width = np.ptp(template[lip, 0])
-    distances = surface_distances(template, corpus.faces.numpy(), middles, REACH * width)
+    distances = surface_distances(template, mesh.faces, middles, REACH * width)
     vertices = np.flatnonzero(np.isfinite(distances).any(0))
     connected = np.isin(lip, vertices)
     if connected.mean() < 0.5:
         raise ValueError(
-            f"arkit: {corpus.name}: expected lip vertices that are connected with their middles {middles}, "
+            f"arkit: {mesh.name}: expected lip vertices that are connected with their middles {middles}, "
             f"got {connected.sum()} of {len(lip)}"
         )
     largest = np.linalg.norm(displacements, axis=-1).max(1)
-    is_facekit_mesh = np.array_equal(corpus.faces.numpy(), neutral.faces)
+    is_facekit_mesh = np.array_equal(mesh.faces, neutral.faces)
     if not is_facekit_mesh:
         displacements, scale = transfer_shapes(displacements, neutral, template, middles, distances, width)
         largest *= scale
@@ -96,6 +106,7 @@ def load_shapes(folder: Path, corpus: Corpus, subject: str) -> Shapes:
         tuple(name for name, moves in zip(basis.names, moves_mouth) if moves),
         displacements[moves_mouth],
         vertices,
+        template[vertices],
         np.isin(vertices, lip),
         basis.missing,
         is_facekit_mesh,

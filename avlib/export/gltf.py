@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from ..core.files import write_atomic
+from ..core.scratch import scratch_array
 from ..render.shading import vertex_normals
 
 MAX_RMS = 2e-5  # in the mesh's unit, over vertices and frames: 0.02 mm for a mesh in metres
 MAX_TARGETS = 64
+BLOCK = 100  # frames
 MAX_FIT_FRAMES = 1000  # components of a longer motion are computed from so many frames, evenly spaced
 SKIN = (0.95, 0.8, 0.72, 1.0)
 FLOAT, BYTE, INDEX = 5126, 5121, 5125  # component types
@@ -36,7 +38,9 @@ def components(
     directions = directions[:, variances > 1e-9 * variances[0]] if variances[0] > 0 else directions[:, :1]
     targets, _ = np.linalg.qr(sample.T @ directions)  # (3V, K), orthonormal, in the same order
     weights = flat @ targets
-    residual = np.square(flat, dtype=np.float64).sum() - np.square(weights, dtype=np.float64).sum(0).cumsum()
+    # block by block, as squares of twice the precision would take twice the memory of the motion
+    squares = sum(np.square(flat[n : n + BLOCK], dtype=np.float64).sum() for n in range(0, len(flat), BLOCK))
+    residual = squares - np.square(weights, dtype=np.float64).sum(0).cumsum()
     enough = residual <= max_rms**2 * flat.size / 3
     count = int(enough.argmax()) + 1 if enough.any() else len(enough)
     largest = weights[np.abs(weights[:, :count]).argmax(0), np.arange(count)]
@@ -91,7 +95,8 @@ def write_glb(
 
     Returns the number of "targets" and the error, root mean square ("rms") and "largest", in the mesh's unit.
     """
-    weights, targets = (a.astype(np.float32) for a in components(motion - template, max_rms, max_targets))
+    displacement = np.subtract(motion, template, out=scratch_array(motion.shape))
+    weights, targets = (a.astype(np.float32) for a in components(displacement, max_rms, max_targets))
     buffer = _Buffer()
     primitive = mesh_primitive(buffer, template, faces, albedo, targets)
     names = [f"motion{k:02d}" for k in range(len(targets))]

@@ -16,6 +16,7 @@ from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
 from ..training.joint import GUIDANCE, load_animator
+from .film_files import film_sound, is_film
 
 MODEL = "faceformer-guided-s0"
 
@@ -52,13 +53,16 @@ class Sound:
 
 
 def load_sound(speech: str | Path | torch.Tensor) -> Sound:
-    """speech: a sound file of any sample rate and length, a text that espeak-ng speaks, or samples (S,) at 16 kHz.
+    """speech: a sound file of any sample rate and length, a film, a text that espeak-ng speaks, or samples (S,) at
+    16 kHz.
 
     ValueError for a file that is not audio, and for a text without words.
     """
     if torch.is_tensor(speech):
         return Sound(speech, normalise(speech[None], torch.tensor([len(speech)]))[0])
     if isinstance(speech, Path) or looks_like_file(speech):
+        if is_film(Path(speech)):
+            return load_sound(film_sound(Path(speech)))
         return Sound(SpeechFile(speech), SpeechFile(speech, normalised=True))
     spoken = speak(speech)
     samples = torchaudio.functional.resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)

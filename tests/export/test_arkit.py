@@ -1,16 +1,16 @@
 """Weights of ARKit's shapes: recovered where known, in [0, 1] and smooth, on ICT-FaceKit's face and on others."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from avlib.corpus.arkit_names import NAMES
 from avlib.corpus.embedded import facekit_checkout
+from avlib.corpus.embedded.arkit_shapes import facekit_basis
 from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import arkit
+from avlib.export.subject_mesh import SubjectMesh
 from tests.corpus.embedded.checkout import write_checkout
 
 
@@ -23,15 +23,22 @@ def checkout(tmp_path_factory):
         yield folder
 
 
-def corpus(rig: Rig, person: int = 4) -> SimpleNamespace:
-    return SimpleNamespace(
-        name="small", faces=rig.faces, regions=rig.regions, templates={"Eve": rig.identity(person).template}
-    )
+@pytest.fixture(scope="module")
+def basis(checkout):
+    return facekit_basis(checkout)
 
 
-def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
+def mesh(rig: Rig, size: float = 1.0) -> SubjectMesh:
+    identity = rig.identity(4)
+    regions = {name: index.numpy() for name, index in rig.regions.items()}
+    template, albedo = size * identity.template.numpy(), identity.albedo.numpy()
+    return SubjectMesh("small", "Eve", template, rig.faces.numpy(), albedo, regions)
+
+
+def test_motion_of_the_facekit_mesh_gives_its_weights(checkout, basis):
     kit = FaceKit(checkout)
-    shapes = arkit.load_shapes(checkout, corpus(kit), "Eve")
+    face = mesh(kit)
+    shapes = arkit.load_shapes(basis, face)
     assert shapes.is_facekit_mesh and {"eyeLookUpLeft", "cheekPuff"} <= set(shapes.missing)
     assert {"jawOpen", "mouthSmileLeft"} <= set(shapes.names)
     assert not {"eyeBlinkLeft", "browInnerUp"} & {*shapes.names, *shapes.missing}  # exist, but do not move the mouth
@@ -40,50 +47,67 @@ def test_motion_of_the_facekit_mesh_gives_its_weights(checkout):
     true = np.zeros((20, 52))
     true[:, NAMES.index("jawOpen")] = np.linspace(0, 0.8, 20)
     true[:, NAMES.index("mouthFunnel")] = 0.4
-    moved = np.zeros((20, len(kit.mean), 3))
-    moved[:, shapes.vertices] = np.tensordot(
+    vertices = np.repeat(face.template[None].astype(float), 20, 0)
+    vertices[:, shapes.vertices] += np.tensordot(
         true[:, [NAMES.index(name) for name in shapes.names]], shapes.displacements, 1
     )
-    weights, errors = shapes.fit(moved)
+    assert shapes.errors(true, vertices)["mouth"]["rms"] < 1e-8
+    weights = shapes.fit(vertices)
+    errors = shapes.errors(weights, vertices)
     assert np.abs(weights - true).mean(0)[[NAMES.index("jawOpen"), NAMES.index("mouthFunnel")]].max() < 0.05
     assert errors["lips"]["explained"] > 0.999 and errors["lips"]["rms"] < 2e-4 and errors["mouth"]["explained"] > 0.999
     assert not weights[:, [k for k, name in enumerate(NAMES) if name not in shapes.names]].any()
 
 
-def test_shapes_are_transferred_to_the_lips_of_another_face(checkout):
+def test_errors_are_those_of_all_frames(checkout, basis, monkeypatch):
+    """A long motion is compared block by block."""
+    face = mesh(FaceKit(checkout))
+    shapes = arkit.load_shapes(basis, face)
+    draw = np.random.default_rng(0)
+    vertices = face.template + 1e-3 * draw.standard_normal((7, *face.template.shape))
+    weights = draw.uniform(0, 1, (7, len(NAMES)))
+    whole = shapes.errors(weights, vertices)
+    target = (vertices - face.template)[:, shapes.vertices]
+    off = np.tensordot(weights[:, [NAMES.index(name) for name in shapes.names]], shapes.displacements, 1) - target
+    assert whole["mouth"]["rms"] == pytest.approx(np.sqrt(np.square(off).sum(-1).mean()))
+    assert whole["lips"]["rms"] == pytest.approx(np.sqrt(np.square(off[:, shapes.lips]).sum(-1).mean()))
+    assert whole["mouth"]["explained"] == pytest.approx(1 - np.square(off).sum() / np.square(target).sum())
+    monkeypatch.setattr(arkit, "BLOCK", 3)
+    for part, errors in shapes.errors(weights, vertices).items():
+        assert errors == pytest.approx(whole[part])
+
+
+def test_shapes_are_transferred_to_the_lips_of_another_face(basis):
     """On the scaled embedded rig the jaw moves the lower and not the upper lip, and the rig's own motion is fitted."""
     rig, size = Rig(), 3.0
-    identity = rig.identity(4)
-    other = SimpleNamespace(faces=rig.faces, regions=rig.regions, templates={"Eve": size * identity.template})
-    shapes = arkit.load_shapes(checkout, other, "Eve")
+    other = mesh(rig, size)
+    shapes = arkit.load_shapes(basis, other)
     assert not shapes.is_facekit_mesh
     middle = [
         int(np.flatnonzero(shapes.vertices == int(rig.regions[f"{side}_lip_middle"]))[0]) for side in ("upper", "lower")
     ]
     upper, lower = shapes.displacements[shapes.names.index("jawOpen"), middle]
     assert np.linalg.norm(upper) < 0.05 * np.linalg.norm(lower)
-    moved = (
-        size
-        * (rig.motion(identity, 0.5 * torch.eye(len(rig._shapes(rig.mean)))[:9]) - identity.template).double().numpy()
-    )
-    weights, errors = shapes.fit(moved)
-    assert errors["lips"]["explained"] > 0.9 and 0 <= weights.min() and weights.max() <= 1
-    still, errors = shapes.fit(np.zeros((3, len(identity.template), 3)))
-    assert not still.any() and errors["mouth"]["rms"] == 0
+    vertices = size * rig.motion(rig.identity(4), 0.5 * torch.eye(len(rig._shapes(rig.mean)))[:9]).numpy()
+    weights = shapes.fit(vertices)
+    assert 0 <= weights.min() and weights.max() <= 1
+    assert shapes.errors(weights, vertices)["lips"]["explained"] > 0.9
+    still = np.repeat(other.template[None], 3, 0)
+    assert not shapes.fit(still).any() and shapes.errors(shapes.fit(still), still)["mouth"]["rms"] == 0
 
 
 def test_a_checkout_without_the_files_is_reported(tmp_path):
     with pytest.raises(
         ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"
     ):
-        arkit.load_shapes(tmp_path, corpus(Rig()), "Eve")
+        facekit_basis(tmp_path)
 
 
-def test_a_face_without_connected_lips_is_reported(checkout):
+def test_a_face_without_connected_lips_is_reported(basis):
     rig = Rig()
-    face = corpus(rig)
-    face.regions = rig.regions | {
-        f"{side}_lip_middle": torch.tensor([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")
-    }
+    face = mesh(rig)
+    face.regions.update(
+        {f"{side}_lip_middle": np.array([rig.parts[f"{side}_teeth"].start]) for side in ("upper", "lower")}
+    )
     with pytest.raises(ValueError, match="arkit: small: expected lip vertices .* got 0 of 384"):
-        arkit.load_shapes(checkout, face, "Eve")
+        arkit.load_shapes(basis, face)

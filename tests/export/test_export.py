@@ -31,6 +31,7 @@ from avlib.corpus.obj import read_obj
 from avlib.corpus.run_corpus import open_corpus, record_corpus
 from avlib.export import animation, arkit
 from avlib.export import speaker as speaker_module
+from avlib.export.subject_mesh import corpus_mesh
 from avlib.render.camera import crop_camera
 from avlib.training.joint import build_animator
 from avlib.training.speech_encoder import build_speech_encoder
@@ -181,8 +182,10 @@ def test_arkit_weights(exported, place):
     assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
     assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["transferred"]
     speaker = speaker_module.Speaker(opening.open_run("tiny", device="cpu"), MODEL)
-    shapes = animation.arkit_shapes_for(speaker, ["arkit"], place / "checkout")
-    weights, errors = shapes.fit(np.load(f"{stem}.npy") - speaker.template.numpy())
+    mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
+    shapes = animation.arkit_shapes_for(mesh, ["arkit"], place / "checkout")
+    weights = shapes.fit(np.load(f"{stem}.npy"))
+    errors = shapes.errors(weights, np.load(f"{stem}.npy"))
     np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
     assert (
         held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3)
@@ -246,7 +249,7 @@ def test_importing_the_package_imports_no_models():
         (["{sounds}/notes.txt"], "notes.txt: 8 bytes, not an audio file"),
         (["{sounds}/none.wav"], "none.wav: no such file"),
         (["none.wav"], "none.wav: no such file"),
-        (["{checkout}"], "checkout: no sound files in this folder"),
+        (["{checkout}"], "checkout: no sound files or films in this folder"),
         ([""], "text: nothing to say in ''"),
         (["..."], "text: nothing to say in"),
     ],

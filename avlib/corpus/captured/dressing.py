@@ -21,26 +21,31 @@ FILMS, FRAMES = 12, 5  # of a person that are looked at: frames of each film wit
 MIN_FACING = 0.3  # z of a vertex's normal from which the film shows it
 BRIGHT = 0.95  # share of what open mouths show that is darker than teeth
 DARKEST = 0.02
+FADE = 12.0  # pixels from the edge of a crop; the readers' crops of the mouth end 13 pixels within it
 
 
 def film_albedo(face: Face, person: Person, resting: Resting, takes: Iterable[Take]) -> np.ndarray:
     """(V,): the albedo of a person's mesh, from the mouth crops of his first films.
 
-    Vertices of the skin beyond the crops get the median; what is inside the mouth is as bright as open mouths show.
+    Vertices of the skin beyond the crops get the median, and those near the edges of the crops come close to it. What
+    is inside the mouth is as bright as open mouths show.
     """
     normals = unit_normals(person.template, face.faces)
     facing = face.skin & (normals[:, 2] > MIN_FACING)
     places = person.to_landmarks(person.template)
-    levels, inside = [], []
+    levels, inside, edges = [], [], []
     for take in islice(takes, FILMS):
         for crop, pixels, _ in crops_of(take, resting, places, widest=False):
             levels.append(sample(crop, pixels))
+            edges.append(np.minimum(pixels, SIDE - 1 - pixels).min(-1))
         for crop, _, mouth in crops_of(take, resting, places, widest=True):
             inside.append(sample(crop, mouth))
     shown = np.isfinite(levels).any(0) & facing
     albedo = np.full(len(places), np.nan)
     albedo[shown] = np.nanmedian(np.array(levels)[:, shown], 0) / light(normals[shown])
-    albedo = np.where(np.isfinite(albedo), albedo, np.nanmedian(albedo)).clip(DARKEST, 1)
+    middle = np.nanmedian(albedo)
+    inner = (np.mean(edges, 0) / FADE).clip(0, 1)
+    albedo = np.where(np.isfinite(albedo), middle + inner * (albedo - middle), middle).clip(DARKEST, 1)
     return face.dress(albedo, float(np.nanquantile(np.concatenate(inside), BRIGHT)))
 
 

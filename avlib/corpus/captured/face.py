@@ -44,12 +44,13 @@ class Face(Protocol):
     """A mesh on which people are captured.
 
     name: facekit or landmarks. faces: (F, 3), int64, normals towards the viewer. skin: (V,), which vertices are skin
-    or lips, and not inside of the mouth or the eyes.
+    or lips, and not inside of the mouth or the eyes. expressions: names of ARKit's blendshapes that move it.
     """
 
     name: str
     faces: np.ndarray
     skin: np.ndarray
+    expressions: tuple[str, ...]
 
     def person(self, rest: np.ndarray) -> Person:
         """rest: (478, 3), metres, a person's landmarks at rest, in the coordinates of `head_pose`."""

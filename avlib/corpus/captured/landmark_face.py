@@ -33,6 +33,7 @@ class LandmarkFace:
     """MediaPipe's mesh: see `Face`. ValueError if MediaPipe is missing, which knows its triangles."""
 
     name = "landmarks"
+    expressions: tuple[str, ...] = ()
 
     def __init__(self):
         strip = strip_triangles(len(COLUMNS))

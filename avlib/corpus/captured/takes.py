@@ -108,7 +108,8 @@ def follow_face(
         scores.append(last.scores if last and faces else np.full(len(BLENDSHAPES), np.nan, np.float32))
         poses += [last.pose] if last and faces else []
         second += len(faces) > 1 and height(faces[1]) > SECOND_FACE * height(faces[0])
-    check_length(round(len(times) * VIDEO_FPS / frame_rate(source.path)))
+    seconds = (times[-1] - times[0]) * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
+    check_length(round(seconds * VIDEO_FPS))
     if len(sizes) > 1:
         raise Excluded("the picture size changes")
     if not poses:

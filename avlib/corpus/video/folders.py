@@ -6,7 +6,7 @@ from pathlib import Path
 from .published_layouts import transcribed
 from .source import Source
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".m4v")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v", ".3gp")
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
