@@ -1,16 +1,19 @@
 """Times of phonemes and words in recordings with transcripts, by dynamic time warping (Sakoe and Chiba 1978).
 
 espeak-ng speaks the transcript, and its speech, of which all times are known, is warped onto the recording. This needs
-no trained model.
+no trained model. The warping also shows whether the recording says the transcript.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
-from torchaudio.functional import create_dct, melscale_fbanks, resample
+from torchaudio.functional import create_dct, melscale_fbanks
 
 from ..core.rates import SPEECH_HZ
 from .espeak import Speech, speak
@@ -25,14 +28,19 @@ FLOOR_DB = -30  # of spectra, relative to loud speech
 PAUSE_DB = 4  # a pause may be louder than the quietest frames by this much, at no cost
 PAUSE_COST = 4.0  # of a loud frame in a pause
 STEP_COST = 0.3  # of each frame for which the recording or espeak-ng's speech does not advance
+SLACK_S = 1e-6  # by which rounding may shift times
+MAX_MISMATCH = 0.2  # above it, the recording does not say the transcript (measured: docs/phoneme_alignment.md)
 
 
 class Alignment(NamedTuple):
-    """Words and phonemes with their times in a recording, as in `espeak.Speech`."""
+    """Words and phonemes with their times in a recording, as in `espeak.Speech`, and how badly they match it.
+
+    mismatch: of `mismatch_of`, mostly below 0.15 for the right transcript and 0.2 to 0.5 for others.
+    """
 
     words: tuple[Segment, ...]
     phonemes: tuple[Segment, ...]
-    cost: float  # mean squared distance between the features of recording and espeak-ng's speech, outside pauses
+    mismatch: float
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,27 @@ class Warping:
     """espeak-ng's speech warped onto a recording.
 
     path: (T,) state of each frame of the recording; states: (M,) frame of the speech that each state stands for, -1 for
-    a pause; cost: mean over the frames outside pauses.
+    a pause; costs: (T, M) of each frame in each state, outside pauses the squared distance of the features.
     """
 
     speech: Speech
     states: np.ndarray
     path: np.ndarray
-    cost: float
+    costs: np.ndarray
+
+    @property
+    def voiced(self) -> np.ndarray:
+        """The frames of the recording that are not in a pause."""
+        return np.flatnonzero(self.states[self.path] >= 0)
+
+    @property
+    def cost(self) -> float:
+        """Mean over the frames of the recording outside pauses."""
+        return float(self.costs[self.voiced, self.path[self.voiced]].mean())
 
     def recorded_pace(self, pace: float) -> float:
         """Pace of the recording without its pauses. pace: of espeak-ng's speech, in the same unit."""
-        return pace * (self.states >= 0).sum() / (self.states[self.path] >= 0).sum()
+        return pace * (self.states >= 0).sum() / len(self.voiced)
 
 
 def align(samples: Tensor, text: str) -> Alignment:
@@ -68,7 +86,86 @@ def align(samples: Tensor, text: str) -> Alignment:
         warpings = [warp(features, pause_costs, speak(text, variant=voice, words_per_minute=pace)) for voice in VOICES]
         best = min(warpings, key=lambda warping: warping.cost)
         pace = int(np.clip(best.recorded_pace(pace), *PACES))
-    return Alignment(*warped_segments(best, len(samples) / SPEECH_HZ), best.cost)
+    return Alignment(*warped_segments(best, len(samples) / SPEECH_HZ), mismatch_of(best))
+
+
+def align_words(samples: Tensor, text: str, words: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Times of the phonemes of a text in samples (S,) at 16 kHz of which the times of the words are known.
+
+    They are those of `align`, fitted into the words. ValueError as of `align` and `fit_phonemes`.
+    """
+    return fit_phonemes(align(samples, text), words, len(samples) / SPEECH_HZ)
+
+
+def fit_phonemes(alignment: Alignment, words: Sequence[Segment], duration_s: float) -> tuple[Segment, ...]:
+    """The aligned phonemes and pauses, with the phonemes of each word stretched linearly to its known times.
+
+    words: those of the transcript, in order. duration_s: of the recording. ValueError for other words, and for times
+    that do not ascend or lie after the recording.
+    """
+    if (labels := [w.label for w in words]) != (expected := [w.label for w in alignment.words]):
+        raise ValueError(f"word times: expected times of {' '.join(expected)!r}, got those of {' '.join(labels)!r}")
+    spans: list[WordSpan] = []
+    end_s = 0.0
+    for aligned, known in zip(alignment.words, words):
+        if not end_s - SLACK_S <= known.start_s < min(known.end_s, duration_s):
+            raise ValueError(
+                f"word times: {known.label!r} from {known.start_s:.2f} to {known.end_s:.2f} s, expected times that "
+                f"ascend from {end_s:.2f} s within the {duration_s:.2f} s of the recording"
+            )
+        span = WordSpan(aligned.start_s, aligned.end_s, max(end_s, known.start_s), min(known.end_s, duration_s))
+        end_s = span.known_end_s
+        if spans and span.start_s < spans[-1].end_s - SLACK_S:  # espeak-ng says both words as one
+            span = WordSpan(spans[-1].start_s, max(span.end_s, spans[-1].end_s), spans[-1].known_start_s, end_s)
+            spans.pop()
+        spans.append(span)
+    return _fitted(alignment.phonemes, spans, duration_s)
+
+
+class WordSpan(NamedTuple):
+    """The aligned and the known times of a word, or of words that share phonemes, seconds."""
+
+    start_s: float
+    end_s: float
+    known_start_s: float
+    known_end_s: float
+
+
+def _fitted(phonemes: Sequence[Segment], spans: list[WordSpan], duration_s: float) -> tuple[Segment, ...]:
+    """The phonemes, and the pauses within words, at the known times; a pause fills each gap between words."""
+    starts, fitted, end_before = [span.start_s for span in spans], [], 0.0
+    for phoneme in phonemes:
+        span = spans[max(0, bisect_right(starts, phoneme.start_s + SLACK_S) - 1)]
+        if not phoneme.label and not span.start_s < phoneme.start_s < span.end_s - SLACK_S:
+            continue  # a pause between words
+        ends = (span.start_s, span.end_s), (span.known_start_s, span.known_end_s)
+        begin, end = (float(np.interp(t, *ends)) for t in (phoneme.start_s, phoneme.end_s))
+        fitted += [Segment("", end_before, begin)] if begin > end_before + SLACK_S else []
+        fitted.append(Segment(phoneme.label, max(begin, end_before), end))
+        end_before = end
+    return (*fitted, *([Segment("", end_before, duration_s)] if end_before < duration_s - SLACK_S else []))
+
+
+def check_match(alignment: Alignment) -> str:
+    """Why a recording does not say the transcript that it was aligned with, in a line; "" if it does."""
+    if alignment.mismatch <= MAX_MISMATCH:
+        return ""
+    return (
+        "the speech does not match its transcript, or is too noisy: "
+        f"mismatch {alignment.mismatch:.2f}, expected at most {MAX_MISMATCH:g}"
+    )
+
+
+def mismatch_of(warping: Warping) -> float:
+    """How much worse the frames of the recording fit their places in the speech than they could elsewhere in it.
+
+    0 if the distance of a frame is as small, on average, as that of the 5 % of the speech's frames that are most like
+    it; 1 if it is the median distance, as for a frame picked at random. A voice or a room that is unlike espeak-ng's
+    raises all distances alike, and therefore not the mismatch.
+    """
+    elsewhere = warping.costs[warping.voiced][:, warping.states >= 0]
+    low, median = np.percentile(elsewhere, (5, 50), axis=1).mean(1)
+    return float((warping.cost - low) / (median - low))
 
 
 def cepstral_features(samples: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +194,8 @@ def cepstral_features(samples: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def warp(features: np.ndarray, pause_costs: np.ndarray, speech: Speech) -> Warping:
     """Warps espeak-ng's speech onto a recording. features: (T, D) of the recording; pause_costs: (T,) cost of a pause
     at each of its frames."""
-    samples = resample(torch.from_numpy(speech.samples), speech.rate_hz, SPEECH_HZ)
-    speech_features, _ = cepstral_features(samples)  # (N, D)
+    samples = soxr.resample(speech.samples, speech.rate_hz, SPEECH_HZ)
+    speech_features, _ = cepstral_features(torch.from_numpy(samples))  # (N, D)
     states = state_sequence(speech, len(speech_features))
     if len(states) > 2 * len(features):
         seconds = len(features) * HOP / SPEECH_HZ
@@ -107,9 +204,7 @@ def warp(features: np.ndarray, pause_costs: np.ndarray, speech: Speech) -> Warpi
     products = features @ speech_features.T
     distance = np.square(features).sum(1)[:, None] + np.square(speech_features).sum(1) - 2 * products
     costs = np.where(pause, pause_costs[:, None], distance[:, states.clip(0)])
-    path = cheapest_path(costs, np.where(pause, 0, STEP_COST))
-    voiced = ~pause[path]
-    return Warping(speech, states, path, float(costs[voiced, path[voiced]].mean()))
+    return Warping(speech, states, cheapest_path(costs, np.where(pause, 0, STEP_COST)), costs)
 
 
 def state_sequence(speech: Speech, frames: int) -> np.ndarray:

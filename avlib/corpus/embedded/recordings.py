@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...core.rates import SPEECH_HZ
-from ...speech.phoneme_alignment import align
+from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import read_speech
 from ...speech.text import Tokenizer, normalise_text
@@ -14,7 +14,6 @@ from .articulation import split
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 LONGEST_S = 12.0  # animators are trained on batches of whole sentences
-MAX_ALIGNMENT_COST = 1.3  # mean per frame; above it, the transcript does not match the speech
 SILENT_DB = -65  # relative to full scale
 
 
@@ -59,11 +58,8 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
         )
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
         raise ValueError(f"{sounds[0]}: silent: its level is {level:.0f} dB, expected more than {SILENT_DB} dB")
-    words, phonemes, cost = align(speech, text)
-    if not cost <= MAX_ALIGNMENT_COST:
-        raise ValueError(
-            f"{texts[0]}: does not match the speech in {sounds[0].name}, or that is too noisy: "
-            f"alignment cost {cost:.2f}, expected at most {MAX_ALIGNMENT_COST:g}"
-        )
-    split(phonemes)  # ValueError for a sound without articulation
-    return text, speech, words, phonemes
+    alignment = align(speech, text)
+    if fault := check_match(alignment):
+        raise ValueError(f"{texts[0]} and {sounds[0].name}: {fault}")
+    split(alignment.phonemes)  # ValueError for a sound without articulation
+    return text, speech, alignment.words, alignment.phonemes

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torchaudio.functional import resample
 
 from avlib.core import run as runs
 from avlib.core.config import CorpusConfig
@@ -19,33 +18,12 @@ from avlib.core.run import Run
 from avlib.corpus import prepare as prepare_module
 from avlib.corpus.embedded import embedded_corpus, recordings
 from avlib.metrics.lips import lip_aperture
-from avlib.speech import phoneme_alignment
-from avlib.speech.espeak import Speech, speak
+from tests.speech.test_phoneme_alignment import AFTER_S, BEFORE_S, PAUSE_S, TEXT, shifted, spoken
 
-TEXT = "many people came up but nobody bumped the map"
-BEFORE_S, PAUSE_S, AFTER_S = 0.9, 0.5, 1.2
 SIZES = {
     f"corpus.{name}": 1
     for name in ("clips_2d", "validation_clips_2d", "sentences_train", "sentences_validation", "sentences_test")
 }
-
-
-def spoken(variant: str = "m7", words_per_minute: int = 125) -> tuple[Speech, np.ndarray, float]:
-    """Speech, the same with pauses and noise, and the time in the speech at which the inner pause begins, s.
-
-    Voice and speaking rate differ from the aligner's. Pauses are before, after and between two words.
-    """
-    speech = speak(TEXT, variant=variant, words_per_minute=words_per_minute, pitch=35)
-    cut = next(w.start_s for w in speech.words if w.label == "but")
-    at, seconds = round(cut * speech.rate_hz), lambda s: np.zeros(round(s * speech.rate_hz))
-    samples = np.concatenate(
-        [seconds(BEFORE_S), speech.samples[:at], seconds(PAUSE_S), speech.samples[at:], seconds(AFTER_S)]
-    )
-    return speech, samples + 2e-4 * np.random.default_rng(0).standard_normal(len(samples)), cut
-
-
-def shifted(time_s: float, cut: float) -> float:
-    return time_s + BEFORE_S + PAUSE_S * (time_s >= cut - 1e-6)
 
 
 def write(
@@ -57,46 +35,6 @@ def write(
     soundfile.write(folder / f"{name}.{suffix}", 0.4 * np.stack([samples, samples / 2], 1), speech.rate_hz)
     (folder / f"{name}.txt").write_text(text + "\n")
     return folder
-
-
-@pytest.mark.parametrize("variant, pace", [("m7", 125), ("f4", 190), ("m1", 155)])
-def test_phonemes_and_words_are_aligned_with_the_speech(variant, pace):
-    """Pauses at either end and between words do not belong to them."""
-    speech, samples, cut = spoken(variant, pace)
-    words, phonemes, cost = phoneme_alignment.align(
-        resample(torch.from_numpy(samples).float(), speech.rate_hz, SPEECH_HZ), TEXT
-    )
-    truth, found = ([p for p in ps if p.label] for ps in (speech.phonemes, phonemes))
-    assert (
-        [p.label for p in found] == [p.label for p in truth]
-        and [w.label for w in words] == TEXT.split()
-        and cost < recordings.MAX_ALIGNMENT_COST
-    )
-    late = np.array([f.start_s - shifted(p.start_s, cut) for f, p in zip(found, truth)])
-    assert np.median(np.abs(late)) < 0.015 and np.percentile(np.abs(late), 90) < 0.05
-    before, after = words[TEXT.split().index("but") - 1], words[TEXT.split().index("but")]
-    assert before.end_s < BEFORE_S + cut + 0.06 and after.start_s > BEFORE_S + cut + PAUSE_S - 0.06
-    edges = [(p.start_s, p.end_s) for p in phonemes]
-    assert edges[0][0] == 0 and edges[-1][1] == pytest.approx(len(samples) / speech.rate_hz, abs=0.01)
-    assert all(a < b for a, b in edges) and all(a[1] == b[0] for a, b in zip(edges, edges[1:]))
-
-
-def test_the_cheapest_path_is_the_best_of_all_paths():
-    """Compared with an exhaustive search on few states."""
-    draw = np.random.default_rng(3)
-    for _ in range(20):
-        costs, waiting = draw.random((5, 5)), draw.random(5)
-
-        def paths(path, total, costs=costs, waiting=waiting):
-            if len(path) == len(costs):
-                yield from [(total, path)] if path[-1] >= 3 else []
-                return
-            for step, extra in ((0, waiting[path[-1]]), (1, 0), (2, phoneme_alignment.STEP_COST)):
-                if (state := path[-1] + step) < 5:
-                    yield from paths([*path, state], total + extra + costs[len(path), state])
-
-        best = min(path for first in (0, 1) for path in paths([first], costs[0, first]))
-        assert phoneme_alignment.cheapest_path(costs, waiting).tolist() == best[1]
 
 
 def damaged(name: str, content: bytes):
@@ -122,11 +60,11 @@ FAULTS = {
     "silence": (sounding(np.zeros(SPEECH_HZ)), r"one.wav: silent: its level is -100 dB"),
     "noise": (
         sounding(NOISE),
-        r"one.txt: does not match the speech in one.wav, .*: alignment cost \d.\d+, expected at most",
+        r"one.txt and one.wav: the speech does not match its transcript, .*: mismatch \d.\d+, expected at most",
     ),
     "another text": (
         damaged("one.txt", b"she was far away from her sister's hall"),
-        r"one.txt: does not match the speech in one.wav",
+        r"one.txt and one.wav: the speech does not match its transcript",
     ),
     "too short": (sounding(NOISE[: SPEECH_HZ // 2]), r"speech lasts 0.5 s, too short for the 9 words"),
     "too long": (sounding(np.tile(NOISE, 5)), r"one.wav: 15.0 s, expected at most 12 s: cut it"),
