@@ -2,8 +2,8 @@
 
     python -m avlib.cli.prepare_video DATA OUT --landmarks face_landmarker.task [--train-units 1000]
 
-Known layouts are LRS2, LRS3, any folder with a table of files and transcripts (VoxCeleb2, AVSpeech), and folders
-prepared by Auto-AVSR, whose crops are used unchanged.
+Known layouts are films with transcripts beside them, GRID, LRS2, LRS3, any folder with a table of files and transcripts
+(VoxCeleb2, AVSpeech), and folders prepared by Auto-AVSR, whose crops are used unchanged.
 """
 
 import json
