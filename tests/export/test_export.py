@@ -35,6 +35,8 @@ from avlib.export.subject_mesh import corpus_mesh
 from avlib.render.camera import crop_camera
 from avlib.training.joint import build_animator
 from avlib.training.speech_encoder import build_speech_encoder
+from tests.corpus.captured.films import write_film
+from tests.corpus.captured.synthetic_face import State
 from tests.corpus.embedded.checkout import write_checkout
 from tests.export.test_gltf import played
 
@@ -213,6 +215,14 @@ def test_a_folder_and_a_text(place, tmp_path, capsys):
         len(spoken) / rate * FPS
     )
     assert capsys.readouterr().out.count(" frames of ") == 3
+
+
+def test_the_sound_of_a_film_is_animated_with_a_run(place, tmp_path):
+    film = write_film(tmp_path / "talk.mkv", [State()] * 25, (3000 * np.sin(np.arange(48000) / 9)).astype(np.int16))
+    animate(film, "--formats", "npy", "--out", tmp_path)
+    about = json.loads((tmp_path / f"talk-{MODEL}.json").read_text())
+    assert about["run"] == "tiny" and about["frames"] == 25 and not list(tmp_path.glob("*landmarks*"))
+    assert avlib.animate(film, run="tiny", model=MODEL, device="cpu").vertices.shape == (25, len(Rig().mean), 3)
 
 
 def test_from_python(place, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
+from ...core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from ...core.scratch import scratch_array
 from ..arkit_names import NAMES
 from ..media import frame_rate, has_stream, speech_at
@@ -57,12 +57,14 @@ def read_film(path: Path, create_landmarker: Callable[[], FaceLandmarker]) -> Ta
     face = follow_face(Source(path.stem, "train", path, ""), create_landmarker, math.inf)
     track = mouth_track(face.times, face.landmarks, 0.0)
     interpolate_gaps(track.points)  # Excluded for a long one
-    if has_stream(path, "audio"):
-        speech = speech_at(path, track.begin_s, len(track.points))
-    else:
-        speech = torch.zeros(len(track.points) * SAMPLES_PER_FRAME, dtype=torch.int16)
     video = cut_crops(path, Track(track.begin_s, track.points[: CROPS_S * VIDEO_FPS]))
     fps, times = steady_rate(frame_rate(path), face.times), face.times - track.begin_s
+    first, last = times[np.argmin(np.abs(times))], times[-1]
+    frames = round((last - first + (last - times[0]) / (len(times) - 1)) * fps)
+    samples = math.ceil(frames / fps * SPEECH_HZ)
+    speech = torch.zeros(samples, dtype=torch.int16)
+    if has_stream(path, "audio"):
+        speech = speech_at(path, track.begin_s, -(-samples // SAMPLES_PER_FRAME))[:samples]
     return Take(fps, times, face.landmarks, face.scores, face.size, video, speech, track.begin_s)
 
 
