@@ -5,7 +5,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from ...core.rates import SPEECH_HZ, VIDEO_FPS
-from ...speech import phoneme_alignment
+from ...speech.phoneme_alignment import align, check_match, fit_phonemes
 from ...speech.segment import Segment
 from ..utterance import Excluded
 from ..video.sources import Source
@@ -96,8 +96,12 @@ def times_of_speech(take: Take, source: Source) -> tuple[tuple[Segment, ...], tu
     Words with times in the data keep them; all other times come from the alignment with espeak-ng's speech.
     """
     speech = take.speech.float() / 32768
+    words = tuple(Segment(w.label, w.start_s - take.late_s, w.end_s - take.late_s) for w in source.words)
     try:
-        alignment = phoneme_alignment.align(speech, source.text)
+        alignment = align(speech, source.text)
+        phonemes = fit_phonemes(alignment, words, take.seconds) if words else alignment.phonemes
     except ValueError as error:
         raise Excluded(str(error)) from None
-    return alignment.words, alignment.phonemes
+    if fault := check_match(alignment):
+        raise Excluded(fault)
+    return words or alignment.words, phonemes
