@@ -159,7 +159,7 @@ class Corpus:
             summary = read_json(path)
         else:
             frames = {split: self.clips(split).frames for split in ("train", "validation")}
-            excluded = "listed above" if self.capture else 0  # films are excluded from both parts
+            excluded = "listed above" if self.capture.get("excluded") else 0  # films are excluded from both parts
             splits = {s: {"clips": len(f), "frames": int(f.sum()), "excluded": excluded} for s, f in frames.items()}
             layout = "mouth crops of film, and renders of captured motion" if self.capture else self.name
             summary = {"layout": layout, "excluded": [], "splits": splits}

@@ -47,6 +47,9 @@ def test_clips_are_those_of_named_subjects_where_they_are_known(tmp_path):
 
 
 def test_the_2d_part_is_film_and_renders(tmp_path):
-    text = write_captured(tmp_path).describe_clips()
+    corpus = write_captured(tmp_path)
+    text = corpus.describe_clips()
     assert "2D part: mouth crops of film, and renders of captured motion" in text
-    assert "| train | 3 | 0.00 | listed above |" in text
+    assert "| train | 3 | 0.00 | 0 |" in text
+    corpus.capture["excluded"] = {"x": "silent"}
+    assert "| train | 3 | 0.00 | listed above |" in corpus.describe_clips()
