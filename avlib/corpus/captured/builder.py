@@ -63,19 +63,25 @@ class CapturedCorpusBuilder:
         """Writes everything, and corpus.json last. layout: of the films' folder, for the description."""
         cast = Cast(self.face, self._resting_faces(), self.fps, self.takes)
         performances = self._perform(cast)
-        templates = np.stack([cast.person(subject).template for subject in cast.subjects()]).astype(np.float32)
-        regions = self.face.regions(templates[0].astype(float))
-        view = self._view(cast, templates, regions, performances)
+        resting = {subject: cast.person(subject).template.astype(np.float32) for subject in cast.subjects()}
+        regions = self.face.regions(next(iter(resting.values())).astype(float))
+        view = self._view(cast, np.stack(list(resting.values())), regions, performances)
         self._write_clips(cast, view)
+        # of the people in the 3D part alone, in the order of the description
+        subjects = dict.fromkeys(utterance.subject for split in SPLITS for _, utterance in self._scans(split))
+        templates = np.stack([resting[subject] for subject in subjects])
         faces, albedo = self.face.faces, view.albedo
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(p, faces=faces, albedo=albedo, templates=templates))
         regions |= {"mouth": view.mouth}
         self._write_description(layout, cast, view, regions, performances)
 
-    def _of_split(self, split: str, names: list[str]) -> Films:
-        """The films with these names that are not excluded, in the order of the names."""
-        by_name = {source.name: (source, utterance) for source, utterance in self.films if source.split == split}
-        return [by_name[name] for name in names if name in by_name]
+    def _first(self, split: str, names: list[str]) -> Films:
+        """As many films of a split as there are names, which are its first ones: the next replace excluded films."""
+        return self._in_split(split)[: len(names)]
+
+    def _scans(self, split: str) -> Films:
+        """The films of a split whose motion the 3D part has."""
+        return self._first(split, self.selection.scans[split])
 
     def _resting_faces(self) -> dict[str, Resting]:
         """By subject, in the order of the splits: from his training films, if he has any, else from all of them."""
@@ -91,8 +97,8 @@ class CapturedCorpusBuilder:
 
     def _perform(self, cast: Cast) -> dict[str, Performance]:
         """The performances of all films, by utterance; motion and speech of those in the 3D part are written."""
-        kept = {name for names in self.selection.scans.values() for name in names}
-        films = [(source, utterance, source.name in kept) for source, utterance in self.films]
+        kept = {utterance.name for split in SPLITS for _, utterance in self._scans(split)}
+        films = [(source, utterance, utterance.name in kept) for source, utterance in self.films]
         parts = [films[first : first + FILMS_PER_JOB] for first in range(0, len(films), FILMS_PER_JOB)]
         jobs = [(write_performances, part, cast, self.folder) for part in parts]
         performances: dict[str, Performance] = {}
@@ -123,9 +129,9 @@ class CapturedCorpusBuilder:
     def _write_clips(self, cast: Cast, view: View) -> None:
         """Writes the shards of the 2D part that do not exist."""
         clips = self.selection.clips
-        parts = [("train", self._of_split("train", clips["train"]), (write_film_shard, cast, self.config.crop))]
-        parts += [("validation", self._of_split("validation", clips["validation"]), parts[0][2])]
-        rendered = self._of_split("train", self.selection.rendered)
+        parts = [("train", self._first("train", clips["train"]), (write_film_shard, cast, self.config.crop))]
+        parts += [("validation", self._first("validation", clips["validation"]), parts[0][2])]
+        rendered = self._first("train", self.selection.rendered)
         parts += [("train-rendered", rendered, (write_rendered_shard, cast, view, self.config.seed))]
         parts += [(TRUE_RENDERS, parts[1][1], (write_rendered_shard, cast, view, None))]
         jobs = [
@@ -145,11 +151,10 @@ class CapturedCorpusBuilder:
         regions: dict[str, np.ndarray],
         performances: dict[str, Performance],
     ) -> None:
-        scans = {split: self._of_split(split, names) for split, names in self.selection.scans.items()}
         utterances = [
             replace(utterance, frames=performances[utterance.name]["frames"])
             for split in SPLITS
-            for _, utterance in scans[split]
+            for _, utterance in self._scans(split)
         ]
         mean_square = np.mean([performances[u.name]["mean_square"] for u in utterances if u.split == "train"])
         description = {
@@ -173,7 +178,7 @@ class CapturedCorpusBuilder:
             "face": self.face.name,
             "held_out": self.selection.held_out,
             "excluded": self.excluded,
-            "rendered": len(self._of_split("train", self.selection.rendered)),
+            "rendered": len(self._first("train", self.selection.rendered)),
             "films": {u.name: [str(source.path), performances[u.name]["begin_s"]] for source, u in self.films},
             "quality": quality.summary([p["quality"] for p in performances.values()]),
             "qualities": qualities,
