@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..core.config import CorpusConfig
 from ..core.run import DATA, Run
-from .captured.captured_corpus import prepare_captured
+from .captured.captured_corpus import check_captured, prepare_captured
 from .corpus import Corpus
 from .embedded import embedded_corpus
 from .embedded.recordings import find_recordings
@@ -43,7 +43,9 @@ def check_corpus(config: CorpusConfig) -> dict:
             f"{config.recordings!r}"
         )
     if kind != "embedded":
-        data_folder(config, specification)
+        data = data_folder(config, specification)
+        if kind == "captured":
+            check_captured(config, data)
     elif config.data:
         raise ValueError(
             f"corpus.data: the {name} corpus is synthetic and reads no data; name that of {config.data} (--corpus)"

@@ -4,14 +4,18 @@ Landmarks of MediaPipe's Face Landmarker are freed from the pose of the head and
 form a mesh themselves. The corpus is built unless it exists.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ...core.config import CorpusConfig, digest
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...core.run import DATA, Run
+from ...core.sources import source_digest
 from ...speech.text import SentencePieceTokenizer, Tokenizer
 from ..corpus import Corpus
+from ..embedded.arkit_shapes import expression_files
 from ..embedded.facekit_checkout import checkout_files
 from ..run_corpus import record_corpus
 from ..video.face_landmarker import FaceLandmarker, find_model
@@ -38,8 +42,8 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
     sources = [check_transcript(source, tokenizers) for source in sources]
     faults = {s.name: s.fault for s in sources if s.fault}
     selection = select(sources, config)
-    states = {s.name: source_state(s, data) for s in selection.sources}
-    face_files = sorted(Path(p) for p in checkout_files(Path(config.face)).values()) if config.face else []
+    # without the split, so that a corpus of another size uses the same takes
+    states = {s.name: source_state(replace(s, split=""), data) for s in selection.sources}
     key = run.key(
         prepare_captured,
         {
@@ -50,11 +54,11 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
         },
         states,
         model,
-        *face_files,
+        *face_files(config),
     )
     folder = DATA / f"captured-{key}"
     if not (folder / "corpus.json").exists():
-        takes = DATA / f"takes-{run.key(record_take, str(data.resolve()), model)}"
+        takes = takes_folder(data, model)
         records = record_takes(selection.sources, takes, states, model)
         face: Face = FaceKitFace(Path(config.face)) if config.face else LandmarkFace()
         log(f"captured: building the corpus in {folder}, on {describe(face)}")
@@ -65,6 +69,29 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
         name, reason = next(iter(excluded.items()))
         raise ValueError(f"{name}: {reason}")
     return record_corpus(run, corpus)
+
+
+def check_captured(config: CorpusConfig, data: Path) -> None:
+    """ValueError for what `prepare_captured` would find before it follows the first film, unless it has done so."""
+    model = find_model(config.landmarks, data)
+    face_files(config)
+    if not takes_folder(data, model).exists():
+        select(list_sources(data)[1], config)
+        FaceLandmarker(model)
+
+
+def takes_folder(data: Path, model: Path) -> Path:
+    """Where the takes of the films in a folder are."""
+    return DATA / f"takes-{digest(source_digest(record_take.__module__), str(data.resolve()), model)}"
+
+
+def face_files(config: CorpusConfig) -> list[Path]:
+    """The files of the configured checkout of ICT-FaceKit, if there is one, that its face is read from."""
+    if not config.face:
+        return []
+    checkout = Path(config.face)
+    expressions = expression_files(checkout).values()
+    return sorted({*checkout_files(checkout).values(), *(path for paths in expressions for path in paths)})
 
 
 def reader_tokenizers(run: Run) -> list[Tokenizer]:
