@@ -26,6 +26,7 @@ from avlib.corpus.video.face_landmarker import BLENDSHAPES, Face
 from avlib.render.camera import Camera
 from avlib.render.renderer import Renderer
 
+MODEL = b"a model of the synthetic face"  # content of the file in place of face_landmarker.task
 SIDE = 160  # of a picture, pixels
 BLOCK = 8  # side of a block of one grey level, pixels
 INNER_WIDTH, OUTER_WIDTH = 0.0245, 0.027  # half the widths of the lines along the lips, metres
@@ -154,11 +155,16 @@ def drop() -> np.ndarray:
     return share
 
 
+def proportions(person: int) -> tuple[float, float, float]:
+    """Width, height and depth of a person's face, in those of the first one's."""
+    return 1 + 0.03 * (person % 3), 1 - 0.02 * (person % 4), 1.0
+
+
 def vertices(state: State) -> np.ndarray:
-    """(478, 3), metres: the landmarks of a person's face without a pose. People differ in width and height."""
+    """(478, 3), metres: the landmarks of a person's face without a pose."""
     face = rest().copy()
     face[:, 1] -= state.opening * drop()
-    return face * (1 + 0.03 * (state.person % 3), 1 - 0.02 * (state.person % 4), 1.0)
+    return face * proportions(state.person)
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:

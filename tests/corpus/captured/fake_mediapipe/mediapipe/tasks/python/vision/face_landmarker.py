@@ -4,8 +4,6 @@ from typing import Any, NamedTuple
 from avlib.corpus.video.face_landmarker import BLENDSHAPES, NEUTRAL
 from tests.corpus.captured import synthetic_face
 
-MODEL = b"a model of the synthetic face"
-
 
 class FaceLandmarkerOptions(NamedTuple):
     base_options: Any
@@ -38,7 +36,7 @@ class FaceLandmarker:
 
     @classmethod
     def create_from_options(cls, options: FaceLandmarkerOptions) -> "FaceLandmarker":
-        if Path(options.base_options.model_asset_path).read_bytes() != MODEL:
+        if Path(options.base_options.model_asset_path).read_bytes() != synthetic_face.MODEL:
             raise RuntimeError("no model of the synthetic face")
         return cls()
 
