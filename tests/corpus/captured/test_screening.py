@@ -1,7 +1,10 @@
 """Whether the sound of a film is that of its mouth: known lags are found, and other people's sound is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soxr
 import torch
 
 from avlib.corpus.captured.screening import (
@@ -15,11 +18,16 @@ from avlib.corpus.captured.screening import (
     common_lag,
     lag_profile,
     loudness_db,
+    times_of_speech,
 )
 from avlib.corpus.captured.takes import Take
 from avlib.corpus.utterance import Excluded
+from avlib.corpus.video.source import Source
+from avlib.speech.segment import Segment
 from tests.corpus.captured import synthetic_face
+from tests.corpus.captured.films import say
 from tests.corpus.captured.synthetic_face import State
+from tests.corpus.video.videos import SOUND_HZ
 
 
 def syllables(frames: int, seed: int) -> np.ndarray:
@@ -155,3 +163,58 @@ def test_few_films_and_small_lags_are_no_common_lag():
     for lag, reason in ((allowed, ""), (-allowed, ""), (allowed + 1, "0.12 s after")):
         assert reason in common_lag([np.exp(-(((LAGS - lag) / 3.0) ** 2))] * 20)
         assert bool(reason) == bool(common_lag([np.exp(-(((LAGS - lag) / 3.0) ** 2))] * 20))
+
+
+TEXT = "we bought a big map"
+
+
+def spoken_take(late_s: float = 0.0) -> Take:
+    """A film in which TEXT is said, from which so much is missing at its beginning."""
+    samples = soxr.resample(say(TEXT).samples.astype(np.float32), SOUND_HZ, 16000)[round(16000 * late_s) :]
+    frames = len(samples) // 640
+    speech = torch.from_numpy(samples[: 640 * frames]).round().clamp(-32768, 32767).short()
+    landmarks, scores = np.zeros((frames, 478, 3), np.float32), np.zeros((frames, 51), np.float32)
+    video = torch.zeros(frames, 96, 96).byte()
+    return Take(25.0, np.arange(frames) / 25, landmarks, scores, (160, 160), video, speech, late_s)
+
+
+def source(text: str = TEXT, words: tuple[Segment, ...] = ()) -> Source:
+    return Source("film", "train", Path("film.mkv"), text, words)
+
+
+def shifted(segments: tuple[Segment, ...], by_s: float) -> tuple[Segment, ...]:
+    return tuple(Segment(s.label, s.start_s + by_s, s.end_s + by_s) for s in segments)
+
+
+def test_times_come_from_the_speech_unless_the_data_have_them():
+    aligned, phonemes = times_of_speech(spoken_take(), source())
+    assert [w.label for w in aligned] == TEXT.split() and 0.15 < aligned[0].start_s < 0.4
+    given = shifted(aligned, 0.05)
+    words, moved = times_of_speech(spoken_take(), source(words=given))
+    assert words == given and [p.label for p in moved if p.label] == [p.label for p in phonemes if p.label]
+    starts = [p.start_s for p in moved if p.label]
+    for word in given:
+        assert min(abs(start - word.start_s) for start in starts) < 1e-6, "its first phoneme begins with it"
+
+
+def test_times_of_the_data_count_from_the_first_picture():
+    take = spoken_take(late_s=0.2)
+    aligned, _ = times_of_speech(take, source())
+    words, _ = times_of_speech(take, source(words=shifted(aligned, 0.2)))
+    for word, expected in zip(words, aligned):
+        assert (word.label, word.start_s) == (expected.label, pytest.approx(expected.start_s))
+    with pytest.raises(Excluded, match="word times: 'we' from -0.1"):
+        times_of_speech(take, source(words=(Segment("we", 0.1, 0.2), *shifted(aligned[1:], 0.2))))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("nobody likes these green dogs", "the speech does not match its transcript"),
+        ("we bought a big map " * 9, "too short for the 45 words of its transcript"),
+    ],
+)
+def test_speech_that_is_not_the_transcript_is_excluded(text, message):
+    with pytest.raises(Excluded, match=message) as error:
+        times_of_speech(spoken_take(), source(text))
+    assert "\n" not in str(error.value)
