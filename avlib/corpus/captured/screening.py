@@ -9,8 +9,8 @@ from ...speech.phoneme_alignment import align, check_match, fit_phonemes
 from ...speech.segment import Segment
 from ..utterance import Excluded
 from ..video.sources import Source
-from .landmarks import CHIN, FOREHEAD, STABLE
-from .takes import LIPS, Take
+from .takes import Take
+from .weights_take import WeightsTake
 
 LAGS = np.arange(-15, 16)  # frames at 25 fps by which the sound may follow the lips
 MIN_CORRELATION = 0.1  # of loudness and speed of the lips, at the best lag; that of other sound is often lower
@@ -21,7 +21,7 @@ MIN_FILMS = 12  # so many
 SILENT_DB = -65  # relative to full scale
 
 
-def check_sound(take: Take, correlations: np.ndarray) -> None:
+def check_sound(take: Take | WeightsTake, correlations: np.ndarray) -> None:
     """Excluded for a silent film, and for sound that does not move with the lips. correlations: see `lag_profile`."""
     speech = take.speech.float() / 32768
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
@@ -59,13 +59,9 @@ def best_lag(correlations: np.ndarray) -> tuple[float, float]:
     return float(LAGS[best]) / VIDEO_FPS, float(correlations[best] - correlations[LAGS == 0][0])
 
 
-def lag_profile(take: Take) -> np.ndarray:
+def lag_profile(take: Take | WeightsTake) -> np.ndarray:
     """(31,): correlation of the speed of the lips with the loudness of the sound that follows LAGS frames later."""
-    landmarks, _ = take.at(VIDEO_FPS)
-    size = np.linalg.norm(landmarks[:, FOREHEAD] - landmarks[:, CHIN], axis=-1).mean()
-    lips = landmarks[:, LIPS] - landmarks[:, STABLE].mean(1, keepdims=True)
-    speed = np.linalg.norm(np.gradient(lips, axis=0), axis=-1).mean(1) / size
-    speed = gaussian_filter1d(speed, 1.0)
+    speed = gaussian_filter1d(take.lip_speed(), 1.0)
     loudness = loudness_db(take.speech.numpy().astype(float) / 32768, len(speed))
     return np.array([correlation_at(speed, loudness, lag) for lag in LAGS.tolist()])
 
@@ -90,7 +86,7 @@ def loudness_db(samples: np.ndarray, frames: int) -> np.ndarray:
     return level.clip(level.max() - 30)
 
 
-def times_of_speech(take: Take, source: Source) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+def times_of_speech(take: Take | WeightsTake, source: Source) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Words and phonemes with their times. Excluded if the speech does not say the transcript.
 
     Words with times in the data keep them; all other times come from the alignment with espeak-ng's speech.

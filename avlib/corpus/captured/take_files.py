@@ -1,4 +1,4 @@
-"""Takes on disk: one file a film, so that an interrupted capture goes on where it stopped."""
+"""Takes on disk: one file a recording, so that an interrupted capture goes on where it stopped."""
 
 import json
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from ..video.face_landmarker import FaceLandmarker
 from ..video.sources import Source
 from .screening import check_sound, lag_profile, times_of_speech
 from .takes import Take, read_take
+from .weights_take import WeightsTake, read_weights_take
 
 
 def take_path(folder: Path, source: Source) -> Path:
@@ -26,14 +27,14 @@ def take_path(folder: Path, source: Source) -> Path:
 def record_take(
     source: Source, folder: Path, state: str, create_landmarker: Callable[[], FaceLandmarker]
 ) -> tuple[str, str]:
-    """Writes a film's take and, last, its record; returns its name, and the reason if it is excluded, else "".
+    """Writes a recording's take and, last, its record; returns its name, and the reason if it is excluded, else "".
 
-    state: of the film and its transcript, which the record repeats; see `recorded`.
+    state: of its files and its transcript, which the record repeats; see `recorded`.
     """
     path = take_path(folder, source)
     record: dict[str, Any] = {"name": source.name, "state": state}
     try:
-        take = read_take(source, create_landmarker)
+        take = read_take(source, create_landmarker) if source.is_film else read_weights_take(source)
         correlations = lag_profile(take)
         check_sound(take, correlations)
         words, phonemes = times_of_speech(take, source)
@@ -43,11 +44,23 @@ def record_take(
     else:
         record |= {
             "fps": take.fps,
-            "frames": len(take.times),
+            "frames": take.frames,
             "correlations": correlations.round(3).tolist(),
             "words": [[w.label, w.start_s, w.end_s] for w in words],
             "phonemes": [[p.label, p.start_s, p.end_s] for p in phonemes],
         }
+        write_atomic(path, lambda p: write_take(p, take))
+    write_json(path.with_suffix(".json"), record)
+    return source.name, record.get("excluded", "")
+
+
+def write_take(path: Path, take: Take | WeightsTake) -> None:
+    """Writes a file that `load_take` or `load_weights` reads."""
+    metadata = {"fps": repr(take.fps)}
+    if isinstance(take, WeightsTake):
+        tensors = {"weights": torch.from_numpy(take.weights), "speech": take.speech}
+    else:
+        metadata |= {"size": json.dumps(take.size), "late_s": repr(take.late_s)}
         tensors = {
             "times": torch.from_numpy(take.times),
             "landmarks": torch.from_numpy(take.landmarks),
@@ -55,10 +68,7 @@ def record_take(
             "video": take.video,
             "speech": take.speech,
         }
-        metadata = {"fps": repr(take.fps), "size": json.dumps(take.size), "late_s": repr(take.late_s)}
-        write_atomic(path, lambda p: save_file(tensors, p, metadata=metadata))
-    write_json(path.with_suffix(".json"), record)
-    return source.name, record.get("excluded", "")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
 
 
 def recorded(source: Source, folder: Path, state: str) -> dict | None:
@@ -71,14 +81,24 @@ def recorded(source: Source, folder: Path, state: str) -> dict | None:
 
 
 def load_take(source: Source, folder: Path) -> Take:
-    """ValueError names a damaged file."""
-    path = take_path(folder, source)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:  # safetensors has an error class of its own without a public name
-        raise ValueError(f"{path}: not a complete take ({error}); delete it and run again") from None
+    """The take of a film. ValueError names a damaged file."""
+    metadata, tensors = read_file(take_path(folder, source))
     times, landmarks, scores = (np.asarray(tensors[name]) for name in ("times", "landmarks", "scores"))
     height, width = json.loads(metadata["size"])
     fps, late_s = float(metadata["fps"]), float(metadata["late_s"])
     return Take(fps, times, landmarks, scores, (height, width), tensors["video"], tensors["speech"], late_s)
+
+
+def load_weights(source: Source, folder: Path) -> WeightsTake:
+    """The take of Live Link Face. ValueError names a damaged file."""
+    metadata, tensors = read_file(take_path(folder, source))
+    return WeightsTake(float(metadata["fps"]), tensors["weights"].numpy(), tensors["speech"])
+
+
+def read_file(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of a file. ValueError for a damaged one."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:  # safetensors has an error class of its own without a public name
+        raise ValueError(f"{path}: not a complete take ({error}); delete it and run again") from None

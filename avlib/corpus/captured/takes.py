@@ -14,7 +14,7 @@ from ..utterance import Excluded
 from ..video.face_landmarker import BLENDSHAPES, Face, FaceLandmarker, nearest_face
 from ..video.mouth_crops import LONGEST_GAP_S, MediaPipe, Track, cut_mouths
 from ..video.sources import Source
-from .landmarks import COUNT, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
+from .landmarks import CHIN, COUNT, FOREHEAD, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER, STABLE
 
 LIPS = sorted({*OUTER_UPPER, *OUTER_LOWER, *INNER_UPPER, *INNER_LOWER})
 SECOND_FACE = 0.5  # height of a second face, in heights of the first, from which a film is of two people
@@ -44,6 +44,17 @@ class Take:
     @property
     def seconds(self) -> float:
         return len(self.speech) / SPEECH_HZ
+
+    @property
+    def frames(self) -> int:
+        return len(self.times)
+
+    def lip_speed(self) -> np.ndarray:
+        """(T,), at 25 fps: how fast the lips move relative to the head, in heights of the face a frame."""
+        landmarks, _ = self.at(VIDEO_FPS)
+        size = np.linalg.norm(landmarks[:, FOREHEAD] - landmarks[:, CHIN], axis=-1).mean()
+        lips = landmarks[:, LIPS] - landmarks[:, STABLE].mean(1, keepdims=True)
+        return np.linalg.norm(np.gradient(lips, axis=0), axis=-1).mean(1) / size
 
     def at(self, fps: float) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks (T, 478, 3) and scores (T, 51) at a frame rate, interpolated linearly; also over short gaps.

@@ -20,14 +20,17 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
+def several_folders(paths: list[Path]) -> bool:
+    return len({path.parent for path in paths}) > 1
+
+
 def name_of(path: Path, folder: Path) -> str:
     """The name of a recording: its path within the corpus, without suffix."""
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def read_pairs(folder: Path, videos: list[Path]) -> Iterator[Source]:
-    """Films with transcripts beside them, one person per folder where there are several folders."""
-    several = len({path.parent for path in videos}) > 1
+def read_pairs(folder: Path, videos: list[Path], several: bool) -> Iterator[Source]:
+    """Films with transcripts beside them. several: whether each folder is another person's."""
     for path in videos:
         subject = path.parent.name if several else ""
         yield from transcribed(path, name_of(path, folder), "train", subject, plain=True)

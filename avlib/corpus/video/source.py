@@ -15,8 +15,9 @@ SPLITS = ("train", "validation", "test")
 class Source:
     """A recording of a corpus, or a part of one.
 
-    words: with times from the beginning of the part, in seconds. cropped: the video is a mouth crop already. fault: the
-    reason why it cannot be used, if its transcript gives one, else "". subject: the person who speaks, "" if unknown.
+    path: a film or, if `sound` names the file of the speech, a take of Live Link Face, which has no pictures. words:
+    with times from the beginning of the part, in seconds. cropped: the video is a mouth crop already. fault: the reason
+    why it cannot be used, if its transcript gives one, else "". subject: the person who speaks, "" if unknown.
     """
 
     name: str
@@ -29,6 +30,11 @@ class Source:
     cropped: bool = False
     fault: str = ""
     subject: str = ""
+    sound: Path | None = None
+
+    @property
+    def is_film(self) -> bool:
+        return self.sound is None
 
 
 def split_long(source: Source) -> Iterator[Source]:

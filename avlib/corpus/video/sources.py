@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ...core.config import digest
 from ...speech.text import Tokenizer
-from .folders import VIDEO_SUFFIXES, find_files, read_pairs
+from .folders import VIDEO_SUFFIXES, find_files, read_pairs, several_folders
 from .grid import read_grid
+from .live_link_layout import find_takes, read_takes, without_ending
 from .published_layouts import read_auto_avsr, read_lrs2, read_lrs3
 from .source import Source
 from .tables import find_tables, read_tables
@@ -21,17 +22,19 @@ def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[st
 
     units: the tokenizer of label lists, which contain only token ids. ValueError for an unknown layout.
     """
-    layout, sources = list_sources(folder, units)
+    layout, sources = list_sources(folder, units, takes=False)
     return layout, sorted(hold_out(sources), key=lambda s: (s.split, s.name))
 
 
-def list_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
+def list_sources(folder: str | Path, units: Tokenizer | None = None, takes: bool = True) -> tuple[str, list[Source]]:
     """The layout of a folder, and its recordings sorted by name, in the splits that the folder states, else "train".
 
-    ValueError for an unknown layout.
+    takes: whether takes of Live Link Face are recordings, too. ValueError for an unknown layout.
     """
     folder = Path(folder)
-    layout, sources = _read_layout(folder, units)
+    layout, sources = _read_takes(folder) if takes else ("", [])
+    if not sources:
+        layout, sources = _read_layout(folder, units)
     if not sources:
         raise ValueError(f"{folder}: no recordings")
     if duplicates := [name for name, count in Counter(s.name for s in sources).items() if count > 1]:
@@ -52,12 +55,25 @@ def _read_layout(folder: Path, units: Tokenizer | None) -> tuple[str, list[Sourc
     if videos and (alignments := find_files(folder, (".align",))):
         return "GRID", list(read_grid(folder, videos, alignments))
     if any(path.with_suffix(".txt").is_file() for path in videos):
-        return "pairs", list(read_pairs(folder, videos))
+        return "pairs", list(read_pairs(folder, videos, several_folders(videos)))
     raise ValueError(
         f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR (labels/*.csv) or "
         "GRID (x.mpg and x.align), with a table *.csv of columns path and text (and split and subject), or with films "
         "and their transcripts (x.mp4 and x.txt)"
     )
+
+
+def _read_takes(folder: Path) -> tuple[str, list[Source]]:
+    """The takes of Live Link Face in a folder, and the films with transcripts beside them, if there are any takes."""
+    takes = find_takes(folder)
+    if not takes:
+        return "", []
+    filmed = {without_ending(path) for path in takes}
+    videos = [path for path in find_files(folder, VIDEO_SUFFIXES) if path.with_suffix(".txt").is_file()]
+    videos = [path for path in videos if path.with_suffix("") not in filmed]
+    several = several_folders([*takes, *videos])
+    layout = "Live Link Face and pairs" if videos else "Live Link Face"
+    return layout, [*read_takes(folder, takes, several), *read_pairs(folder, videos, several)]
 
 
 def hold_out(sources: list[Source]) -> list[Source]:

@@ -169,10 +169,11 @@ def summarise(layout: str, records: list[Path]) -> dict:
 
 
 def source_state(source: Source, data: Path) -> str:
-    """A source in the key of a shard: its fields, and the size and modification time of its video."""
-    file = source.path.stat() if source.path.is_file() else None
-    state = replace(source, path=Path(os.path.relpath(source.path, data))), file and (file.st_size, file.st_mtime_ns)
-    return str(state)
+    """A source in the key of a shard: its fields, and the sizes and modification times of its files."""
+    files = [source.path] if source.sound is None else [source.path, source.sound]
+    states = [(file.st_size, file.st_mtime_ns) for file in (path.stat() for path in files if path.is_file())]
+    path, *sound = (Path(os.path.relpath(path, data)) for path in files)
+    return str((replace(source, path=path, sound=sound[0] if sound else None), states))
 
 
 def is_current(path: Path, key: str) -> bool:
