@@ -72,7 +72,9 @@ class Warping:
 
 
 def align(samples: Tensor, text: str) -> Alignment:
-    """Times of the words and phonemes of a text in samples (S,) at 16 kHz. ValueError where they are too short for it.
+    """Times of the words and phonemes of a text in samples (S,) at 16 kHz.
+
+    ValueError for samples that are silent or too short for the text.
 
     espeak-ng's speech is a sequence of states: one every 10 ms, and an optional pause at either end and between any
     two words. From each frame of the recording to the next, the state stays the same or advances by one or two. This
@@ -172,7 +174,7 @@ def cepstral_features(samples: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Features (T, 26) and level in dB (T,) of the frames around the samples HOP * t. samples: (S,) at 16 kHz.
 
     The features are mel cepstra, the level, and the change of both over time. Cepstra have mean 0 and variance 1 over
-    the loud frames, so that they depend neither on the voice nor on the microphone.
+    the loud frames, so that they depend neither on the voice nor on the microphone. ValueError for silence.
     """
     frames = torch.nn.functional.pad(samples, (WINDOW // 2, WINDOW // 2 + HOP)).unfold(0, WINDOW, HOP)
     frames = frames - frames.mean(1, keepdim=True)
@@ -184,7 +186,9 @@ def cepstral_features(samples: Tensor) -> tuple[np.ndarray, np.ndarray]:
     level_db = 10 * torch.log10(power / loud + 1e-6)
     cepstra = torch.log(mel + 10 ** (FLOOR_DB / 10) * loud) @ create_dct(CEPSTRA + 1, MELS, "ortho")[:, 1:]
     loud_cepstra = cepstra[level_db > FLOOR_DB]
-    cepstra = (cepstra - loud_cepstra.mean(0)) / (loud_cepstra.std(0) + 1e-6) / CEPSTRA**0.5
+    if not len(loud_cepstra):
+        raise ValueError(f"speech of {len(samples) / SPEECH_HZ:.1f} s is silent")
+    cepstra = (cepstra - loud_cepstra.mean(0)) / (loud_cepstra.std(0, correction=0) + 1e-6) / CEPSTRA**0.5
     static = torch.cat([cepstra, 0.05 * level_db.clamp_min(-40)[:, None]], 1)
     padded = torch.nn.functional.pad(static.T[None], (DELTA_REACH, DELTA_REACH), "replicate")[0].T
     change = 0.3 * (padded[2 * DELTA_REACH :] - padded[: -2 * DELTA_REACH])

@@ -3,14 +3,17 @@
 import shutil
 
 import pytest
+import torch
 
 from avlib.core import run as runs
 from avlib.core.files import read_json, write_json
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus import prepare
+from avlib.corpus.clips import write_shard
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.run_corpus import open_corpus, record_corpus
+from avlib.corpus.utterance import Utterance
 from tests.scan_corpora import write_prepared
 
 SETTINGS = {"corpus.name": "vocaset", "corpus.sentences_train": 1}
@@ -23,7 +26,8 @@ def run(tmp_path, monkeypatch) -> Run:
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(prepare, "DATA", tmp_path / "prepared")
-    (tmp_path / "video").mkdir()
+    clip = Utterance("clip", "train", "", "we go", 2), torch.zeros(2, 96, 96).byte(), torch.zeros(1280).short()
+    write_shard(tmp_path / "video" / "2d" / "train-00000.safetensors", [clip])
     write_json(tmp_path / "video" / "video_corpus.json", {"hash": "of the video"})
     write_prepared(tmp_path / "scans")
     folders = {"corpus.data": str(tmp_path / "scans"), "corpus.video_corpus": str(tmp_path / "video")}

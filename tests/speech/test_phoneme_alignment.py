@@ -91,6 +91,17 @@ def test_transcripts_of_other_speech_do_not_match(variant):
     assert align(noise, TEXT).mismatch > phoneme_alignment.MAX_MISMATCH > align(samples, TEXT).mismatch
 
 
+def test_silent_and_short_speech_is_reported_and_a_click_does_not_match():
+    silence = torch.zeros(4 * SPEECH_HZ)
+    for samples, message in ((silence, "speech of 4.0 s is silent"), (silence[:8000], "is silent")):
+        with pytest.raises(ValueError, match=message):
+            align(samples, TEXT)
+    with pytest.raises(ValueError, match="speech lasts 0.5 s, too short for the 9 words of its transcript"):
+        align(torch.randn(8000, generator=torch.Generator().manual_seed(0)), TEXT)
+    silence[20000] = 0.5
+    assert check_match(align(silence, TEXT))
+
+
 def test_memory_does_not_grow_with_the_number_of_recordings(monkeypatch):
     """PyTorch keeps what it prepares for every length of a convolution; the alignment has none."""
     monkeypatch.setattr(torch.nn.functional, "conv1d", lambda *_, **__: pytest.fail("a convolution"))

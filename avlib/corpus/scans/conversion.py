@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,12 @@ from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...render.camera import Camera, crop_camera
+from ...speech.phoneme_alignment import align, check_match
+from ...speech.segment import Segment
 from ...speech.sound import write_speech
 from ..lip_vertices import find_lips
 from ..specification import SPLITS, CorpusSpec
-from ..utterance import shortened
+from ..utterance import Utterance, shortened
 from .layouts import Layout, find_layout
 from .selection import Sequence, check_strict, read_sequence, select_sequences, sentence_limits
 
@@ -29,7 +31,8 @@ DEPTH = 1.0  # how far behind the lips vertices are visible, in sides of the cro
 def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
     """Writes the motion and the speech of a sequence and, last, its record, or the reason why it is excluded.
 
-    Returns that reason, or "".
+    The record has the times of words and phonemes, or none and the reason why the speech does not match the transcript.
+    Returns the reason why the sequence is excluded, or "".
     """
     name = sequence.utterance.name
     try:
@@ -44,9 +47,25 @@ def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
             "frames": len(motion),
             "mean_square": float(np.square(motion - sequence.template).mean()),
             "hash": hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest(),
+            **speech_times(speech, sequence.utterance.text),
         }
     write_json(folder / "sequences" / f"{name}.json", record)
     return f"{name}: {record['excluded']}" if "excluded" in record else ""
+
+
+def speech_times(speech: torch.Tensor, text: str) -> dict:
+    """The "words" and "phonemes" of a text in speech (S,) at 16 kHz, (label, start_s, end_s) each.
+
+    "unaligned": why there are none, or "".
+    """
+    try:
+        alignment = align(speech, text)
+    except ValueError as error:
+        return {"words": [], "phonemes": [], "unaligned": str(error)}
+    if fault := check_match(alignment):
+        return {"words": [], "phonemes": [], "unaligned": fault}
+    times = {"words": alignment.words, "phonemes": alignment.phonemes}
+    return {k: [astuple(segment) for segment in segments] for k, segments in times.items()} | {"unaligned": ""}
 
 
 def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) -> None:
@@ -72,12 +91,23 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
     records = {name: read_json(path) for name, path in record_paths.items()}
     origin["excluded"] |= {name: record["excluded"] for name, record in records.items() if "excluded" in record}
     used = [s for s in selected if s.utterance.name not in origin["excluded"]]
+    log_unaligned({s.utterance.name: records[s.utterance.name]["unaligned"] for s in used})
     for split, count in origin["counts"].items():
         count["used"] = sum(s.utterance.split == split for s in used)
         if split in SPLITS and not count["used"]:
             reasons = [*origin["excluded"].values(), f"{data}: missing: {shortened(count['missing'])}"]
             raise ValueError(f"split {split} of {spec.name} is empty: {reasons[0]}")
     write_corpus(folder, spec, config, layout, used, records, origin)
+
+
+def log_unaligned(reasons: dict[str, str]) -> None:
+    """Counts the sequences with times of words and phonemes. reasons: why sequences have none, or "", by name."""
+    unaligned = {name: reason for name, reason in reasons.items() if reason}
+    line = f"corpus: times of words and phonemes in {len(reasons) - len(unaligned)} of {len(reasons)} sequences"
+    if unaligned:
+        name, reason = next(iter(unaligned.items()))
+        line += f"; the others are used without; {name}: {reason}"
+    log(line)
 
 
 def write_corpus(
@@ -103,7 +133,7 @@ def write_corpus(
         folder / "mesh.npz",
         lambda p: np.savez(p, faces=layout.faces, templates=templates.numpy(), albedo=albedo),
     )
-    utterances = [replace(s.utterance, frames=records[s.utterance.name]["frames"]) for s in used]
+    utterances = [recorded_utterance(s.utterance, records[s.utterance.name]) for s in used]
     mean_square = np.mean([records[u.name]["mean_square"] for u in utterances if u.split == "train"])
     description = {
         "name": spec.name,
@@ -118,6 +148,12 @@ def write_corpus(
     }
     corpus_hash = digest(description, [records[u.name]["hash"] for u in utterances], folder / "mesh.npz")
     write_json(folder / "corpus.json", description | {"hash": corpus_hash, "origin": origin})
+
+
+def recorded_utterance(utterance: Utterance, record: dict) -> Utterance:
+    """The utterance with the frames and the times of its record, of `convert_sequence`."""
+    times = {k: tuple(Segment(*segment) for segment in record[k]) for k in ("words", "phonemes")}
+    return replace(utterance, frames=record["frames"], **times)
 
 
 def find_regions(spec: CorpusSpec, templates: torch.Tensor, faces: np.ndarray) -> dict[str, torch.Tensor]:

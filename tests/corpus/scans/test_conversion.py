@@ -21,10 +21,12 @@ from avlib.corpus.corpus import Corpus
 from avlib.corpus.pictures import lip_video
 from avlib.corpus.scans import conversion, pickles
 from avlib.corpus.scans.layouts import file_states, find_layout
+from avlib.speech.espeak import speak
 from tests import python2, scan_corpora
 from tests.scan_corpora import BIWI, VOCASET
 
 TRAIN, OTHER = VOCASET.splits["train"].subjects[:2]
+OTHERS = [VOCASET.splits[split].subjects[0] for split in ("validation", "test")]
 FIRST, SECOND, THIRD = f"{TRAIN}_sentence01", f"{TRAIN}_sentence02", f"{OTHER}_sentence01"
 
 
@@ -419,6 +421,29 @@ def test_slightly_shorter_or_longer_speech_is_padded_or_cut_at_its_end(copy, cha
     whole, changed = before.speech(u), after.speech(u)
     assert not after.origin["excluded"] and len(changed) == len(whole) == round(u.frames / 30 * 16000)
     assert (changed[:10000] - whole[:10000]).abs().max() < 1e-3
+
+
+def test_words_and_phonemes_are_those_of_the_speech_where_it_says_the_transcript(copy, capsys):
+    """A sequence whose speech is another, silent, or too short for its transcript is used without their times."""
+    spoken = speak(scan_corpora.TEXTS[1], variant="m5", words_per_minute=250)
+    samples = np.pad(spoken.samples, (spoken.rate_hz // 10, 0))
+    seconds = len(samples) / spoken.rate_hz
+    folder = copy("VOCASET")
+    source = scan_corpora.vocaset({TRAIN: [1, 2, 3], **dict.fromkeys(OTHERS, [21])}, seconds=seconds)
+    shutil.rmtree(folder)
+    scan_corpora.write_prepared(folder, source)
+    for n in (1, 2):
+        soundfile.write(folder / "wav" / f"{TRAIN}_sentence{n:02d}.wav", samples, spoken.rate_hz)
+    soundfile.write(folder / "wav" / f"{TRAIN}_sentence03.wav", 0 * samples, spoken.rate_hz)
+    corpus = corpus_of(folder)
+    assert "corpus: times of words and phonemes in 1 of 5 sequences; the others are used" in capsys.readouterr().out
+    first, second, third = corpus.utterances("train")
+    assert not second.words and not second.phonemes and not third.words and third.frames == first.frames
+    assert [w.label for w in first.words] == first.text.split()
+    true, found = ([p for p in ps if p.label] for ps in (spoken.phonemes, first.phonemes))
+    assert [p.label for p in true] == [p.label for p in found]
+    assert np.median([abs(f.start_s - t.start_s - 0.1) for f, t in zip(found, true)]) < 0.02
+    assert first.phonemes[-1].end_s == pytest.approx(first.frames / corpus.fps, abs=1e-3)
 
 
 def test_raw_and_prepared_files_give_the_same_corpus(folders):
