@@ -34,7 +34,7 @@ def describe_capture(run: Run, corpus: Corpus) -> str:
 
 
 def capture_metrics(quality: dict) -> dict[str, dict]:
-    """Name -> value and unit, of what was measured. quality: of `Corpus.capture`."""
+    """Name -> value and unit, of what could be measured. quality: of `Corpus.capture`."""
     metrics: dict[str, dict] = {}
     for name in ("closures", "word_initial_closures"):
         closures = quality[name]
@@ -43,23 +43,26 @@ def capture_metrics(quality: dict) -> dict[str, dict]:
             metrics[f"{name}_median"] = {"value": closures["median_mm"], "unit": "mm"}
             metrics[f"{name}_quantile_90"] = {"value": closures["quantile_90_mm"], "unit": "mm"}
             metrics[f"{name}_within_1_mm"] = {"value": 100 * closures["closed_share"], "unit": "%"}
-    if quality["jitter_mm"] is not None:
-        metrics["jitter"] = {"value": quality["jitter_mm"], "unit": "mm per frame"}
-    for name in ("reprojection", "lip_reprojection"):
-        metrics[name] = {"value": quality[f"{name}_px"], "unit": "pixels"}
-    return metrics | {"resolution": {"value": quality["pixels_per_mm"], "unit": "pixels per mm"}}
+    measured = {
+        "jitter": (quality["jitter_mm"], "mm per frame"),
+        "reprojection": (quality["reprojection_px"], "pixels"),
+        "lip_reprojection": (quality["lip_reprojection_px"], "pixels"),
+        "resolution": (quality["pixels_per_mm"], "pixels per mm"),
+    }
+    return metrics | {name: {"value": v, "unit": unit} for name, (v, unit) in measured.items() if v is not None}
 
 
 def quality_table(record: dict, title: str) -> Table:
     """The table of a record of stage "capture". title: of the corpus."""
     metrics = record["metrics"]
-    pixels_per_mm = metrics["resolution"]["value"]
 
     def cell(*names: str, form: str = ".2f") -> str:
         return ", ".join(f"{metrics[n]['value']:{form}} {metrics[n]['unit']}" for n in names if n in metrics) or "–"
 
     def distance(name: str) -> str:
-        return f"{cell(name)} ({metrics[name]['value'] / pixels_per_mm:.1f} mm)"
+        if name not in metrics:
+            return cell(name)
+        return f"{cell(name)} ({metrics[name]['value'] / metrics['resolution']['value']:.1f} mm)"
 
     reasons = "; ".join(f"{reason}: {count}" for reason, count in record["excluded"].items())
     rows = [

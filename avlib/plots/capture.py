@@ -71,7 +71,7 @@ def capture_sounds(corpus: Corpus) -> Figure:
         return placeholder("No sounds: no training sentence has phonemes with known times.")
     motions = [corpus.motion(moment.utterance) for moment in moments]
     columns = [
-        Column("film", [film_picture(corpus, moment) for moment in moments], "film not found"),
+        Column("film", [film_picture(corpus, moment) for moment in moments], "no film found"),
         Column("film, as readers get it", reader_crops(corpus, moments), "not in the 2D part"),
         Column("motion, as readers get it", [lips(corpus, m)[moment.frame] for m, moment in zip(motions, moments)]),
         Column("motion", [whole_face(corpus, m, moment.frame) for m, moment in zip(motions, moments)]),
@@ -132,12 +132,13 @@ def span(start_s: float, end_s: float, fps: float, frames: int) -> slice:
 
 
 def film_picture(corpus: Corpus, moment: Moment) -> np.ndarray | None:
-    """The face in the film, (H, W, 3) uint8; None if the film is not there any more."""
+    """The face in the film, (H, W, 3) uint8; None if the film is not there any more, or never was."""
     path, begin_s = corpus.capture["films"][moment.utterance.name]
-    if not Path(path).is_file():
+    box = corpus.capture["face_boxes"][moment.utterance.name]
+    if box is None or not Path(path).is_file():
         return None
     *_, picture = islice(frames_at(path, VIDEO_FPS, begin_s), moment.frame + 1)
-    return cut_square(picture.rgb(), corpus.capture["face_boxes"][moment.utterance.name])
+    return cut_square(picture.rgb(), box)
 
 
 def cut_square(picture: np.ndarray, box: Sequence[float]) -> np.ndarray:

@@ -3,7 +3,13 @@
 import pytest
 
 from avlib.core.files import write_json
-from avlib.corpus.capture_description import CAVEAT, HELD_OUT, excluded_films
+from avlib.corpus.capture_description import (
+    CAVEAT,
+    FILM_CAVEAT,
+    HELD_OUT,
+    TAKES_CAVEAT,
+    excluded_films,
+)
 from tests.captured_corpora import UTTERANCES, utterance, write_captured
 
 
@@ -16,10 +22,29 @@ def test_the_description_counts_films_and_renders(tmp_path):
     assert "layout *pairs*: 40 found, 4 used at this preset, 6 excluded." in films
     assert "motion is on ICT-FaceKit." in films and f"test: {HELD_OUT['sentences']}." in films
     assert "Of the 3 training clips of the 2D part, 1 are renders of captured motion and 2 are film." in films
-    assert CAVEAT in lines and "| no face for … s | 5 | x0, x1, x2 and 2 more |" in lines
+    assert f"{CAVEAT} {FILM_CAVEAT}" in lines and "| no face for … s | 5 | x0, x1, x2 and 2 more |" in lines
     assert "| silent: its level is -… dB | 1 | y |" in lines
     corpus.capture.pop("found")
     assert "layout *pairs*: 4 used" in corpus.describe(), "the corpus as opened later does not know how many there are"
+
+
+@pytest.mark.parametrize(
+    "takes, title, used, caveats",
+    [
+        (0, "film of", "4 used at this preset, ", f" {FILM_CAVEAT}"),
+        (
+            1,
+            "film and takes of Live Link Face of",
+            "4 used at this preset (1 of them ",
+            f" {FILM_CAVEAT} {TAKES_CAVEAT}",
+        ),
+        (4, "takes of Live Link Face of", "4 used at this preset (4 of them ", f" {TAKES_CAVEAT}"),
+    ],
+)
+def test_recordings_without_pictures_are_told_from_film(tmp_path, takes, title, used, caveats):
+    corpus = write_captured(tmp_path, takes=takes)
+    assert corpus.title == f"captured corpus ({title} 1 person, motion on ICT-FaceKit)"
+    assert used in corpus.describe() and f"{CAVEAT}{caveats}\n" in corpus.describe() + "\n"
 
 
 def test_films_that_are_all_used_need_no_table():

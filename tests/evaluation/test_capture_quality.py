@@ -78,9 +78,12 @@ def test_a_capture_is_recorded_again_only_if_it_has_changed(run, tmp_path):
 
 def test_what_could_not_be_measured_is_a_dash(run, tmp_path):
     quality = QUALITY | {"closures": {"sounds": 0}, "word_initial_closures": {"sounds": 0}, "jitter_mm": None}
-    markdown = describe_capture(run, write_captured(tmp_path / "corpus", quality=quality, face="landmarks"))
+    markdown = describe_capture(run, write_captured(tmp_path / "a", quality=quality, face="landmarks"))
     assert [value for _, value, _ in cells(markdown)][2:5] == ["–", "–", "–"]
     assert "0 by construction" in markdown and "MediaPipe's mesh" in markdown
+    pictures = {"reprojection_px": None, "lip_reprojection_px": None, "pixels_per_mm": None}
+    markdown = describe_capture(run, write_captured(tmp_path / "b", quality=QUALITY | pictures))
+    assert [value for _, value, _ in cells(markdown)][4:] == ["0.12 mm per frame", "–", "–", "–"]
 
 
 def test_other_corpora_have_one_line_and_no_stage(run, tmp_path):

@@ -82,12 +82,18 @@ def test_a_film_that_has_moved_leaves_its_column_out_and_says_so(tmp_path):
     corpus = write_captured(tmp_path)
     (tmp_path / "b.mkv").unlink()
     figure = capture.capture_sounds(corpus)
-    assert [t.get_text() for axis in figure.axes for t in axis.texts] == ["film not found"] * 2
+    assert [t.get_text() for axis in figure.axes for t in axis.texts] == ["no film found"] * 2
     (tmp_path / "a.mkv").unlink()
     figure = capture.capture_sounds(corpus)
     assert [axis.get_title() for axis in figure.axes[:3]][0] == "film, as readers get it"
-    assert len(figure.axes) == 3 * 4 and figure.get_supxlabel() == "no column “film”: film not found"
+    assert len(figure.axes) == 3 * 4 and figure.get_supxlabel() == "no column “film”: no film found"
     assert figure.axes[0].get_ylabel().startswith("bilabial")
+
+
+def test_a_recording_without_pictures_has_no_film(tmp_path):
+    corpus = write_captured(tmp_path, face_boxes={"a": None, "b": FACE_BOX})
+    figure = capture.capture_sounds(corpus)
+    assert [t.get_text() for axis in figure.axes for t in axis.texts] == ["no film found"] * 2
 
 
 def test_a_film_outside_the_2d_part_is_stated(tmp_path):
