@@ -20,8 +20,8 @@ from . import quality
 from .clip_shards import SPAN, View, write_film_shard, write_rendered_shard
 from .dressing import film_albedo
 from .face import Face
-from .people import Resting, resting_face
-from .performances import SPEAKER, Cast, Performance, utterance_of, write_performances
+from .people import resting_face
+from .performances import SPEAKER, Cast, Performance, utterance_of, weighted_face, write_performances
 from .screening import common_lag
 from .splits import Selection
 from .take_files import load_take
@@ -61,9 +61,9 @@ class CapturedCorpusBuilder:
 
     def build(self, layout: str) -> None:
         """Writes everything, and corpus.json last. layout: of the films' folder, for the description."""
-        cast = Cast(self.face, self._resting_faces(), self.fps, self.takes)
+        cast = self._cast()
         performances = self._perform(cast)
-        resting = {subject: cast.person(subject).template.astype(np.float32) for subject in cast.subjects()}
+        resting = {subject: cast.template(subject).astype(np.float32) for subject in cast.subjects()}
         regions = self.face.regions(next(iter(resting.values())).astype(float))
         view = self._view(cast, np.stack(list(resting.values())), regions, performances)
         self._write_clips(cast, view)
@@ -83,14 +83,17 @@ class CapturedCorpusBuilder:
         """The films of a split whose motion the 3D part has."""
         return self._first(split, self.selection.scans[split])
 
-    def _resting_faces(self) -> dict[str, Resting]:
-        """By subject, in the order of the splits: from his training films, if he has any, else from all of them."""
+    def _cast(self) -> Cast:
+        """The people, in the order of the splits, with resting faces from their training films, if they have any, else
+        from all of their films."""
         subjects = dict.fromkeys(utterance.subject for split in SPLITS for _, utterance in self._in_split(split))
         resting = {}
         for subject in subjects:
-            films = [source for source, utterance in self.films if utterance.subject == subject]
-            resting[subject] = resting_face([s for s in films if s.split == "train"] or films, self.takes)
-        return resting
+            films = [source for source, utterance in self.films if utterance.subject == subject and source.is_film]
+            if films:
+                resting[subject] = resting_face([s for s in films if s.split == "train"] or films, self.takes)
+        unfilmed = tuple(subject for subject in subjects if subject not in resting)
+        return Cast(self.face, resting, self.fps, self.takes, unfilmed)
 
     def _in_split(self, split: str) -> Films:
         return [film for film in self.films if film[0].split == split]
@@ -112,14 +115,16 @@ class CapturedCorpusBuilder:
         """The camera of the lip crops, and the mean albedo of the training people."""
         training = self._in_split("train")
         albedos = []
-        for subject in dict.fromkeys(utterance.subject for _, utterance in training):
-            films = [source for source, utterance in training if utterance.subject == subject]
+        for subject, person in cast.filmed(u.subject for source, u in training if source.is_film).items():
+            films = [source for source, u in training if u.subject == subject and source.is_film]
             takes = (load_take(source, self.takes) for source in films)
-            albedos.append(film_albedo(self.face, cast.person(subject), cast.resting[subject], takes))
+            albedos.append(film_albedo(self.face, person, cast.resting[subject], takes))
+        if not albedos:
+            albedos = [weighted_face(self.face).kit.identity(0).albedo.numpy()]
         centre = np.mean([performances[utterance.name]["lip_centre"] for _, utterance in training], axis=0)
         side = self.config.crop
         window = (side // 2, side // 2 + side)
-        span = SPAN * float(np.mean([cast.person(subject).scale for subject in cast.subjects()]))
+        span = SPAN * float(np.mean([person.scale for person in cast.filmed(cast.subjects()).values()] or [1.0]))
         x, y = float(centre[0]), float(centre[1])
         camera = Camera(scale=1 / span, image_size=2 * side, rows=window, columns=window, centre=(x, y))
         mouth = visible_vertices(torch.from_numpy(templates), camera, torch.from_numpy(regions["lip"]))
@@ -128,12 +133,18 @@ class CapturedCorpusBuilder:
 
     def _write_clips(self, cast: Cast, view: View) -> None:
         """Writes the shards of the 2D part that do not exist."""
-        clips = self.selection.clips
-        parts = [("train", self._first("train", clips["train"]), (write_film_shard, cast, self.config.crop))]
-        parts += [("validation", self._first("validation", clips["validation"]), parts[0][2])]
+        clips = {split: self._first(split, names) for split, names in self.selection.clips.items()}
         rendered = self._first("train", self.selection.rendered)
-        parts += [("train-rendered", rendered, (write_rendered_shard, cast, view, self.config.seed))]
-        parts += [(TRUE_RENDERS, parts[1][1], (write_rendered_shard, cast, view, None))]
+        filmed = {split: [film for film in part if film[0].is_film] for split, part in clips.items()}
+        unfilmed = [film for film in clips["validation"] if not film[0].is_film]
+        as_film, as_render = (write_film_shard, cast, self.config.crop), (write_rendered_shard, cast, view)
+        parts = [
+            ("train", filmed["train"], as_film),
+            ("validation", filmed["validation"], as_film),
+            ("train-rendered", rendered, (*as_render, self.config.seed)),
+            ("validation-rendered", unfilmed, (*as_render, self.config.seed)),
+            (TRUE_RENDERS, clips["validation"], (*as_render, None)),
+        ]
         jobs = [
             (function, path, films, *arguments)
             for name, part, (function, *arguments) in parts
@@ -176,6 +187,7 @@ class CapturedCorpusBuilder:
         capture = {
             "layout": layout,
             "face": self.face.name,
+            "takes": sum(not source.is_film for source, _ in self.films),
             "held_out": self.selection.held_out,
             "excluded": self.excluded,
             "rendered": len(self._first("train", self.selection.rendered)),

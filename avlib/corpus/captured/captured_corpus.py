@@ -19,24 +19,26 @@ from ..embedded.arkit_shapes import expression_files
 from ..embedded.facekit_checkout import checkout_files
 from ..run_corpus import record_corpus
 from ..video.face_landmarker import FaceLandmarker, find_model
+from ..video.live_link_layout import find_takes
 from ..video.sources import Source, check_transcript, list_sources
 from ..video.video_corpus import source_state
 from .builder import CapturedCorpusBuilder
 from .face import Face
 from .facekit_face import FaceKitFace
 from .landmark_face import LandmarkFace
+from .performances import WITHOUT_SHAPES
 from .splits import select
 from .take_files import record_take, recorded
 
 
 def prepare_captured(run: Run, data: Path) -> Corpus:
-    """The corpus of the films in a folder, recorded as the run's stage "corpus".
+    """The corpus of the films and the takes of Live Link Face in a folder, recorded as the run's stage "corpus".
 
     ValueError for a folder without films, without MediaPipe or its model, for too few films, and in a strict run for a
     film that cannot be used.
     """
     config = run.config.corpus
-    model = find_model(config.landmarks, data)
+    models = needed_models(config, data)
     layout, sources = list_sources(data)
     tokenizers = reader_tokenizers(run)
     sources = [check_transcript(source, tokenizers) for source in sources]
@@ -53,13 +55,13 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
             "seed": config.seed,
         },
         states,
-        model,
+        *models,
         *face_files(config),
     )
     folder = DATA / f"captured-{key}"
     if not (folder / "corpus.json").exists():
-        takes = takes_folder(data, model)
-        records = record_takes(selection.sources, takes, states, model)
+        takes = takes_folder(data, models)
+        records = record_takes(selection.sources, takes, states, models)
         face: Face = FaceKitFace(Path(config.face)) if config.face else LandmarkFace()
         log(f"captured: building the corpus in {folder}, on {describe(face)}")
         CapturedCorpusBuilder(config, selection, records, takes, face, folder).build(layout)
@@ -73,16 +75,29 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
 
 def check_captured(config: CorpusConfig, data: Path) -> None:
     """ValueError for what `prepare_captured` would find before it follows the first film, unless it has done so."""
-    model = find_model(config.landmarks, data)
+    models = needed_models(config, data)
     face_files(config)
-    if not takes_folder(data, model).exists():
+    if not takes_folder(data, models).exists():
         select(list_sources(data)[1], config)
-        FaceLandmarker(model)
+        for model in models:
+            FaceLandmarker(model)
 
 
-def takes_folder(data: Path, model: Path) -> Path:
+def needed_models(config: CorpusConfig, data: Path) -> list[Path]:
+    """The file of the Face Landmarker, unless there are only takes of Live Link Face, which need a checkout instead.
+
+    ValueError says which of them is missing.
+    """
+    takes = find_takes(data)
+    if takes and not config.face:
+        raise ValueError(f"{takes[0]}: {WITHOUT_SHAPES}")
+    filmed = not takes or any(source.is_film for source in list_sources(data)[1])
+    return [find_model(config.landmarks, data)] if filmed else []
+
+
+def takes_folder(data: Path, models: list[Path]) -> Path:
     """Where the takes of the films in a folder are."""
-    return DATA / f"takes-{digest(source_digest(record_take.__module__), str(data.resolve()), model)}"
+    return DATA / f"takes-{digest(source_digest(record_take.__module__), str(data.resolve()), *models)}"
 
 
 def face_files(config: CorpusConfig) -> list[Path]:
@@ -102,13 +117,14 @@ def reader_tokenizers(run: Run) -> list[Tokenizer]:
     return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
 
 
-def record_takes(sources: list[Source], folder: Path, states: dict[str, str], model: Path) -> dict[str, dict]:
-    """The records of all films, by name. Films whose take exists are not followed again."""
-    create_landmarker = partial(FaceLandmarker, model)
+def record_takes(sources: list[Source], folder: Path, states: dict[str, str], models: list[Path]) -> dict[str, dict]:
+    """The records of all films, by name. Films whose take exists are not followed again. models: of `needed_models`."""
+    create_landmarker = partial(FaceLandmarker, *models)
     missing = [s for s in sources if recorded(s, folder, states[s.name]) is None]
     if missing:
         log(f"captured: following the faces in {len(missing)} of {len(sources)} films, in {folder}")
-        create_landmarker()  # fails now rather than in a worker if something is missing
+        if any(source.is_film for source in missing):
+            create_landmarker()  # fails now rather than in a worker if something is missing
     jobs = [(record_take, source, folder, states[source.name], create_landmarker) for source in missing]
     for name, reason in progress_bar(run_parallel(jobs), "films", len(jobs)):
         if reason:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.config import digest
+from ...core.rates import VIDEO_FPS
 from ...core.tensors import seeded_generator
 from ...render.camera import Camera
 from ...render.lip_video import resample_motion, submesh
@@ -66,14 +67,14 @@ def write_rendered_shard(
     faces, mouth = torch.from_numpy(cast.face.faces), torch.from_numpy(view.mouth)
     albedo = torch.from_numpy(view.albedo[view.mouth])
     renderer = Renderer(submesh(faces, mouth, len(view.albedo)), view.camera, antialias=view.soft_silhouettes)
-    people = {subject: cast.person(subject) for subject in {u.subject for _, u in films}}
+    people = cast.filmed(utterance.subject for _, utterance in films)
     clips: list[Clip] = []
     for source, utterance in films:
-        take, motion, *_ = perform(source, cast, people[utterance.subject])
-        frames = len(take.video)
+        take, motion, template, *_ = perform(source, cast, people)
+        frames = round(take.seconds * VIDEO_FPS)
         vertices = torch.from_numpy(motion.vertices[:, view.mouth])
         vertices = resample_motion(vertices[None], cast.fps, frames)[0]
-        centre = (*view.camera.centre, float(np.median(people[utterance.subject].template[:, 2])))
+        centre = (*view.camera.centre, float(np.median(template[:, 2])))
         name = f"render-{utterance.name}"
         if seed is None:
             video = (renderer(vertices, albedo) * 255).round().byte()

@@ -19,6 +19,7 @@ from .face import CapturedMotion
 from .head_pose import weighted_alignment
 from .landmarks import IBUG_INNER, INNER_LOWER, INNER_UPPER, MESH_COUNT, OUTER_LOWER, OUTER_UPPER
 
+BLOCK = 250  # frames moved at once by weights, which bounds memory
 ROUNDS = 5  # of fitting pose and identity in turn
 SURFACE_ROUNDS = 3  # of finding the places of the landmarks on the surface
 IDENTITY_RIDGE = 1e-6  # metres² a landmark: keeps identities likely
@@ -71,6 +72,18 @@ class FaceKitFace:
     def person(self, rest: np.ndarray) -> "FaceKitPerson":
         """See `Face`."""
         return FaceKitPerson(self, rest)
+
+    def weighted(self, template: np.ndarray, weights: np.ndarray) -> CapturedMotion:
+        """The motion of a template (V, 3), metres, by weights (T, 52) of ARKit's blendshapes, in the order of NAMES.
+
+        Shapes that the checkout lacks move nothing. No landmark has a place on it.
+        """
+        fitted = weights[:, [NAMES.index(name) for name in self.expressions]]
+        vertices = np.empty((len(weights), *template.shape), np.float32)
+        for first in range(0, len(weights), BLOCK):
+            moved = np.tensordot(fitted[first : first + BLOCK], self.displacements, 1)
+            vertices[first : first + BLOCK] = template + moved
+        return CapturedMotion(vertices, np.zeros((len(weights), 0, 3)), np.zeros(0, int), weights)
 
     def regions(self, template: np.ndarray) -> dict[str, np.ndarray]:
         """See `Face`."""

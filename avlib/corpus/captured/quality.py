@@ -1,5 +1,6 @@
 """How good a captured motion is: lips closed in p, b and m, stillness in silence, and how well it lies on the film."""
 
+from collections.abc import Iterable
 from typing import TypedDict
 
 import numpy as np
@@ -22,26 +23,26 @@ class FilmQuality(TypedDict):
     closures_mm, initial_closures_mm: smallest distance between the lips in each p, b and m, and in those that begin a
     word. jitter_mm: mean change of a lip vertex from frame to frame in silence; None without silence.
     reprojection_px, lip_reprojection_px: root mean square distance in the picture between landmarks and their places
-    on the mesh. pixels_per_mm: of the picture.
+    on the mesh. pixels_per_mm: of the picture. These three are None without pictures.
     """
 
     closures_mm: list[float]
     initial_closures_mm: list[float]
     jitter_mm: float | None
-    reprojection_px: float
-    lip_reprojection_px: float
-    pixels_per_mm: float
+    reprojection_px: float | None
+    lip_reprojection_px: float | None
+    pixels_per_mm: float | None
 
 
 def film_quality(
     motion: CapturedMotion,
-    landmarks: np.ndarray,
-    similarity: Similarity,
+    landmarks: np.ndarray | None,
+    similarity: Similarity | None,
     regions: dict[str, np.ndarray],
     utterance: Utterance,
     fps: float,
 ) -> FilmQuality:
-    """landmarks: (T, 478, 3), pixels, as tracked; similarity: of `free`; fps: of the motion."""
+    """landmarks: (T, 478, 3), pixels, as tracked; similarity: of `free`; None without pictures. fps: of the motion."""
     gap = lip_distance(motion.vertices, regions)
     initial = {round(w.start_s, 3) for w in utterance.words}
     starts = [(p.start_s, nearest(p.start_s, initial)) for p in utterance.phonemes if p.label in BILABIALS]
@@ -50,17 +51,22 @@ def film_quality(
         np.linalg.norm(np.diff(motion.vertices[first:last, regions["lip"]], axis=0), axis=-1).mean()
         for first, last in silences(utterance, len(gap), fps)
     ]
-    back = upright(similarity.inverse()(motion.places))
-    error = np.square((back - landmarks[:, motion.landmarks])[..., :2]).sum(-1)
-    on_lips = np.isin(motion.landmarks, LIPS)
-    return FilmQuality(
+    quality = FilmQuality(
         closures_mm=[round(1000 * c, 3) for c, _ in closures],
         initial_closures_mm=[round(1000 * c, 3) for c, begins in closures if begins],
         jitter_mm=round(1000 * float(np.mean(jitter)), 4) if jitter else None,
-        reprojection_px=round(float(np.sqrt(error.mean())), 4),
-        lip_reprojection_px=round(float(np.sqrt(error[:, on_lips].mean())), 4),
-        pixels_per_mm=round(float(1 / similarity.scale.mean() / 1000), 4),
+        reprojection_px=None,
+        lip_reprojection_px=None,
+        pixels_per_mm=None,
     )
+    if landmarks is not None and similarity is not None:
+        back = upright(similarity.inverse()(motion.places))
+        error = np.square((back - landmarks[:, motion.landmarks])[..., :2]).sum(-1)
+        on_lips = np.isin(motion.landmarks, LIPS)
+        quality["reprojection_px"] = round(float(np.sqrt(error.mean())), 4)
+        quality["lip_reprojection_px"] = round(float(np.sqrt(error[:, on_lips].mean())), 4)
+        quality["pixels_per_mm"] = round(float(1 / similarity.scale.mean() / 1000), 4)
+    return quality
 
 
 def lip_distance(vertices: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
@@ -90,15 +96,15 @@ def summary(films: list[FilmQuality]) -> dict:
     """The numbers of a whole capture, over its films."""
     closures = np.concatenate([f["closures_mm"] for f in films])
     initial = np.concatenate([f["initial_closures_mm"] for f in films])
-    jitter = [f["jitter_mm"] for f in films if f["jitter_mm"] is not None]
+    jitter = [f["jitter_mm"] for f in films]
     return {
         "films": len(films),
         "closures": spread(closures),
         "word_initial_closures": spread(initial),
-        "jitter_mm": round(float(np.mean(jitter)), 4) if jitter else None,
+        "jitter_mm": mean_of(jitter),
         "reprojection_px": root_mean_square([f["reprojection_px"] for f in films]),
         "lip_reprojection_px": root_mean_square([f["lip_reprojection_px"] for f in films]),
-        "pixels_per_mm": round(float(np.mean([f["pixels_per_mm"] for f in films])), 4),
+        "pixels_per_mm": mean_of([f["pixels_per_mm"] for f in films]),
     }
 
 
@@ -114,5 +120,12 @@ def spread(closures_mm: np.ndarray) -> dict:
     }
 
 
-def root_mean_square(values: list[float]) -> float:
-    return round(float(np.sqrt(np.mean(np.square(values)))), 4)
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
+
+
+def root_mean_square(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.sqrt(np.mean(np.square(known)))), 4) if known else None

@@ -16,8 +16,8 @@ class Selection:
     """The films that a corpus uses.
 
     sources: with their splits. scans: split -> names of films whose motion the 3D part has; clips: split -> names of
-    films in the 2D part; rendered: names of training films whose motion is rendered for the 2D part, too. held_out:
-    what the splits differ in.
+    films in the 2D part; rendered: names of training films whose motion is rendered for the 2D part, too. Takes of Live
+    Link Face count as films here, but their motion alone can be in the 2D part. held_out: what the splits differ in.
     """
 
     sources: list[Source]
@@ -44,7 +44,8 @@ def select(sources: list[Source], config: CorpusConfig) -> Selection:
             f"{len({s.subject for s in usable})} people with {len({s.text for s in usable})} sentences; expected at "
             f"least 3 sentences or {MIN_PEOPLE} people"
         )
-    rendered = min(round(config.clips_2d * config.rendered_share), len(by_split["train"]))
+    share = config.rendered_share if any(s.is_film for s in by_split["train"]) else 1.0
+    rendered = min(round(config.clips_2d * share), len(by_split["train"]))
     clips = {"train": config.clips_2d - rendered, "validation": config.validation_clips_2d}
     in_turn = {split: spread_over_people(by_split[split]) for split in SPLITS}
     names = {split: [s.name for s in in_turn[split]] for split in SPLITS}
