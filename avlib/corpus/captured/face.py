@@ -44,12 +44,14 @@ class Face(Protocol):
     """A mesh on which people are captured.
 
     name: facekit or landmarks. faces: (F, 3), int64, normals towards the viewer. skin: (V,), which vertices are skin
-    or lips, and not inside of the mouth or the eyes. expressions: names of ARKit's blendshapes that move it.
+    or lips, and not inside of the mouth or the eyes. lip_outline: (20,), vertices of the iBUG annotation's points on
+    the lips, whose mean is in the middle of mouth crops. expressions: names of ARKit's blendshapes that move it.
     """
 
     name: str
     faces: np.ndarray
     skin: np.ndarray
+    lip_outline: np.ndarray
     expressions: tuple[str, ...]
 
     def person(self, rest: np.ndarray) -> Person:

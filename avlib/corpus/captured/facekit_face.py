@@ -67,6 +67,7 @@ class FaceKitFace:
         self.faces = self.kit.faces.numpy().copy()
         self.skin = np.zeros(len(self.kit.mean), bool)
         self.skin[self.kit.parts["skin"]] = True
+        self.lip_outline = self.kit.landmarks[48:68]
         self.expressions, self.displacements = basis.names, basis.displacements  # (K,), (K, V, 3)
 
     def person(self, rest: np.ndarray) -> "FaceKitPerson":

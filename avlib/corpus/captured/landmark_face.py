@@ -10,6 +10,7 @@ from ..lip_vertices import find_lips
 from .face import CapturedMotion
 from .landmarks import (
     CHIN,
+    IBUG_INNER,
     INNER_LOWER,
     INNER_UPPER,
     LOWER_LIDS,
@@ -42,6 +43,7 @@ class LandmarkFace:
         self.faces = np.concatenate((mesh_triangles(), *inside))
         count = MESH_COUNT + 3 * size
         self.skin = np.arange(count) < MESH_COUNT
+        self.lip_outline = np.array(IBUG_INNER[31:])
         self.teeth = slice(MESH_COUNT, MESH_COUNT + 2 * size)
         self.throat = slice(MESH_COUNT + 2 * size, count)
 

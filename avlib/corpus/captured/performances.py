@@ -87,8 +87,9 @@ class Performed(NamedTuple):
 class Performance(TypedDict):
     """What is recorded of one recording's motion.
 
-    lip_centre: mean over time, metres. mean_square: of the displacement. begin_s: when it begins in its file. face_box:
-    left, top, right and bottom of the picture's part in which the face is seen, pixels; None without pictures.
+    lip_centre: mean of the lip outline over time, metres. mean_square: of the displacement. begin_s: when it begins in
+    its file. face_box: left, top, right and bottom of the picture's part in which the face is seen, pixels; None
+    without pictures.
     """
 
     frames: int
@@ -143,7 +144,7 @@ def write_performances(films: list[tuple[Source, Utterance, bool]], cast: Cast, 
             frames=frames,
             hash=hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest(),
             mean_square=float(np.square(motion.vertices - template).mean()),
-            lip_centre=motion.vertices[:, regions["lip"]].mean((0, 1)).tolist(),
+            lip_centre=motion.vertices[:, cast.face.lip_outline].mean((0, 1)).tolist(),
             begin_s=round(source.begin_s + take.late_s, 6),
             face_box=None if landmarks is None else box_around(landmarks),
             quality=film_quality(motion, landmarks, similarity, regions, replace(utterance, frames=frames), cast.fps),
