@@ -13,19 +13,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TypeVar
 
 import torch
 
-from avlib.cli.animate import format_summary
+from avlib.cli.motion_files import format_summary
 from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
+from avlib.corpus.embedded.arkit_shapes import facekit_basis
 from avlib.corpus.embedded.articulation import articulate
 from avlib.corpus.embedded.rig import Rig
 from avlib.export.animation import FORMATS, Animation, save
 from avlib.export.arkit import load_shapes
 from avlib.export.speaker import load_sound
+from avlib.export.subject_mesh import SubjectMesh
 from avlib.speech.espeak import speak
 
 Result = TypeVar("Result")
@@ -41,20 +42,10 @@ def rig_animation() -> Animation:
     rig, speech = Rig(), speak(TEXT)
     identity, sound = rig.identity(10), load_sound(TEXT)
     motion = rig.motion(identity, articulate(speech.phonemes, SECONDS, FPS))
-    corpus = SimpleNamespace(
-        name="embedded",
-        fps=FPS,
-        unit="m",
-        faces=rig.faces,
-        albedo=identity.albedo,
-        regions=rig.regions,
-        templates={"Kim": identity.template},
-        subjects={"train": ["Kim"]},
-    )
-    speaker = SimpleNamespace(
-        corpus=corpus, template=identity.template, subject="Kim", style="", model="", run=SimpleNamespace(name="")
-    )
-    return Animation(motion, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), speaker)
+    regions = {name: index.numpy() for name, index in rig.regions.items()}
+    template, faces, albedo = (tensor.numpy() for tensor in (identity.template, rig.faces, identity.albedo))
+    mesh = SubjectMesh("embedded", "Kim", template, faces, albedo, regions)
+    return Animation(motion, FPS, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), mesh, {})
 
 
 def timed(label: str, function: Callable[..., Result], *arguments) -> Result:
@@ -80,8 +71,8 @@ def main():
     print(f"  {'':<44}{'elapsed':>10}{'processor':>11}")
     shapes = None
     if args.face:
-        corpus = animation.speaker.corpus
-        shapes = timed("ARKit's shapes, once for a face", load_shapes, args.face, corpus, "Kim")
+        basis = timed("ARKit's shapes, read once", facekit_basis, args.face)
+        shapes = timed("ARKit's shapes, once for a face", load_shapes, basis, animation.mesh)
     with tempfile.TemporaryDirectory() as folder:
         about = {name: timed(name, save, animation, Path(folder) / name, [name], shapes)[name] for name in formats}
         timed("all of them", save, animation, Path(folder) / "all", formats, shapes)
