@@ -29,7 +29,7 @@ MAX_CLIPS = 200  # read in noise: enough for the first digits of the curves
 def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:
     """Stage "readers": character error rates on held-out clips by beam search. Returns Markdown with some transcripts.
 
-    readers: stage -> reader. examples: transcripts shown.
+    readers: stage -> reader. examples: transcripts shown, if there are so many.
     """
     clips, config = corpus.clips("validation"), run.config.evaluation
     references = [u.text for u in clips.utterances]
@@ -44,7 +44,8 @@ def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples
         }
         record = run.finish("readers", key, metrics=rates, read=transcripts, corpus=corpus.hash)
     rates = ", ".join(f"{stage} **{m['value']:.1f} %**" for stage, m in record["metrics"].items())
-    rows = [[references[i], *(record["read"][stage][i] for stage in readers)] for i in range(examples)]
+    read = [references, *(record["read"][stage] for stage in readers)]
+    rows = list(zip(*read))[:examples]
     data = f"{len(references)} held-out clips, clean speech, preset {run.config.preset}"
     return f"Character error rate on {data}: {rates}.\n\n{markdown_table(['reference', *readers], rows)}"
 
