@@ -6,6 +6,7 @@ import pytest
 
 from avlib.corpus.video.source import SEGMENT_S
 from avlib.corpus.video.sources import find_sources, list_sources
+from avlib.corpus.video.video_corpus import source_state
 from tests.corpus.video.film import FILM, needs_film
 
 
@@ -221,3 +222,53 @@ def test_grid_at_hand_is_read_without_a_fault():
     assert layout == "GRID" and len(originals) == 12 and not any(s.fault for s in originals)
     times = {s.path.stem: s.words for s in sources}
     assert all(s.words == times[s.path.stem] for s in originals if s.path.stem in times)
+
+
+def live_link(first: str = "Timecode,BlendShapeCount,EyeBlinkLeft") -> str:
+    return first + "\n00:00:00:00.000,61,0.5\n"
+
+
+def test_takes_of_live_link_face_are_told_by_their_first_line(tmp_path):
+    files = {
+        "a.csv": live_link(),
+        "a.wav": "",
+        "a.txt": "go on",
+        "take/b_cal.csv": live_link("\ufeffTimecode,BlendshapeCount,eyeBlinkLeft"),
+        "take/b_raw.csv": live_link(),
+        "take/b.mov": "",
+        "take/b.txt": "stop it",
+        "take/frame_log.csv": "frame,time",
+        "c.csv": live_link(),
+    }
+    layout, sources = list_sources(write(tmp_path, files))
+    assert layout == "Live Link Face" and not any(s.is_film for s in sources)
+    assert [(s.name, s.text, s.subject) for s in sources] == [
+        ("a", "go on", tmp_path.name),
+        ("c", "", tmp_path.name),
+        ("take/b_cal", "stop it", "take"),
+    ]
+    assert [s.sound for s in sources] == [tmp_path / "a.wav", tmp_path / "c.csv", tmp_path / "take" / "b.mov"]
+    assert [bool(s.fault) for s in sources] == [False, True, False]
+
+
+def test_takes_and_films_of_one_person_stand_side_by_side(tmp_path):
+    files = {"a.csv": live_link(), "a.wav": "", "a.mov": "", "a.txt": "go", "b.mp4": "", "b.txt": "stop", "c.mp4": ""}
+    layout, sources = list_sources(write(tmp_path, files))
+    assert layout == "Live Link Face and pairs" and {s.subject for s in sources} == {""}
+    assert [(s.name, s.is_film) for s in sources] == [("a", False), ("b", True)]
+
+
+def test_video_corpora_know_films_alone(tmp_path):
+    """The films of takes give crops like any others."""
+    files = {"x/a.csv": live_link(), "x/a.mov": "", "x/a.txt": "go", "x/b.mov": "", "x/b.txt": "stop"}
+    layout, sources = find_sources(write(tmp_path, files))
+    assert layout == "pairs" and [s.path.name for s in sorted(sources, key=lambda s: s.name)] == ["a.mov", "b.mov"]
+
+
+def test_a_take_changes_with_its_sound(tmp_path):
+    root = write(tmp_path, {"a.csv": live_link(), "a.wav": "", "a.txt": "go"})
+    (before,) = list_sources(root)[1]
+    state = source_state(before, root)
+    assert source_state(before, root) == state and str(tmp_path) not in state
+    (root / "a.wav").write_text("another")
+    assert source_state(before, root) != state
