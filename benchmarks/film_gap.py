@@ -2,9 +2,10 @@
 
     python benchmarks/film_gap.py RUN
 
-RUN: a run on a captured corpus of one person's films with corpus.rendered_share=0 and corpus.face=CHECKOUT, whose reader
-is trained (notebook 02). The reader reads the validation films, and renders of their captured motion on ICT-FaceKit's
-face and on MediaPipe's mesh, with one thing changed at a time. Prints character error rates by beam search.
+RUN: a run on a captured corpus of one person's films with corpus.rendered_share=0 and corpus.face=CHECKOUT, in which
+notebook 02 has trained the reader. The reader reads the validation films, and renders of their captured motion on
+ICT-FaceKit's face and on MediaPipe's mesh, with one thing changed at a time. Prints character error rates by beam
+search.
 """
 
 import argparse
