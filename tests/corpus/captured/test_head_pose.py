@@ -116,7 +116,7 @@ def test_the_face_has_the_size_place_and_direction_of_the_embedded_one(person):
 @pytest.mark.parametrize("pitch", [-0.2, 0.25])
 def test_the_mean_pitch_of_a_person_is_kept_and_yaw_and_roll_are_not(pitch):
     level, _ = free(frames := tracked([State(opening=o) for o in (0, 0.01)] * 5), person_reference(frames))
-    states = [State(opening=o, yaw=0.3, pitch=pitch, roll=0.2) for o in (0, 0.01)] * 5
+    states = [State(opening=o, yaw=0.3, pitch=pitch + turn, roll=0.2) for o, turn in ((0, 0.2), (0.01, -0.2))] * 5
     freed, _ = free(frames := tracked(states), person_reference(frames))
     found = weighted_alignment(level[:1, STABLE_INDEX], freed[0, STABLE_INDEX], np.ones((1, len(STABLE))))
     np.testing.assert_allclose(found.rotation[0].T, synthetic_face.rotation(0, pitch, 0), atol=0.03)
