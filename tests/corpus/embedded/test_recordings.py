@@ -199,7 +199,7 @@ def test_a_changed_or_renamed_transcript_gives_another_corpus(prepared, tmp_path
         ),
         (
             {"recordings": ".", "name": "vocaset", "data": "."},
-            "corpus.recordings: .* embedded or facekit; vocaset is scanned",
+            "corpus.recordings: .* embedded or facekit; vocaset is of kind scans",
         ),
     ],
 )
