@@ -36,7 +36,9 @@ def check_corpus(config: CorpusConfig) -> dict:
     if kind == "scans":
         scan_specification(specification)
     if config.recordings and kind not in ("embedded", "facekit"):
-        raise ValueError(f"corpus.recordings: expected a synthetic corpus, embedded or facekit; {name} is of kind {kind}")
+        raise ValueError(
+            f"corpus.recordings: expected a synthetic corpus, embedded or facekit; {name} is of kind {kind}"
+        )
     if config.recordings and not (Path(config.recordings).is_dir() and find_recordings(config.recordings)):
         raise ValueError(
             "corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got "
