@@ -174,6 +174,16 @@ def test_lips_that_touch_on_film_touch_on_the_mesh(actor, face):
     assert opened.sum() > 20 and (gap[opened] > 0.6 * film[opened]).all()
 
 
+@pytest.mark.parametrize("apart_mm", [1.0, 2.0])
+def test_lips_that_are_a_little_apart_on_film_stay_so(actor, face, person, apart_mm):
+    """They are not closed because they are near to it. Film and mesh show the jaw lowered by as much all the time."""
+    wide = actor.freed(actor.weights(1, jawOpen=1.0))[0, [INNER_UPPER[5], INNER_LOWER[5]]]
+    share = apart_mm * MILLIMETRE / SCALE / np.linalg.norm(wide[0] - wide[1])
+    motion = person.motion(actor.freed(actor.weights(12, jawOpen=share)), 25)
+    gap = lip_distance(motion.vertices, face.regions(person.template))
+    np.testing.assert_allclose(gap, apart_mm * MILLIMETRE, rtol=0.15)
+
+
 def test_smoothing_takes_as_much_off_a_motion_at_any_frame_rate(actor, person):
     """It is measured on a jaw that goes down four times a second, by a weight of 0.5."""
     lost = []

@@ -62,11 +62,13 @@ def test_closures_are_the_smallest_distances_around_p_b_and_m():
     gap[[20, 42, 60, 78]] = 0.4, 0.7, 0.1, 2.5
     said = utterance(
         [("b", 0.84, 0.9), ("ˈæ", 0.9, 1.5), ("m", 1.6, 1.7), ("t", 2.4, 2.5), ("p", 3.1, 3.2)],
-        [("bam", 0.85, 1.7), ("top", 2.4, 3.2)],
+        [("ba", 0.85, 1.5), ("am", 1.5, 1.7), ("top", 2.4, 3.2)],
     )
     found = quality(motion(gap), said)
     assert found["closures_mm"] == [0.4, 0.7, 2.5], "t at frame 60 is none"
     assert found["initial_closures_mm"] == [0.4], "b begins a word within 20 ms"
+    late = utterance([("b", 0.68, 0.9)])
+    assert quality(motion(gap), late)["closures_mm"] == [0.4], "frame 20 is 120 ms away"
     far = utterance([("b", 0.84 + 0.2, 1.1)])
     assert quality(motion(gap), far)["closures_mm"] == [9.0], "frame 20 is more than 120 ms away"
 

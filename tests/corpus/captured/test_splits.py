@@ -122,13 +122,15 @@ def test_fewer_films_than_configured_are_all_used():
 
 def test_the_films_of_people_are_spread_evenly():
     """Also those of somebody who has many."""
-    sources = films(10, 4) + [replace(s, name=f"{s.name}-{n}") for s in films(1, 4) for n in range(9)]
+    sources = films(10, 4)
+    keen = sorted(groups(select(sources, WHOLE), "subject")["train"])[0]
+    sources += [replace(s, name=f"{s.name}-{n}") for s in sources if s.subject == keen for n in range(9)]
     selection = select(sources, replace(SMALL, sentences_train=2))
     people = [name.split("/")[0] for name in selection.scans["train"]]
     count = Counter(people)
     assert len(people) == 16 and max(count.values()) - min(count.values()) <= 1
-    turns = spread_over_people(films(2, 1) + films(1, 3))
-    assert [s.subject for s in turns] == ["p0", "p1", "p0", "p0", "p0"]
+    turns = spread_over_people(films(1, 3) + films(2, 1))
+    assert [s.name for s in turns] == ["p0/0", "p1/0", "p0/1", "p0/2", "p0/0"]
 
 
 def test_films_with_a_fault_are_not_selected():
