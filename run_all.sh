@@ -10,7 +10,8 @@ usage: ./run_all.sh [command] [options]
 commands
   (none)         run the five notebooks in order; results go to results/<run>/. Interrupted runs resume when you rerun
                  the command.
-  animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion
+  animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion;
+                 a film, or a folder of films: export the motion of the face in it, without a model
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
   setup          set up the environment only
   test           run all tests, the notebooks at preset smoke among them: 10 min
@@ -35,15 +36,17 @@ options of a run
   --set KEY=VALUE             change one setting, for example joint.epochs=30; repeatable
   --help
 
-options of animate
+options of animate (with any of the first four, the sound of films is animated)
   --run NAME                  a finished run (default: demo)
   --model NAME                a model of that run (default: faceformer-guided-s0)
   --subject NAME              the face to animate (default: the first test subject)
   --style NAME                speaking style of a training subject (default: the first), or a mixture, Ada=0.3,Ben=0.7
   --formats LIST              npy (vertices), mp4 (clip with sound), glb (glTF 2.0), arkit (weights of ARKit's 52
                               blendshapes), obj (one file a frame); default: npy,mp4,glb
-  --face DIR                  a checkout of ICT-FaceKit, which arkit needs; a facekit run uses its own
-  --out DIR                   output folder (default: results/<run>/speech)
+  --face DIR                  a checkout of ICT-FaceKit, which arkit needs (a run on its face uses its own), and whose
+                              face a film moves (default: MediaPipe's mesh)
+  --landmarks FILE            face_landmarker.task, for films (default: a *.task in the folder of the film or beside it)
+  --out DIR                   output folder (default: results/<run>/speech; for the motion of films, results/films)
   --device cpu|cuda|auto
 
 options of test

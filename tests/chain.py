@@ -20,6 +20,7 @@ PAGES = (  # whose commands and Python snippets are run by tests/cli/test_readme
             "scaling",
             "troubleshooting",
             "video_corpus",
+            "your_face",
         )
     ),
 )

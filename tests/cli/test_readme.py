@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ from avlib.evaluation import report, variants
 from tests import scan_corpora
 from tests.animators.test_published import checkpoints
 from tests.chain import ROOT, SNIPPETS, USER_DOCS
+from tests.corpus.captured.conftest import mediapipe_replaced
+from tests.corpus.captured.films import write_talk
+from tests.corpus.captured.synthetic_face import MODEL
+from tests.corpus.captured.test_live_link_corpus import write_take
 from tests.corpus.embedded.checkout import write_checkout
 from tests.training.test_pretraining import published_weights
 
@@ -96,10 +101,24 @@ def test_every_command_is_run_by_a_test():
     assert all(of_kind(kind) for kind in KINDS)
 
 
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Films of the synthetic face with the model that follows it, and takes of Live Link Face."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for name, text in (("a", "big maps"), ("b", "a boat"), ("c", "we were away")):
+        write_talk(folder / "my_videos" / f"{name}.mkv", text, 1.0)
+        write_take(folder / "my_takes", name, text)
+    (folder / "face_landmarker.task").write_bytes(MODEL)
+    (folder / "my_video.mp4").symlink_to(folder / "my_videos" / "a.mkv")
+    return folder
+
+
 @pytest.fixture
-def desk(tmp_path, monkeypatch) -> Path:
+def desk(tmp_path, recordings, monkeypatch) -> Iterator[Path]:
     """A folder with the files that the README's reader has, in which commands are given."""
     monkeypatch.chdir(tmp_path)
+    for path in recordings.iterdir():
+        Path(path.name).symlink_to(path)
     for name in ("my_recording.wav", "recordings/x.wav"):
         Path(name).parent.mkdir(exist_ok=True)
         soundfile.write(name, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy(), 16000)
@@ -114,12 +133,13 @@ def desk(tmp_path, monkeypatch) -> Path:
     known = dict(animator.ANIMATORS)
     for module in (animator, registry):
         monkeypatch.setattr(module, "ANIMATORS", known)
-    return tmp_path
+    with mediapipe_replaced():
+        yield tmp_path
 
 
 def filled(line: str) -> list[str]:
     """A command's arguments, with this folder's files for those that only a reader has."""
-    folder = "recordings" if "recordings=" in line else "ICT-FaceKit"
+    folder = "recordings" if "recordings=" in line else "my_videos" if "captured" in line else "ICT-FaceKit"
     for there, here in (
         ("/data/VOCASET", "VOCASET"),
         ("/data/mine", "VOCASET"),
@@ -163,13 +183,21 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
 
 
 @pytest.mark.parametrize("line", of_kind("animates"))
-def test_speech_is_animated(desk, smoke, line):
+def test_speech_and_films_are_animated(desk, smoke, line):
+    """The embedded run of preset smoke stands for all runs, so that ARKit's weights need a checkout."""
     (desk / "results").mkdir()
-    (desk / "results" / "demo").symlink_to(smoke / "results" / "one")
+    for run in ("demo", "captured-demo", "mine"):
+        (desk / "results" / run).symlink_to(smoke / "results" / "one")
     arguments = filled(line)
+    if "--run" in arguments and "arkit" in line:
+        arguments += ["--face", "ICT-FaceKit"]
     assert main([*arguments, *([] if "--out" in arguments else ["--out", "out"])]) == 0
     made = {p.suffix for p in Path("mine" if "--out" in arguments else "out").rglob("*")}
-    assert {".npy", ".mp4", ".glb", ".json"} <= made and (".csv" in made) == ("arkit" in line)
+    formats = arguments[arguments.index("--formats") + 1] if "--formats" in arguments else animate.DEFAULT_FORMATS
+    endings = {"arkit": ".csv"} | {name: f".{name}" for name in ("npy", "mp4", "glb")}
+    assert ".json" in made and {name for name, ending in endings.items() if ending in made} == set(
+        formats.split(",")
+    ) - {"obj"}
 
 
 def test_a_page_for_people_is_made_and_its_table(desk, smoke, capsys):

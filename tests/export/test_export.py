@@ -354,6 +354,7 @@ def test_help_names_every_option():
         "--style",
         "--formats",
         "--face",
+        "--landmarks",
         "--out",
         *animation.FORMATS,
     ):

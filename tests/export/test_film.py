@@ -101,6 +101,22 @@ def test_arkit_has_the_fitted_weights_the_scores_and_the_head(driven, place):
     assert about["arkit"]["error"]["lips"]["explained"] > 0.95 and about["arkit"]["unit"] == "mm"
 
 
+@pytest.mark.parametrize("face", ["facekit", "landmarks"])
+def test_every_score_goes_to_the_shape_of_its_name(place, tmp_path, monkeypatch, face):
+    class Scoring(PictureLandmarker):
+        def __call__(self, rgb, time_s):
+            return [f._replace(scores=np.arange(len(BLENDSHAPES)) / 100) for f in super().__call__(rgb, time_s)]
+
+    monkeypatch.setattr(animate_module, "FaceLandmarker", lambda model: Scoring())
+    checkout = ["--face", place / "checkout"] if face == "facekit" else []
+    drive(place, place / "films" / "one.mkv", "--formats", "arkit", "--out", tmp_path, *checkout)
+    scored = json.loads((tmp_path / f"one-{face}.json").read_text())["arkit"]["scored"]
+    weights = read_live_link(tmp_path / f"one-{face}-arkit.csv").weights
+    for name in scored:
+        np.testing.assert_allclose(weights[:, NAMES.index(name)], BLENDSHAPES.index(name) / 100, atol=1e-6)
+    assert "cheekPuff" in scored and ("jawOpen" in scored) == (face == "landmarks")
+
+
 def test_the_weights_move_the_mesh_as_the_film_does(driven, place):
     """But for lips that the capture brings into contact."""
     stem, about = driven
