@@ -162,6 +162,15 @@ def test_clips_are_film_and_renders_of_training_motion(corpus):
                 assert torch.equal(speech, corpus.speech(original)[: len(speech)])
 
 
+def test_clips_show_the_lips_of_the_motion_at_the_same_time(corpus):
+    """An open mouth is dark in the middle of the crop, of film and of renders alike."""
+    clips, training = corpus.clips("train"), {u.name: u for u in corpus.utterances("train")}
+    for n, u in enumerate(clips.utterances):
+        dark = -clips.video(n)[:, 12:21, 12:20].float().mean((1, 2)).numpy()
+        original = training[u.name.split("-", 1)[1]]
+        assert np.corrcoef(dark, gap(corpus, corpus.motion(original)))[0, 1] > 0.8, u.name
+
+
 def test_films_that_cannot_be_used_are_listed_with_reasons(corpus, place):
     excluded = corpus.capture["excluded"]
     assert excluded.keys() == {"ann/silent", "ben/digits"}
