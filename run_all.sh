@@ -97,18 +97,20 @@ setup() {
   fi
 }
 
-# Whether the arguments of run_all.sh ask for something that reads films.
-reads_films() {
-  local argument
-  if [ "$command" = test ]; then return; fi
+# Whether the arguments of run_all.sh ask for something that reads films: such a corpus, or a film or a folder of films to
+# animate.
+reads_films() (    # a subshell, which keeps the option of the shell to itself
+  if [ "$command" = test ]; then exit 0; fi
+  shopt -s nocasematch
   for argument in "$@"; do
-    case "$argument" in
-      captured|corpus.name=captured|corpus.video_corpus=?*) return ;;
-      *.mp4|*.mov|*.mkv|*.avi|*.webm|*.mpg|*.mpeg|*.m4v|*.3gp) return ;;
-    esac
+    case "$argument" in captured|corpus.name=captured|corpus.video_corpus=?*) exit 0 ;; esac
+    if [ "$command" != animate ]; then continue; fi
+    for file in "$argument" "$argument"/*; do
+      case "$file" in *.mp4|*.mov|*.mkv|*.avi|*.webm|*.mpg|*.mpeg|*.m4v|*.3gp) exit 0 ;; esac
+    done
   done
-  return 1
-}
+  exit 1
+)
 
 # Installs the package in place with an extra, at the pinned versions.
 install() {
