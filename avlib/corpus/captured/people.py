@@ -18,7 +18,7 @@ REST_SHARE = 0.1  # of them in which the lips are nearest to each other: their m
 class Resting:
     """A person's face in the coordinates of `head_pose`, metres.
 
-    reference: (41, 3), the landmarks that speech does not move. rest: (478, 3), all landmarks with closed lips.
+    reference: (43, 3), the landmarks that speech does not move. rest: (478, 3), all landmarks with closed lips.
     """
 
     reference: np.ndarray
