@@ -48,7 +48,7 @@ def test_the_specifications_state_the_published_numbers():
             },
             "A sentence01 is in train and in validation",
         ),
-        ({"kind": "nobody"}, "kind is 'nobody', expected one of embedded, facekit, scans"),
+        ({"kind": "nobody"}, "kind is 'nobody', expected one of embedded, facekit, captured, scans"),
     ],
 )
 def test_a_wrong_specification_is_named(tmp_path, change, message):
@@ -63,7 +63,7 @@ def test_a_wrong_specification_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     "config, message",
     [
-        ({"name": "lrs3"}, "expected one of biwi, embedded, facekit, vocaset or a specification file"),
+        ({"name": "lrs3"}, "expected one of biwi, captured, embedded, facekit, vocaset or a specification file"),
         ({"name": "vocaset"}, "voca.is.tue.mpg.de"),
         ({"name": "vocaset", "data": "/nowhere"}, "corpus.data: .*'/nowhere'"),
         ({"name": "none.json"}, "none.json"),
