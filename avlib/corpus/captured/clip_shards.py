@@ -40,7 +40,7 @@ class View:
 def film_crops(video: Tensor, resting: Resting, side: int) -> Tensor:
     """Crops (T, side, side) uint8 of SPAN metres around the mouth. video: (T, 96, 96) uint8, sized as the mean face."""
     right, left = (resting.rest[list(group)].mean(0) for group in MediaPipe.GROUPS[:2])
-    wanted = min(SIDE, round(SPAN / float(np.linalg.norm(left - right)) * EYES))
+    wanted = min(SIDE, 2 * round(SPAN / float(np.linalg.norm(left - right)) * EYES / 2))  # even, as SIDE is
     first = (SIDE - wanted) // 2
     cut = video[:, None, first : first + wanted, first : first + wanted].float()
     resized = F.interpolate(cut, (side, side), mode="bilinear", align_corners=False, antialias=True)
