@@ -10,7 +10,9 @@ import sentencepiece
 import soundfile
 import torch
 
+from avlib.corpus.embedded import facekit_checkout
 from tests import chain
+from tests.corpus.embedded.checkout import write_checkout
 
 # sizes of animators and of their speech encoder in tests
 V, STYLES, WIDTH = 7, 3, 16
@@ -111,3 +113,12 @@ def assert_close_to_record(got: torch.Tensor, want: torch.Tensor, tolerance: flo
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder with the embedded rig in the layout of an ICT-FaceKit checkout, which is read as one meanwhile."""
+    folder = tmp_path_factory.mktemp("checkout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
+        yield folder

@@ -5,22 +5,11 @@ import pytest
 import torch
 
 from avlib.corpus.arkit_names import NAMES
-from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.arkit_shapes import facekit_basis
 from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
 from avlib.export import arkit
 from avlib.export.subject_mesh import SubjectMesh
-from tests.corpus.embedded.checkout import write_checkout
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """The embedded rig in the layout of ICT-FaceKit."""
-    folder = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
-        yield folder
 
 
 @pytest.fixture(scope="module")

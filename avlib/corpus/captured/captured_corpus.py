@@ -13,7 +13,6 @@ from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...core.run import DATA, Run
 from ...core.sources import source_digest
-from ...speech.text import SentencePieceTokenizer, Tokenizer
 from ..corpus import Corpus
 from ..embedded.arkit_shapes import expression_files
 from ..embedded.facekit_checkout import checkout_files
@@ -21,7 +20,7 @@ from ..run_corpus import record_corpus
 from ..video.face_landmarker import FaceLandmarker, find_model
 from ..video.live_link_layout import find_takes
 from ..video.sources import Source, check_transcript, list_sources
-from ..video.video_corpus import source_state
+from ..video.video_corpus import source_state, transcript_tokenizers
 from .builder import CapturedCorpusBuilder
 from .face import Face
 from .facekit_face import FaceKitFace
@@ -40,7 +39,7 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
     config = run.config.corpus
     models = needed_models(config, data)
     layout, sources = list_sources(data)
-    tokenizers = reader_tokenizers(run)
+    tokenizers = transcript_tokenizers(run)
     sources = [check_transcript(source, tokenizers) for source in sources]
     faults = {s.name: s.fault for s in sources if s.fault}
     selection = select(sources, config)
@@ -107,14 +106,6 @@ def face_files(config: CorpusConfig) -> list[Path]:
     checkout = Path(config.face)
     expressions = expression_files(checkout).values()
     return sorted({*checkout_files(checkout).values(), *(path for paths in expressions for path in paths)})
-
-
-def reader_tokenizers(run: Run) -> list[Tokenizer]:
-    """All tokenizers that have to encode the transcripts."""
-    units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
-    if not run.config.speech.pretrained:
-        units.add("")  # the speech encoder spells
-    return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
 
 
 def record_takes(sources: list[Source], folder: Path, states: dict[str, str], models: list[Path]) -> dict[str, dict]:

@@ -110,7 +110,7 @@ def free(frames: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, Similar
 
 def angles(similarity: Similarity) -> np.ndarray:
     """(T, 3): yaw, pitch and roll of the head, rad: positive to the viewer's right, upwards and clockwise."""
-    head = similarity.rotation.transpose(0, 2, 1)  # rows: axes of the head in front of the camera ... of row vectors
+    head = similarity.rotation.transpose(0, 2, 1)  # its rows are the axes of the head, seen from the camera
     forward, right = head[:, 2], head[:, 0]
     yaw = np.arctan2(forward[:, 0], forward[:, 2])
     pitch = np.arcsin(forward[:, 1].clip(-1, 1))

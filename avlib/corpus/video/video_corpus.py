@@ -203,6 +203,14 @@ def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> I
             yield future.result()
 
 
+def transcript_tokenizers(run: Run) -> list[Tokenizer]:
+    """All tokenizers that have to encode the transcripts of a run."""
+    units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
+    if not run.config.speech.pretrained:
+        units.add("")  # the speech encoder spells
+    return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
+
+
 def attach_clips(run: Run, corpus: Corpus) -> None:
     """Takes the 2D part of a corpus from the video corpus that the setting corpus.video_corpus names, if any.
 
@@ -213,10 +221,7 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         return
     folder = Path(config.video_corpus)
     if not (folder / "video_corpus.json").is_file():
-        units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
-        if not run.config.speech.pretrained:
-            units.add("")  # the speech encoder spells
-        tokenizers = [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
+        tokenizers = transcript_tokenizers(run)
         raw = folder
         folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
         prepare_clips(raw, folder, partial(MediaPipe.of_corpus, config.landmarks, raw), tokenizers)

@@ -9,14 +9,12 @@ from avlib.corpus.captured.facekit_face import FaceKitFace
 from avlib.corpus.captured.landmark_face import LandmarkFace
 from avlib.corpus.captured.quality import lip_distance
 from avlib.corpus.captured.takes import MAX_SHARE, read_take
-from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.utterance import Excluded
 from avlib.corpus.video.face_landmarker import BLENDSHAPES
 from avlib.corpus.video.source import Source
 from tests.corpus.captured import synthetic_face
 from tests.corpus.captured.films import PictureLandmarker, say, talking, write_film
 from tests.corpus.captured.synthetic_face import State
-from tests.corpus.embedded.checkout import write_checkout
 from tests.corpus.video.videos import write_video
 
 MILLIMETRE = 1e-3
@@ -28,11 +26,8 @@ def landmark_face(fake_mediapipe) -> LandmarkFace:
 
 
 @pytest.fixture(scope="module")
-def facekit_face(tmp_path_factory) -> FaceKitFace:
-    folder = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
-        return FaceKitFace(folder)
+def facekit_face(checkout) -> FaceKitFace:
+    return FaceKitFace(checkout)
 
 
 def opening(face, driven) -> np.ndarray:

@@ -15,9 +15,7 @@ from avlib.corpus.captured.facekit_face import LIP_LINES, LIPS, FaceKitFace, Fac
 from avlib.corpus.captured.head_pose import Similarity
 from avlib.corpus.captured.landmarks import COUNT, IBUG_INNER, INNER_LOWER, INNER_UPPER, MESH_COUNT
 from avlib.corpus.captured.quality import lip_distance
-from avlib.corpus.embedded import facekit_checkout
 from tests.corpus.captured import synthetic_face
-from tests.corpus.embedded.checkout import write_checkout
 
 IDENTITY = np.array([0.8, -0.5, 0.3])
 SCALE, TURN, SHIFT = 1.07, synthetic_face.rotation(0.02, -0.12, 0.01), np.array([0.001, 0.004, 0.09])
@@ -25,11 +23,8 @@ MILLIMETRE = 1e-3
 
 
 @pytest.fixture(scope="module")
-def face(tmp_path_factory) -> FaceKitFace:
-    folder = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
-        return FaceKitFace(folder)
+def face(checkout) -> FaceKitFace:
+    return FaceKitFace(checkout)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from avlib.corpus.captured.captured_corpus import check_captured, prepare_captur
 from avlib.corpus.captured.facekit_face import FaceKitFace
 from avlib.corpus.captured.weights_take import WeightsTake, read_weights_take
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.arkit_shapes import facekit_basis, motion_of_weights
 from avlib.corpus.live_link import read_live_link, write_live_link
 from avlib.corpus.utterance import Excluded
@@ -27,7 +26,6 @@ from avlib.export.speaker import load_sound
 from avlib.export.subject_mesh import corpus_mesh
 from tests.corpus.captured.films import Spoken, say, write_talk
 from tests.corpus.captured.synthetic_face import MODEL
-from tests.corpus.embedded.checkout import write_checkout
 from tests.corpus.video.videos import SOUND_HZ
 
 FPS, SECONDS = 60, 1.6
@@ -70,14 +68,6 @@ def prepare(data: Path, folder: Path, **settings) -> Corpus:
         patch.setattr(runs, "RESULTS", folder / "results")
         patch.setattr(captured_corpus, "DATA", folder / "data")
         return prepare_captured(Run("run", load("smoke", **(SMALL | settings))), data)
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
-        yield folder
 
 
 @pytest.fixture(scope="module")

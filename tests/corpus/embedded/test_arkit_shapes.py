@@ -4,18 +4,8 @@ import numpy as np
 import pytest
 
 from avlib.corpus.arkit_names import NAMES
-from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.arkit_shapes import expression_files, facekit_basis, motion_of_weights
 from avlib.corpus.obj import read_obj
-from tests.corpus.embedded.checkout import write_checkout
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "FaceXModel"))
-        yield folder
 
 
 def test_every_name_is_there_or_missing(checkout):
