@@ -6,10 +6,9 @@ rows, and every table names its protocol, vertex mask and split.
 
 from collections.abc import Sequence
 from statistics import mean, stdev
-from typing import TypedDict
 
-from ..metrics.protocols import AGAINST_SPEECH, KIT, Score, paired_totals, read_protocols, score_value
-from .statistics import paired_interval, permutation_test
+from ..metrics.protocols import KIT, Score, read_protocols, score_value
+from .differences import Difference, difference, interval_note
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
@@ -32,17 +31,6 @@ PUBLISHED_ABLATION = {  # LVE on BIWI, 1e-4
     "baseline (L_mse)": {"FaceFormer": 6.0449, "CodeTalker": 5.3711},
 }
 TRAINING_LOSSES = "Unguided: trained with L_mse + L_rlv; guided: with L_mse + L_rlv + L_av; baseline: with L_mse alone"
-INTERVALS = "[95 % bootstrap interval over utterances], p of a paired permutation test over utterances"
-
-
-class Difference(TypedDict):
-    """Mean of one method minus mean of another, its 95 % interval, the p value, and the number of utterances."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    utterances: int
 
 
 def methods(
@@ -91,45 +79,23 @@ def _with_published(measured: list[str]) -> list[str]:
     return order
 
 
-def difference(ones: Records, others: Records, score: Score, seed: int = 0) -> Difference | None:
-    """Mean of `ones` minus mean of `others`, paired seed by seed on the same utterances.
-
-    An utterance under all styles and seeds is one draw: the interval covers other sentences, not other trainings.
-    None where fewer than two utterances have the score.
-    """
-    if score.average == AGAINST_SPEECH:
-        return None
-    a, b = paired_totals([r["rows"] for r in ones], [r["rows"] for r in others], score)
-    if len(a) < 2:
-        return None
-    interval = paired_interval(a, b, seed)
-    return Difference(
-        difference=interval.difference,
-        low=interval.low,
-        high=interval.high,
-        p=permutation_test(a, b, seed),
-        utterances=len(a),
-    )
-
-
 def differences(
     pairs: dict[str, tuple[Records, Records]],
     title: str,
     columns: Sequence[str] = METRICS,
     protocol: str = KIT,
 ) -> Table:
-    """One row for each pair of methods: the first minus the second, with interval and p value."""
+    """One row for each pair of methods: the first minus the second, with intervals and p value."""
     first, scores = next(iter(pairs.values()))[0][0], {c: read_protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
     by_pair = {name: {c: difference(*pair, s) for c, s in scores.items()} for name, pair in pairs.items()}
     rows = [[name, *(_difference_cell(row[c], printed[c][0]) for c in columns)] for name, row in by_pair.items()]
-    utterances = max((d["utterances"] for row in by_pair.values() for d in row.values() if d), default=0)
     return Table(
         title,
         ["Method", *(_head(c, printed[c][1]) for c in columns)],
         rows,
         _source(first, list(scores.values()), protocol),
-        [f"{INTERVALS}: {utterances} utterances, each with all its styles and seeds as one draw"],
+        [interval_note(d for row in by_pair.values() for d in row.values())],
         [{"method": name, "metrics": row} for name, row in by_pair.items()],
     )
 
@@ -163,7 +129,8 @@ def ablation(
                 quoted = PUBLISHED_ABLATION.get(name, {}).get(animator)
                 cells[name].append(str(quoted or "–"))
                 data[name][animator]["quoted"] = quoted
-    notes = [f"Minus {reference}: {INTERVALS}"] + ([f"Quoted: {QUOTED}"] if is_published else [])
+    differences = [by_animator[animator]["difference"] for by_animator in data.values() for animator in by_animator]
+    notes = [f"Minus {reference}: {interval_note(differences)}"] + ([f"Quoted: {QUOTED}"] if is_published else [])
     by_row = [{"method": name, "animators": by_animator} for name, by_animator in data.items()]
     return Table(title, heads, list(cells.values()), _source(first, [score], protocol), notes, by_row)
 
@@ -196,13 +163,16 @@ def _cell(values: list[float], scale: float) -> str:
 
 
 def _difference_cell(difference: Difference | None, scale: float) -> str:
-    """ "difference [low, high], p 0.05" in printed units; "–" where there is no difference."""
+    """ "difference [low, high] (percent [low, high]), p 0.05" in printed units; "–" where there is no difference."""
     if difference is None:
         return "–"
-    bounds = (difference["low"], difference["difference"], difference["high"])
-    low, middle, high = (f"{bound / scale:+z.3f}".replace("-", "−") for bound in bounds)
+    cell = "{} [{}, {}]".format(*(f"{difference[k] / scale:+z.3f}" for k in ("difference", "low", "high")))
+    bounds = difference["percent"], difference["percent_low"], difference["percent_high"]
+    percents = [bound for bound in bounds if bound is not None]
+    if percents:
+        cell += " ({} % [{}, {}])".format(*(f"{x:+z.1f}" if abs(x) < 9.95 else f"{x:+.0f}" for x in percents))
     p = f"p {difference['p']:.2g}" if difference["p"] >= 0.001 else "p < 0.001"
-    return f"{middle} [{low}, {high}], {p}"
+    return f"{cell}, {p}".replace("-", "−")
 
 
 def _head(metric: str, unit: str) -> str:

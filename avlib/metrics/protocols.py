@@ -41,6 +41,11 @@ class Score:
     lower_is_better: bool = True
     about: str = ""
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether the best value is 0, with worse ones on both sides: the FDD with its sign."""
+        return self.measure.kind == "dynamics" and self.average != "magnitudes"
+
     def printed(self, unit: str) -> tuple[float, str]:
         """What one printed unit is, and its name, in a corpus with this unit: 1e-5, "1e-5 m²"."""
         scale = self.scale.get(unit, self.scale["else"]) if isinstance(self.scale, dict) else self.scale
@@ -132,28 +137,6 @@ def _correlation_with_speech(rows: Iterable[dict], score: Score) -> float | None
     intensity = [row["scores"][score.measure.key][0] for row in measured]
     r = intensity_correlation(loudness, intensity, [f"{row['subject']} {row['style']}" for row in measured])
     return None if r != r else r
-
-
-def paired_totals(ones: list[list[dict]], others: list[list[dict]], score: Score) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums and counts of two models for each utterance, (utterances, 2) each. ones, others: their rows of each seed.
-
-    All styles and seeds of an utterance are added up. A row counts only if both models have it and its score.
-    Errors: ValueError if the models differ in their number of seeds.
-    """
-    if len(ones) != len(others):
-        raise ValueError(f"rows of {len(ones)} seeds beside rows of {len(others)}; expected as many")
-    sums = {}
-    for one, other in zip(ones, others):
-        partners = {(row["utterance"], row["style"]): row for row in other}
-        for row in one:
-            partner = partners.get((row["utterance"], row["style"]))
-            if partner is None:
-                continue
-            pair = row_totals(row, score), row_totals(partner, score)
-            if all(pair):
-                sums[row["utterance"]] = sums.get(row["utterance"], 0) + torch.tensor(pair, dtype=torch.float64)
-    stacked = torch.stack(list(sums.values())) if sums else torch.zeros(0, 2, 2)
-    return stacked[:, 0], stacked[:, 1]
 
 
 def summary(rows: list[dict], unit: str, protocol: str = KIT) -> dict[str, dict]:

@@ -67,9 +67,9 @@ def test_the_table_has_mean_and_standard_deviation_of_the_records(run):
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
-    assert (
-        "| FaceFormer, guided minus unguided | +0.000 [+0.000, +0.000], p 1 | −9.000 [−9.000, −9.000], p 0.5 |"
-        in markdown
+    assert re.search(
+        r"\| FaceFormer, guided minus unguided \| \+0.000 \[−1.000, \+1.000\] .*? \| −9.000 \[−10.000, −8.000\] ",
+        markdown,
     )
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == [

@@ -96,10 +96,7 @@ def test_a_difference_is_of_utterances_not_of_styles():
     seeds = tables.difference(
         [record(better), record(better, more=1e-5)], [record(spread()), record(spread(), more=1e-5)], score
     )
-    assert seeds == pytest.approx(few)
-    assert tables.difference([record(better)], [record(spread())], score) == tables.difference(
-        [record(better)], [record(spread())], score
-    )
+    assert seeds["difference"] == pytest.approx(few["difference"]) and (few["seeds"], seeds["seeds"]) == (1, 2)
 
 
 def test_a_score_without_interval_is_a_dash():
@@ -116,7 +113,18 @@ def test_small_p_are_not_rounded_to_zero():
     many = {f"{u}{i}": v for i in range(3) for u, v in spread().items()}
     better = {u: v - 1e-6 for u, v in many.items()}
     table = tables.differences({"A": ([record(better)], [record(many)])}, "Small", ["LVE"])
-    assert table.rows == [["A", "−0.100 [−0.100, −0.100], p < 0.001"]]
+    cell = table.rows[0][1]
+    assert cell.startswith("−0.100 [−0.100, −0.100] (−2.2 % [−2.") and cell.endswith("]), p < 0.001")
+    assert table.notes[0].endswith("It holds the training fixed: one seed and the subject fixed: one subject")
+
+
+def test_cells_give_percent_of_the_baseline_unless_it_is_zero():
+    small, still = ([record(dict.fromkeys(spread(), value))] for value in (1e-6, 0.0))
+    pairs = {"fall": (small, [record(spread())]), "rise": ([record(spread())], small), "zero": (small, still)}
+    fall, rise, zero = (row[1] for row in tables.differences(pairs, "Percent", ["LVE"]).rows)
+    assert re.search(r" \(−98 % \[−9\d, −9\d\]\), p < 0.001$", fall), "no digits after the second"
+    assert re.search(r" \(\+4400 % \[\+\d{4}, \+\d{4}\]\), p < 0.001$", rise)
+    assert zero == "+0.100 [+0.100, +0.100], p < 0.001"
 
 
 def test_the_ablation_has_a_row_for_each_part_and_both_animators():
@@ -133,7 +141,7 @@ def test_the_ablation_has_a_row_for_each_part_and_both_animators():
     )
     assert list(lines)[1:] == list(tables.PUBLISHED_ABLATION)
     assert lines["full method"] == "| full method | 4.500 ± 0.000 | – | 5.5061 | 4.500 | – | 4.8403 |"
-    assert lines["without L_rlv"].startswith("| without L_rlv | 6.500 ± 0.000 | +2.000 [+2.000, +2.000], p 0.00")
+    assert lines["without L_rlv"].startswith("| without L_rlv | 6.500 ± 0.000 | +2.000 [+2.000, +2.000] (+44 % [+")
     assert lines["without speech"].endswith("| 6.0352 | – | – | 5.3155 |")
     assert "quoted second-hand" in table.caption and "split test" in table.caption
     assert table.heads[2:4] == ["minus full method", "FaceFormer, quoted (BIWI LVE, 1e-4)"]

@@ -10,8 +10,8 @@ import torch
 from avlib.metrics import protocols
 from avlib.metrics.error_rates import cer, wer
 from avlib.metrics.lips import aperture_correlation, bilabial_closure
-from avlib.metrics.measures import Comparison, Measure
-from avlib.metrics.protocols import Score, paired_totals, read_protocols, score_value, summary, sums_and_counts
+from avlib.metrics.measures import Comparison
+from avlib.metrics.protocols import read_protocols, score_value, summary, sums_and_counts
 from avlib.metrics.vertices import absolute_fdd, fdd, lip_distance, lve, mean_vertex_error
 from avlib.speech.segment import Segment
 
@@ -164,23 +164,6 @@ def test_slcc_standardises_within_each_style():
         for i in range(4)
     ]
     assert score_value(rows, score) == pytest.approx(1)
-
-
-def test_paired_totals_add_styles_and_seeds_and_leave_out_rows_that_one_model_lacks():
-    score = Score(Measure("largest", ("lip",)), "pooled", "m")
-
-    def row(utterance, style, total, count=2):
-        return {"utterance": utterance, "style": style, "scores": {score.measure.key: [total, count]}}
-
-    ones = [[row("a", "x", 1.0), row("a", "y", 2.0), row("b", "x", 4.0), row("b", "y", 9.0)], [row("a", "x", 8.0)]]
-    others = [
-        [row("b", "x", 0.5), row("a", "y", 0.25), row("a", "x", 0.0), row("b", "y", 0.0, 0)],
-        [row("a", "x", 1.0)],
-    ]
-    a, b = paired_totals(ones, others, score)
-    assert a.tolist() == [[11, 6], [4, 2]] and b.tolist() == [[1.25, 6], [0.5, 2]]
-    sequences = Score(score.measure, "sequences", "m")
-    assert paired_totals(ones, others, sequences)[0].tolist() == [[5.5, 3], [2, 1]]
 
 
 def test_a_mask_does_not_depend_on_order_or_repetition_of_vertices():
