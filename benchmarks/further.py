@@ -2,10 +2,10 @@
 
     python benchmarks/further.py [--run study] [--seeds 0,1,2] [--sentences 40]
 
-The two validation subjects speak the sentences. The tables show guided minus unguided models, and each variant of a
-sweep minus the sweep's reference. Use them to choose between variants: a preset's own validation sentences are too few
-for that, and the test split is for reports. The records stay in variants/further/ of each run. For the embedded face
-only.
+The two validation subjects speak the sentences. The tables compare the objectives of each animator, and each variant
+of a sweep with the sweep's reference. Use them to choose between variants: a preset's own validation sentences are too
+few for that, and the test split is for reports. The records stay in variants/further/ of each run. For the embedded
+face only.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from avlib.corpus.embedded.sentences import sentences
 from avlib.corpus.embedded.subjects import SUBJECTS
 from avlib.evaluation import tables
 from avlib.evaluation.evaluate import evaluate
-from avlib.evaluation.results import animator_label
+from avlib.evaluation.results import COMPARISONS, animator_label, comparison_label
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models
-from avlib.training.joint import GUIDANCE, model_name
+from avlib.training.joint import OBJECTIVES, model_name
 
 SEED = 777  # of the sentences
 Model = tuple[Run, str]  # the run that holds a model, and the model's name
@@ -78,7 +78,9 @@ def main() -> None:
     if run.config.corpus.name != "embedded":
         raise SystemExit(f"run {args.run}: expected one on the embedded corpus, got {run.config.corpus.name}")
     corpus = further_corpus(prepare.prepare_corpus(run), run, args.sentences)
-    trained = {(a, g): [(run, model_name(a, g, s)) for s in args.seeds] for a in run.config.animators for g in GUIDANCE}
+    trained = {
+        (a, o): [(run, model_name(a, o, s)) for s in args.seeds] for a in run.config.animators for o in OBJECTIVES
+    }
     sweeps = {
         name: [(model.run, model.name) for model in variant_models(run, name, args.seeds)]
         for name, variant in chosen_variants(run.config).items()
@@ -91,10 +93,14 @@ def main() -> None:
         return [records[model_run.folder, name] for model_run, name in models]
 
     pairs = {
-        animator_label(a): (records_of(trained[a, "guided"]), records_of(trained[a, "unguided"]))
+        f"{animator_label(a)}, {comparison_label(one, other)}": (
+            records_of(trained[a, one]),
+            records_of(trained[a, other]),
+        )
         for a in run.config.animators
+        for one, other in COMPARISONS
     }
-    print(tables.differences(pairs, f"{title}, seeds {args.seeds}, guided minus unguided").markdown())
+    print(tables.differences(pairs, f"{title}, seeds {args.seeds}").markdown())
     for group in dict.fromkeys(VARIANTS[name].group for name in sweeps):
         rows = {
             VARIANTS[name].label: records_of(models) for name, models in sweeps.items() if VARIANTS[name].group == group

@@ -88,7 +88,7 @@ def main():
         f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, "
         f"load {os.getloadavg()[0]:.1f} before"
     )
-    for _, guided in joint.model_pairs(run, 0):
+    for *_, guided in joint.models_by_animator(run, 0):
         speaker = Speaker(run, guided)
         corpus, lip = speaker.corpus, speaker.corpus.regions["lip"]
         sounds = [corpus.speech(u) for u in corpus.utterances("test")[::4]]

@@ -199,7 +199,7 @@ def run_step(name: str, device: str) -> tuple[joint_task.JointTask, joint_batche
     """A guided step of the first animator of a finished run."""
     run = open_run(name, device=device)
     corpus, config = prepare.prepare_corpus(run), run.config
-    task, train, _ = joint.joint_task(run, corpus, config.animators[0], guided=True)
+    task, train, _ = joint.joint_task(run, corpus, config.animators[0], "guided")
     return task, joint_batches.collate_examples(train[: config.joint.batch], corpus.subjects["train"])
 
 

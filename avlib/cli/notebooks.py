@@ -185,7 +185,7 @@ def set_environment() -> None:
 def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
     """All notebooks of a run, its report, and the animation of the user's recording."""
     from ..evaluation import report, variants
-    from ..training.joint import GUIDANCE, model_name
+    from ..training.joint import OBJECTIVES, model_name
 
     seeds = args.seeds
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
@@ -194,12 +194,12 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
     joint = [
         (
             "03_joint_training",
-            {**common, "animator": animator, "guidance": guidance, "seed": seed},
-            f"03_joint_training-{model_name(animator, guidance, seed)}",
+            {**common, "animator": animator, "objective": objective, "seed": seed},
+            f"03_joint_training-{model_name(animator, objective, seed)}",
         )
         for seed in seeds
         for animator in run.config.animators
-        for guidance in reversed(GUIDANCE)
+        for objective in reversed(OBJECTIVES)  # the longest first
     ]
     execute_parallel(run, [job for job in joint if not is_finished(run, *job)])
     if run.config.variants:

@@ -18,7 +18,7 @@ from ..core.device import pick_device
 from ..core.opening import open_run
 from ..core.presets import load
 from ..corpus.prepare import prepare_corpus
-from ..training.joint import GUIDANCE, train_joint
+from ..training.joint import OBJECTIVES, train_joint
 from ..training.pretraining import pretrain
 from .arguments import parse_arguments
 
@@ -34,8 +34,8 @@ def main(argv: list[str]) -> None:
     pretrain(run, corpus)
     for seed in args.seeds:
         for animator in run.config.animators:
-            for guidance in GUIDANCE:
-                train_joint(run, corpus, animator, guidance, seed)
+            for objective in OBJECTIVES:
+                train_joint(run, corpus, animator, objective, seed)
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ class JointConfig:
     lr: float = 1e-3  # of the animator
     lr_decay_fraction: float = 0.5  # last share of the training, over which the learning rates fall to 0; published: 0
     lambda_mse: float = 1.0
-    lambda_rlv: float = 1.0
-    lambda_av: float = 5e-3
+    lambda_rlv: float = 1.0  # 0 in the baseline
+    lambda_av: float = 5e-3  # of guided animators
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_components: int = 30  # principal motions onto which the guidance gradient is projected; 0: no projection
@@ -171,8 +171,8 @@ class Config:
     seed: int = 0  # of the pre-training
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: baseline (part of the ablation), ablation, weight, expert,
-    # audio_condition, gradient_projection, faults
+    # groups of variants to train and evaluate as well: ablation, weight, expert, audio_condition, gradient_projection,
+    # faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

@@ -60,7 +60,15 @@ def first_clips(clips: Clips, count: int) -> dict[str, torch.Tensor]:
     return {clips.utterances[i].text: clips.video(i) for i in range(min(count, len(clips)))}
 
 
-def faces_beside(corpus: Corpus, motions: dict[str, torch.Tensor], size: int) -> torch.Tensor:
-    """Titled faces of N motions in one row, (T, size, N * size) uint8, as long as the shortest motion."""
+def faces_beside(
+    corpus: Corpus, motions: dict[str, torch.Tensor], size: int, rows: list[list[str]] | None = None
+) -> torch.Tensor:
+    """Titled faces of several motions, (T, R * size, N * size) uint8, as long as the shortest motion.
+
+    rows: R lists of N - 1 names of motions, each list beside the first motion; all are in one row by default.
+    """
     frames = min(map(len, motions.values()))
-    return torch.cat([titled(faces(corpus, motion[:frames], size), name) for name, motion in motions.items()], -1)
+    pictures = {name: titled(faces(corpus, motion[:frames], size), name) for name, motion in motions.items()}
+    first, *others = motions
+    rows = [others] if rows is None else rows
+    return torch.cat([torch.cat([pictures[name] for name in (first, *row)], -1) for row in rows], -2)

@@ -19,7 +19,7 @@ from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
 from ..training.clip_batches import ReaderInput
-from ..training.joint import GUIDANCE, load_animator, load_guide, model_name
+from ..training.joint import load_animator, load_guide, model_names
 from ..training.joint_batches import Example, collate_examples, make_examples
 from ..training.joint_task import rollout
 from ..training.readers import load_reader
@@ -44,7 +44,7 @@ def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequen
 
     external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run.
     """
-    models = [*(model_name(a, g, s) for s in seeds for a in run.config.animators for g in GUIDANCE), TRUTH, STILL]
+    models = [*model_names(run, seeds), TRUTH, STILL]
     folders = dict(map(external_predictions.named_folder, external))
     if taken := folders.keys() & set(models):
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")

@@ -1,4 +1,8 @@
-"""How tables and figures name what a reader receives and reads."""
+"""How tables and figures name what an animator is trained on, and what a reader receives and reads."""
+
+# The objectives of `training.joint` in tables; and in figures and differences, which have less room.
+OBJECTIVE_LABELS = {"baseline": "baseline (L_mse)", "rlv": "+ L_rlv", "guided": "+ L_rlv + guidance"}
+SHORT_OBJECTIVE_LABELS = {"baseline": "baseline", "rlv": "+ L_rlv", "guided": "guided"}
 
 STREAM_LABELS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
 # Visemes and some of their phonemes: consonants from the lips to the throat, then vowels from spread to round lips.

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from ..core.files import read_json, write_atomic
 from ..core.run import Run, commit
+from ..training.joint import OBJECTIVES
 
 OPEN_TABLES = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # shown; others unfold
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
@@ -25,12 +26,12 @@ CHAPTERS = {
 }
 # Captions of figures and clips by how their names begin, in their order on the page. A model's name may follow.
 FIGURE_CAPTIONS = {
-    "4_effects": "Effect of guidance and of each variant with 95 % intervals: "
+    "4_effects": "Effects of L_rlv, of guidance and of each variant with 95 % intervals: "
     "blue, the error falls; orange, it rises; grey, the interval contains zero",
-    "4_scan_unguided_guided": "A test sentence: the scan, and each animator without and with guidance",
+    "4_faces": "A test sentence: the scan, and each animator trained on L_mse (baseline), + L_rlv, and guided",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",
     "4_tracks": "Lip aperture of the same sentence; in the shaded p, b and m the lips should meet",
-    "4_qualitative_frames_": "The p, b, m and open vowels at which unguided and guided model differ most; "
+    "4_qualitative_frames_": "The p, b, m and open vowels at which baseline, + L_rlv and guided model differ most; "
     "colours: distance from the scan",
     "5_tsne_words": "Whole words of held-out clips: four t-SNE maps of each reader's features",
     "5_tsne_lips": "Whole words on the lips of the scans and of an animator",
@@ -127,7 +128,7 @@ def _chapters(run: Run) -> list[Chapter]:
     """The chapters that have figures or clips."""
     media: dict[str, list[Medium]] = {number: [] for number in CHAPTERS}
     paths = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
-    for path in sorted(paths, key=_media_order):
+    for path in sorted(paths, key=media_order):
         is_video = path.suffix == ".mp4"
         url = _data_url(path, "video/mp4" if is_video else "image/png")
         media[path.name[0]].append(Medium(place_and_caption(path)[1], url, is_video))
@@ -142,9 +143,12 @@ def _compared_words(run: Run) -> str:
     return ": " + " and ".join(f"“{word}”" for word in words) if words else ""
 
 
-def _media_order(path: Path) -> tuple[int, str]:
-    """By place on the page, then by model, each unguided model before its guided partner."""
-    return place_and_caption(path)[0], path.name.replace("-unguided-", "--")
+def media_order(path: Path) -> tuple[int, str]:
+    """By place on the page, then by animator, in the order of `OBJECTIVES`."""
+    name = path.name
+    for number, objective in enumerate(OBJECTIVES):
+        name = name.replace(f"-{objective}-", f"-{number}-")
+    return place_and_caption(path)[0], name
 
 
 def _machine(run: Run) -> str:

@@ -1,25 +1,40 @@
 """Tables of a run's evaluations as the notebooks show them: results, all protocols, published figures, transcripts."""
 
+import re
 from collections.abc import Sequence
 
 from ..core.run import Run
-from ..training.joint import GUIDANCE, model_name
+from ..training.joint import OBJECTIVES, model_name
 from . import tables
 from .evaluate import STILL, TRUTH
 from .external_predictions import named_folder
+from .labels import OBJECTIVE_LABELS, SHORT_OBJECTIVE_LABELS
 from .table_formats import markdown_table
 from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
 
 ANIMATOR_LABELS = {"faceformer": "FaceFormer", "codetalker": "CodeTalker"}
+COMPARISONS = (("guided", "baseline"), ("guided", "rlv"), ("rlv", "baseline"))  # objectives: the first minus the second
 
 
 def animator_label(animator: str) -> str:
     return ANIMATOR_LABELS.get(animator, animator)
 
 
-def method_label(animator: str, guidance: str) -> str:
-    """A method's name in tables: "FaceFormer, guided"."""
-    return f"{animator_label(animator)}, {guidance}"
+def method_label(animator: str, objective: str, short: bool = False) -> str:
+    """A method's name in tables, "FaceFormer, + L_rlv + guidance"; short: in figures, "FaceFormer, guided"."""
+    labels = SHORT_OBJECTIVE_LABELS if short else OBJECTIVE_LABELS
+    return f"{animator_label(animator)}, {labels[objective]}"
+
+
+def model_label(model: str) -> str:
+    """The name of a model in figures of a single seed, "FaceFormer, guided"; any other name as it is."""
+    match = re.fullmatch(rf"(.+)-({'|'.join(OBJECTIVES)})-s\d+", model)
+    return method_label(match[1], match[2], short=True) if match else model
+
+
+def comparison_label(one: str, other: str) -> str:
+    """The name of a difference between two objectives: "guided minus baseline"."""
+    return f"{SHORT_OBJECTIVE_LABELS[one]} minus {SHORT_OBJECTIVE_LABELS[other]}"
 
 
 def run_description(run: Run, seeds: list[int], corpus: str) -> str:
@@ -32,14 +47,14 @@ def evaluation_records(run: Run, seeds: list[int], external: Sequence[str] = ())
     """Evaluation records of each method over the seeds. external: predictions of others, as NAME=FOLDER."""
     models = {"Ground truth": [TRUTH], "Still face": [STILL]}
     for animator in run.config.animators:
-        for guidance in GUIDANCE:
-            models[method_label(animator, guidance)] = [model_name(animator, guidance, seed) for seed in seeds]
+        for objective in OBJECTIVES:
+            models[method_label(animator, objective)] = [model_name(animator, objective, seed) for seed in seeds]
     models |= {name: [name] for name, _ in map(named_folder, external)}
     return {method: [run.record(f"evaluation-{m}") for m in names] for method, names in models.items()}
 
 
 def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
-    """Writes the table of methods and that of guided minus unguided to the run's tables/; returns their Markdown.
+    """Writes the table of methods and that of `COMPARISONS` to the run's tables/; returns their Markdown.
 
     Published figures stand beside measured ones where they are of the run's own corpus. external: as NAME=FOLDER.
     """
@@ -47,15 +62,16 @@ def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[st
     corpus_name = records["Ground truth"][0]["corpus_name"]
     published = [column for column in PUBLISHED_UNITS if column.split()[0].lower() == corpus_name]
     pairs = {
-        f"{animator_label(animator)}, guided minus unguided": (
-            records[method_label(animator, "guided")],
-            records[method_label(animator, "unguided")],
+        f"{animator_label(animator)}, {comparison_label(one, other)}": (
+            records[method_label(animator, one)],
+            records[method_label(animator, other)],
         )
         for animator in run.config.animators
+        for one, other in COMPARISONS
     }
     results = {
         "table": tables.methods(records, f"Results {description}", published=published),
-        "table_differences": tables.differences(pairs, f"Effect of guidance {description}"),
+        "table_differences": tables.differences(pairs, f"Effects of L_rlv and of guidance {description}"),
     }
     folder = run.folder / "tables"
     return "\n".join(table.write(folder, name, corpus=corpus, seeds=seeds) for name, table in results.items())
@@ -72,12 +88,14 @@ def transcripts_table(run: Run, models: list[str], count: int = 6) -> str:
     """The reader's transcripts of the first sentences, in the first style, for each model; Markdown."""
     rows_by_model = [run.record(f"evaluation-{model}")["rows"][:count] for model in models]
     rows = [[same[0]["text"], *(row["read"] for row in same)] for same in zip(*rows_by_model)]
-    return markdown_table(["reference", *models], rows)
+    return markdown_table(["reference", *map(model_label, models)], rows)
 
 
 def published_table() -> str:
     """The published results as Markdown."""
     heads = ["Method", *(f"{column} ({unit})" for column, unit in PUBLISHED_UNITS.items())]
-    rows = [[method, *(str(values[column]) for column in PUBLISHED_UNITS)] for method, values in PUBLISHED.items()]
-    caption = f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the measured rows; baseline: L_mse alone):"
+    rows = [
+        [method, *(str(values.get(column, "–")) for column in PUBLISHED_UNITS)] for method, values in PUBLISHED.items()
+    ]
+    caption = f"Published on BIWI and VOCASET ({QUOTED}; not comparable with the measured rows):"
     return f"{caption}\n\n{markdown_table(heads, rows)}"

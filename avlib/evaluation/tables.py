@@ -9,6 +9,7 @@ from statistics import mean, stdev
 
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
 from .differences import Difference, difference, interval_note
+from .labels import OBJECTIVE_LABELS
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
@@ -16,10 +17,22 @@ METRICS = ("LVE", "CER", "VER")
 # A secondary source quotes these figures from the paper; the paper's own tables were not available.
 QUOTED = "quoted second-hand from the paper, protocol not confirmed"
 PUBLISHED = {
-    "FaceFormer, baseline": {"BIWI LVE": 6.0449, "BIWI CER": 72.588, "BIWI VER": 68.777, "VOCASET LVE": 3.2496},
-    "FaceFormer, guided": {"BIWI LVE": 5.5061, "BIWI CER": 68.423, "BIWI VER": 62.422, "VOCASET LVE": 3.0987},
-    "CodeTalker, baseline": {"BIWI LVE": 5.3711, "BIWI CER": 72.592, "BIWI VER": 65.593, "VOCASET LVE": 4.0557},
-    "CodeTalker, guided": {"BIWI LVE": 4.8403, "BIWI CER": 70.711, "BIWI VER": 63.299, "VOCASET LVE": 3.9884},
+    "FaceFormer, baseline (L_mse)": {"BIWI LVE": 6.0449, "BIWI CER": 72.588, "BIWI VER": 68.777, "VOCASET LVE": 3.2496},
+    "FaceFormer, + L_rlv": {"BIWI LVE": 6.0976},
+    "FaceFormer, + L_rlv + guidance": {
+        "BIWI LVE": 5.5061,
+        "BIWI CER": 68.423,
+        "BIWI VER": 62.422,
+        "VOCASET LVE": 3.0987,
+    },
+    "CodeTalker, baseline (L_mse)": {"BIWI LVE": 5.3711, "BIWI CER": 72.592, "BIWI VER": 65.593, "VOCASET LVE": 4.0557},
+    "CodeTalker, + L_rlv": {"BIWI LVE": 5.2639},
+    "CodeTalker, + L_rlv + guidance": {
+        "BIWI LVE": 4.8403,
+        "BIWI CER": 70.711,
+        "BIWI VER": 63.299,
+        "VOCASET LVE": 3.9884,
+    },
 }
 PUBLISHED_UNITS = {"BIWI LVE": "1e-4", "BIWI CER": "%", "BIWI VER": "%", "VOCASET LVE": "1e-5 m²"}
 PUBLISHED_ABLATION = {  # LVE on BIWI, 1e-4
@@ -27,10 +40,13 @@ PUBLISHED_ABLATION = {  # LVE on BIWI, 1e-4
     "without 2D prior": {"FaceFormer": 5.9344, "CodeTalker": 5.4271},
     "without L_rlv": {"FaceFormer": 5.9023, "CodeTalker": 5.6524},
     "without speech": {"FaceFormer": 6.0352, "CodeTalker": 5.3155},
-    "unguided (L_mse + L_rlv)": {"FaceFormer": 6.0976, "CodeTalker": 5.2639},
-    "baseline (L_mse)": {"FaceFormer": 6.0449, "CodeTalker": 5.3711},
+    OBJECTIVE_LABELS["rlv"]: {"FaceFormer": 6.0976, "CodeTalker": 5.2639},
+    OBJECTIVE_LABELS["baseline"]: {"FaceFormer": 6.0449, "CodeTalker": 5.3711},
 }
-TRAINING_LOSSES = "Unguided: trained with L_mse + L_rlv; guided: with L_mse + L_rlv + L_av; baseline: with L_mse alone"
+TRAINING_LOSSES = (
+    "Baseline: as published, trained with L_mse alone; + L_rlv: with L_mse + L_rlv; + L_rlv + guidance: with L_mse + "
+    "L_rlv + L_av"
+)
 
 
 def methods(
@@ -43,7 +59,7 @@ def methods(
     """Tables 1 and 2 of the paper: one row for each method, mean ± standard deviation over its seeds.
 
     columns: metrics of the protocol. published: columns of `PUBLISHED` to add, such as "BIWI LVE"; they also add the
-    rows that were published and not measured.
+    rows that were published in these columns and not measured.
     """
     first, scores = next(iter(records.values()))[0], {c: read_protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
@@ -53,7 +69,7 @@ def methods(
         *(f"{p} ({PUBLISHED_UNITS[p]}), quoted" for p in published),
     ]
     rows, data = [], []
-    for method in _with_published(list(records)) if published else records:
+    for method in _with_published(list(records), published):
         values = {c: _values(records.get(method, []), score) for c, score in scores.items()}
         cells = [_cell(values[c], printed[c][0]) for c in columns]
         rows.append([method, *cells, *(str(PUBLISHED.get(method, {}).get(p, "–")) for p in published)])
@@ -65,16 +81,18 @@ def methods(
     higher = ", ".join(c for c, s in scores.items() if not s.lower_is_better)
     notes = ["Lower is better" + (f", except for {higher}" if higher else "")]
     notes += [f"Quoted: {QUOTED}"] if published else []
-    notes += [TRAINING_LOSSES] if any(row[0].endswith("guided") for row in rows) else []
+    notes += [TRAINING_LOSSES] if any(row[0].endswith(OBJECTIVE_LABELS["guided"]) for row in rows) else []
     return Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
 
 
-def _with_published(measured: list[str]) -> list[str]:
-    """The measured methods, and before each animator's first row the published row that it lacks."""
+def _with_published(measured: list[str], columns: Sequence[str]) -> list[str]:
+    """The measured methods, and before each animator's first row those that were published in one of the columns
+    and not measured."""
+    published = [method for method, values in PUBLISHED.items() if values.keys() & set(columns)]
     order: list[str] = []
     for method in measured:
         animator = method.split(",")[0]
-        order += [p for p in PUBLISHED if p.split(",")[0] == animator and p not in (*order, *measured)]
+        order += [p for p in published if p.split(",")[0] == animator and p not in (*order, *measured)]
         order.append(method)
     return order
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from ..core.files import read_json
 from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols
-from ..training.joint import GUIDANCE, model_name
+from ..training.joint import OBJECTIVES, model_name
 from . import tables
-from .results import animator_label, method_label, run_description
+from .results import COMPARISONS, animator_label, comparison_label, method_label, run_description
 from .table_formats import Table
 from .tables import METRICS, Difference, Records
 from .variants import GROUP_TITLES, VariantModel, chosen_variants, unscored, variant_models, variant_record
@@ -42,11 +42,12 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
 
 
 def effects(run: Run, seeds: list[int]) -> Effects:
-    """Effects of guidance and, once all are scored, of each variant, from the tables that the run has written.
+    """Effects of L_rlv, of guidance and, once all are scored, of each variant, from the tables that the run has
+    written.
 
     `results_table` and `variant_tables` must have written them.
     """
-    groups = {"guided minus unguided": _guidance_effects(run)}
+    groups = _objective_effects(run)
     if not unscored(run, seeds):
         for group in dict.fromkeys(v.group for v in chosen_variants(run.config).values()):
             if group == "ablation":
@@ -60,8 +61,7 @@ def effects(run: Run, seeds: list[int]) -> Effects:
 def _ablation_tables(run: Run, seeds: list[int], corpus: str) -> dict[str, Table]:
     title, records = f"Ablation {run_description(run, seeds, corpus)}", _ablation_records(run, seeds)
     by_metric = {f"ablation_{metric.lower()}": tables.ablation(records, title, metric) for metric in METRICS}
-    judged = "ablation" in run.config.variants
-    return by_metric | ({"judges": _judges_table(run, seeds[0], corpus)} if judged else {})
+    return by_metric | {"judges": _judges_table(run, seeds[0], corpus)}
 
 
 def _ablation_records(run: Run, seeds: list[int]) -> dict[str, dict[str, Records]]:
@@ -79,11 +79,11 @@ def _judges_table(run: Run, seed: int, corpus: str) -> Table:
     """Scores by the evaluation reader, which takes part in no training loss, beside those by the guiding expert."""
     judges = {"evaluation reader": "evaluation", "guiding expert": "judged"}  # label and prefix of the stage
     records = {
-        f"{method_label(animator, guidance)}, read by the {judge}": [
-            run.record(f"{prefix}-{model_name(animator, guidance, seed)}")
+        f"{method_label(animator, objective)}, read by the {judge}": [
+            run.record(f"{prefix}-{model_name(animator, objective, seed)}")
         ]
         for animator in run.config.animators
-        for guidance in GUIDANCE
+        for objective in OBJECTIVES
         for judge, prefix in judges.items()
     }
     title = f"Scores by the evaluation reader and by the guiding expert, {run_description(run, [seed], corpus)}"
@@ -116,7 +116,7 @@ def _sweep_tables(run: Run, group: str, seed: int, corpus: str) -> dict[str, Tab
 
 
 def _guidance_in_last_epoch(model: VariantModel) -> dict[str, float | None]:
-    """ "share_av" is 0 and "held_out_av" None for an unguided model."""
+    """ "share_av" is 0 and "held_out_av" None for a model without guidance."""
     last = model.run.record(model.name)["history"][-1]
     return {"share_av": last.get("share_av", 0.0), "held_out_av": last.get("held_out_av")}
 
@@ -125,8 +125,13 @@ def _written_rows(run: Run, table: str) -> list[dict]:
     return read_json(run.folder / "tables" / f"table_{table}.json")["rows"]
 
 
-def _guidance_effects(run: Run) -> EffectRows:
-    return {row["method"].split(",")[0]: row["metrics"] for row in _written_rows(run, "differences")}
+def _objective_effects(run: Run) -> dict[str, EffectRows]:
+    """{comparison: {animator: differences}}"""
+    groups: dict[str, EffectRows] = {comparison_label(*objectives): {} for objectives in COMPARISONS}
+    for row in _written_rows(run, "differences"):
+        animator, _, comparison = row["method"].rpartition(", ")
+        groups[comparison][animator] = row["metrics"]
+    return groups
 
 
 def _ablation_effects(run: Run) -> EffectRows:

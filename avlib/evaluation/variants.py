@@ -12,15 +12,14 @@ from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..training.joint import GUIDANCE, model_name, train_joint
+from ..training.joint import OBJECTIVES, model_name, train_joint
 from ..training.readers import pretrain_reader
 from .evaluate import evaluate, summary_line
+from .labels import OBJECTIVE_LABELS
 
-# Groups of variants, as `--set variants=` names them, and their titles. "baseline" is the part of the ablation that has
-# L_mse alone, + L_rlv and + L_av; all other groups are sweeps.
+# Groups of variants, as `--set variants=` names them, and their titles. All but the ablation are sweeps.
 GROUP_TITLES = {
     "ablation": "Ablation",
-    "baseline": "Baseline",
     "weight": "Weight of the reading loss",
     "expert": "Fine-tuning of the expert",
     "audio_condition": "Speech input of the guiding expert",
@@ -40,12 +39,12 @@ class Variant:
     group: str
     label: str
     settings: dict = field(default_factory=dict)
-    guidance: str = "guided"
+    objective: str = "guided"
     is_sweep: bool = True
 
 
-def _ablation(label: str, settings: dict, guidance: str = "guided") -> Variant:
-    return Variant("ablation", label, settings, guidance, is_sweep=False)
+def _ablation(label: str, settings: dict, objective: str = "guided") -> Variant:
+    return Variant("ablation", label, settings, objective, is_sweep=False)
 
 
 CLEAN_SPEECH = {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
@@ -60,9 +59,9 @@ VARIANTS = {
     "no-prior": _ablation("without 2D prior", {"expert.epochs": 0}),
     "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
     "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
-    "unguided": _ablation("unguided (L_mse + L_rlv)", {}, "unguided"),
-    "baseline": _ablation("baseline (L_mse)", {"joint.lambda_rlv": 0.0}, "unguided"),
-    "weight-0": Variant("weight", "λ_av = 0", {}, "unguided"),
+    "rlv": _ablation(OBJECTIVE_LABELS["rlv"], {}, "rlv"),
+    "baseline": _ablation(OBJECTIVE_LABELS["baseline"], {}, "baseline"),
+    "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{
         f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})
         for weight in (0.0005, 0.0015, 0.005, 0.015, 0.05)
@@ -97,8 +96,6 @@ VARIANTS = {
     ),
 }
 
-BASELINE = ("full", "unguided", "baseline")
-
 
 @dataclass(frozen=True)
 class VariantModel:
@@ -106,13 +103,13 @@ class VariantModel:
 
     run: Run
     animator: str
-    guidance: str
+    objective: str
     seed: int
 
     @property
     def name(self) -> str:
         """The model's name in its run, such as "faceformer-guided-s0"."""
-        return model_name(self.animator, self.guidance, self.seed)
+        return model_name(self.animator, self.objective, self.seed)
 
     @property
     def has_scores(self) -> bool:
@@ -124,8 +121,7 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
     """The variants of the configuration's groups. ValueError for an unknown group."""
     if unknown := set(config.variants) - GROUP_TITLES.keys():
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
-    baseline = BASELINE if "baseline" in config.variants else ()
-    return {name: v for name, v in VARIANTS.items() if v.group in config.variants or name in baseline}
+    return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
 
 
 def variant_run(run: Run, name: str) -> Run:
@@ -140,7 +136,7 @@ def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
     animators = run.config.animators
     if variant.is_sweep:
         animators, seeds = animators[:1], seeds[:1]
-    return [VariantModel(trained_in, animator, variant.guidance, seed) for animator in animators for seed in seeds]
+    return [VariantModel(trained_in, animator, variant.objective, seed) for animator in animators for seed in seeds]
 
 
 def unscored(run: Run, seeds: list[int]) -> list[str]:
@@ -162,19 +158,19 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     for n, line in enumerate(run_parallel(jobs, run.device), 1):
         log(f"variants {n}/{len(jobs)}: {line}")
     if "ablation" in run.config.variants:
-        jobs = [(score_with_guide, run, corpus, a, g, seeds[0]) for a in run.config.animators for g in GUIDANCE]
+        jobs = [(score_with_guide, run, corpus, a, o, seeds[0]) for a in run.config.animators for o in OBJECTIVES]
         list(run_parallel(jobs, run.device))
 
 
 def train_and_score(model: VariantModel, corpus: Corpus) -> str:
     """Trains and scores one model unless that is done; returns its scores in one line."""
-    train_joint(model.run, corpus, model.animator, model.guidance, model.seed)
+    train_joint(model.run, corpus, model.animator, model.objective, model.seed)
     return f"{model.run.name}  {summary_line(evaluate(model.run, corpus, model.name))}"
 
 
-def score_with_guide(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> dict:
+def score_with_guide(run: Run, corpus: Corpus, animator: str, objective: str, seed: int) -> dict:
     """A model's scores by the expert that guided: shows whether an animator has adapted to its guide."""
-    return evaluate(run, corpus, model_name(animator, guidance, seed), judge=model_name(animator, "guided", seed))
+    return evaluate(run, corpus, model_name(animator, objective, seed), judge=model_name(animator, "guided", seed))
 
 
 def variant_record(model: VariantModel) -> dict:

@@ -8,7 +8,7 @@ from ..core.opening import open_run
 from ..core.run import Run
 from ..corpus.pictures import faces
 from ..render.clips import write_clip
-from ..training.joint import GUIDANCE, model_name
+from ..training.joint import OBJECTIVES, model_name
 from .animation import Animation, speaking
 from .speaker import MODEL, Speaker, load_sound
 
@@ -40,8 +40,8 @@ def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:
     """
     sound, paths = load_sound(Path(path)), []
     for animator in run.config.animators:
-        for guidance in GUIDANCE:
-            speaker = Speaker(run, model_name(animator, guidance, seed))
+        for objective in OBJECTIVES:
+            speaker = Speaker(run, model_name(animator, objective, seed))
             pictures = (faces(speaker.corpus, piece, CLIP_SIDE) for piece in speaker(sound))
             clip = run.folder / "speech" / f"{Path(path).stem}-{speaker.model}.mp4"
             paths.append(write_clip(clip, pictures, speaker.corpus.fps, sound.samples))

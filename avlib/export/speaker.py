@@ -15,7 +15,7 @@ from ..corpus.run_corpus import open_corpus
 from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
-from ..training.joint import GUIDANCE, load_animator
+from ..training.joint import OBJECTIVES, load_animator
 from .film_files import film_sound, is_film
 
 MODEL = "faceformer-guided-s0"
@@ -79,8 +79,8 @@ def trained_models(run: Run) -> list[str]:
     return [
         path.stem
         for animator in run.config.animators
-        for guidance in GUIDANCE
-        for path in sorted((run.folder / "records").glob(f"{animator}-{guidance}-s*.json"))
+        for objective in OBJECTIVES
+        for path in sorted((run.folder / "records").glob(f"{animator}-{objective}-s*.json"))
     ]
 
 

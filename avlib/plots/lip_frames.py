@@ -11,6 +11,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
 from ..evaluation.qualitative_frames import COLOUR_QUANTILE, QualitativeFrame, select_frames
+from ..evaluation.results import model_label
 from ..render.camera import camera_for
 from ..render.renderer import Renderer
 from .figures import placeholder, save_figure
@@ -19,11 +20,11 @@ SIDE, MARGIN = 160, 0.6  # pixels; skin around the lips as a share of their size
 COLOURS = "YlOrRd"  # its lowest colour is nearly white, so that a face without error keeps its shading
 
 
-def save_qualitative_frames(run: Run, corpus: Corpus, pairs: list[list[str]]) -> None:
-    """Draws a figure for each pair of models, unguided and guided, and saves it in the run."""
-    for pair in pairs:
-        figure = draw_qualitative_frames(corpus, select_frames(run, corpus, pair))
-        save_figure(figure, run.folder / "figures" / f"4_qualitative_frames_{pair[-1]}.png")
+def save_qualitative_frames(run: Run, corpus: Corpus, groups: list[list[str]]) -> None:
+    """Draws a figure for each group of models, those of an animator, and saves it in the run."""
+    for models in groups:
+        figure = draw_qualitative_frames(corpus, select_frames(run, corpus, models))
+        save_figure(figure, run.folder / "figures" / f"4_qualitative_frames_{models[-1]}.png")
 
 
 def draw_qualitative_frames(corpus: Corpus, frames: list[QualitativeFrame]) -> Figure:
@@ -49,7 +50,7 @@ def draw_qualitative_frames(corpus: Corpus, frames: list[QualitativeFrame]) -> F
             fontsize=7,
         )
     for row, name in enumerate(names):
-        axes[row][0].set_ylabel(name, fontsize=8)
+        axes[row][0].set_ylabel(model_label(name), fontsize=8)
     scale = ScalarMappable(Normalize(0, limit), COLOURS)
     figure.colorbar(scale, ax=axes, label=f"distance from the scan, {unit}", shrink=0.6)
     return figure

@@ -18,6 +18,7 @@ from ..render.lip_video import LipVideo, video_frames
 from ..speech.wav2vec2 import SpeechEncoder
 from .clip_batches import IGNORED, PHONEMES, ClipBatch
 from .dry_run_sizes import CorpusSizes
+from .joint import OBJECTIVES, objective_settings
 from .joint_batches import JointBatch
 from .joint_task import JointTask
 from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
@@ -70,8 +71,8 @@ def attempts(config: Config) -> Iterator[tuple[str, Callable[..., Attempt], tupl
             has_motion_model = kind.motion_model(1000, animator_settings(config, animator)) is not None
         if has_motion_model:
             yield stage_name(animator), try_motion_vqvae, (animator,)
-        for guided in (False, True):
-            yield f"{animator}-{'guided' if guided else 'unguided'}", try_joint, (animator, guided)
+        for objective in OBJECTIVES:
+            yield f"{animator}-{objective}", try_joint, (animator, objective)
 
 
 def try_speech(config: Config, sizes: CorpusSizes, device: torch.device) -> Attempt:
@@ -107,8 +108,8 @@ def try_motion_vqvae(config: Config, sizes: CorpusSizes, device: torch.device, a
     return Attempt(MotionVQVAETask(model, device), batch, settings.vqvae_epochs * -(-sizes.sentences // count))
 
 
-def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator: str, guided: bool) -> Attempt:
-    """The joint training of an animator, with or without the expert."""
+def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator: str, objective: str) -> Attempt:
+    """The joint training of an animator, with the expert if that guides it."""
     settings = animator_settings(config, animator)
     kind = find_animator(animator, config.plugins)
     encoder = untrained_encoder(config)
@@ -131,11 +132,11 @@ def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator
     )
     task = JointTask(
         model,
-        build_reader(config.expert) if guided else None,
+        build_reader(config.expert) if objective == "guided" else None,
         lips,
         sizes.lip_vertices,
         0.01,
-        config.joint,
+        objective_settings(config.joint, objective),
         config.expert.ctc,
         Babble(noise_clips()),
         device,

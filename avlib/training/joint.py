@@ -1,5 +1,6 @@
 """The joint training: an animator is trained on 3D scans while the expert reads its rendered lips and is fine-tuned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,26 +27,37 @@ from .readers import load_reader
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 
-GUIDANCE = ("unguided", "guided")
+# What an animator is trained on: L_mse alone, as published; L_mse + L_rlv; L_mse + L_rlv + L_av, the expert's loss.
+OBJECTIVES = ("baseline", "rlv", "guided")
 # Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
 # that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
 # the expert's training.
 RELEASED = ("gradient", "rate", "normalisation")
 
 
-def model_name(animator: str, guidance: str, seed: int) -> str:
+def model_name(animator: str, objective: str, seed: int) -> str:
     """The name of a trained model and of its stage."""
-    return f"{animator}-{guidance}-s{seed}"
+    return f"{animator}-{objective}-s{seed}"
 
 
-def model_pairs(run: Run, seed: int) -> list[list[str]]:
-    """The unguided and the guided model of each of the run's animators, of one seed."""
-    return [[model_name(animator, g, seed) for g in GUIDANCE] for animator in run.config.animators]
+def models_by_animator(run: Run, seed: int) -> list[list[str]]:
+    """The models of each of the run's animators, of one seed, in the order of `OBJECTIVES`."""
+    return [[model_name(animator, o, seed) for o in OBJECTIVES] for animator in run.config.animators]
 
 
 def model_names(run: Run, seeds: list[int]) -> list[str]:
-    """The run's models of all seeds, each unguided one before its guided counterpart."""
-    return [model for seed in seeds for pair in model_pairs(run, seed) for model in pair]
+    """The run's models of all seeds, seed by seed and animator by animator."""
+    return [model for seed in seeds for models in models_by_animator(run, seed) for model in models]
+
+
+def objective_settings(config: JointConfig, objective: str) -> JointConfig:
+    """The settings with which an objective is trained: in the baseline L_rlv has weight 0.
+
+    ValueError for an unknown objective.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    return replace(config, lambda_rlv=0.0) if objective == "baseline" else config
 
 
 def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
@@ -61,22 +73,22 @@ def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
     )
 
 
-def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: int) -> tuple[Animator, dict]:
-    """Trains the animator of stage "<animator>-<guidance>-s<seed>" unless the stage is finished.
+def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: int) -> tuple[Animator, dict]:
+    """Trains the animator of stage "<animator>-<objective>-s<seed>" unless the stage is finished.
 
-    Returns the animator and the stage's record. ValueError for an unknown guidance or setting of the joint training.
+    objective: one of `OBJECTIVES`, whose trainings of one seed start from equal weights and take equal batches.
+    Returns the animator and the stage's record. ValueError for an unknown objective or setting of the joint training.
     """
-    if guidance not in GUIDANCE:
-        raise ValueError(f"guidance: expected one of {', '.join(GUIDANCE)}, got {guidance!r}")
-    _check(run.config.joint)
-    stage, guided = model_name(animator, guidance, seed), guidance == "guided"
-    stages = ["speech"] + ["expert"] * guided + motion_vqvae_stages(run, corpus, animator)
+    config = objective_settings(run.config.joint, objective)
+    _check(config)
+    stage = model_name(animator, objective, seed)
+    stages = ["speech"] + ["expert"] * (objective == "guided") + motion_vqvae_stages(run, corpus, animator)
     key = run.key(
         train_joint,
-        run.config.joint,
+        config,
         animator_settings(run.config, animator),
         animator,
-        guidance,
+        objective,
         seed,
         corpus.hash,
         [run.finished_key(s) for s in stages],
@@ -84,13 +96,13 @@ def train_joint(run: Run, corpus: Corpus, animator: str, guidance: str, seed: in
     )
     if not run.finished(stage, key):
         torch.manual_seed(seed)
-        task, train, held_out = joint_task(run, corpus, animator, guided)
+        task, train, held_out = joint_task(run, corpus, animator, objective)
         history = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed)
         modules: dict[str, nn.Module] = {"animator": task.animator}
         if task.expert is not None:
             modules["expert"] = task.expert
         finish_fit(
-            run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, guidance=guidance
+            run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, objective=objective
         )
     return load_animator(run, corpus, stage)
 
@@ -133,17 +145,20 @@ def _fit_joint(
     )
 
 
-def joint_task(run: Run, corpus: Corpus, animator: str, guided: bool) -> tuple[JointTask, list[Example], list[Example]]:
+def joint_task(
+    run: Run, corpus: Corpus, animator: str, objective: str
+) -> tuple[JointTask, list[Example], list[Example]]:
     """The task of an untrained animator, with the expert if that guides it; the training and the held-out examples."""
-    config, model = run.config.joint, build_animator(run, corpus, animator).to(run.device)
-    expert = load_reader(run, "expert") if guided else None
+    config = objective_settings(run.config.joint, objective)
+    model = build_animator(run, corpus, animator).to(run.device)
+    expert = load_reader(run, "expert") if objective == "guided" else None
     tokenizer = expert.tokenizer if expert else TOKENIZER
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
     train, held_out = (
         make_examples(corpus, corpus.utterances(split), model.encoder, tokenizer, fps)
         for split in ("train", "validation")
     )
-    restricted = guided and config.guidance_components > 0
+    restricted = expert is not None and config.guidance_components > 0
     task = JointTask(
         model,
         expert,
@@ -210,8 +225,10 @@ def load_guide(run: Run, corpus: Corpus, stage: str) -> Expert:
 
 def _load(run: Run, corpus: Corpus, stage: str) -> nn.ModuleDict:
     record = run.record(stage)
+    if "objective" not in record:
+        raise ValueError(f"{run.folder}: {stage} was trained by an older version; train it again, or use another run")
     modules = nn.ModuleDict({"animator": build_animator(run, corpus, record["animator"])})
-    if record["guidance"] == "guided":
+    if record["objective"] == "guided":
         modules["expert"] = load_reader(run, "expert")
     load_weights(modules, run.weights(stage))
     return modules.to(run.device).eval()

@@ -14,9 +14,13 @@ from ..core.files import write_atomic
 from ..core.progress import HEADLESS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
+from ..training.joint import OBJECTIVES
 from .browser_data import mesh_bytes, module
 from .player_clip import SCAN, ClipSource, FaceChoice
 from .player_figure import still_figure
+
+COMPARED = ("baseline", "guided")  # objectives of the two faces at first
 
 
 class Player(anywidget.AnyWidget):
@@ -31,14 +35,14 @@ class FaceControls(NamedTuple):
     """The controls of one face. The value of `animator` is (name, seed); the name may be "scan"."""
 
     animator: ipywidgets.Dropdown
-    guided: ipywidgets.ToggleButton
+    objective: ipywidgets.Dropdown
     style: ipywidgets.Dropdown
 
     def choice(self) -> FaceChoice:
         name, seed = selected(self.animator)
         if name == SCAN:
             return FaceChoice()
-        return FaceChoice(name, self.guided.value, selected(self.style), seed)
+        return FaceChoice(name, selected(self.objective), selected(self.style), seed)
 
 
 def selected(control: ipywidgets.Dropdown) -> Any:
@@ -46,16 +50,16 @@ def selected(control: ipywidgets.Dropdown) -> Any:
     return control.value
 
 
-def face_controls(animators: tuple[str, ...], styles: list[str], seeds: list[int], guided: bool) -> FaceControls:
+def face_controls(animators: tuple[str, ...], styles: list[str], seeds: list[int], objective: str) -> FaceControls:
     models = [(a if len(seeds) == 1 else f"{a}, seed {s}", (a, s)) for a in animators for s in seeds]
     narrow = Layout(width="auto", flex="1 1 6em")
     return FaceControls(
         ipywidgets.Dropdown(options=[*models, (SCAN, (SCAN, 0))], layout=narrow, tooltip="What moves the face"),
-        ipywidgets.ToggleButton(
-            value=guided,
-            description="guided",
-            layout=Layout(width="5em"),
-            tooltip="Trained with or without audio-visual guidance",
+        ipywidgets.Dropdown(
+            options=[(SHORT_OBJECTIVE_LABELS[o], o) for o in OBJECTIVES],
+            value=objective,
+            layout=narrow,
+            tooltip="Trained on L_mse alone, + L_rlv, or guided by the expert as well",
         ),
         ipywidgets.Dropdown(options=styles, layout=narrow, tooltip="Speaking style, that of a training subject"),
     )
@@ -92,7 +96,7 @@ class ComparisonPlayer(ipywidgets.VBox):
             tooltip="Whose face speaks the recording or the words",
         )
         animators, styles = source.run.config.animators, corpus.subjects["train"]
-        self.faces = [face_controls(animators, styles, source.seeds, guided) for guided in (False, True)]
+        self.faces = [face_controls(animators, styles, source.seeds, objective) for objective in COMPARED]
         self.message = ipywidgets.HTML()
         self.player = Player(mesh=mesh_bytes(corpus.templates[subject], corpus.faces, corpus.albedo))
         super().__init__(self._rows())
@@ -147,7 +151,7 @@ class ComparisonPlayer(ipywidgets.VBox):
     def _show(self, _=None):
         """Computes and shows the chosen clip."""
         for controls in self.faces:
-            controls.guided.disabled = controls.style.disabled = controls.choice().animator == SCAN
+            controls.objective.disabled = controls.style.disabled = controls.choice().animator == SCAN
         custom = self._custom_speech()
         speech, subject = (custom, selected(self.subject)) if custom else (selected(self.sentence), "")
         self.message.value = "animating …"
@@ -159,11 +163,12 @@ class ComparisonPlayer(ipywidgets.VBox):
 
 
 def compare_models(run: Run, corpus: Corpus, seeds: list[int]) -> ComparisonPlayer | Figure:
-    """The player; in an executed notebook a figure of the first test sentence, without and with guidance."""
+    """The player; in an executed notebook a figure of the first test sentence by the first animator, trained on each of
+    `COMPARED`."""
     source = ClipSource(run, corpus, seeds)
     if not HEADLESS:
         return ComparisonPlayer(source)
     utterance, style = corpus.utterances("test")[0], corpus.subjects["train"][0]
-    choices = [FaceChoice(run.config.animators[0], guided, style, seeds[0]) for guided in (False, True)]
+    choices = [FaceChoice(run.config.animators[0], objective, style, seeds[0]) for objective in COMPARED]
     motions = {str(choice): source.motion(utterance, "", choice) for choice in choices}
     return still_figure(corpus, source.clip(utterance, "", choices), motions)

@@ -10,6 +10,7 @@ from ..core.rates import SPEECH_HZ
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
+from ..evaluation.results import method_label
 from ..export.gltf import components
 from ..export.speaker import Speaker, load_sound
 from ..metrics.lips import BILABIALS
@@ -17,7 +18,7 @@ from ..metrics.protocols import KIT, read_protocols
 from ..metrics.vertices import lve_frames
 from ..plots.motion import aperture
 from ..speech.segment import Segment
-from ..training.joint import GUIDANCE, load_animator, model_name, predict
+from ..training.joint import OBJECTIVES, load_animator, model_name, predict
 from .browser_data import as_bytes, wav_bytes
 
 SCAN = "scan"
@@ -27,21 +28,21 @@ TARGET_STEPS = 32767  # targets travel as 16-bit integers; the rounding is far b
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """What moves a face: the scan, or an animator, guided or unguided, in the style of a training subject."""
+    """What moves a face: the scan, or an animator in the style of a training subject. objective: see `OBJECTIVES`."""
 
     animator: str = SCAN
-    guided: bool = False
+    objective: str = OBJECTIVES[0]
     style: str = ""
     seed: int = 0
 
     @property
     def model(self) -> str:
-        return model_name(self.animator, GUIDANCE[self.guided], self.seed)
+        return model_name(self.animator, self.objective, self.seed)
 
     def __str__(self) -> str:
         if self.animator == SCAN:
             return SCAN
-        return f"{self.animator}{', guided' if self.guided else ''}, in the style of {self.style}"
+        return f"{method_label(self.animator, self.objective, short=True)}, in the style of {self.style}"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class MotionSource:
         if not self.run or self.model == TRUTH:
             return self.model
         record = self.run.record(self.model)
-        return method_label(record["animator"], record["guidance"])
+        return method_label(record["animator"], record["objective"])
 
     def fingerprint(self) -> list:
         """Title, files and weights: a page is written again when one of them changes."""

@@ -1,6 +1,6 @@
 """The page of a preference study: pairs of clips of two models, shown blindly, with two questions a pair.
 
-    ./run_all.sh preference --a demo/faceformer-unguided-s0 --b demo/faceformer-guided-s0 --out preference_study
+    ./run_all.sh preference --a demo/faceformer-baseline-s0 --b demo/faceformer-guided-s0 --out preference_study
     ./run_all.sh preference --out preference_study --table
 
 study-<page>.html   the page, clips included; it contacts no server. Participants get this file alone. It names no

@@ -100,6 +100,6 @@ def train_model(run: Run, corpus: Corpus, model: str) -> None:
 
 
 def split_model_name(model: str) -> tuple[str, str, int]:
-    """Animator, guidance and seed of a model's name."""
-    animator, guidance, seed = model.rsplit("-", 2)
-    return animator, guidance, int(seed.removeprefix("s"))
+    """Animator, objective and seed of a model's name."""
+    animator, objective, seed = model.rsplit("-", 2)
+    return animator, objective, int(seed.removeprefix("s"))

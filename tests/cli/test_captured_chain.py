@@ -88,7 +88,8 @@ def record(run: Path, stage: str) -> dict:
 
 def test_films_go_through_all_notebooks_to_the_report(finished):
     table = (finished / "tables" / "table.md").read_text()
-    for row in ("Ground truth", "Still face", "FaceFormer, unguided", "FaceFormer, guided"):
+    methods = [f"FaceFormer, {objective}" for objective in ("baseline (L_mse)", "+ L_rlv", "+ L_rlv + guidance")]
+    for row in ("Ground truth", "Still face", *methods):
         assert f"| {row} |" in table
     world = "captured corpus (film of 2 people, motion on MediaPipe's mesh)"
     assert json.loads((finished / "tables" / "table.json").read_text())["corpus"] == world
@@ -106,7 +107,7 @@ def test_films_go_through_all_notebooks_to_the_report(finished):
         "tsne",
     ):
         assert record(finished, stage)["stage"] == stage
-    assert len(list((finished / "notebooks").glob("*.ipynb"))) == 4 + 2
+    assert len(list((finished / "notebooks").glob("*.ipynb"))) == 4 + 3
     values = record(finished, "evaluation-truth")["metrics"]
     assert values["LVE"]["value"] == 0 < record(finished, "evaluation-still")["metrics"]["LVE"]["value"]
 
@@ -141,7 +142,7 @@ def test_a_second_run_computes_nothing(finished, films, place):
     files = [*(finished / "records").glob("*.json"), *(place / "data").rglob("*.*")]
     before = {path: path.stat().st_mtime_ns for path in files}
     done = avlib(place, films, *SMALL)
-    assert done.returncode == 0 and done.stdout.count("already finished") == 4 + 2 and "running" not in done.stdout
+    assert done.returncode == 0 and done.stdout.count("already finished") == 4 + 3 and "running" not in done.stdout
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 

@@ -15,6 +15,7 @@ import av
 import pytest
 
 from avlib.cli.notebooks import notebook_key
+from avlib.training.joint import OBJECTIVES
 from tests.chain import ANIMATORS, ROOT, avlib, command
 
 
@@ -30,7 +31,7 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
         "tsne.json",
         "evaluation-truth.json",
     } <= found.keys()
-    for model in (f"{animator}-{guidance}-s0" for animator in ANIMATORS for guidance in ("unguided", "guided")):
+    for model in (f"{animator}-{objective}-s0" for animator in ANIMATORS for objective in OBJECTIVES):
         assert {f"{model}.json", f"evaluation-{model}.json"} <= found.keys()
     return found
 
@@ -38,36 +39,30 @@ def records(folder: Path, run: str) -> dict[str, bytes]:
 def test_a_run_writes_all_results(smoke):
     run = smoke / "results" / "one"
     table = (run / "tables" / "table.md").read_text()
-    for row in (
-        "Ground truth",
-        "Still face",
-        "FaceFormer, unguided",
-        "FaceFormer, guided",
-        "CodeTalker, unguided",
-        "CodeTalker, guided",
-        "mine, unguided",
-        "mine, guided",
-    ):
+    animators = ("FaceFormer", "CodeTalker", "mine")
+    objectives = ("baseline (L_mse)", "+ L_rlv", "+ L_rlv + guidance")
+    for row in ("Ground truth", "Still face", *(f"{a}, {o}" for a in animators for o in objectives)):
         assert f"| {row} |" in table
     assert "embedded corpus" in table
     rows = json.loads((run / "tables" / "table.json").read_text())["rows"]
     values = {r["method"]: {k: m["values"][0] for k, m in r["metrics"].items()} for r in rows}
     assert values["Ground truth"]["LVE"] == 0 < values["Still face"]["LVE"]
-    for name in ("FaceFormer", "CodeTalker", "mine"):
-        assert values[f"{name}, unguided"]["LVE"] != values[f"{name}, guided"]["LVE"]
+    for animator in animators:
+        lves = [values[f"{animator}, {objective}"]["LVE"] for objective in objectives]
+        assert len(set(lves)) == len(lves), f"{animator}: each objective trains another model"
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 4 and page.count("<img") >= 8 and "Ground truth" in page
     assert 'src="http' not in page and "href=" not in page  # without `=` it occurs in the images' base64
     evaluation = json.loads((run / "records" / "evaluation-truth.json").read_text())
     assert {"metrics", "config", "commit", "corpus", "split"} <= evaluation.keys()
     assert all({"value", "unit"} <= m.keys() for m in evaluation["metrics"].values())
-    assert len(list((run / "notebooks").glob("*.ipynb"))) == 4 + 2 * len(ANIMATORS)
+    assert len(list((run / "notebooks").glob("*.ipynb"))) == 4 + 3 * len(ANIMATORS)
     assert not list(run.rglob("*.resume.*")) and not [p for p in run.rglob(".*") if p.is_file()]
 
 
 def test_a_recording_becomes_a_clip_with_sound(smoke):
     clips = sorted((smoke / "results" / "one" / "speech").glob("own-*.mp4"))
-    assert [c.stem for c in clips] == sorted(f"own-{a}-{g}-s0" for a in ANIMATORS for g in ("unguided", "guided"))
+    assert [c.stem for c in clips] == sorted(f"own-{a}-{o}-s0" for a in ANIMATORS for o in OBJECTIVES)
     with av.open(str(clips[0])) as clip:
         assert abs(float(clip.duration) / av.time_base - 2.0) < 0.15
         assert clip.streams.video[0].frames == 60 and clip.streams.audio[0].rate == 16000
@@ -78,7 +73,7 @@ def test_a_second_run_computes_nothing(smoke):
     done = avlib(smoke, "--preset", "smoke", "--run", "one")
     assert (
         done.returncode == 0
-        and done.stdout.count("already finished") == 4 + 2 * len(ANIMATORS)
+        and done.stdout.count("already finished") == 4 + 3 * len(ANIMATORS)
         and "running" not in done.stdout
     )
     assert records(smoke, "one") == before
@@ -161,7 +156,9 @@ def test_models_are_compared_on_new_sentences(smoke):
     arguments = [sys.executable, ROOT / "benchmarks" / "further.py", "--run", "one", "--seeds", "0", "--sentences", "2"]
     done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert all(f"| {name} |" in done.stdout for name in ("FaceFormer", "CodeTalker", "mine"))
+    for animator in ("FaceFormer", "CodeTalker", "mine"):
+        for comparison in ("guided minus baseline", "guided minus + L_rlv", "+ L_rlv minus baseline"):
+            assert f"| {animator}, {comparison} |" in done.stdout
     new, original = (
         json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded")
     )

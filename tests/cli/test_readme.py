@@ -171,7 +171,7 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
         assert done == ["dry run"] and not (desk / "results").exists()
         return
     seeds = 3 if "0,1,2" in line or "study" in line else 1
-    models = 2 * seeds * (1 if "animators=faceformer" in arguments else 2)
+    models = 3 * seeds * (1 if "animators=faceformer" in arguments else 2)
     assert [name for name in done if name[0] == "0"] == sorted(
         ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"] + models * ["03_joint_training"]
     )
@@ -218,7 +218,7 @@ def test_many_processes_are_understood(desk, monkeypatch, line):
     monkeypatch.setattr(train, "train_joint", lambda run, corpus, *model: trained.append(model))
     assert told.module and told.training_script == "avlib.cli.train"
     train.main(told.training_script_args)
-    assert trained[0] == "paper" and len(trained) == 5
+    assert trained[0] == "paper" and len(trained) == 1 + 2 * 3
 
 
 @pytest.mark.parametrize("line", of_kind("asks"))

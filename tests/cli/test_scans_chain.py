@@ -69,7 +69,7 @@ def test_scans_go_through_all_notebooks_to_the_report(folder, video):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = folder / "results" / name
     origin = str(folder / "video") if video else "the embedded corpus, which is synthetic"
-    assert "| FaceFormer, guided |" in (run / "tables" / "table.md").read_text()
+    assert "| FaceFormer, + L_rlv + guidance |" in (run / "tables" / "table.md").read_text()
     assert json.loads((run / "tables" / "table.json").read_text())["corpus"] == f"vocaset corpus (2D part: {origin})"
     assert "times of words and phonemes in 4 of 5 sequences" in done.stdout or video, "the second run converts nothing"
     scores = json.loads((run / "records" / "evaluation-still.json").read_text())["rows"][0]["scores"]

@@ -11,6 +11,8 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import report, results
+from avlib.evaluation.tables import PUBLISHED, PUBLISHED_ABLATION
+from avlib.training.joint import OBJECTIVES, model_name
 
 
 def rows(lve: float, rate: float, read: str = "") -> list[dict]:
@@ -43,8 +45,10 @@ def run(tmp_path, monkeypatch) -> Run:
     for model, lve, rate in (
         ("truth", 0.0, 20.0),
         ("still", 8e-5, 70.0),
-        ("faceformer-unguided-s0", 3e-5, 50.0),
-        ("faceformer-unguided-s1", 1e-5, 52.0),
+        ("faceformer-baseline-s0", 4e-5, 60.0),
+        ("faceformer-baseline-s1", 4e-5, 62.0),
+        ("faceformer-rlv-s0", 3e-5, 50.0),
+        ("faceformer-rlv-s1", 1e-5, 52.0),
         ("faceformer-guided-s0", 2e-5, 40.0),
         ("faceformer-guided-s1", 2e-5, 44.0),
     ):
@@ -62,26 +66,32 @@ def run(tmp_path, monkeypatch) -> Run:
 
 def test_the_table_has_mean_and_standard_deviation_of_the_records(run):
     markdown = results.results_table(run, [0, 1], "embedded corpus")
-    assert "| FaceFormer, unguided | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
-    assert "| FaceFormer, guided | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
+    assert "| FaceFormer, baseline (L_mse) | 4.000 ± 0.000 | 61.000 ± 1.414 | 56.000 ± 1.414 |" in markdown
+    assert "| FaceFormer, + L_rlv | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 |" in markdown
+    assert "| FaceFormer, + L_rlv + guidance | 2.000 ± 0.000 | 42.000 ± 2.828 |" in markdown
     assert "| Still face | 8.000 | 70.000 | 65.000 |" in markdown
     assert "embedded corpus" in markdown and "seeds 0, 1" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown and "quoted" not in markdown
-    assert re.search(
-        r"\| FaceFormer, guided minus unguided \| \+0.000 \[−1.000, \+1.000\] .*? \| −9.000 \[−10.000, −8.000\] ",
-        markdown,
-    )
+    for comparison, lve, cer in (
+        ("guided minus baseline", "−2.000", "−19.000"),
+        ("guided minus + L_rlv", "+0.000", "−9.000"),
+        ("+ L_rlv minus baseline", "−2.000", "−10.000"),
+    ):
+        assert re.search(
+            rf"^\| FaceFormer, {re.escape(comparison)} \| {re.escape(lve)} \[.*?\| {re.escape(cer)} \[", markdown, re.M
+        ), comparison
     body = [r for r in csv.reader((run.folder / "tables" / "table.csv").open()) if r]
     assert [r[0] for r in body] == [
         "Method",
         "Ground truth",
         "Still face",
-        "FaceFormer, unguided",
-        "FaceFormer, guided",
+        "FaceFormer, baseline (L_mse)",
+        "FaceFormer, + L_rlv",
+        "FaceFormer, + L_rlv + guidance",
     ]
     data = json.loads((run.folder / "tables" / "table.json").read_text())
     assert (data["corpus"], data["seeds"]) == ("embedded corpus", [0, 1])
-    values = data["rows"][2]["metrics"]["LVE"]["values"]
+    values = data["rows"][3]["metrics"]["LVE"]["values"]
     assert values == [pytest.approx(3e-5), pytest.approx(1e-5)]
     assert (run.folder / "tables" / "table_differences.tex").exists()
 
@@ -90,22 +100,41 @@ def test_published_figures_stand_beside_their_own_corpus_only(run):
     for path in (run.folder / "records").glob("*.json"):
         path.write_text(path.read_text().replace('"embedded"', '"vocaset"'))
     markdown = results.results_table(run, [0, 1], "vocaset corpus")
-    assert "| FaceFormer, guided | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
-    assert "| FaceFormer, baseline | – | – | – | 3.2496 |\n| FaceFormer, unguided | 2.000 ± 1.414" in markdown
-    assert "CodeTalker, baseline" not in markdown, "this run has no CodeTalker"
+    assert "| FaceFormer, baseline (L_mse) | 4.000 ± 0.000 | 61.000 ± 1.414 | 56.000 ± 1.414 | 3.2496 |" in markdown
+    assert "| FaceFormer, + L_rlv | 2.000 ± 1.414 | 51.000 ± 1.414 | 46.000 ± 1.414 | – |" in markdown, "unpublished"
+    assert "| FaceFormer, + L_rlv + guidance | 2.000 ± 0.000 | 42.000 ± 2.828 | 37.000 ± 2.828 | 3.0987 |" in markdown
+    assert "CodeTalker" not in markdown, "this run has no CodeTalker"
     assert "VOCASET LVE (1e-5 m²), quoted" in markdown and "quoted second-hand" in markdown and "BIWI" not in markdown
 
 
 def test_every_protocol_has_its_rows(run):
     lines = results.protocols_table(run, [0, 1], "embedded corpus").splitlines()
-    assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – |" in lines  # not in these rows
-    assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 2.000 | 2.000 |" in lines
+    assert "| released | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | – | – | – | – | – |" in lines  # not in these rows
+    assert "| codetalker | LVE | 1e-5 m² | lip 3f2a1b (384 vertices) | 0.000 | 8.000 | 4.000 | 2.000 | 2.000 |" in lines
     assert (run.folder / "tables" / "table_protocols.csv").exists()
 
 
 def test_a_seed_that_was_not_evaluated_is_named(run):
-    with pytest.raises(ValueError, match="evaluation-faceformer-unguided-s2"):
+    with pytest.raises(ValueError, match="evaluation-faceformer-baseline-s2"):
         results.results_table(run, [2], "embedded corpus")
+
+
+def test_labels_are_those_of_the_published_figures_and_short_ones_have_no_seed():
+    labels = [results.method_label(a, o) for a in ("faceformer", "codetalker") for o in OBJECTIVES]
+    assert labels == list(PUBLISHED), "published figures stand beside the row of the same label"
+    assert PUBLISHED["CodeTalker, + L_rlv"]["BIWI LVE"] == PUBLISHED_ABLATION["+ L_rlv"]["CodeTalker"] == 5.2639
+    assert len(results.published_table().splitlines()) == 2 + 2 + len(labels)
+    short = [results.model_label(model_name("codetalker", o, 11)) for o in OBJECTIVES]
+    assert short == ["CodeTalker, baseline", "CodeTalker, + L_rlv", "CodeTalker, guided"]
+    assert results.model_label("my-own-rlv-s0") == "my-own, + L_rlv"
+    assert [results.model_label(name) for name in ("scan", "a-b-s0")] == ["scan", "a-b-s0"]
+
+
+def test_models_of_an_animator_are_in_the_order_of_the_objectives():
+    names = ["3_losses_codetalker-guided-s0", "3_losses_codetalker-rlv-s0", "3_losses_codetalker-baseline-s0"]
+    paths = [Path(f"{name}.png") for name in [*names, "3_losses_faceformer-rlv-s0", "4_lips"]]
+    ordered = [path.stem for path in sorted(paths, key=report.media_order)]
+    assert ordered == ["4_lips", *reversed(names), "3_losses_faceformer-rlv-s0"]
 
 
 def test_the_page_holds_its_pictures_and_escapes_names(run):
@@ -116,7 +145,7 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
     text = report.write_report(run).read_text()
     captions = re.findall("<figcaption>(.*?)</figcaption>", text)
     assert [c.split(",")[0] for c in captions] == [
-        "Effect of guidance and of each variant with 95 % intervals: blue",
+        "Effects of L_rlv",
         "Lip crops of the same sentence",
         "The p",
         "1 faces",

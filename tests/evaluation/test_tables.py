@@ -38,7 +38,10 @@ def spread(offset: float = 0.0) -> dict[str, float]:
 
 @pytest.fixture
 def written(tmp_path):
-    records = {"Still_face": [record(spread())], "FaceFormer, guided": [record(spread()), record(spread(2e-5))]}
+    records = {
+        "Still_face": [record(spread())],
+        "FaceFormer, + L_rlv + guidance": [record(spread()), record(spread(2e-5))],
+    }
     table = tables.methods(records, "Made up, 100 %", ["LVE", "CER"], published=["BIWI LVE"])
     table.write(tmp_path, "one", seeds=[0, 1])
     return table, tmp_path
@@ -48,21 +51,23 @@ def test_cells_are_mean_and_standard_deviation_beside_published_figures(written)
     _, folder = written
     markdown = (folder / "one.md").read_text()
     assert "| Still_face | 4.500 | 30.000 | – |" in markdown
-    assert "| FaceFormer, baseline | – | – | 6.0449 |" in markdown, "published, but not measured"
-    assert "| FaceFormer, guided | 5.500 ± 1.414 | 30.000 ± 0.000 | 5.5061 |" in markdown
+    assert "| FaceFormer, baseline (L_mse) | – | – | 6.0449 |" in markdown, "published, but not measured"
+    assert "| FaceFormer, + L_rlv | – | – | 6.0976 |" in markdown
+    assert "| FaceFormer, + L_rlv + guidance | 5.500 ± 1.414 | 30.000 ± 0.000 | 5.5061 |" in markdown
     assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown
-    assert "quoted second-hand" in markdown and "baseline: with L_mse alone" in markdown
+    assert "quoted second-hand" in markdown and "Baseline: as published, trained with L_mse alone" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown
 
 
 def test_csv_and_json_keep_the_source_with_every_row(written):
     table, folder = written
     body = list(csv.DictReader(io.StringIO((folder / "one.csv").read_text())))
-    assert [r["Method"] for r in body] == ["Still_face", "FaceFormer, baseline", "FaceFormer, guided"]
+    methods = [f"FaceFormer, {objective}" for objective in ("baseline (L_mse)", "+ L_rlv", "+ L_rlv + guidance")]
+    assert [r["Method"] for r in body] == ["Still_face", *methods]
     assert all((r["protocol"], r["mask"], r["split"]) == ("avlib", "lip 3f2a1b (384 vertices)", "test") for r in body)
     data = json.loads((folder / "one.json").read_text())
     assert data["split"] == "test" and data["seeds"] == [0, 1]
-    assert data["rows"][2]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
+    assert data["rows"][3]["metrics"]["LVE"]["values"] == [pytest.approx(4.5e-5), pytest.approx(6.5e-5)]
 
 
 def test_latex_is_complete_and_escaped(written):
@@ -80,7 +85,7 @@ def test_latex_is_complete_and_escaped(written):
     assert r"\begin{tabular}{lrrr}" in text and r"Still\_face" in text and r"100 \%" in text and r"$\pm$" in text
     assert r"m\textsuperscript{2}" in text and not re.search(r"(?<!\\)[%_#&](?! )|[²±–−]", text)
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(lines) == 4 and all(line.count(" & ") == 3 for line in lines)
+    assert len(lines) == 5 and all(line.count(" & ") == 3 for line in lines)
 
 
 def test_a_difference_is_of_utterances_not_of_styles():

@@ -13,6 +13,7 @@ from avlib.evaluation.tables import PUBLISHED_ABLATION
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
 from avlib.metrics.protocols import read_protocols
 from avlib.plots.results import effects as draw_effects
+from avlib.training.joint import OBJECTIVES, model_names
 
 ALL = {"variants": ",".join(GROUP_TITLES)}
 
@@ -26,7 +27,7 @@ def run(tmp_path, monkeypatch):
 def test_every_variant_is_a_configuration_of_its_own(run):
     variant_runs = {name: variant_run(run, name) for name in chosen_variants(run.config)}
     assert variant_runs.keys() == VARIANTS.keys()
-    changed = [(r.config, VARIANTS[name].guidance) for name, r in variant_runs.items() if r is not run]
+    changed = [(r.config, VARIANTS[name].objective) for name, r in variant_runs.items() if r is not run]
     with_settings = [v for v in VARIANTS.values() if v.settings]
     assert len(set(changed)) == len(changed) == len(with_settings) - 1, "one weight is the default"
     for name, r in variant_runs.items():
@@ -37,7 +38,7 @@ def test_every_variant_is_a_configuration_of_its_own(run):
 def test_each_label_is_unique_within_its_group_and_its_first_is_the_reference():
     labels = [(v.group, v.label) for v in VARIANTS.values()]
     assert len(set(labels)) == len(labels)
-    assert {group for group, _ in labels} == GROUP_TITLES.keys() - {"baseline"}, "which is a part of the ablation"
+    assert {group for group, _ in labels} == GROUP_TITLES.keys()
     first = {v.group: v for v in reversed(VARIANTS.values())}
     assert all(not v.settings for v in first.values()), "the reference is the run itself"
 
@@ -46,9 +47,9 @@ def test_groups_are_chosen_by_name(run):
     chosen = chosen_variants(load("smoke", variants="gradient_projection,weight"))
     assert {v.group for v in chosen.values()} == {"gradient_projection", "weight"}
     assert not chosen_variants(load("demo"))
-    assert list(chosen_variants(load("demo", variants="baseline"))) == ["full", "unguided", "baseline"]
-    with pytest.raises(ValueError, match="variants: expected some of ablation, .*, got 'pull'"):
-        chosen_variants(load("smoke", variants="pull"))
+    for unknown in ("pull", "baseline"):  # every run has a baseline
+        with pytest.raises(ValueError, match=f"variants: expected some of ablation, .*, got '{unknown}'"):
+            chosen_variants(load("smoke", variants=unknown))
 
 
 def test_ablations_have_all_animators_and_seeds_and_sweeps_the_first(run):
@@ -56,7 +57,8 @@ def test_ablations_have_all_animators_and_seeds_and_sweeps_the_first(run):
         return [model.name for model in variant_models(run, variant, [3, 4])]
 
     assert names("no-rlv") == [f"{a}-guided-s{s}" for a in ("faceformer", "codetalker") for s in (3, 4)]
-    assert names("baseline")[0] == "faceformer-unguided-s3"
+    assert [names(name)[0] for name in ("rlv", "baseline")] == ["faceformer-rlv-s3", "faceformer-baseline-s3"]
+    assert all(variant_run(run, name) is run for name in ("rlv", "baseline")), "the run's own models"
     assert names("fault-rate") == ["faceformer-guided-s3"]
 
 
@@ -98,7 +100,7 @@ def test_each_model_is_trained_and_scored_once_after_its_own_expert(run, monkeyp
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert last_line.startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
-    assert ("codetalker-unguided-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 4
+    assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 6
     folders = [folder for folder, *_ in trained]
     assert folders.count("no-prior") == 4 and folders.count("naive-all-faults") == 1
 
@@ -131,12 +133,12 @@ def scored_run(run) -> Run:
     """All variants over seeds 0 and 1, trained and scored by hand."""
     for name in VARIANTS:
         for n, model in enumerate(variant_models(run, name, [0, 1])):
-            last = {"share_av": 0.25, "held_out_av": 7.0} if model.guidance == "guided" else {}
+            last = {"share_av": 0.25, "held_out_av": 7.0} if model.objective == "guided" else {}
             model.run.finish(model.name, "k", history=[{}, last])
             record(model.run, f"evaluation-{model.name}", 10.0 + len(name) + n)
     for animator in ("faceformer", "codetalker"):
-        for guidance in ("unguided", "guided"):
-            record(run, f"judged-{animator}-{guidance}-s0", 3.0)
+        for objective in OBJECTIVES:
+            record(run, f"judged-{animator}-{objective}-s0", 3.0)
     for stage in ("evaluation-truth", "evaluation-still"):
         record(run, stage, 1.0)
     return run
@@ -146,14 +148,14 @@ def test_tables_show_each_part_of_the_method_each_sweep_and_each_judge(scored_ru
     text = variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
     for label in (v.label for v in VARIANTS.values() if v.group == "ablation"):
         assert f"| {label} |" in text and label in PUBLISHED_ABLATION
-    assert "FaceFormer, guided, read by the guiding expert | 3.500" in text
+    assert "FaceFormer, + L_rlv + guidance, read by the guiding expert | 3.500" in text
     rows = written_rows(scored_run, "audio_condition")
     assert [row["method"] for row in rows] == [v.label for v in VARIANTS.values() if v.group == "audio_condition"]
     assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("audio-clean") + 0.5]
     folder = scored_run.folder / "tables"
     quoted = ["quoted" in (folder / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")]
     assert quoted == [True, False, False]
-    assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text, "the unguided model is the row of λ_av = 0"
+    assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text, "the model of + L_rlv is the row of λ_av = 0"
     assert (folder / "table_faults_differences.tex").exists()
 
 
@@ -161,20 +163,24 @@ def test_effects_are_those_of_the_written_tables(scored_run):
     variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
     results.results_table(scored_run, [0], "embedded corpus")
     groups, units = variant_results.effects(scored_run, [0, 1])
-    assert groups["guided minus unguided"]["CodeTalker"] == written_rows(scored_run, "differences")[1]["metrics"]
+    differences = written_rows(scored_run, "differences")
+    assert list(groups)[:3] == ["guided minus baseline", "guided minus + L_rlv", "+ L_rlv minus baseline"]
+    for comparison in list(groups)[:3]:
+        for animator in ("FaceFormer", "CodeTalker"):
+            (row,) = [r["metrics"] for r in differences if r["method"] == f"{animator}, {comparison}"]
+            assert groups[comparison][animator] == row
     assert units["LVE"] == (1e-5, "1e-5 m²")
     without_rlv = written_rows(scored_run, "ablation_cer")[2]["animators"]["CodeTalker"]
     assert groups["Ablation, minus full method"]["CodeTalker, without L_rlv"]["CER"] == without_rlv["difference"]
     audio = groups["Speech input of the guiding expert, minus “speech in babble at -10 to 0 dB, or absent (method)”"]
     assert audio["no speech"] == written_rows(scored_run, "audio_condition_differences")[2]["metrics"]
-    assert len(groups) == 2 + 5
-    lines = 1 + 2 * (2 + 10 + len(VARIANTS) - 6 - 5)  # a zero line, and an interval and a dot for each difference
+    assert len(groups) == 3 + 1 + 5
+    lines = 1 + 2 * (6 + 10 + len(VARIANTS) - 6 - 5)  # a zero line, and an interval and a dot for each difference
     assert [len(axis.lines) for axis in draw_effects(groups, units).axes] == [lines] * 3
 
 
-def test_untrained_variants_are_reported_and_guidance_is_shown_without_them(run):
-    names = [model.name for name in ("full", "unguided") for model in variant_models(run, name, [0])]
-    for model in ("truth", "still", *names):
+def test_untrained_variants_are_reported_and_objectives_are_compared_without_them(run):
+    for model in ("truth", "still", *model_names(run, [0])):
         record(run, f"evaluation-{model}", 1.0)
     models = [model for name in VARIANTS for model in variant_models(run, name, [0])]
     expected = {f"{model.run.name}/{model.name}" for model in models if model.run is not run}
@@ -184,7 +190,11 @@ def test_untrained_variants_are_reported_and_guidance_is_shown_without_them(run)
     assert text.startswith(f"{len(missing)} models") and "`./run_all.sh --preset smoke --run s --seeds 0`" in text
     assert not (run.folder / "tables").exists()
     results.results_table(run, [0], "embedded corpus")
-    assert variant_results.effects(run, [0]).groups.keys() == {"guided minus unguided"}
+    assert variant_results.effects(run, [0]).groups.keys() == {
+        "guided minus baseline",
+        "guided minus + L_rlv",
+        "+ L_rlv minus baseline",
+    }
 
 
 def test_a_run_without_variants_has_no_tables_of_them(tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ from tests.corpus.captured.synthetic_face import State
 from tests.corpus.embedded.checkout import write_checkout
 from tests.export.test_gltf import played
 
-MODEL, FPS = "faceformer-unguided-s0", 25
+MODEL, FPS = "faceformer-baseline-s0", 25
 
 
 def write_corpus(folder: Path, rig: Rig) -> Path:
@@ -92,7 +92,7 @@ def place(tmp_path_factory):
         nn.init.normal_(animator.vertex_map.weight, std=0.3)
         weights = nn.ModuleDict({"animator": animator}).state_dict()
         run.finish(
-            MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", guidance="unguided"
+            MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", objective="baseline"
         )
         (folder / "sounds").mkdir()
         draw = np.random.default_rng(0)

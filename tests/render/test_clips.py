@@ -42,7 +42,7 @@ def test_a_clip_written_in_pieces_is_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("width", [96, 256])
-@pytest.mark.parametrize("name", ["scan", "codetalker-unguided-s0 of a run with a long name"])
+@pytest.mark.parametrize("name", ["scan", "codetalker-baseline-s0 of a run with a long name"])
 def test_a_title_is_at_the_upper_edge_and_hides_nothing_below(name, width):
     video = torch.full((3, 64, width), 40, dtype=torch.uint8)
     with_title = titled(video, name)

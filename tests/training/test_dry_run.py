@@ -31,7 +31,7 @@ def sizes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(8))
+@pytest.mark.parametrize("index", range(10))
 def test_a_step_of_each_training_is_measured(sizes, index):
     config = load("smoke", **TINY)
     stage, build, arguments = list(attempts(config))[index]

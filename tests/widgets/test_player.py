@@ -25,7 +25,7 @@ from tests.export.test_export import FPS, MODEL, place  # noqa: F401
 from tests.widgets.test_mesh_widget import in_node
 
 NAMES = {"aperture": "<f4", "error": "<f4"}
-ADA, BEN = FaceChoice("faceformer", False, "Ada"), FaceChoice("faceformer", False, "Ben")
+ADA, BEN = FaceChoice("faceformer", "baseline", "Ada"), FaceChoice("faceformer", "baseline", "Ben")
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,11 @@ def test_the_curves_are_the_metrics(source, clip):
 def test_one_face_changes_without_the_other(source):
     widget = ComparisonPlayer(source)
     first, (left, right) = widget.player.clip, widget.faces
-    assert right[1].value and not left[1].value
+    assert (left[1].value, right[1].value) == ("baseline", "guided")
     assert "faceformer-guided-s0" in widget.message.value and first == {}  # a missing model is reported
-    right[1].value = False
+    right[1].value = "rlv"
+    assert "faceformer-rlv-s0" in widget.message.value
+    right[1].value = "baseline"
     before = widget.player.clip
     assert widget.message.value == "" and before["title"] == "Kim: “mama”"
     right[2].value = "Ben"
@@ -128,7 +130,7 @@ def test_one_face_changes_without_the_other(source):
 
 def test_custom_speech(source, place):  # noqa: F811
     widget = ComparisonPlayer(source)
-    widget.faces[1][1].value = False
+    widget.faces[1][1].value = "baseline"
     widget.custom_speech.value, widget.subject.value = str(place / "sounds" / "one.wav"), "Ada"
     clip, one = widget.player.clip, animate.animate(place / "sounds" / "one.wav", "tiny", MODEL, "Ada", "Ada", "cpu")
     assert (
@@ -148,7 +150,7 @@ def test_custom_speech(source, place):  # noqa: F811
 
 def test_an_uploaded_recording(source, place):  # noqa: F811
     widget = ComparisonPlayer(source)
-    widget.faces[1][1].value = False
+    widget.faces[1][1].value = "baseline"
     seconds = []
     for samples in (8000, 12000):  # the second recording has the same name
         out = io.BytesIO()
@@ -198,7 +200,7 @@ def test_speech_that_cannot_be_played_is_reported_in_one_line(source, tmp_path, 
     for name, seconds in (("short.wav", 0.01), ("long.wav", 61)):
         soundfile.write(tmp_path / name, np.full(int(seconds * 8000), 0.1), 8000)
     widget = ComparisonPlayer(source)
-    widget.faces[1][1].value = False
+    widget.faces[1][1].value = "baseline"
     before = widget.player.clip
     widget.custom_speech.value = speech if speech == "..." else str(tmp_path / speech)
     assert message in widget.message.value and widget.message.value.count("\n") == 0 and widget.player.clip == before
@@ -209,14 +211,15 @@ def test_speech_that_cannot_be_played_is_reported_in_one_line(source, tmp_path, 
 
 def test_a_missing_scan_is_reported(source):
     widget = ComparisonPlayer(source)
-    widget.faces[0][0].value, widget.faces[1][1].value = ("scan", 0), False
+    widget.faces[0][0].value, widget.faces[1][1].value = ("scan", 0), "baseline"
     widget.custom_speech.value = "good morning"
     assert "good morning: has no scan" in widget.message.value
 
 
 def test_executed_notebooks_get_a_figure(source, monkeypatch, tmp_path):
     monkeypatch.setattr(player, "HEADLESS", True)
-    monkeypatch.setattr(player_clip, "GUIDANCE", ("unguided", "unguided"))  # the run has no guided model
+    only = load_animator(source.run, source.corpus, MODEL)  # the run has no guided model
+    monkeypatch.setattr(player_clip, "load_animator", lambda run, corpus, model: only)
     run = SimpleNamespace(
         config=SimpleNamespace(animators=("faceformer",)),
         **{k: getattr(source.run, k) for k in ("name", "folder", "device")},

@@ -12,7 +12,7 @@ from avlib.core.run import Run
 from avlib.training.joint import model_names
 from avlib.widgets import status
 
-ALL = ["faceformer-unguided-s0", "faceformer-guided-s0", "codetalker-unguided-s0", "codetalker-guided-s0"]
+ALL = [f"{animator}-{o}-s0" for animator in ("faceformer", "codetalker") for o in ("baseline", "rlv", "guided")]
 
 
 @pytest.fixture
@@ -74,13 +74,15 @@ def test_only_missing_models_are_trained(run, monkeypatch):
     monkeypatch.setattr(status, "train_joint", lambda r, corpus, *model: trained.append(model) or (lambda: "a model"))
     run.finish(ALL[1], "key")
     assert model_names(run, [0]) == ALL
-    status.train_missing(run, None, model_names(run, [0, 3])[:6])
+    status.train_missing(run, None, model_names(run, [0, 3])[:8])
     assert trained == [
-        ("faceformer", "unguided", 0),
-        ("codetalker", "unguided", 0),
+        ("faceformer", "baseline", 0),
+        ("faceformer", "guided", 0),
+        ("codetalker", "baseline", 0),
+        ("codetalker", "rlv", 0),
         ("codetalker", "guided", 0),
-        ("faceformer", "unguided", 3),
-        ("faceformer", "guided", 3),
+        ("faceformer", "baseline", 3),
+        ("faceformer", "rlv", 3),
     ]
     trained.clear()
     for model in ALL:
