@@ -1,11 +1,11 @@
-"""The lip video of a corpus follows the corpus's settings."""
+"""The lip video of a corpus follows the corpus's settings; faces stand beside the first motion."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from avlib.corpus.pictures import lip_video
+from avlib.corpus.pictures import faces_beside, lip_video
 from avlib.render.camera import Camera
 
 
@@ -13,6 +13,7 @@ def square() -> SimpleNamespace:
     """A corpus whose only face is a square."""
     corners = torch.arange(4)
     return SimpleNamespace(
+        subjects={"train": ["one"]},
         templates={"one": torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) - 0.47},
         fps=25,
         regions={"lip": corners, "mouth": corners},
@@ -51,3 +52,13 @@ def test_a_crop_that_cuts_lips_at_rest_is_an_error():
     corpus.camera = Camera(1.0, 16, rows=(0, 8))
     with pytest.raises(ValueError, match="lips of one: spans rows"):
         lip_video(corpus)
+
+
+def test_each_row_of_faces_begins_with_the_first_motion():
+    corpus = square()
+    rest = corpus.templates["one"]
+    motions = {"scan": rest.repeat(4, 1, 1), "a": 0.8 * rest.repeat(3, 1, 1), "b": 0.5 * rest.repeat(5, 1, 1)}
+    above, below = (faces_beside(corpus, {"scan": motions["scan"][:3], name: motions[name][:3]}, 32) for name in "ab")
+    assert above.shape == (3, 32, 64) and not torch.equal(above, below)
+    assert torch.equal(faces_beside(corpus, motions, 32, [["a"], ["b"]]), torch.cat([above, below], 1))
+    assert torch.equal(faces_beside(corpus, motions, 32), torch.cat([above, below[..., 32:]], 2)), "one row"

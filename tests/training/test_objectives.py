@@ -1,0 +1,106 @@
+"""The objectives of an animator: the baseline is the training without L_rlv, and nothing else."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from avlib.animators.faceformer import FaceFormer
+from avlib.core import run as runs
+from avlib.core.config import JointConfig
+from avlib.core.files import read_weights, write_json
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.corpus.utterance import Utterance
+from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training import joint
+from avlib.training.joint import OBJECTIVES, objective_settings, train_joint
+from avlib.training.joint_batches import Example
+from tests.conftest import STYLES, TINY, V
+
+SUBJECTS = [f"subject {n}" for n in range(STYLES)]
+
+
+def example(split: str, number: int) -> Example:
+    draw = torch.Generator().manual_seed(number)
+    template, frames = torch.randn(V, 3, generator=draw), 5 + number
+    return Example(
+        utterance=Utterance(f"{split}{number}", split, SUBJECTS[number % STYLES], "a map", frames),
+        features=torch.randn(2 * frames, TINY["conv_dim"][-1], generator=draw),
+        samples=torch.zeros(640),
+        motion=template + 1e-3 * torch.randn(frames, V, 3, generator=draw),
+        template=template,
+        video=torch.zeros(1, 4, 4, dtype=torch.uint8),
+        tokens=torch.tensor([1]),
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch) -> SimpleNamespace:
+    """Random motion of seven vertices, with features in place of speech."""
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(joint, "make_examples", lambda corpus, examples, *rest: examples)
+    monkeypatch.setattr(joint, "lip_video", lambda *rest: None)
+    monkeypatch.setattr(
+        joint, "build_animator", lambda *rest: FaceFormer(V, STYLES, 8, 2, encoder=SpeechEncoder(TINY), dropout=0.1)
+    )
+    return SimpleNamespace(
+        hash="abc",
+        fps=25,
+        vertices=V,
+        motion_scale=1e-3,
+        regions={"lip": torch.tensor([1, 2])},
+        subjects={"train": SUBJECTS},
+        utterances=lambda split: [example(split, n) for n in range(4)],
+        clips=lambda split: None,
+    )
+
+
+def train(corpus, run_name: str, objective: str, **settings) -> tuple[dict[str, torch.Tensor], dict]:
+    """The weights and the record of a model of the named run."""
+    small = {"device": "cpu", "joint.epochs": 2, "joint.batch": 2} | settings
+    run = Run(run_name, load("smoke", **small))
+    run.finish("speech", "k")
+    _, record = train_joint(run, corpus, "faceformer", objective, seed=3)
+    return read_weights(run.weights(record["stage"]))[0], record
+
+
+def test_the_baseline_is_the_training_without_l_rlv(corpus):
+    baseline, record = train(corpus, "one", "baseline")
+    with_rlv, other_record = train(corpus, "one", "rlv")
+    unweighted, _ = train(corpus, "other", "rlv", **{"joint.lambda_rlv": 0.0})
+    assert baseline.keys() == unweighted.keys()
+    assert all(torch.equal(weight, unweighted[name]) for name, weight in baseline.items()), "the same draws"
+    assert any(not torch.equal(weight, with_rlv[name]) for name, weight in baseline.items())
+    assert (record["stage"], record["objective"]) == ("faceformer-baseline-s3", "baseline")
+    assert other_record["stage"] == "faceformer-rlv-s3"
+    for row, other in zip(record["history"], other_record["history"]):
+        assert row["rlv"] > 0 and row["share_rlv"] == 0 and row["share_mse"] == 1, "logged, but not trained on"
+        assert row["loss"] == pytest.approx(row["mse"], rel=1e-4) and 0 < other["share_rlv"] < 1
+
+
+def test_the_weight_of_l_rlv_does_not_touch_the_baseline(corpus):
+    """A run and its variant with another weight share the baseline."""
+    _, record = train(corpus, "one", "baseline")
+    variant = Run("v", load("smoke", **{"device": "cpu", "joint.epochs": 2, "joint.batch": 2, "joint.lambda_rlv": 7.0}))
+    variant.finish("speech", "k")
+    _, again = train_joint(variant, corpus, "faceformer", "baseline", seed=3)
+    assert again["key"] == record["key"] and again["history"] == record["history"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_objective_decides_which_terms_count(objective):
+    config = JointConfig(lambda_mse=2.0, lambda_rlv=3.0)
+    used = objective_settings(config, objective)
+    assert (used.lambda_mse, used.lambda_rlv) == (2.0, 0.0 if objective == "baseline" else 3.0)
+    assert used.lambda_av == config.lambda_av
+
+
+def test_unknown_objectives_and_models_of_older_versions_are_reported_in_one_line(corpus):
+    with pytest.raises(ValueError, match="^objective: expected one of baseline, rlv, guided, got 'unguided'$"):
+        train(corpus, "one", "unguided")
+    _, record = train(corpus, "one", "rlv")
+    run = Run("one", load("smoke", **{"device": "cpu", "joint.epochs": 2, "joint.batch": 2}))
+    write_json(run.folder / "records" / "faceformer-rlv-s3.json", {k: v for k, v in record.items() if k != "objective"})
+    with pytest.raises(ValueError, match="one: faceformer-rlv-s3 was trained by an older version"):
+        joint.load_animator(run, corpus, "faceformer-rlv-s3")
