@@ -9,9 +9,9 @@ An animator turns speech into a moving face. To add one, write a file with
         def __init__(self, vertices, styles, fps, encoder, scale): ...
         def forward(self, features, feature_lengths, template, style, frames=None): ...
 
-and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. The kit trains it with
-and without guidance, evaluates it and shows it beside the others. `Animator.training_forward` and
-`Animator.motion_model` are the optional methods.
+and name it: `./run_all.sh --run mine --set plugins=mine.py --set animators=faceformer,mine`. The kit trains it on
+each objective, evaluates it and shows it beside the others. `Animator.training_forward` and `Animator.motion_model` are
+the optional methods.
 """
 
 import dataclasses
