@@ -4,9 +4,8 @@
 
 Normal scores of trainings (seeds), subjects and their utterances are made with a true difference of 0. Each simulation
 makes new trainings, people and sentences. The benchmark counts how often the hierarchical interval of the tables
-contains 0, and how often the interval over utterances alone does, which holds trainings and subjects fixed. The standard
-deviations of each world are of the difference, in points of the error rate: of trainings, of subjects, of utterances,
-and of each training's single scores.
+contains 0, and how often an interval over utterances alone does, which holds trainings and subjects fixed. A world's
+standard deviations are those of the difference: between trainings, subjects, utterances, and single scores.
 """
 
 import argparse
@@ -79,11 +78,8 @@ def main() -> None:
             ]
             cells = [f"{100 * whole:.0f} % ({100 * alone:.0f} %)" for whole, alone in shares]
             print(f"| {seeds} | " + " | ".join(cells) + " |", flush=True)
-    print(
-        f"Coverage of 95 % intervals over all levels, and in brackets over utterances alone: {args.simulations} ",
-        end="",
-    )
-    print(f"simulations of {args.resamples} resamples, {args.utterances} utterances, seed 0")
+    print("Coverage of 95 % intervals over all levels, and in brackets over utterances alone")
+    print(f"{args.simulations} simulations of {args.resamples} resamples and {args.utterances} utterances, seed 0")
     print(f"{time.process_time() - began:.0f} s of processor time, {platform.machine()}, commit {commit()}")
 
 

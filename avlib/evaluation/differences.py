@@ -104,15 +104,14 @@ def paired_totals(ones: list[list[dict]], others: list[list[dict]], score: Score
     return PairedTotals(stacked[:, :, 0], stacked[:, :, 1], [subject for subject, _ in names])
 
 
-def interval_note(differences: Iterable[Difference | None]) -> str:
-    """What the brackets and p of a table's differences cover, and what they hold fixed."""
+def bootstrap_note(differences: Iterable[Difference | None]) -> str:
+    """What the intervals and p of a table's differences cover, and what they hold fixed, after "p of"."""
     known = [d for d in differences if d]
-    counts = {level: sorted({d[level] for d in known}) for level in ("seeds", "subjects", "utterances")}
-    note = "[95 % interval] (as percent of the second method), p: of a bootstrap that resamples "
     if not known:
-        return f"{note}seeds, subjects and their utterances"
+        return "a bootstrap that resamples seeds, subjects and their utterances"
+    counts = {level: sorted({d[level] for d in known}) for level in ("seeds", "subjects", "utterances")}
     seeds, subjects, utterances = (_counted(level, numbers) for level, numbers in counts.items())
-    note += f"{seeds}, {subjects} and {utterances}, each with all its styles"
+    note = f"a bootstrap that resamples {seeds}, {subjects} and {utterances}, each with all its styles"
     fixed = [
         f"the {held} fixed: one {level.removesuffix('s')}"
         for level, held in (("seeds", "training"), ("subjects", "subject"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
-from .differences import Difference, difference, interval_note
+from .differences import Difference, bootstrap_note, difference
 from .labels import OBJECTIVE_LABELS
 from .table_formats import Table
 
@@ -47,6 +47,8 @@ TRAINING_LOSSES = (
     "Baseline: as published, trained with L_mse alone; + L_rlv: with L_mse + L_rlv; + L_rlv + guidance: with L_mse + "
     "L_rlv + L_av"
 )
+INTERVALS = "[95 % interval] (as percent of the second method), p of "
+VERDICTS = "Better or worse than the second method (difference as its percent): zero is outside the 95 % interval of "
 
 
 def methods(
@@ -113,9 +115,37 @@ def differences(
         ["Method", *(_head(c, printed[c][1]) for c in columns)],
         rows,
         _source(first, list(scores.values()), protocol),
-        [interval_note(d for row in by_pair.values() for d in row.values())],
+        [INTERVALS + bootstrap_note(d for row in by_pair.values() for d in row.values())],
         [{"method": name, "metrics": row} for name, row in by_pair.items()],
     )
+
+
+def verdicts(
+    pairs_by_judge: dict[str, dict[str, tuple[Records, Records]]],
+    title: str,
+    columns: Sequence[str] = (*METRICS, "closure"),
+    protocol: str = KIT,
+) -> Table:
+    """Whether the first method of each pair is better or worse than the second, or which is better is undecided.
+
+    pairs_by_judge: {judge: {row: pair}}, with records that this reader has scored. Scores of what was read have a
+    column for each judge; all others, one from the first judge's records.
+    """
+    first_judge, *_ = pairs_by_judge
+    first = next(iter(pairs_by_judge[first_judge].values()))[0][0]
+    scores = {c: read_protocols()[protocol].scores[c] for c in columns}
+    by_row: dict[str, dict[str, Difference | None]] = {row: {} for row in pairs_by_judge[first_judge]}
+    for column, score in scores.items():
+        for judge in pairs_by_judge if score.needs_reader else [first_judge]:
+            head = f"{column}, {judge}" if score.needs_reader else column
+            for row, pair in pairs_by_judge[judge].items():
+                by_row[row][head] = difference(*pair, score)
+    rows = [[name, *map(_verdict_cell, row.values())] for name, row in by_row.items()]
+    found = [d for row in by_row.values() for d in row.values()]
+    notes = [f"{VERDICTS}{bootstrap_note(found)}"]
+    data = [{"method": name, "metrics": row} for name, row in by_row.items()]
+    heads = ["Method", *next(iter(by_row.values()))]
+    return Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
 
 
 def ablation(
@@ -127,9 +157,10 @@ def ablation(
 ) -> Table:
     """Table 3 of the paper: for each animator the metric, its difference from `reference`, and the published value.
 
-    rows: {row: {animator: records}}, rows named as in `PUBLISHED_ABLATION`, which holds LVE only.
+    rows: {row: {animator: records}}. Published are the rows in `PUBLISHED_ABLATION`, and of these LVE only.
     """
-    score, is_published = read_protocols()[protocol].scores[metric], metric == "LVE"
+    score = read_protocols()[protocol].scores[metric]
+    is_published = metric == "LVE" and bool(rows.keys() & PUBLISHED_ABLATION.keys())
     animators = list(dict.fromkeys(animator for row in rows.values() for animator in row))
     first = next(iter(next(iter(rows.values())).values()))[0]
     scale, unit = score.printed(first["unit"])
@@ -148,7 +179,8 @@ def ablation(
                 cells[name].append(str(quoted or "–"))
                 data[name][animator]["quoted"] = quoted
     differences = [by_animator[animator]["difference"] for by_animator in data.values() for animator in by_animator]
-    notes = [f"Minus {reference}: {interval_note(differences)}"] + ([f"Quoted: {QUOTED}"] if is_published else [])
+    notes = [f"Minus {reference}: {INTERVALS}{bootstrap_note(differences)}"]
+    notes += [f"Quoted: {QUOTED}"] if is_published else []
     by_row = [{"method": name, "animators": by_animator} for name, by_animator in data.items()]
     return Table(title, heads, list(cells.values()), _source(first, [score], protocol), notes, by_row)
 
@@ -188,9 +220,21 @@ def _difference_cell(difference: Difference | None, scale: float) -> str:
     bounds = difference["percent"], difference["percent_low"], difference["percent_high"]
     percents = [bound for bound in bounds if bound is not None]
     if percents:
-        cell += " ({} % [{}, {}])".format(*(f"{x:+z.1f}" if abs(x) < 9.95 else f"{x:+.0f}" for x in percents))
+        cell += " ({} % [{}, {}])".format(*map(_percent, percents))
     p = f"p {difference['p']:.2g}" if difference["p"] >= 0.001 else "p < 0.001"
     return f"{cell}, {p}".replace("-", "−")
+
+
+def _verdict_cell(difference: Difference | None) -> str:
+    """ "better, −8.9 %"; "–" where there is no verdict."""
+    if difference is None or difference["verdict"] is None:
+        return "–"
+    percent = difference["percent"]
+    return difference["verdict"] + ("" if percent is None else f", {_percent(percent)} %".replace("-", "−"))
+
+
+def _percent(percent: float) -> str:
+    return f"{percent:+z.1f}" if abs(percent) < 9.95 else f"{percent:+.0f}"
 
 
 def _head(metric: str, unit: str) -> str:

@@ -46,6 +46,11 @@ class Score:
         """Whether the best value is 0, with worse ones on both sides: the FDD with its sign."""
         return self.measure.kind == "dynamics" and self.average != "magnitudes"
 
+    @property
+    def needs_reader(self) -> bool:
+        """Whether the score is of what a lip reader read."""
+        return self.measure.kind == "edits"
+
     def printed(self, unit: str) -> tuple[float, str]:
         """What one printed unit is, and its name, in a corpus with this unit: 1e-5, "1e-5 m²"."""
         scale = self.scale.get(unit, self.scale["else"]) if isinstance(self.scale, dict) else self.scale

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from avlib.evaluation.differences import difference, interval_note, paired_totals, verdict
+from avlib.evaluation.differences import bootstrap_note, difference, paired_totals, verdict
 from avlib.metrics.measures import Measure
 from avlib.metrics.protocols import Score, read_protocols
 
@@ -105,11 +105,11 @@ def test_a_verdict_needs_an_interval_without_zero(name, low, high, expected):
 def test_the_note_says_what_is_held_fixed():
     def note(seeds: int, subjects: int) -> str:
         pair = [record(n, subjects=subjects) for n in range(seeds)], [record(n + 9) for n in range(seeds)]
-        return interval_note([difference(*pair, SCORES["CER"]), None])
+        return bootstrap_note([difference(*pair, SCORES["CER"]), None])
 
     assert "resamples 2 seeds, 3 subjects and 18 utterances, each with all its styles" in note(2, 3)
     assert "fixed" not in note(2, 3)
     assert note(1, 3).endswith("It holds the training fixed: one seed")
     assert note(2, 1).endswith("It holds the subject fixed: one subject")
     assert note(1, 1).endswith("It holds the training fixed: one seed and the subject fixed: one subject")
-    assert interval_note([None]).endswith("resamples seeds, subjects and their utterances")
+    assert bootstrap_note([None]).endswith("resamples seeds, subjects and their utterances")
