@@ -132,7 +132,10 @@ class CodeTalkerConfig(AnimatorConfig):
 class JointConfig:
     """The joint training with L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv."""
 
-    epochs: int = 15
+    epochs: int = 15  # the most of them, with patience
+    # 0: exactly joint.epochs. Otherwise the steady part of the training, before the learning rates fall and the expert
+    # guides, ends once the held-out LVE has fallen by less than 1 % in so many epochs; the rest keeps its proportion.
+    patience: int = 0
     batch: int = 8  # utterances
     lr: float = 1e-3  # of the animator
     lr_decay_fraction: float = 0.5  # last share of the training, over which the learning rates fall to 0; published: 0
@@ -171,8 +174,8 @@ class Config:
     seed: int = 0  # of the pre-training
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: ablation, weight, expert, audio_condition, gradient_projection,
-    # faults
+    # groups of variants to train and evaluate as well: ablation, budget, weight, expert, audio_condition,
+    # gradient_projection, faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

@@ -35,7 +35,8 @@ PRESETS = {
         "corpus.sentences_train": 24,
         "corpus.sentences_validation": 4,
         "corpus.sentences_test": 30,
-        "joint.epochs": 10,
+        "joint.epochs": 60,
+        "joint.patience": 4,
         "evaluation.styles": 4,
         "variants": ("ablation", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
     },
@@ -94,6 +95,7 @@ PRESETS = {
             }.items()
         },
         "joint.epochs": 100,
+        "joint.patience": 10,
         "joint.batch": 1,
         "joint.lr": 1e-4,
         "joint.lr_decay_fraction": 0.0,

@@ -103,3 +103,5 @@ def main(config: Config) -> None:
         log(f"{cost.stage}: {cost.step_s:.2f} s a step")
         costs.append(cost)
     log(table(costs))
+    if config.joint.patience:
+        log("at most: animators are trained until their held-out error stops falling (joint.patience)")

@@ -19,9 +19,10 @@ from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
 from .clip_batches import TOKENIZER
+from .convergence import check_patience, convergence, joint_epochs
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
 from .joint_task import JointTask, principal_motions, rollout
-from .loop import finish_fit, fit
+from .loop import TrainingState, finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
 from .readers import load_reader
 from .schedules import constant_then_cosine, shuffled_batches
@@ -97,12 +98,21 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     if not run.finished(stage, key):
         torch.manual_seed(seed)
         task, train, held_out = joint_task(run, corpus, animator, objective)
-        history = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed)
+        state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed)
         modules: dict[str, nn.Module] = {"animator": task.animator}
         if task.expert is not None:
             modules["expert"] = task.expert
         finish_fit(
-            run, stage, key, modules, history, corpus=corpus.hash, seed=seed, animator=animator, objective=objective
+            run,
+            stage,
+            key,
+            modules,
+            state,
+            corpus=corpus.hash,
+            seed=seed,
+            animator=animator,
+            objective=objective,
+            convergence=convergence(state.history, config),
         )
     return load_animator(run, corpus, stage)
 
@@ -112,6 +122,7 @@ def _check(config: JointConfig) -> None:
         raise ValueError(
             f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
         )
+    check_patience(config)
     if unknown := set(config.as_released) - set(RELEASED):
         raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
 
@@ -125,7 +136,7 @@ def _fit_joint(
     held_out: list[Example],
     styles: list[str],
     seed: int,
-) -> list[dict]:
+) -> TrainingState:
     config = run.config.joint
     groups: list[dict] = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
     if task.expert is not None and config.expert_learns_from != "frozen":
@@ -142,6 +153,7 @@ def _fit_joint(
         seed,
         schedule=constant_then_cosine(config.lr_decay_fraction),
         validate=lambda: held_out_terms(task, collate_examples(held_out, styles)),
+        length=lambda history, epochs: joint_epochs(history, config),
     )
 
 
@@ -225,7 +237,7 @@ def load_guide(run: Run, corpus: Corpus, stage: str) -> Expert:
 
 def _load(run: Run, corpus: Corpus, stage: str) -> nn.ModuleDict:
     record = run.record(stage)
-    if "objective" not in record:
+    if not record.keys() >= {"objective", "convergence"}:
         raise ValueError(f"{run.folder}: {stage} was trained by an older version; train it again, or use another run")
     modules = nn.ModuleDict({"animator": build_animator(run, corpus, record["animator"])})
     if record["objective"] == "guided":

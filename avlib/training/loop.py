@@ -3,13 +3,14 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from ..core.distributed import is_distributed, share_batch_statistics, uncounted
@@ -30,12 +31,14 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)  # of each loss term over the steps of the current epoch
     counted: int = 0  # steps in `sums`
     average: dict[str, Tensor] = field(default_factory=dict)  # running mean of the state dict over the last epochs
+    seconds: float = 0.0  # that these steps took, over all resumes; no result depends on it
 
-    def add_terms(self, terms: dict[str, Tensor]) -> None:
-        """Counts one step and its loss terms (scalars)."""
+    def add_step(self, terms: dict[str, Tensor], began_s: float) -> None:
+        """Counts one step, its loss terms (scalars) and its duration since `began_s`, on the monotonic clock."""
         self.step, self.counted = self.step + 1, self.counted + 1
         for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(term.detach())
+            self.sums[name] = self.sums.get(name, 0.0) + float(term.detach())  # waits for the device
+        self.seconds += time.monotonic() - began_s
 
     def finish_epoch(self, accelerator: Accelerator, stage: str) -> dict[str, Any]:
         """The mean of each loss term over the epoch and over all processes; the sums start again at zero.
@@ -76,8 +79,8 @@ class ResumeFile:
         tensors = {f"task.{k}": v for k, v in task.state_dict().items()}
         tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for i, s in adam.items() for k, v in s.items()}
         tensors |= {f"average.{k}": v for k, v in state.average.items()}
-        about = dict(key=self.key, step=state.step, history=state.history, sums=state.sums, counted=state.counted)
-        write_weights(self.path, tensors, about)
+        numbers = {name: getattr(state, name) for name in ("step", "history", "sums", "counted", "seconds")}
+        write_weights(self.path, tensors, {"key": self.key, **numbers})
         self.saved_s = time.monotonic()
 
     def restore(self, task: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
@@ -85,7 +88,7 @@ class ResumeFile:
         if not self.path.exists():
             return TrainingState()
         tensors, about = read_weights(self.path)
-        if about["key"] != self.key:  # of other settings or other code; the next save replaces it
+        if about.pop("key") != self.key:  # of other settings or other code; the next save replaces it
             return TrainingState()
         task.load_state_dict(_with_prefix(tensors, "task."))
         adam: dict[int, dict[str, Tensor]] = {}
@@ -95,7 +98,7 @@ class ResumeFile:
         optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
         device = next(task.parameters()).device
         average = {k: v.to(device) for k, v in _with_prefix(tensors, "average.").items()}
-        return TrainingState(about["step"], about["history"], about["sums"], about["counted"], average)
+        return TrainingState(**about, average=average)
 
 
 def fit(
@@ -112,14 +115,16 @@ def fit(
     validate: Callable[[], dict] | None = None,
     max_gradient_norm: float = 1.0,
     averaged_epochs: int = 1,
-) -> list[dict]:
-    """Trains `task` with Adam and returns its history: one dictionary of mean terms for each epoch.
+    length: Callable[[list[dict], int], int] = lambda history, epochs: epochs,
+) -> TrainingState:
+    """Trains `task` with Adam. The result has the history: one dictionary of mean terms for each epoch.
 
     task(batch, draws, progress) -> named scalar terms; Adam minimises "loss". progress is in [0, 1].
     groups: Adam's parameter groups, each with its "lr". batches(generator) -> the lists of indices of one epoch.
     collate(indices) -> batch. schedule(progress) -> learning-rate factor. validate() -> numbers, which are logged, and
     texts, which are only kept. averaged_epochs: the result is the mean of the weights at the end of the last so many
-    epochs, and the last held-out figures are the mean's. ValueError if the loss of an epoch is not finite.
+    epochs, and the last held-out figures are the mean's. length(history, epochs) -> epochs of the whole training, as
+    far as its finished epochs tell; at most `epochs`. ValueError if the loss of an epoch is not finite.
 
     Example n of step k has its own generator, draws[n], seeded by (seed, k, n) alone; (seed, k) seeds dropout. An
     interrupted training therefore continues from its last checkpoint, at most a minute old, to bit-identical weights,
@@ -134,29 +139,27 @@ def fit(
     state = resume_file.restore(task, optimizer)
     prepared, optimizer = accelerator.prepare(task, optimizer)
     plan = [batches(seeded_generator(seed, epoch, -1)) for epoch in range(epochs)]
-    total = sum(map(len, plan))
     if state.step:
-        log(f"{stage}: resumes at step {state.step} of {total}")
-
-    began_s = time.monotonic()
-    for epoch in range(len(state.history), epochs):
+        log(f"{stage}: resumes at step {state.step}")
+    while (epoch := len(state.history)) < (in_all := length(state.history, epochs)):
+        total = sum(map(len, plan[:in_all]))
         task.train()
         taken = state.step - sum(map(len, plan[:epoch]))  # steps of this epoch that were taken before an interruption
-        for indices in progress_bar(plan[epoch][taken:], f"{stage} {epoch + 1}/{epochs}"):
-            progress = state.step / total
+        for indices in progress_bar(plan[epoch][taken:], f"{stage} {epoch + 1}/{in_all}"):
+            began_s, progress = time.monotonic(), state.step / total
             _set_learning_rates(optimizer, peak_rates, schedule(progress))
             terms = _loss_terms(accelerator, prepared, collate, indices, seed, state.step, progress)
             _descend(accelerator, optimizer, terms["loss"], max_gradient_norm)
-            state.add_terms(terms)
+            state.add_step(terms, began_s)
             if resume_file.is_due() and accelerator.is_main_process:
                 resume_file.save(task, optimizer, state)
         row = state.finish_epoch(accelerator, stage)
-        _average_last_epochs(task, state, epochs - epoch, min(averaged_epochs, epochs))
+        _average_last_epochs(task, state, in_all - epoch, min(averaged_epochs, in_all))
         state.history.append(row | _validated(task, validate))
         if accelerator.is_main_process:
-            _log_epoch(f"{stage} {epoch + 1}/{epochs}", state.history[-1], time.monotonic() - began_s)
+            _log_epoch(f"{stage} {epoch + 1}/{in_all}", state.history[-1], state.seconds)
     task.eval()
-    return state.history
+    return state
 
 
 def _accelerator(run: Run) -> Accelerator:
@@ -173,12 +176,21 @@ def mean_over_processes(accelerator: Accelerator, sums: dict[str, float]) -> dic
     return dict(zip(sums, means.tolist()))
 
 
-def finish_fit(run: Run, stage: str, key: str, modules: dict[str, nn.Module], history: list[dict], **record) -> dict:
-    """Writes the trained modules and the stage's record, and removes the resume file."""
+def finish_fit(
+    run: Run,
+    stage: str,
+    key: str,
+    modules: dict[str, nn.Module],
+    state: TrainingState,
+    files: Sequence[Path] = (),
+    **record,
+) -> dict:
+    """Writes the trained modules and the stage's record, and removes the resume file. files: others of the stage."""
     if PartialState().is_main_process:
         tensors = {f"{name}.{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
         path = write_weights(run.folder / "weights" / f"{stage}.safetensors", tensors, {"stage": stage, "key": key})
-        run.finish(stage, key, [path], history=history, **record)
+        effort = {"epochs": len(state.history), "steps": state.step, "seconds": round(state.seconds, 3)}
+        run.finish(stage, key, [path, *files], history=state.history, **effort, **record)
         (run.folder / "weights" / f"{stage}.resume.safetensors").unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return run.record(stage)
@@ -232,11 +244,13 @@ def _average_last_epochs(task: nn.Module, state: TrainingState, epochs_left: int
 
 
 def _validated(task: nn.Module, validate: Callable[[], dict] | None) -> dict:
+    """The main process's figures, in all processes: they must agree on the length of the training."""
     if validate is None:
         return {}
     task.eval()
     with torch.no_grad():
-        return validate()
+        (figures,) = broadcast_object_list([validate()])
+    return figures
 
 
 def _log_epoch(label: str, row: dict, seconds: float) -> None:

@@ -68,7 +68,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
         terms = task(collate(corpus, held_out), [], 1.0)
         return {f"held_out_{name}": float(term) for name, term in terms.items() if name != "loss"}
 
-    history = fit(
+    state = fit(
         run,
         stage,
         key,
@@ -81,7 +81,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
         step_decay(settings.vqvae_lr_halving),
         validate,
     )
-    finish_fit(run, stage, key, {"motion_vqvae": task.motion_vqvae}, history, corpus=corpus.hash)
+    finish_fit(run, stage, key, {"motion_vqvae": task.motion_vqvae}, state, corpus=corpus.hash)
 
 
 def stage_name(animator: str) -> str:

@@ -155,7 +155,7 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
     clips, held_out = corpus.clips("train"), corpus.clips("validation")
     task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
     has_video = "video" in config.modalities
-    history = fit(
+    state = fit(
         run,
         stage,
         key,
@@ -170,7 +170,7 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
     )
-    finish_fit(run, stage, key, {stage: task.expert}, history, corpus=corpus.hash, said=held_out.utterances[0].text)
+    finish_fit(run, stage, key, {stage: task.expert}, state, corpus=corpus.hash, said=held_out.utterances[0].text)
 
 
 def held_out_error_rates(expert: Expert, clips: Clips) -> dict[str, float | str]:

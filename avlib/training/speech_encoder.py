@@ -116,7 +116,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
             texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(*task.log_probs(batch.to(run.device)))]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
 
-        history = fit(
+        state = fit(
             run,
             "speech",
             key,
@@ -129,7 +129,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
             warmup_cosine(0.1),
             validate,
         )
-        finish_fit(run, "speech", key, {"speech": task.encoder}, history, corpus=corpus.hash)
+        finish_fit(run, "speech", key, {"speech": task.encoder}, state, corpus=corpus.hash)
 
 
 def load_speech(run: Run) -> SpeechEncoder:

@@ -1,16 +1,21 @@
-"""The training loop: bit-exact resuming, averaged weights, batches and learning rates."""
+"""The training loop: bit-exact resuming, shortening, averaged weights, batches and learning rates."""
+
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from avlib.core import run as runs
+from avlib.core.config import JointConfig
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.core.tensors import seeded_generator
 from avlib.training import loop, schedules
+from avlib.training.convergence import joint_epochs
 from avlib.training.loop import fit
-from avlib.training.schedules import length_batches, warmup_cosine
+from avlib.training.schedules import constant_then_cosine, length_batches, warmup_cosine
 
 
 class Regression(nn.Module):
@@ -31,42 +36,75 @@ class Regression(nn.Module):
         return {"loss": loss, "half": loss / 2}
 
 
-def train_regression(folder, monkeypatch, interrupt_at=None, key="k", stage="toy", average=1):
+def train_regression(folder, monkeypatch, interrupt_at=None, key="k", stage="toy", average=1, epochs=4, **options):
     monkeypatch.setattr(runs, "RESULTS", folder)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     task, data = Regression(interrupt_at), torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
-    history = fit(
+    options = {"schedule": warmup_cosine(0.2)} | options
+    state = fit(
         Run("r", load("smoke")),
         stage,
         key,
         task,
         [{"params": task.parameters(), "lr": 0.05}],
-        epochs=4,
+        epochs=epochs,
         batches=lambda g: schedules.shuffled_batches(20, 6, g),
         collate=lambda i: data[i],
         seed=3,
-        schedule=warmup_cosine(0.2),
-        validate=lambda: {"v": task.map.bias.item(), "read": "a word"},
+        validate=lambda: {"v": task.map.bias.item(), "read": "a word", "held_out_lve": 1.0},
         averaged_epochs=average,
+        **options,
     )
-    return history, task
+    return state, task
 
 
 @pytest.mark.parametrize("interrupt_at, average", [(2, 1), (5, 1), (9, 3), (14, 3), (16, 3)])
 def test_an_interrupted_training_resumes_bit_by_bit(tmp_path, monkeypatch, interrupt_at, average):
-    history, task = train_regression(tmp_path / "whole", monkeypatch, average=average)
+    whole, task = train_regression(tmp_path / "whole", monkeypatch, average=average)
     with pytest.raises(KeyboardInterrupt):
         train_regression(tmp_path / "killed", monkeypatch, interrupt_at=interrupt_at, average=average)
-    resumed_history, resumed = train_regression(tmp_path / "killed", monkeypatch, average=average)
+    resumed_state, resumed = train_regression(tmp_path / "killed", monkeypatch, average=average)
     assert resumed.steps == task.steps - interrupt_at + 1  # continues, does not start again
-    assert resumed_history == history and torch.equal(resumed.map.weight, task.map.weight)
-    assert history[-1]["loss"] < history[0]["loss"] and len(history) == 4
+    assert resumed_state.history == whole.history and torch.equal(resumed.map.weight, task.map.weight)
+    assert whole.history[-1]["loss"] < whole.history[0]["loss"] and len(whole.history) == 4 and whole.step == 16
+
+
+def test_the_time_of_a_training_is_the_sum_over_its_resumes(tmp_path, monkeypatch):
+    """On a clock that each forward pass puts on by 1000 s; the interrupted step does not count twice."""
+    forward, passes = Regression.forward, []
+    monkeypatch.setattr(Regression, "forward", lambda self, *rest: passes.append(1) or forward(self, *rest))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 1000 * len(passes)))
+    with pytest.raises(KeyboardInterrupt):
+        train_regression(tmp_path, monkeypatch, interrupt_at=7)
+    state, _ = train_regression(tmp_path, monkeypatch)
+    assert len(passes) == 17 and state.seconds == pytest.approx(16_000, abs=400)
+
+
+SHORTENED = JointConfig(epochs=9, patience=2, lr_decay_fraction=0.5, guidance_start=0.5)
+
+
+def test_a_shortened_training_is_the_training_of_that_length_also_when_resumed(tmp_path, monkeypatch):
+    options = {"schedule": constant_then_cosine(SHORTENED.lr_decay_fraction)}
+    six, task = train_regression(tmp_path / "six", monkeypatch, epochs=6, **options)
+    options["length"] = lambda history, epochs: joint_epochs(history, SHORTENED)
+    whole, shortened = train_regression(tmp_path / "whole", monkeypatch, epochs=9, **options)
+    assert whole.history == six.history and whole.step == 24 and torch.equal(shortened.map.weight, task.map.weight)
+    for interrupt_at in (12, 13, 20):  # an epoch has 4 steps; the plateau is after 12
+        folder = tmp_path / f"killed{interrupt_at}"
+        with pytest.raises(KeyboardInterrupt):
+            train_regression(folder, monkeypatch, interrupt_at=interrupt_at, epochs=9, **options)
+        resumed, again = train_regression(folder, monkeypatch, epochs=9, **options)
+        assert again.steps == 24 - interrupt_at + 1, "continues, does not start again"
+        assert resumed.history == six.history and torch.equal(again.map.weight, task.map.weight)
+    nine, longer = train_regression(tmp_path / "nine", monkeypatch, epochs=9, schedule=options["schedule"])
+    assert nine.history[:3] == six.history[:3] and not torch.equal(longer.map.weight, task.map.weight)
 
 
 @pytest.mark.parametrize("average", [2, 3, 9])
 def test_the_weights_of_the_last_epochs_are_averaged(tmp_path, monkeypatch, average):
     plain, _ = train_regression(tmp_path / "plain", monkeypatch)
     averaged, task = train_regression(tmp_path / "averaged", monkeypatch, average=average)
+    plain, averaged = plain.history, averaged.history
     mean = sum(row["v"] for row in plain[-average:]) / len(plain[-average:])
     assert averaged[:-1] == plain[:-1] and averaged[-1]["v"] == task.map.bias.item() == pytest.approx(mean, abs=1e-6)
     assert abs(mean - plain[-1]["v"]) > 1e-3

@@ -16,8 +16,10 @@ from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint
 from avlib.training.joint import OBJECTIVES, objective_settings, train_joint
 from avlib.training.joint_batches import Example
+from avlib.training.joint_task import JointTask
 from tests.conftest import STYLES, TINY, V
 
+LONG = {"joint.epochs": 20, "joint.batch": 2, "joint.patience": 2, "joint.expert_learns_from": "frozen"}
 SUBJECTS = [f"subject {n}" for n in range(STYLES)]
 
 
@@ -86,6 +88,34 @@ def test_the_weight_of_l_rlv_does_not_touch_the_baseline(corpus):
     variant.finish("speech", "k")
     _, again = train_joint(variant, corpus, "faceformer", "baseline", seed=3)
     assert again["key"] == record["key"] and again["history"] == record["history"]
+
+
+def test_with_and_without_guidance_the_held_out_lve_stops_falling_in_the_same_epoch(corpus, monkeypatch):
+    """The expert here is a linear map that wants the vertices to be small."""
+
+    class Reader(torch.nn.Linear):
+        tokenizer = None
+
+    def render(vertices, lengths):
+        return vertices.flatten(2).sum(-1)[..., None, None], lengths
+
+    monkeypatch.setattr(joint, "load_reader", lambda *rest: Reader(1, 1))
+    monkeypatch.setattr(joint, "lip_video", lambda *rest: render)
+    monkeypatch.setattr(JointTask, "draw_audio", lambda *rest: (None, None))
+    monkeypatch.setattr(
+        JointTask, "reading_loss", lambda self, video, *rest: self.expert(video.flatten()[:, None]).sum()
+    )
+    Run("one", load("smoke", device="cpu", **LONG)).finish("expert", "k")
+    (_, rlv), (_, guided), (_, baseline) = (train(corpus, "one", o, **LONG) for o in ("rlv", "guided", "baseline"))
+    reached = rlv["convergence"]["plateau"]
+    assert reached == guided["convergence"]["plateau"] and 2 < reached < 10
+    assert (
+        rlv["epochs"] == guided["epochs"] == 2 * reached == rlv["steps"] / 2 == rlv["convergence"]["steady_epochs"] * 2
+    )
+    losses = [[(row["loss"], row["held_out_lve"]) for row in record["history"]] for record in (rlv, guided)]
+    assert losses[0][:reached] == losses[1][:reached], "to the bit, until guidance starts"
+    assert losses[0][reached] != losses[1][reached] and guided["history"][reached]["share_av"] > 0
+    assert baseline["history"][0] != rlv["history"][0] and rlv["seconds"] > 0
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -1,0 +1,108 @@
+"""The length of a joint training: plateaus of curves, and how far from one a training has ended."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from avlib.core.config import JointConfig
+from avlib.core.presets import load
+from avlib.training.convergence import check_patience, convergence, joint_epochs, last_fall, plateau, steady_share
+
+CONFIG = JointConfig(epochs=40, patience=3, lr_decay_fraction=0.5, guidance_start=0.5)
+
+
+def history(curve: list[float]) -> list[dict]:
+    return [{"held_out_lve": value} for value in curve]
+
+
+def settled(epochs: int, settled_after: int) -> list[float]:
+    """A curve that falls by 10 % an epoch up to `settled_after`, and then rests."""
+    return [0.9 ** min(epoch, settled_after) for epoch in range(1, epochs + 1)]
+
+
+@pytest.mark.parametrize("patience", [1, 3, 5])
+def test_a_curve_has_stopped_once_it_rests_for_as_many_epochs(patience):
+    assert plateau(settled(20, 8), patience) == 8 + patience
+    assert plateau([1.0] * 20, patience) == 1 + patience
+    assert plateau(settled(8 + patience - 1, 8), patience) is None, "not yet"
+
+
+def test_a_falling_curve_has_no_plateau_however_slowly_it_falls_within_the_limit():
+    assert plateau(settled(50, 50), 4) is None
+    assert plateau([0.997**n for n in range(50)], 4) is None, "1.2 % in four epochs"
+    assert plateau([0.998**n for n in range(50)], 4) == 5, "0.8 % in four epochs"
+
+
+def test_noise_neither_delays_a_plateau_nor_brings_it_forward():
+    falling = [0.9**n * (1 + 0.3 * (n % 3 == 1)) for n in range(30)]  # every third epoch is worse than the one before
+    assert plateau(falling, 4) is None
+    resting = [value * (1 + 0.2 * (n % 2)) for n, value in enumerate(settled(30, 10))]
+    assert abs(plateau(resting, 4) - 14) <= 1
+    assert plateau([1.0, 1.0, 1.0, 1.0, 1.0, 0.5], 4) == 5, "a later fall does not undo it"
+
+
+def test_the_plateau_becomes_the_end_of_the_steady_part():
+    curve = settled(40, 9)
+    lengths = [joint_epochs(history(curve[:epochs]), CONFIG) for epochs in range(41)]
+    assert lengths[:12] == [40] * 12 and set(lengths[12:]) == {24}, "24 from the plateau at epoch 12 on"
+    quarter = replace(CONFIG, lr_decay_fraction=0.75)
+    assert joint_epochs(history(settled(40, 4)), quarter) == 4 * 7, "guidance starts in the decay"
+    assert joint_epochs(history(settled(40, 4)), replace(quarter, lr_decay_fraction=0.9)) == 40, "10 x 7 is too long"
+    assert joint_epochs(history(curve), replace(CONFIG, patience=0)) == 40
+    assert joint_epochs(history(settled(40, 25)), CONFIG) == 40, "stopped falling in the decay"
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.3, 1 / 3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 1.0])
+def test_rates_fall_and_guidance_starts_after_the_plateau_within_an_epoch(decay, start):
+    config = replace(CONFIG, epochs=1000, lr_decay_fraction=decay, guidance_start=start)
+    for reached in (4, 7, 12):
+        total = joint_epochs(history(settled(reached, reached - 3)), config)
+        end = steady_share(config) * total
+        assert reached - 1e-6 <= end < reached + 1
+        assert convergence(history(settled(total, reached - 3)), config)["steady_epochs"] == reached
+
+
+def test_without_decay_the_training_ends_at_the_plateau_if_guidance_has_started_at_once():
+    constant = replace(CONFIG, lr_decay_fraction=0.0)
+    assert joint_epochs(history(settled(12, 9)), replace(constant, guidance_start=0.0)) == 12
+    assert joint_epochs(history(settled(12, 9)), constant) == 24, "as many epochs with guidance as without"
+
+
+def test_settings_that_leave_no_steady_part_are_refused_in_one_line():
+    check_patience(replace(CONFIG, patience=0, lr_decay_fraction=1.0))
+    check_patience(replace(CONFIG, lr_decay_fraction=0.0, guidance_start=0.0))
+    with pytest.raises(ValueError, match="^joint.patience: needs constant learning rates at first, got .* 1; [^\n]*$"):
+        check_patience(replace(CONFIG, lr_decay_fraction=1.0))
+    with pytest.raises(ValueError, match="^joint.patience: expected a number of epochs, or 0, got -1$"):
+        check_patience(replace(CONFIG, patience=-1))
+
+
+def test_the_last_fall_is_that_of_the_lowest_value_in_the_last_fifth():
+    assert last_fall([4.0] * 8 + [3.0, 3.5]) == pytest.approx(25)
+    assert last_fall([4.0] * 7 + [3.0] * 3) == 0 == last_fall([4.0] * 8 + [5.0, 6.0])
+    assert last_fall([4.0, 3.0]) == pytest.approx(25)
+    assert last_fall([4.0]) is last_fall([]) is None
+
+
+def test_convergence_tells_the_steady_part_from_the_whole():
+    curve = [1.0, 0.8, 0.7, 0.65, 0.6] + [0.59] * 5  # ten epochs, of which five are steady
+    short = convergence(history(curve), replace(CONFIG, patience=0))
+    assert short["plateau"] is None and short["steady_epochs"] == 5 and short["fall"] == 0
+    assert short["fall_steady"] == pytest.approx(100 * (1 - 0.6 / 0.65))
+    assert convergence(history(settled(24, 9)), CONFIG)["plateau"] == 12
+    late = convergence(history(settled(40, 25)), CONFIG)
+    assert late["plateau"] is None and math.isclose(late["fall_steady"], 100 * (1 - 0.9**4))
+
+
+def test_presets_that_claim_convergence_have_patience():
+    assert {preset: load(preset).joint.patience for preset in ("smoke", "demo", "study", "paper")} == {
+        "smoke": 0,
+        "demo": 0,
+        "study": 4,
+        "paper": 10,
+    }
+    for preset in ("study", "paper"):
+        check_patience(load(preset).joint)
+        assert steady_share(load(preset).joint) == 0.5
