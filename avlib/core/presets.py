@@ -28,7 +28,7 @@ PRESETS = {
     },
     # The paper's experiment in miniature: 13 minutes on two cores with AVX-512.
     "demo": {},
-    # The experiments in docs/evidence.md, with twice the data and all variants: two to three hours on two cores.
+    # The experiments in docs/evidence.md: twice the data, all variants, and trainings until the held-out LVE rests.
     "study": {
         "corpus.clips_2d": 1700,
         "corpus.validation_clips_2d": 120,
@@ -38,7 +38,7 @@ PRESETS = {
         "joint.epochs": 60,
         "joint.patience": 4,
         "evaluation.styles": 4,
-        "variants": ("ablation", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
+        "variants": ("ablation", "budget", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
     },
     # The published sizes and schedules, for a GPU, with the published weights of wav2vec 2.0.
     "paper": {

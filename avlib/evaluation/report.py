@@ -15,7 +15,8 @@ from ..core.files import read_json, write_atomic
 from ..core.run import Run, commit
 from ..training.joint import OBJECTIVES
 
-OPEN_TABLES = ("table", "table_differences", "table_ablation_lve", "table_ablation_cer")  # shown; others unfold
+# Tables that are shown; others unfold.
+OPEN_TABLES = ("table", "table_differences", "table_convergence", "table_ablation_lve", "table_ablation_cer")
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
 CHAPTERS = {
     "4": "Evaluation",
@@ -28,6 +29,7 @@ CHAPTERS = {
 FIGURE_CAPTIONS = {
     "4_effects": "Effects of L_rlv, of guidance and of each variant with 95 % intervals: "
     "blue, the error falls; orange, it rises; grey, the interval contains zero",
+    "4_convergence": "Lip vertex error on held-out sentences over the training steps; a dot: a plateau",
     "4_faces": "A test sentence: the scan, and each animator trained on L_mse (baseline), + L_rlv, and guided",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",
     "4_tracks": "Lip aperture of the same sentence; in the shaded p, b and m the lips should meet",

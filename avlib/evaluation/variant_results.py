@@ -7,10 +7,21 @@ from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols
 from ..training.joint import OBJECTIVES, model_name
 from . import tables
+from .convergence import training_table
 from .results import COMPARISONS, animator_label, comparison_label, method_label, run_description
 from .table_formats import Table
 from .tables import METRICS, Difference, Records
-from .variants import GROUP_TITLES, VariantModel, chosen_variants, unscored, variant_models, variant_record
+from .variants import (
+    GROUP_TITLES,
+    Variant,
+    VariantModel,
+    chosen_variants,
+    groups_of,
+    is_sweep,
+    unscored,
+    variant_models,
+    variant_record,
+)
 
 EffectRows = dict[str, dict[str, Difference | None]]  # row label -> metric -> difference
 
@@ -24,19 +35,18 @@ class Effects(NamedTuple):
 
 def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
     """Writes the tables of the run's variants to its tables/; returns their Markdown, or what is missing."""
-    groups = list(dict.fromkeys(v.group for v in chosen_variants(run.config).values()))
-    if not groups:
+    if not (groups := groups_of(run.config)):
         return "This run has no variants. Use preset study, or `--set variants=ablation,weight`.\n"
     if missing := unscored(run, seeds):
-        numbers = ",".join(map(str, seeds))
+        command = f"./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}"
         return (
-            f"{len(missing)} models of this run's variants are not trained and scored yet, such as {missing[0]}. Run "
-            f"`./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {numbers}` with the run's settings.\n"
+            f"{len(missing)} models of this run or its variants are not trained and scored yet, such as {missing[0]}. "
+            f"Run `{command}` with the run's settings.\n"
         )
     results: dict[str, Table] = {}
     for group in groups:
-        results |= _ablation_tables(run, seeds, corpus) if group == "ablation" else {}
-        results |= _sweep_tables(run, group, seeds[0], corpus) if group != "ablation" else {}
+        tables_of = _sweep_tables if is_sweep(group) else _animator_tables
+        results |= tables_of(run, group, seeds, corpus)
     folder = run.folder / "tables"
     return "\n".join(t.write(folder, f"table_{name}", corpus=corpus, seeds=seeds) for name, t in results.items())
 
@@ -49,30 +59,43 @@ def effects(run: Run, seeds: list[int]) -> Effects:
     """
     groups = _objective_effects(run)
     if not unscored(run, seeds):
-        for group in dict.fromkeys(v.group for v in chosen_variants(run.config).values()):
-            if group == "ablation":
-                groups["Ablation, minus full method"] = _ablation_effects(run)
-            else:
-                groups[f"{GROUP_TITLES[group]}, minus “{_reference(run, group)}”"] = _sweep_effects(run, group)
+        for group in groups_of(run.config):
+            effects_of = _sweep_effects if is_sweep(group) else _animator_effects
+            groups[f"{GROUP_TITLES[group]}, minus “{_reference(run, group)}”"] = effects_of(run, group)
     unit, scores = run.record("evaluation-truth")["unit"], read_protocols()[KIT].scores
     return Effects(groups, {metric: scores[metric].printed(unit) for metric in METRICS})
 
 
-def _ablation_tables(run: Run, seeds: list[int], corpus: str) -> dict[str, Table]:
-    title, records = f"Ablation {run_description(run, seeds, corpus)}", _ablation_records(run, seeds)
-    by_metric = {f"ablation_{metric.lower()}": tables.ablation(records, title, metric) for metric in METRICS}
-    return by_metric | {"judges": _judges_table(run, seeds[0], corpus)}
+def _animator_tables(run: Run, group: str, seeds: list[int], corpus: str) -> dict[str, Table]:
+    """Tables of a group that is trained for all animators and seeds: one for each metric, and one more."""
+    description, records = run_description(run, seeds, corpus), _animator_records(run, group, seeds)
+    title, reference = f"{GROUP_TITLES[group]} {description}", _reference(run, group)
+    results = {f"{group}_{m.lower()}": tables.ablation(records, title, m, reference=reference) for m in METRICS}
+    if group == "ablation":
+        results["judges"] = _judges_table(run, seeds[0], corpus)
+    if group == "budget":
+        title = f"Trainings of equal steps and of equal time {description}"
+        results["budget_trainings"] = training_table(run, _training_records(run, group, seeds), title)
+    return results
 
 
-def _ablation_records(run: Run, seeds: list[int]) -> dict[str, dict[str, Records]]:
+def _animator_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict[str, Records]]:
     """{row: {animator: its evaluation records over the seeds}}"""
     rows: dict[str, dict[str, Records]] = {}
-    for name, variant in chosen_variants(run.config).items():
-        if variant.group == "ablation":
-            row = rows.setdefault(variant.label, {})
-            for model in variant_models(run, name, seeds):
-                row.setdefault(animator_label(model.animator), []).append(variant_record(model))
+    for name, variant in _variants_of(run, group).items():
+        row = rows.setdefault(variant.label, {})
+        for model in variant_models(run, name, seeds):
+            row.setdefault(animator_label(model.animator), []).append(variant_record(model))
     return rows
+
+
+def _training_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict]:
+    """The training records of a group's models: {"<animator>, <variant>, seed <n>": record}."""
+    return {
+        f"{animator_label(model.animator)}, {variant.label}, seed {model.seed}": model.run.record(model.name)
+        for name, variant in _variants_of(run, group).items()
+        for model in variant_models(run, name, seeds)
+    }
 
 
 def _judges_table(run: Run, seed: int, corpus: str) -> Table:
@@ -90,18 +113,14 @@ def _judges_table(run: Run, seed: int, corpus: str) -> Table:
     return tables.methods(records, title, columns=("CER", "VER"))
 
 
-def _sweep_tables(run: Run, group: str, seed: int, corpus: str) -> dict[str, Table]:
-    """Two tables of a group: its variants' scores, and each variant minus the group's first.
+def _sweep_tables(run: Run, group: str, seeds: list[int], corpus: str) -> dict[str, Table]:
+    """Two tables of a group, of the first seed: its variants' scores, and each variant minus the group's first.
 
     The scores include, of the last epoch, the share of L_av in the gradient on the vertices and L_av on held-out lips.
     """
-    models = {
-        variant.label: variant_models(run, name, [seed])[0]
-        for name, variant in chosen_variants(run.config).items()
-        if variant.group == group
-    }
+    models = {variant.label: variant_models(run, name, seeds)[0] for name, variant in _variants_of(run, group).items()}
     animator = animator_label(run.config.animators[0])
-    title = f"{GROUP_TITLES[group]}, {animator}, {run_description(run, [seed], corpus)}"
+    title = f"{GROUP_TITLES[group]}, {animator}, {run_description(run, seeds[:1], corpus)}"
     records = {label: [variant_record(model)] for label, model in models.items()}
     scores = tables.methods(records, title)
     scores.heads += ["share of the gradient", "L_av, held out"]
@@ -134,9 +153,9 @@ def _objective_effects(run: Run) -> dict[str, EffectRows]:
     return groups
 
 
-def _ablation_effects(run: Run) -> EffectRows:
+def _animator_effects(run: Run, group: str) -> EffectRows:
     """Rows "<animator>, <variant>", animator by animator."""
-    rows_by_metric = {metric: _written_rows(run, f"ablation_{metric.lower()}") for metric in METRICS}
+    rows_by_metric = {metric: _written_rows(run, f"{group}_{metric.lower()}") for metric in METRICS}
     labels = [row["method"] for row in rows_by_metric["LVE"]]
     return {
         f"{animator}, {label}": {
@@ -144,7 +163,7 @@ def _ablation_effects(run: Run) -> EffectRows:
         }
         for animator in rows_by_metric["LVE"][0]["animators"]
         for n, label in enumerate(labels)
-        if label != "full method"
+        if label != _reference(run, group)
     }
 
 
@@ -154,4 +173,8 @@ def _sweep_effects(run: Run, group: str) -> EffectRows:
 
 def _reference(run: Run, group: str) -> str:
     """Label of a group's first variant."""
-    return next(v.label for v in chosen_variants(run.config).values() if v.group == group)
+    return next(v.label for v in _variants_of(run, group).values())
+
+
+def _variants_of(run: Run, group: str) -> dict[str, Variant]:
+    return {name: v for name, v in chosen_variants(run.config).items() if v.group == group}

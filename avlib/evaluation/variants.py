@@ -4,6 +4,7 @@ A variant is the run with some settings changed. Its joint training runs anew in
 is scored there; stages that the changes do not affect are the run's own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..core.config import Config
@@ -12,14 +13,16 @@ from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..training.joint import OBJECTIVES, model_name, train_joint
+from ..training.joint import OBJECTIVES, model_name, model_names, train_joint
 from ..training.readers import pretrain_reader
+from .budgets import as_long, as_many_steps
 from .evaluate import evaluate, summary_line
 from .labels import OBJECTIVE_LABELS
 
-# Groups of variants, as `--set variants=` names them, and their titles. All but the ablation are sweeps.
+# Groups of variants, as `--set variants=` names them, and their titles.
 GROUP_TITLES = {
     "ablation": "Ablation",
+    "budget": "Equal steps and equal time",
     "weight": "Weight of the reading loss",
     "expert": "Fine-tuning of the expert",
     "audio_condition": "Speech input of the guiding expert",
@@ -33,7 +36,8 @@ class Variant:
     """A row of a table: the group it belongs to, its label, and what differs from the run.
 
     settings: dotted keys and values, as `--set` takes them. is_sweep: trained for the run's first animator and seed
-    only, not for all of them.
+    only, not for all of them. epochs: the number of epochs, where it depends on the run's records of the guided model
+    and of its own model of this objective, both of the same animator and seed.
     """
 
     group: str
@@ -41,10 +45,15 @@ class Variant:
     settings: dict = field(default_factory=dict)
     objective: str = "guided"
     is_sweep: bool = True
+    epochs: Callable[[dict, dict], int] | None = None
 
 
 def _ablation(label: str, settings: dict, objective: str = "guided") -> Variant:
     return Variant("ablation", label, settings, objective, is_sweep=False)
+
+
+def _budget(objective: str, what: str = "", epochs: Callable[[dict, dict], int] | None = None) -> Variant:
+    return Variant("budget", OBJECTIVE_LABELS[objective] + what, {}, objective, is_sweep=False, epochs=epochs)
 
 
 CLEAN_SPEECH = {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
@@ -61,6 +70,13 @@ VARIANTS = {
     "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
     "rlv": _ablation(OBJECTIVE_LABELS["rlv"], {}, "rlv"),
     "baseline": _ablation(OBJECTIVE_LABELS["baseline"], {}, "baseline"),
+    "budget-guided": _budget("guided"),
+    "budget-baseline": _budget("baseline", ", its own number of steps"),
+    "budget-baseline-steps": _budget("baseline", ", as many steps as guided", as_many_steps),
+    "budget-baseline-time": _budget("baseline", ", as long as guided", as_long),
+    "budget-rlv": _budget("rlv", ", its own number of steps"),
+    "budget-rlv-steps": _budget("rlv", ", as many steps as guided", as_many_steps),
+    "budget-rlv-time": _budget("rlv", ", as long as guided", as_long),
     "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{
         f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})
@@ -124,29 +140,71 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
     return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
 
 
+def groups_of(config: Config) -> list[str]:
+    """The configuration's groups of variants, in the order of `GROUP_TITLES`."""
+    return [group for group in GROUP_TITLES if group in config.variants]
+
+
+def is_sweep(group: str) -> bool:
+    """Whether a group's variants are trained for the first animator and seed only."""
+    return all(v.is_sweep for v in VARIANTS.values() if v.group == group)
+
+
 def variant_run(run: Run, name: str) -> Run:
-    """The run in which a variant is trained: `run` itself where the variant changes no setting."""
+    """The run in which a variant without `epochs` is trained: `run` itself where the variant changes no setting."""
     config = with_settings(run.config, VARIANTS[name].settings)
     return run if config == run.config else Run(name, config, run)
 
 
+def budget_run(run: Run, name: str, animator: str, seed: int) -> Run:
+    """The run in which one model of a variant with `epochs` is trained: `run` itself where its own model took as many.
+
+    It is named after its epochs, since it differs in these alone; several variants may share it. ValueError if the run
+    has not trained its own models.
+    """
+    variant = VARIANTS[name]
+    assert variant.epochs is not None
+    guided, own = (run.record(model_name(animator, objective, seed)) for objective in ("guided", variant.objective))
+    epochs = variant.epochs(guided, own)
+    if epochs == own["epochs"]:
+        return run
+    return Run(f"epochs-{epochs}", with_settings(run.config, {"joint.epochs": epochs, "joint.patience": 0}), run)
+
+
 def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
     """A variant's models: of all animators and seeds, or in a sweep of the first ones."""
-    variant, trained_in = VARIANTS[name], variant_run(run, name)
-    animators = run.config.animators
+    variant, animators = VARIANTS[name], run.config.animators
     if variant.is_sweep:
         animators, seeds = animators[:1], seeds[:1]
-    return [VariantModel(trained_in, animator, variant.objective, seed) for animator in animators for seed in seeds]
+    return [
+        VariantModel(
+            budget_run(run, name, animator, seed) if variant.epochs else variant_run(run, name),
+            animator,
+            variant.objective,
+            seed,
+        )
+        for animator in animators
+        for seed in seeds
+    ]
 
 
 def unscored(run: Run, seeds: list[int]) -> list[str]:
-    """Models of the run's variants that have no scores yet, as "no-rlv/faceformer-guided-s0"."""
+    """Models of the run's variants that have no scores yet, as "no-rlv/faceformer-guided-s0".
+
+    While the run's own models are not trained, these alone: variants may depend on their records.
+    """
+    own = [name for name in model_names(run, seeds) if not (run.folder / "records" / f"{name}.json").exists()]
+    if own:
+        return [f"{run.name}/{name}" for name in own]
     models = [model for name in chosen_variants(run.config) for model in variant_models(run, name, seeds)]
     return [f"{model.run.name}/{model.name}" for model in models if not model.has_scores]
 
 
 def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
-    """Trains and scores all variants, as many in parallel as there are cores. Finished ones are kept."""
+    """Trains and scores all variants, as many in parallel as there are cores. Finished ones are kept.
+
+    ValueError if the group "budget" is among them and the run has not trained its own models.
+    """
     models = {
         (model.run.folder, model.name): model  # variants of several groups may share a model
         for name in chosen_variants(run.config)

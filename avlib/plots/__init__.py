@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "frame_strips": ".motion:frame_strips",
         "aperture_tracks": ".motion:aperture_tracks",
         "learning_curves": ".training:learning_curves",
+        "held_out_curves": ".training:held_out_curves",
         "gradient_shares": ".training:gradient_shares",
         "error_rate_curves": ".readers:error_rate_curves",
         "noise_curves": ".readers:noise_curves",

@@ -1,15 +1,18 @@
-"""Losses over epochs, and each loss term's share of the gradient."""
+"""Losses over epochs, held-out LVE over steps, and each loss term's share of the gradient."""
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from ..evaluation.convergence import Trainings
+from ..metrics.protocols import KIT, read_protocols
 from .figures import placeholder
 
 
-def learning_curves(histories: dict[str, list[dict]], fields: list[str]) -> Figure:
+def learning_curves(histories: dict[str, list[dict]], fields: list[str], plateau: int | None = None) -> Figure:
     """A panel for each field that occurs in any history, with a line for each history over epochs.
 
-    histories: label -> one dict for each epoch.
+    histories: label -> one dict for each epoch. plateau: epoch at which the held-out LVE has stopped falling; a dotted
+    line marks it.
     """
     fields = [f for f in fields if any(f in row for history in histories.values() for row in history)]
     if not fields:
@@ -20,7 +23,34 @@ def learning_curves(histories: dict[str, list[dict]], fields: list[str]) -> Figu
             points = [(epoch, row[field]) for epoch, row in enumerate(history, 1) if field in row]
             if points:
                 axis.plot(*zip(*points), marker=".", label=label)
+        if plateau is not None and field == "held_out_lve":
+            axis.axvline(plateau, color="0.5", ls=":", label="plateau")
+            axis.legend(frameon=False)
         axis.set(title=field, xlabel="epoch", ylim=(0, None))
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def held_out_curves(trainings: Trainings, unit: str) -> Figure:
+    """A panel for each animator: held-out LVE over training steps, a line for each training, a dot for a plateau.
+
+    unit: of the corpus. Seeds of an objective have the same colour.
+    """
+    scale, name = read_protocols()[KIT].scores["LVE"].printed(unit)
+    figure, axes = plt.subplots(1, len(trainings), figsize=(4.2 * len(trainings), 2.8), squeeze=False, sharey=True)
+    for axis, (animator, records_by_objective) in zip(axes[0], trainings.items()):
+        for n, (objective, records) in enumerate(records_by_objective.items()):
+            for record in records:
+                steps_per_epoch = record["steps"] / record["epochs"]
+                curve = [row["held_out_lve"] / scale for row in record["history"]]
+                steps = [steps_per_epoch * epoch for epoch in range(1, len(curve) + 1)]
+                label = objective if record is records[0] else None
+                axis.plot(steps, curve, color=f"C{n}", lw=1, label=label)
+                if plateau := record["convergence"]["plateau"]:
+                    axis.plot(steps[plateau - 1], curve[plateau - 1], "o", color=f"C{n}", ms=5)
+        axis.set(title=animator, xlabel="training steps", ylim=(0, None))
+    axes[0][0].set_ylabel(f"held-out LVE ({name})")
     axes[0][0].legend(frameon=False)
     figure.tight_layout()
     return figure

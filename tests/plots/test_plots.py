@@ -77,3 +77,25 @@ def test_every_row_of_a_confusion_matrix_is_in_per_cent_of_its_sum():
     rows, columns = ([t.get_text() for t in labels] for labels in (left.get_yticklabels(), left.get_xticklabels()))
     assert rows[:2] == ["p b m  (8)", "f v  (0)"] and rows[-1] == "inserted" and columns[-1] == "deleted"
     assert left.images[0].get_array()[0, 0] == 75 and left.images[0].get_array()[1].sum() == 0
+
+
+def test_a_plateau_is_marked_in_the_panel_of_the_held_out_lve_alone():
+    history = [{"mse": 2.0, "held_out_lve": 3.0}, {"mse": 1.0, "held_out_lve": 2.0}]
+    left, right = training.learning_curves({"a": history}, ["mse", "held_out_lve"], plateau=2).axes
+    assert list(drawn(left)) == ["a"] and drawn(right)["plateau"] == [[2, 0], [2, 1]]
+    _, right = training.learning_curves({"a": history}, ["mse", "held_out_lve"]).axes
+    assert list(drawn(right)) == ["a"]
+
+
+def test_held_out_curves_run_over_steps_and_have_a_dot_at_the_plateau():
+    def record(lves: list[float], steps: int, plateau: int | None) -> dict:
+        history = [{"held_out_lve": value * 1e-5} for value in lves]
+        return {"history": history, "epochs": len(lves), "steps": steps, "convergence": {"plateau": plateau}}
+
+    found = {"One": {"baseline": [record([4, 2], 10, None), record([3, 1, 1], 15, 2)]}, "Two": {}}
+    figure = training.held_out_curves(found, "m")
+    first, second, dot = (line.get_xydata().tolist() for line in figure.axes[0].lines)
+    assert np.allclose(first, [[5, 4], [10, 2]]) and np.allclose(second, [[5, 3], [10, 1], [15, 1]])
+    assert np.allclose(dot, [[10, 1]]) and figure.axes[0].get_ylabel() == "held-out LVE (1e-5 m²)"
+    assert [axis.get_title() for axis in figure.axes] == ["One", "Two"] and not figure.axes[1].lines
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["baseline"]
