@@ -5,28 +5,30 @@ The words are those of `word_choice`. Their times come from the corpus or from f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import Run
-from ..core.tensors import pad
 from ..corpus.clips import Clips
-from ..corpus.corpus import Corpus
-from ..corpus.pictures import lip_video
-from ..corpus.utterance import Utterance
 from ..lipreading.expert import Expert
 from ..speech.segment import Segment
 from ..training.clip_batches import collate_clips
-from ..training.joint_batches import make_examples
 from ..training.reading import encode_batch
-from ..training.speech_encoder import load_speech
-from .evaluate import model_predictions
 from .word_alignment import align_clips
 from .word_choice import MIN_SENTENCES, WordChoice, choose_words
 
-WordTimes = dict[int, list[Segment]]  # clip -> times of its words
+
+class SpokenWord(NamedTuple):
+    """One of the words where it is spoken. opens: whether it is the first word of its sentence."""
+
+    segment: Segment
+    opens: bool
+
+
+WordTimes = dict[int, list[SpokenWord]]  # clip -> its words
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class WordFeatures:
     """Features (N, D) of N video frames within words, or of N whole words.
 
     For each of them: the word, the number of its clip, the frame (of a whole word its middle one), the name of the
-    utterance, and the span: first and last frame of the word.
+    utterance, the span (first and last frame of the word), and whether the word opens its sentence.
     """
 
     features: np.ndarray
@@ -43,60 +45,30 @@ class WordFeatures:
     frames: list[int]
     utterances: list[str]
     spans: list[tuple[int, int]]
+    opening: list[bool]
 
+    def rows(self, numbers: Sequence[int]) -> "WordFeatures":
+        """The points with these numbers."""
+        return WordFeatures(
+            self.features[list(numbers)],
+            [self.words[n] for n in numbers],
+            [self.clips[n] for n in numbers],
+            [self.frames[n] for n in numbers],
+            [self.utterances[n] for n in numbers],
+            [self.spans[n] for n in numbers],
+            [self.opening[n] for n in numbers],
+        )
 
-class LipClips(Clips):
-    """Rendered lips and speech of sentences, kept in memory: video (T, H, W) uint8 at 25 fps, speech (T * 640,)."""
+    def without_opening(self) -> "WordFeatures":
+        """The points of words that do not open their sentence."""
+        return self.rows([n for n, opens in enumerate(self.opening) if not opens])
 
-    def __init__(self, utterances: list[Utterance], videos: list[torch.Tensor], speeches: list[torch.Tensor]):
-        self.utterances, self.videos, self.speeches = utterances, videos, speeches
-
-    def video(self, i: int) -> torch.Tensor:
-        return self.videos[i]
-
-    def speech(self, i: int) -> torch.Tensor:
-        return self.speeches[i]
-
-
-@torch.no_grad()
-def lip_clips(run: Run, corpus: Corpus, model: str, words: Sequence[str]) -> LipClips:
-    """The test sentences that contain one of the words, with the lips of a model in every style, or of the scans."""
-    sentences = [u for u in corpus.utterances("test") if set(words) & set(u.text.split())]
-    examples, lips = make_examples(corpus, sentences, load_speech(run)), lip_video(corpus)
-    utterances, videos, speeches = [], [], []
-    for _, predicted, motions in model_predictions(run, corpus, model, examples) if examples else ():
-        video, lengths = lips(pad(motions), torch.tensor([len(m) for m in motions]))
-        for example, crops, frames in zip(predicted, (video * 255).round().byte(), lengths.tolist()):
-            utterances.append(replace(example.utterance, frames=frames))
-            videos.append(crops[:frames])
-            speeches.append(example.samples[: frames * SAMPLES_PER_FRAME])
-    return LipClips(utterances, videos, speeches)
-
-
-def word_features_on_lips(
-    run: Run, corpus: Corpus, models: list[str], expert: Expert, reader: Expert, preferred: Sequence[str] = ()
-) -> tuple[WordChoice, dict[str, WordFeatures], LipClips]:
-    """Both readers' features of whole words on each model's lips, and the clips of all models.
-
-    The words are `preferred`, those of the clips of the 2D part, or chosen from the test sentences if these lack them.
-    The feature spaces are named "audio-visual, <model>" and "visual-only, <model>"; a clip's subject names the model
-    too. There are no words, spaces and clips where the test sentences allow none.
-    """
-    spaces: dict[str, WordFeatures] = {}
-    utterances, videos, speeches = [], [], []
-    choice = choose_words(run.config.evaluation.words, corpus.utterances("test"), preferred)
-    for model in models if choice.words else ():
-        first, clips = len(utterances), lip_clips(run, corpus, model, choice.words)
-        times = word_times(expert, clips, choice.words)
-        if reason := too_few(clips, times, choice.words):
-            return WordChoice((), f"{choice.reason} {reason}"), {}, LipClips([], [], [])
-        for kind, network in (("audio-visual", expert), ("visual-only", reader)):
-            means = word_means(word_features(network, clips, times))
-            spaces[f"{kind}, {model}"] = replace(means, clips=[first + i for i in means.clips])
-        utterances += [replace(u, subject=f"{u.subject}, {model}") for u in clips.utterances]
-        videos += clips.videos
-        speeches += clips.speeches
-    return choice, spaces, LipClips(utterances, videos, speeches)
+    def sentences(self) -> dict[str, int]:
+        """In how many utterances each word has points, in alphabetical order. Styles of an utterance are one."""
+        return {
+            word: len({name for name, own in zip(self.utterances, self.words) if own == word})
+            for word in sorted(set(self.words))
+        }
 
 
 def find_words(run: Run, expert: Expert, clips: Clips) -> tuple[WordChoice, WordTimes]:
@@ -123,7 +95,9 @@ def too_few(clips: Clips, times: WordTimes, words: Sequence[str]) -> str:
 
 def sentence_count(clips: Clips, times: WordTimes, word: str) -> int:
     """In how many sentences the word has times. Sentences, not clips: a sentence may occur in several styles."""
-    return len({clips.utterances[i].name for i, spoken in times.items() if any(s.label == word for s in spoken)})
+    return len(
+        {clips.utterances[i].name for i, spoken in times.items() if any(s.segment.label == word for s in spoken)}
+    )
 
 
 def frames_of(segment: Segment, frames: int) -> list[int]:
@@ -132,29 +106,25 @@ def frames_of(segment: Segment, frames: int) -> list[int]:
 
 
 def word_times(expert: Expert, clips: Clips, words: Sequence[str]) -> WordTimes:
-    """Times of the words in each clip that contains them, for a frame or longer.
+    """Where the words are spoken, for a frame or longer, in each clip that contains them.
 
-    They are the corpus's own or, for a clip without word times, those of the expert's forced alignment. All readers use
-    the same times, so that their features are of the same frames.
-    A word that opens its sentence is left out if at least `MIN_SENTENCES` sentences contain each word elsewhere. The
-    silence before it would reveal its position to a reader with audio, and one word opens more sentences than the
-    other.
+    Times are the corpus's own or, for a clip without word times, those of the expert's forced alignment. All readers
+    use the same times, so that their features are of the same frames.
     """
     containing = [i for i, u in enumerate(clips.utterances) if set(words) & set(u.text.split())]
     aligned = align_clips(expert, clips, [i for i in containing if not clips.utterances[i].words])
-    all_times, after_first = {}, {}
+    times = {}
     for i in containing:
-        spoken = aligned.get(i, clips.utterances[i].words)
-        frames = clips.utterances[i].frames
-        of_words = [s for s in spoken if s.label in words and frames_of(s, frames)]
-        all_times[i], after_first[i] = of_words, [s for s in of_words if s is not spoken[0]]
-    enough = all(sentence_count(clips, after_first, word) >= MIN_SENTENCES for word in words)
-    times = after_first if enough else all_times
-    return {i: segments for i, segments in times.items() if segments}
+        spoken, frames = aligned.get(i, clips.utterances[i].words), clips.utterances[i].frames
+        own = [SpokenWord(s, n == 0) for n, s in enumerate(spoken) if s.label in words and frames_of(s, frames)]
+        if own:
+            times[i] = own
+    return times
 
 
 def describe_word_times(expert: Expert, clips: Clips, choice: WordChoice, times: WordTimes) -> str:
-    """The words and why they were chosen, where their times come from, and the error of the alignment if known."""
+    """The words and why they were chosen, where their times come from, which of them open sentences, and the error of
+    the alignment if known."""
     if not choice.words:
         return choice.reason
     known = {i: words for i in times if (words := clips.utterances[i].words)}
@@ -162,14 +132,13 @@ def describe_word_times(expert: Expert, clips: Clips, choice: WordChoice, times:
         f"{choice.reason} Words of {len(times)} held-out clips: {len(known)} with word times of the corpus, "
         f"{len(times) - len(known)} with forced alignment by the audio-visual expert."
     )
-    opening = sum(
-        u.text.split()[0] in choice.words and i not in times for i, u in enumerate(clips.utterances) if u.text
+    spoken = [word for own in times.values() for word in own]
+    counts = " and ".join(
+        f"*{word}* {sum(s.opens for s in spoken if s.segment.label == word)} times of "
+        f"{sum(s.segment.label == word for s in spoken)}"
+        for word in choice.words
     )
-    if opening:
-        line += (
-            f" {opening} clips whose first word is one of them are left out: the silence before it would reveal its "
-            "position."
-        )
+    line += f" Opens its sentence: {counts}."
     errors_s = [
         abs(error)
         for i, aligned in align_clips(expert, clips, list(known)).items()
@@ -190,21 +159,22 @@ def describe_word_times(expert: Expert, clips: Clips, choice: WordChoice, times:
 def word_features(reader: Expert, clips: Clips, times: WordTimes) -> WordFeatures:
     """Encoder features of every video frame whose middle lies within one of the words. times: of at least one clip."""
     features: list[np.ndarray] = []
-    labels, clip_numbers, frames, utterances, spans = [], [], [], [], []
-    for i, segments in times.items():
+    labels, clip_numbers, frames, utterances, spans, opening = [], [], [], [], [], []
+    for i, words in times.items():
         batch = collate_clips(clips, [i], video="video" in reader.modalities, tokenizer=reader.tokenizer)
         encoded, _ = encode_batch(reader, batch)
         utterance = clips.utterances[i]
-        for s in segments:
-            during = frames_of(s, utterance.frames)
+        for segment, opens in words:
+            during = frames_of(segment, utterance.frames)
             for t in during:
                 features.append(encoded[0, t].cpu().numpy())
-                labels.append(s.label)
+                labels.append(segment.label)
                 clip_numbers.append(i)
                 frames.append(t)
                 utterances.append(utterance.name)
                 spans.append((during[0], during[-1]))
-    return WordFeatures(np.stack(features), labels, clip_numbers, frames, utterances, spans)
+                opening.append(opens)
+    return WordFeatures(np.stack(features), labels, clip_numbers, frames, utterances, spans, opening)
 
 
 def word_means(frames: WordFeatures) -> WordFeatures:
@@ -212,19 +182,12 @@ def word_means(frames: WordFeatures) -> WordFeatures:
     rows_by_word: dict[tuple, list[int]] = {}
     for row, word in enumerate(zip(frames.clips, frames.spans)):
         rows_by_word.setdefault(word, []).append(row)
-    middle = [rows[len(rows) // 2] for rows in rows_by_word.values()]
-    return WordFeatures(
-        np.stack([frames.features[rows].mean(0) for rows in rows_by_word.values()]),
-        [frames.words[row] for row in middle],
-        [frames.clips[row] for row in middle],
-        [frames.frames[row] for row in middle],
-        [frames.utterances[row] for row in middle],
-        [frames.spans[row] for row in middle],
-    )
+    middle = frames.rows([rows[len(rows) // 2] for rows in rows_by_word.values()])
+    return replace(middle, features=np.stack([frames.features[rows].mean(0) for rows in rows_by_word.values()]))
 
 
 def word_spaces(expert: Expert, reader: Expert, clips: Clips, times: WordTimes) -> dict[str, WordFeatures]:
-    """The spaces "audio-visual", "visual-only" and those of the raw inputs, each of whole words and of frames.
+    """Features of every frame of the words: "audio-visual", "visual-only", and the raw inputs "pixels" and "spectrum".
 
     Empty if no words have times.
     """
@@ -232,13 +195,7 @@ def word_spaces(expert: Expert, reader: Expert, clips: Clips, times: WordTimes) 
         return {}
     visual_only = word_features(reader, clips, times)
     spaces = {"audio-visual": word_features(expert, clips, times), "visual-only": visual_only}
-    return words_and_frames(spaces | input_features(clips, visual_only))
-
-
-def words_and_frames(spaces: dict[str, WordFeatures]) -> dict[str, WordFeatures]:
-    """Each feature space twice: "<name>, whole words", then "<name>, frames"."""
-    by_word = {f"{name}, whole words": word_means(frames) for name, frames in spaces.items()}
-    return by_word | {f"{name}, frames": frames for name, frames in spaces.items()}
+    return spaces | input_features(clips, visual_only)
 
 
 def input_features(clips: Clips, frames: WordFeatures) -> dict[str, WordFeatures]:

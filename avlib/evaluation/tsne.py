@@ -1,55 +1,86 @@
-"""t-SNE maps of word features, and how well the two words separate in feature space.
+"""The record of the feature analysis: how far apart two words lie, and t-SNE maps of them."""
 
-The hypothesis of the paper: an audio-visual reader separates them, a visual-only reader does not.
-"""
-
-from dataclasses import asdict
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.metrics import silhouette_score
 
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..metrics.feature_separation import separation
+from .lip_words import LipSpaces
+from .separation_conditions import CLIPS, FRAMES, READERS, WORDS
 from .spoken_words import WordFeatures
-from .statistics import paired_interval
-from .table_formats import markdown_table
 from .word_choice import WordChoice
+from .word_separation import combinations, guidance_differences, measure
+
+STAGE = "tsne"
+MAX_DOTS = 150  # points of each word on a map, which bounds its time
 
 
 def tsne_record(
-    run: Run,
-    corpus: Corpus,
-    choice: WordChoice,
-    spaces: dict[str, WordFeatures],
-    stage: str = "tsne",
-    models: list[str] | None = None,
+    run: Run, corpus: Corpus, choices: Sequence[WordChoice], spaces: LipSpaces, pairs: Sequence[Sequence[str]] = ()
 ) -> dict:
-    """Record of stage "tsne" or another, computed unless it exists.
+    """Record of stage "tsne", computed unless it exists.
 
-    It holds the words and how they were chosen and, for each feature space, the separation of the words, four maps with
-    theirs, and each point's word, utterance and frame. models: those whose lips the readers read.
+    choices: the words of the clips and of the test sentences. spaces: whose lips -> features of the words' frames;
+    `CLIPS` may have raw inputs, too. pairs: baseline and guided model of each animator, whose lips are among the
+    spaces.
+    The record holds a row for each of the `combinations`, the differences between guided and baseline lips, and four
+    maps of each space with each dot's word, utterance and frame.
     """
-    stage_keys = [run.finished_key(s) for s in ("expert", "reader", *(models or ()))]
-    key = run.key(tsne_record, run.config.evaluation, corpus.hash, stage_keys, asdict(choice), list(spaces))
-    if record := run.finished(stage, key):
+    stages = ["expert", "reader", *(model for pair in pairs for model in pair)]
+    keys = [run.finished_key(stage) for stage in stages]
+    chosen = [{"words": list(choice.words), "reason": choice.reason} for choice in choices]
+    inputs = [chosen, list(spaces), [list(pair) for pair in pairs]]
+    key = run.key(tsne_record, run.config.evaluation, corpus.hash, keys, inputs)
+    if record := run.finished(STAGE, key):
         return record
-    maps = {name: _maps(space, run.config.evaluation.tsne_perplexity) for name, space in spaces.items()}
-    points = {name: [list(point) for point in zip(f.words, f.utterances, f.frames)] for name, f in spaces.items()}
+    by_row = dict(combinations(spaces))
+    clip_words, lip_words = (choice.words for choice in choices)
+    rows, maps, points = [], {}, {}
+    for combination, kinds in by_row.items():
+        row = measure(combination, kinds, clip_words if combination.lips == CLIPS else lip_words)
+        for kind in READERS if row["silhouette"] else ():
+            name, space = combination.space(kind), dots(kinds[kind])
+            maps[name] = _maps(space, run.config.evaluation.tsne_perplexity)
+            points[name] = [list(point) for point in zip(space.words, space.utterances, space.frames)]
+        row["maps"] = {kind: [m["silhouette"] for m in maps[name]] for kind, name in row["spaces"].items()}
+        rows.append(row)
     return run.finish(
-        stage,
+        STAGE,
         key,
-        words=list(choice.words),
-        reason=choice.reason,
-        metrics={name: separation(f.features, f.words, f.utterances) for name, f in spaces.items()},
-        audio_visual_gain=audio_visual_gain(spaces),
+        words=list(clip_words or lip_words),
+        choices=chosen,
         corpus=corpus.hash,
-        frames={name: len(f.words) for name, f in spaces.items()},
-        points=points,
+        rows=rows,
+        guidance=guidance_differences(by_row, pairs),
         maps=maps,
+        points=points,
     )
+
+
+def dots(space: WordFeatures) -> WordFeatures:
+    """The points that a map shows: of each word all, or `MAX_DOTS` at equal steps, from all utterances and styles."""
+    chosen = []
+    for word in set(space.words):
+        rows = [n for n, own in enumerate(space.words) if own == word]
+        steps = np.linspace(0, len(rows) - 1, min(MAX_DOTS, len(rows))).round().astype(int)
+        chosen += [rows[step] for step in steps]
+    return space.rows(sorted(chosen))
+
+
+def mapped_spaces(
+    record: dict, spaces: LipSpaces, lips: Sequence[str], points: Sequence[str] = (WORDS, FRAMES)
+) -> dict[str, WordFeatures]:
+    """The features behind each dot of the record's maps, by the name of the map, of some lips and kinds of point."""
+    chosen = {name: by_kind for name, by_kind in spaces.items() if name in lips}
+    return {
+        name: dots(kinds[kind])
+        for combination, kinds in combinations(chosen)
+        for kind in READERS
+        if combination.points in points and (name := combination.space(kind)) in record["maps"]
+    }
 
 
 def _maps(space: WordFeatures, perplexity: float) -> list[dict]:
@@ -72,44 +103,3 @@ def map_settings(perplexity: float, points: int) -> list[tuple[float, int]]:
 def tsne_map(space: WordFeatures, perplexity: float, seed: int = 0) -> np.ndarray:
     """Points (N, 2) by t-SNE (van der Maaten and Hinton 2008) from a random start."""
     return TSNE(2, perplexity=perplexity, init="random", random_state=seed).fit_transform(space.features)
-
-
-def audio_visual_gain(spaces: dict[str, WordFeatures]) -> dict[str, dict[str, float]]:
-    """Silhouette of each audio-visual space minus that of its visual-only partner, which has the same points.
-
-    "difference", "low" and "high": the 95 % bootstrap interval resamples utterances; the clouds that a point is
-    compared with stay as they are.
-    """
-    gains = {}
-    for name, audio_visual in spaces.items():
-        visual_only = spaces.get(name.replace("audio-visual", "visual-only"))
-        if name.startswith("audio-visual") and visual_only:
-            totals = (_silhouette_totals(space, audio_visual.utterances) for space in (audio_visual, visual_only))
-            gains[name] = paired_interval(*totals, seed=0)._asdict()
-    return gains
-
-
-def _silhouette_totals(space: WordFeatures, utterances: list[str]) -> torch.Tensor:
-    """Sum of silhouettes and number of points for each utterance, (utterances, 2). utterances: of each point."""
-    number = {name: n for n, name in enumerate(dict.fromkeys(utterances))}
-    rows = torch.tensor([number[name] for name in utterances])
-    silhouettes = torch.from_numpy(silhouette_samples(space.features, space.words)).double()
-    values = torch.stack((silhouettes, torch.ones_like(silhouettes)), -1)
-    return torch.zeros(len(number), 2).double().index_add_(0, rows, values)
-
-
-def separation_table(record: dict) -> str:
-    """Markdown: the words, their separation in each space, the gain over visual-only, and silhouettes of the maps.
-
-    Without words it is the reason alone.
-    """
-    if not record["metrics"]:
-        return f"{record['reason']}\n"
-    rows = []
-    for name, scores in record["metrics"].items():
-        gain = record["audio_visual_gain"].get(name)
-        gain = "{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(**gain).replace("-", "−") if gain else ""
-        of_maps = ", ".join(f"{m['silhouette']:.2f}" for m in record["maps"][name])
-        rows.append([name, f"{scores['silhouette']:.3f}", gain, f"{100 * scores['probe']:.0f} %", of_maps])
-    heads = ["features", "silhouette", "minus visual-only", "linear probe, accuracy", "silhouettes of the maps"]
-    return f"{record['reason']}\n\n{markdown_table(heads, rows)}"

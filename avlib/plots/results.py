@@ -1,5 +1,7 @@
 """Differences between models with their intervals, and t-SNE maps."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,27 +35,30 @@ def effects(groups: dict[str, EffectRows], units: dict[str, tuple[float, str]]) 
     return figure
 
 
-def tsne_maps(record: dict, suffix: str = "") -> Figure:
-    """The maps of stage "tsne": a row for each feature space, a column for each perplexity and seed.
+def tsne_maps(record: dict, points: str, lips: Sequence[str], both: bool = True) -> Figure:
+    """The maps of stage "tsne": a row for each space of a kind of point and some lips, a column for each map.
 
-    suffix: limits the rows to spaces whose names end with it, such as "frames".
+    both: with and without words that open a sentence; otherwise without them, or with them where too few others are.
     """
-    maps_by_space = {name: maps for name, maps in record["maps"].items() if name.endswith(suffix)}
-    if not maps_by_space:
+    rows = [row for row in record["rows"] if row["points"] == points and row["lips"] in lips and row["spaces"]]
+    if not both:
+        rows = [row for n, row in enumerate(rows) if row["lips"] not in {earlier["lips"] for earlier in rows[:n]}]
+    names = [name for row in rows for name in row["spaces"].values()]
+    if not names:
         return placeholder("No maps: too few sentences contain the words.")
-    words = sorted({word for points in record["points"].values() for word, *_ in points})
-    columns = max(map(len, maps_by_space.values()))
+    words = sorted({word for name in names for word, *_ in record["points"][name]})
+    columns = max(len(record["maps"][name]) for name in names)
     figure, axes = plt.subplots(
-        len(maps_by_space), columns, figsize=(11, 2.9 * len(maps_by_space)), squeeze=False, layout="constrained"
+        len(names), columns, figsize=(11, 2.9 * len(names)), squeeze=False, layout="constrained"
     )
-    for row, (name, maps) in zip(axes, maps_by_space.items()):
+    for row, name in zip(axes, names):
         labels = np.array([word for word, *_ in record["points"][name]])
-        for axis, tsne_map in zip(row, maps):
-            points = np.array(tsne_map["points"])
+        for axis, tsne_map in zip(row, record["maps"][name]):
+            dots = np.array(tsne_map["points"])
             for word, colour in zip(words, ("tab:blue", "tab:orange")):
-                axis.scatter(*points[labels == word].T, s=6, alpha=0.75, color=colour, label=word)
+                axis.scatter(*dots[labels == word].T, s=6, alpha=0.75, color=colour, label=word)
             axis.set(xticks=[], yticks=[], xlabel=f"silhouette {tsne_map['silhouette']:.2f}")
             axis.set_title(f"perplexity {tsne_map['perplexity']:.3g}, seed {tsne_map['seed']}", fontsize=8)
-        row[0].set_ylabel(name)
+        row[0].set_ylabel(name.replace(", ", "\n"))
     axes[0][0].legend(frameon=False)
     return figure

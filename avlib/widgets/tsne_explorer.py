@@ -15,7 +15,7 @@ from ..core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from ..corpus.clips import Clips
 from ..evaluation.spoken_words import WordFeatures
 from ..metrics.feature_separation import separation
-from ..plots.results import tsne_maps
+from ..plots.figures import placeholder
 from .browser_data import as_bytes, module
 
 MAX_CROP_SIDE = 48  # pixels
@@ -171,10 +171,10 @@ def map_content(tsne_map: dict) -> dict:
 def explore_tsne(record: dict, spaces: dict[str, WordFeatures], clips: Clips) -> Explorer | Figure:
     """The explorer; in an executed notebook a figure of the first map and the words' mean lips.
 
-    record: maps of these spaces, of `tsne_record`; clips: those of the features' frames.
+    record: of `tsne.tsne_record`; spaces: of `tsne.mapped_spaces`; clips: those of the features' frames.
     """
     if not spaces:
-        figure = tsne_maps(record)
+        figure = placeholder("No maps: too few sentences contain the words.")
         plt.close(figure)  # the notebook shows it once, as the value of the cell
         return figure
     frames = Frames(spaces, clips)

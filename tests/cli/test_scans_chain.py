@@ -76,7 +76,10 @@ def test_scans_go_through_all_notebooks_to_the_report(folder, video):
     assert next(count for name, (_, count) in scores.items() if name.startswith("closure")) == 1, "the m of “me”"
     page = (run / "report.html").read_text()
     assert page.count("<video") >= 2 and page.count("<img") >= 8 and origin in page
-    clips, lips = (json.loads((run / "records" / f"{stage}.json").read_text()) for stage in ("tsne", "tsne-lips"))
-    assert clips["words"] == (["away", "big"] if video else ["just", "must"]) and clips["metrics"]
+    record = json.loads((run / "records" / "tsne.json").read_text())
+    clips, lips = record["choices"]
+    assert clips["words"] == (["away", "big"] if video else ["just", "must"])
+    assert {row["lips"] for row in record["rows"]} == {"clips"} and any(row["maps"] for row in record["rows"])
     assert "Feature analysis: “{}” and “{}”".format(*clips["words"]) in page
     assert lips["words"] == [] and "no words are compared" in lips["reason"], "one test sentence allows no comparison"
+    assert "| held-out 2D clips | whole words |" in (run / "tables" / "table_tsne.md").read_text()

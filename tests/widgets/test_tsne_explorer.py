@@ -37,6 +37,7 @@ def space(order=1, distance: float = 5.0) -> WordFeatures:
         [t for _, t, _ in spots],
         [f"clip{i}" for i, *_ in spots],
         [next((f[0], f[-1]) for w, f in WORDS_OF_CLIP[i] if t in f) for i, t, _ in spots],
+        [i == 0 and word == "just" for i, _, word in spots],
     )
 
 
@@ -130,6 +131,22 @@ def test_a_dot_of_a_whole_word_counts_once(clips):
         10 * both.spots[n][0] + 5 * both.spots[n][1] for n in both.of_dots["whole words"] if both.words[n] == "just"
     ]
     assert abs(shown - np.mean(middles)) < 3
+
+
+def test_a_space_may_have_some_of_the_words_and_some_of_their_frames(clips):
+    """As without words that open a sentence, and on maps with a part of the points."""
+    some = space().rows([*range(0, 16, 3)])
+    frames = Frames({"all": space(), "later": space().without_opening(), "some": some}, clips)
+    assert len(frames.of_dots["all"]) == 16 and frames.of_dots["later"] == list(range(3, 16))
+    assert frames.of_dots["some"] == [0, 3, 6, 9, 12, 15]
+    assert frames.compare("later", frames.by_word())["A"]["summary"] == "3 dots, 3 just"
+    alone = Frames({"some": some}, clips)
+    assert alone.runs == frames.runs and alone.of_dots == {"some": [0, 3, 6, 9, 12, 15]}, "whole words sound"
+
+
+def test_without_spaces_there_is_a_message(clips):
+    (message,) = tsne_explorer.explore_tsne({"maps": {}}, {}, clips).axes[0].texts
+    assert message.get_text().startswith("No maps")
 
 
 def test_the_content_for_the_browser_is_small(frames):
