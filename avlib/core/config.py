@@ -134,7 +134,8 @@ class JointConfig:
 
     epochs: int = 15  # the most of them, with patience
     # 0: exactly joint.epochs. Otherwise the steady part of the training, before the learning rates fall and the expert
-    # guides, ends once the held-out LVE has fallen by less than 1 % in so many epochs; the rest keeps its proportion.
+    # guides, ends once the held-out LVE of so many epochs is, in the mean, less than 1 % below that of as many before;
+    # the rest keeps its proportion.
     patience: int = 0
     batch: int = 8  # utterances
     lr: float = 1e-3  # of the animator

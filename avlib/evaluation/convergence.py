@@ -37,18 +37,18 @@ def convergence_table(run: Run, seeds: list[int], corpus: str) -> str:
 
 
 def training_table(run: Run, records: dict[str, dict], title: str) -> Table:
-    """A row for each training: its length and duration, and how much its held-out LVE still fell at last.
+    """A row for each training: its length and duration, and how much its held-out LVE still changed at last.
 
     records: label -> record of a trained model.
     """
     scale, unit = read_protocols()[KIT].scores["LVE"].printed(run.record("evaluation-truth")["unit"])
     heads = ["Training", "epochs", "steps", "minutes", f"held-out LVE ({unit})"]
-    heads += ["last fall, steady part (%)", "last fall, whole (%)", "plateau"]
+    heads += ["last change, steady part (%)", "last change, whole (%)", "plateau"]
     rows, data = [], []
     for label, record in records.items():
         found, lve = record["convergence"], record["history"][-1]["held_out_lve"]
         row = [label, str(record["epochs"]), str(record["steps"]), f"{record['seconds'] / 60:.1f}"]
-        row += [f"{lve / scale:.3f}", _percent(found["fall_steady"]), _percent(found["fall"])]
+        row += [f"{lve / scale:.3f}", _percent(found["change_steady"]), _percent(found["change"])]
         rows.append([*row, "not reached" if found["plateau"] is None else f"epoch {found['plateau']}"])
         numbers = {name: record[name] for name in ("epochs", "steps", "seconds")}
         data.append({"training": label, **numbers, "held_out_lve": lve, **found})
@@ -57,10 +57,8 @@ def training_table(run: Run, records: dict[str, dict], title: str) -> Table:
         distance(list(records.values())),
         "Held-out LVE: at the end, in the mean of all training styles",
         "Steady part: before the learning rates fall and the expert guides",
-        "Last fall: of the lowest held-out LVE, in the last fifth of the steady part or of the whole training",
-        f"Plateau: where it had fallen by less than {GAIN:.0%} in {patience} epochs of the steady part".replace(
-            "%", " %"
-        ),
+        "Last change: of the held-out LVE, from the last fifth but one to the last, in the mean",
+        f"Plateau: where the mean of {patience} epochs is less than {100 * GAIN:g} % below that of as many before",
         "Minutes: of the training steps, several trainings at a time",
     ]
     return Table(title, heads, rows, {"split": "validation"}, notes, data)
@@ -71,17 +69,17 @@ def distance(records: Sequence[dict]) -> str:
     found = [record["convergence"] for record in records]
     reached = sum(one["plateau"] is not None for one in found)
     sentence = f"Held-out LVE reached a plateau in {reached} of {len(found)} trainings"
-    falls = []
-    for part, name in (("steady part", "fall_steady"), ("whole training", "fall")):
+    changes = []
+    for part, name in (("steady part", "change_steady"), ("whole training", "change")):
         if values := [one[name] for one in found if one[name] is not None]:
-            span = " to ".join(dict.fromkeys([f"{min(values):.1f}", f"{max(values):.1f}"]))
-            falls.append(f"by {span} % in the last fifth of the {part}")
-    if falls:
-        sentence += f"; it still fell {' and '.join(falls)}"
+            span = " to ".join(dict.fromkeys([_percent(min(values)), _percent(max(values))]))
+            changes.append(f"by {span} % in the last fifth of the {part}")
+    if changes:
+        sentence += f"; it still changed {' and '.join(changes)}"
     if reached == len(found):
         return sentence
-    return f"{sentence}. The others have not converged: give them more epochs (joint.epochs, joint.patience)"
+    return f"{sentence}. Those without one have not converged: give them more epochs (joint.epochs, joint.patience)"
 
 
-def _percent(fall: float | None) -> str:
-    return "–" if fall is None else f"{fall:.1f}"
+def _percent(change: float | None) -> str:
+    return "–" if change is None else f"{change:+z.1f}".replace("-", "−")

@@ -1,10 +1,11 @@
 """How long a joint training lasts: until its held-out LVE has stopped falling; and how far from that one has ended."""
 
 import math
+from statistics import mean
 
 from ..core.config import JointConfig
 
-GAIN = 0.01  # share by which the lowest held-out LVE has to fall to count as lower
+GAIN = 0.01  # share by which the held-out LVE has to fall to count as falling
 USUAL_PATIENCE = 4  # epochs; by which trainings of a set length are judged
 
 
@@ -32,11 +33,11 @@ def check_patience(config: JointConfig) -> None:
 def plateau(curve: list[float], patience: int) -> int | None:
     """The first epoch, counted from 1, at which a curve has stopped falling, or None.
 
-    curve: a value for each epoch. It has stopped where its lowest value is less than `GAIN` below the lowest of
-    `patience` epochs before.
+    curve: a value for each epoch. It has stopped where the mean of the last `patience` epochs is less than `GAIN` below
+    the mean of as many before. Means, because held-out errors are noisy: the lowest value so far may be a lucky one.
     """
-    for epoch in range(patience + 1, len(curve) + 1):
-        if min(curve[:epoch]) > (1 - GAIN) * min(curve[: epoch - patience]):
+    for epoch in range(2 * patience, len(curve) + 1):
+        if mean(curve[epoch - patience : epoch]) > (1 - GAIN) * mean(curve[epoch - 2 * patience : epoch - patience]):
             return epoch
     return None
 
@@ -57,24 +58,28 @@ def convergence(history: list[dict], config: JointConfig) -> dict:
     """How far a finished training is from a plateau.
 
     "plateau": the epoch of the steady part in which one was reached, or None; a training without patience is judged by
-    `USUAL_PATIENCE`. "steady_epochs": of the steady part. "fall_steady", "fall": by how many percent the lowest
-    held-out LVE still fell in the last fifth of the steady part and of the whole training; None where too short.
+    `USUAL_PATIENCE`. "steady_epochs": of the steady part. "change_steady", "change": of the held-out LVE at the end of
+    the steady part and of the whole training, see `last_change`.
     """
     curve = _held_out_curve(history)
     steady = curve[: math.floor(steady_share(config) * len(curve) + 1e-9)]
     return {
         "plateau": plateau(steady, config.patience or USUAL_PATIENCE),
         "steady_epochs": len(steady),
-        "fall_steady": last_fall(steady),
-        "fall": last_fall(curve),
+        "change_steady": last_change(steady),
+        "change": last_change(curve),
     }
 
 
-def last_fall(curve: list[float]) -> float | None:
-    """By how many percent the lowest value of a curve still fell in the curve's last fifth; None for fewer than two."""
-    last = max(1, round(len(curve) / 5))
-    before = curve[:-last]
-    return 100 * (1 - min(curve) / min(before)) if before else None
+def last_change(curve: list[float]) -> float | None:
+    """By how many percent the mean of a curve's last fifth is above (+) or below (-) the mean of the fifth before.
+
+    None for a curve of fewer than two values.
+    """
+    fifth = max(1, round(len(curve) / 5))
+    if len(curve) < 2:
+        return None
+    return 100 * (mean(curve[-fifth:]) / mean(curve[-2 * fifth : -fifth]) - 1)
 
 
 def _held_out_curve(history: list[dict]) -> list[float]:

@@ -10,9 +10,9 @@ from avlib.evaluation.convergence import convergence_table, distance, trainings
 from avlib.training.joint import model_names
 
 
-def finish(run: Run, model: str, plateau: int | None, fall_steady: float | None, fall: float | None) -> None:
+def finish(run: Run, model: str, plateau: int | None, steady: float | None, whole: float | None) -> None:
     """A training of four epochs of five steps each, in a minute and a half."""
-    found = {"plateau": plateau, "steady_epochs": 2, "fall_steady": fall_steady, "fall": fall}
+    found = {"plateau": plateau, "steady_epochs": 2, "change_steady": steady, "change": whole}
     history = [{"held_out_lve": value * 1e-5} for value in (8, 4, 3, 2.5)]
     run.finish(model, "k", history=history, epochs=4, steps=20, seconds=90.0, convergence=found)
 
@@ -24,19 +24,19 @@ def run(tmp_path, monkeypatch) -> Run:
     run = Run("r", load("smoke", animators="faceformer"))
     run.finish("evaluation-truth", "k", unit="m")
     for n, model in enumerate(model_names(run, [0, 1])):
-        finish(run, model, 2 if n in (1, 2) else None, fall_steady=0.5 + n, fall=n / 10)
+        finish(run, model, 2 if n in (1, 2) else None, steady=-0.5 - n, whole=n / 10)
     return run
 
 
 def test_each_training_has_a_row_and_the_sentence_sums_them_up(run):
     text = convergence_table(run, [0, 1], "embedded corpus")
-    assert "| FaceFormer, baseline (L_mse), seed 0 | 4 | 20 | 1.5 | 2.500 | 0.5 | 0.0 | not reached |" in text
-    assert "| FaceFormer, + L_rlv + guidance, seed 0 | 4 | 20 | 1.5 | 2.500 | 2.5 | 0.2 | epoch 2 |" in text
-    assert "held-out LVE (1e-5 m²)" in text and "less than 1 % in 4 epochs" in text
+    assert "| FaceFormer, baseline (L_mse), seed 0 | 4 | 20 | 1.5 | 2.500 | −0.5 | +0.0 | not reached |" in text
+    assert "| FaceFormer, + L_rlv + guidance, seed 0 | 4 | 20 | 1.5 | 2.500 | −2.5 | +0.2 | epoch 2 |" in text
+    assert "held-out LVE (1e-5 m²)" in text and "the mean of 4 epochs is less than 1 % below" in text
     assert text.startswith(
         "Convergence on the embedded corpus, preset smoke, seeds 0, 1; split validation. Held-out LVE reached a "
-        "plateau in 2 of 6 trainings; it still fell by 0.5 to 5.5 % in the last fifth of the "
-        "steady part and by 0.0 to 0.5 % in the last fifth of the whole training. The others have not converged: give "
+        "plateau in 2 of 6 trainings; it still changed by −5.5 to −0.5 % in the last fifth of the steady part and by "
+        "+0.0 to +0.5 % in the last fifth of the whole training. Those without one have not converged: give "
         "them more epochs (joint.epochs, joint.patience). Held-out LVE: at the end"
     )
     rows = read_json(run.folder / "tables" / "table_convergence.json")["rows"]
@@ -48,10 +48,10 @@ def test_the_sentence_fits_trainings_that_have_converged_and_those_too_short_to_
     finish(run, "short", None, None, None)
     done, short = run.record("done"), run.record("short")
     assert distance([done, done]).startswith(
-        "Held-out LVE reached a plateau in 2 of 2 trainings; it still fell by 0.2 %"
+        "Held-out LVE reached a plateau in 2 of 2 trainings; it still changed by +0.2 %"
     )
     assert "not converged" not in distance([done])
-    assert distance([short]).startswith("Held-out LVE reached a plateau in 0 of 1 trainings. The others have not")
+    assert distance([short]).startswith("Held-out LVE reached a plateau in 0 of 1 trainings. Those without one have")
 
 
 def test_trainings_are_grouped_by_animator_and_objective(run):

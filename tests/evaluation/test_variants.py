@@ -39,7 +39,7 @@ def train_own(run: Run, seeds: list[int], **epochs: int) -> None:
         history = [{"held_out_lve": 2e-5}] * (count - 1) + [{"held_out_lve": 1e-5}]
         if objective == "guided":
             history[-1] |= {"share_av": 0.25, "held_out_av": 7.0}
-        found = {"plateau": None, "steady_epochs": 1, "fall_steady": None, "fall": 50.0}
+        found = {"plateau": None, "steady_epochs": 1, "change_steady": None, "change": -50.0}
         effort = {"epochs": count, "steps": 3 * count, "seconds": SECONDS[objective] * count / 2}
         run.finish(model, "k", history=history, convergence=found, **effort)
 
@@ -229,7 +229,7 @@ def test_models_of_equal_steps_and_time_stand_beside_the_guided_one(scored_run):
         expected = mean(row["animators"]["CodeTalker"]["values"]) - mean(rows[0]["animators"]["CodeTalker"]["values"])
         assert difference["difference"] == pytest.approx(expected)
     assert "quoted" not in (scored_run.folder / "tables" / "table_budget_lve.md").read_text()
-    assert "| CodeTalker, baseline (L_mse), as long as guided, seed 1 | 2 | 6 | 0.3 | 1.000 | – | 50.0 | not" in text
+    assert "| CodeTalker, baseline (L_mse), as long as guided, seed 1 | 2 | 6 | 0.3 | 1.000 | – | −50.0 | not" in text
     assert len(written_rows(scored_run, "budget_trainings")) == 7 * 2 * 2
 
 

@@ -80,24 +80,24 @@ def test_the_time_of_a_training_is_the_sum_over_its_resumes(tmp_path, monkeypatc
     assert len(passes) == 17 and state.seconds == pytest.approx(16_000, abs=400)
 
 
-SHORTENED = JointConfig(epochs=9, patience=2, lr_decay_fraction=0.5, guidance_start=0.5)
+SHORTENED = JointConfig(epochs=11, patience=2, lr_decay_fraction=0.5, guidance_start=0.5)
 
 
 def test_a_shortened_training_is_the_training_of_that_length_also_when_resumed(tmp_path, monkeypatch):
     options = {"schedule": constant_then_cosine(SHORTENED.lr_decay_fraction)}
-    six, task = train_regression(tmp_path / "six", monkeypatch, epochs=6, **options)
+    eight, task = train_regression(tmp_path / "eight", monkeypatch, epochs=8, **options)
     options["length"] = lambda history, epochs: joint_epochs(history, SHORTENED)
-    whole, shortened = train_regression(tmp_path / "whole", monkeypatch, epochs=9, **options)
-    assert whole.history == six.history and whole.step == 24 and torch.equal(shortened.map.weight, task.map.weight)
-    for interrupt_at in (12, 13, 20):  # an epoch has 4 steps; the plateau is after 12
+    whole, shortened = train_regression(tmp_path / "whole", monkeypatch, epochs=11, **options)
+    assert whole.history == eight.history and whole.step == 32 and torch.equal(shortened.map.weight, task.map.weight)
+    for interrupt_at in (16, 17, 26):  # an epoch has 4 steps; the plateau is after 16
         folder = tmp_path / f"killed{interrupt_at}"
         with pytest.raises(KeyboardInterrupt):
-            train_regression(folder, monkeypatch, interrupt_at=interrupt_at, epochs=9, **options)
-        resumed, again = train_regression(folder, monkeypatch, epochs=9, **options)
-        assert again.steps == 24 - interrupt_at + 1, "continues, does not start again"
-        assert resumed.history == six.history and torch.equal(again.map.weight, task.map.weight)
-    nine, longer = train_regression(tmp_path / "nine", monkeypatch, epochs=9, schedule=options["schedule"])
-    assert nine.history[:3] == six.history[:3] and not torch.equal(longer.map.weight, task.map.weight)
+            train_regression(folder, monkeypatch, interrupt_at=interrupt_at, epochs=11, **options)
+        resumed, again = train_regression(folder, monkeypatch, epochs=11, **options)
+        assert again.steps == 32 - interrupt_at + 1, "continues, does not start again"
+        assert resumed.history == eight.history and torch.equal(again.map.weight, task.map.weight)
+    eleven, longer = train_regression(tmp_path / "eleven", monkeypatch, epochs=11, schedule=options["schedule"])
+    assert eleven.history[:4] == eight.history[:4] and not torch.equal(longer.map.weight, task.map.weight)
 
 
 @pytest.mark.parametrize("average", [2, 3, 9])
