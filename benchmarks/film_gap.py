@@ -28,6 +28,7 @@ from avlib.corpus.captured.landmark_face import LandmarkFace
 from avlib.corpus.captured.people import resting_face
 from avlib.corpus.captured.performances import Cast, perform
 from avlib.corpus.captured.splits import select
+from avlib.corpus.captured.take_files import load_take
 from avlib.corpus.prepare import prepare_corpus
 from avlib.corpus.video.sources import Source, list_sources
 from avlib.lipreading.expert import Expert
@@ -52,7 +53,8 @@ class Renders:
         person = people[subject]
         self.face, self.faces = face, torch.from_numpy(face.faces)
         self.motions = [torch.from_numpy(perform(source, cast, people).motion.vertices) for source in sources]
-        self.albedo = film_albedo(face, person, resting, train, takes).astype(np.float32)
+        seen = (load_take(source, takes) for source in train)
+        self.albedo = film_albedo(face, person, resting, seen).astype(np.float32)
         centre = np.mean([motion[:, face.lip_outline].numpy().mean((0, 1)) for motion in self.motions], axis=0)
         window = (side // 2, side // 2 + side)
         x, y, scale = float(centre[0]), float(centre[1]), 1 / (SPAN * person.scale)
