@@ -9,6 +9,7 @@ from ..metrics.protocols import AGAINST_SPEECH, Score, row_totals
 from .hierarchical_bootstrap import hierarchical_interval
 from .statistics import permutation_test
 
+ENOUGH = 10  # seeds or subjects; intervals of fewer contain the truth less often than they should (docs/metrics.md)
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
 
 
@@ -117,7 +118,10 @@ def bootstrap_note(differences: Iterable[Difference | None]) -> str:
         for level, held in (("seeds", "training"), ("subjects", "subject"))
         if counts[level][0] == 1
     ]
-    return note + (f". It holds {' and '.join(fixed)}" if fixed else "")
+    note += f". It holds {' and '.join(fixed)}" if fixed else ""
+    is_few = any(1 < number < ENOUGH for level in ("seeds", "subjects") for number in counts[level])
+    few = "So few seeds or subjects make the interval too narrow if they differ more than utterances do"
+    return note + (f". {few}" if is_few else "")
 
 
 def _counted(level: str, numbers: list[int]) -> str:

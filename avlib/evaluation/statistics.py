@@ -3,6 +3,8 @@
 A model's totals have shape (N, 2): for each of N utterances, the sum of what was measured and its count (frames or
 characters). The mean over all utterances is the quotient of the two column sums. Rows of the same utterance (styles,
 seeds) depend on each other: add them up first. Values of shape (N,) stand for utterances of equal weight.
+
+Both hold the trained models fixed. See `hierarchical_bootstrap` for intervals that cover other trainings and subjects.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-Totals = Sequence[float] | torch.Tensor
+Totals = Sequence[float] | np.ndarray | torch.Tensor
 BATCH = 1000  # resamples computed at once, which bounds memory
 
 
@@ -50,9 +52,10 @@ def paired_interval(a: Totals, b: Totals, seed: int, level: float = 0.95, resamp
 def permutation_test(a: Totals, b: Totals, seed: int, permutations: int = 9999) -> float:
     """Two-sided p value of the difference between the means of `a` and `b` (Fisher 1935).
 
-    Under the null hypothesis the two models of an utterance are exchangeable. p is the share of random exchanges whose
-    absolute difference is at least the observed one, which counts as one of them, so that p is never 0. Where there are
-    at most `permutations` different exchanges, each is counted once. The same seed gives the same p.
+    Under the null hypothesis the two models of an utterance (of a seed, if the totals are of seeds) are exchangeable.
+    p is the share of random exchanges whose absolute difference is at least the observed one, which counts as one of
+    them, so that p is never 0. Where there are at most `permutations` different exchanges, each is counted once: of n
+    pairs, p is at least 2 / 2^n. The same seed gives the same p.
     Errors: ValueError for unpaired totals or fewer than two utterances.
     """
     a, b = _paired(a, b)

@@ -17,13 +17,13 @@ def row(utterance: str, style: str, total: float, count: int = 2, subject: str =
 
 
 def record(seed: int, gain: float = 0.0, subjects: int = 3) -> dict:
-    """Six utterances of each subject in two styles; the error falls by about `gain` percent."""
+    """Six utterances of each subject in three styles; the error falls by about `gain` percent."""
     rng = random.Random(seed)
     rows = [
         row(f"{subject}{n}", style, 100 * 20 * (0.5 * rng.uniform(0.9, 1.1) - gain / 100), 20, subject=subject)
-        for subject in "pqr"[:subjects]
+        for subject in "pqrstuvwxyz"[:subjects]
         for n in range(6)
-        for style in "xy"
+        for style in "xyz"
     ]
     return {"rows": rows}
 
@@ -69,7 +69,7 @@ def test_no_exchange_of_few_seeds_has_a_small_p():
         found = difference(*pair, SCORES["CER"])
         assert found and found["p_seeds"] == 2 / 2**seeds
         assert found["p_utterances"] < 0.001 and found["p"] < 0.001 and found["verdict"] == "better"
-        assert found["percent"] == pytest.approx(-10, abs=1) and found["percent_high"] < 0
+        assert found["percent"] == pytest.approx(-10, abs=2) and found["percent_high"] < 0
     alone = difference([record(0)], [record(9)], SCORES["CER"])
     assert alone and alone["p_seeds"] is None
 
@@ -104,12 +104,14 @@ def test_a_verdict_needs_an_interval_without_zero(name, low, high, expected):
 
 def test_the_note_says_what_is_held_fixed():
     def note(seeds: int, subjects: int) -> str:
-        pair = [record(n, subjects=subjects) for n in range(seeds)], [record(n + 9) for n in range(seeds)]
+        pair = [[record(n + m, subjects=subjects) for n in range(seeds)] for m in (0, 9)]
         return bootstrap_note([difference(*pair, SCORES["CER"]), None])
 
     assert "resamples 2 seeds, 3 subjects and 18 utterances, each with all its styles" in note(2, 3)
     assert "fixed" not in note(2, 3)
-    assert note(1, 3).endswith("It holds the training fixed: one seed")
-    assert note(2, 1).endswith("It holds the subject fixed: one subject")
-    assert note(1, 1).endswith("It holds the training fixed: one seed and the subject fixed: one subject")
+    assert ". It holds the training fixed: one seed." in note(1, 3)
+    assert ". It holds the subject fixed: one subject." in note(2, 1)
+    assert note(1, 1).endswith(". It holds the training fixed: one seed and the subject fixed: one subject")
+    assert note(5, 3).endswith("make the interval too narrow if they differ more than utterances do")
+    assert note(10, 10).endswith("each with all its styles")
     assert bootstrap_note([None]).endswith("resamples seeds, subjects and their utterances")

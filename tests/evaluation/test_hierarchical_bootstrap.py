@@ -87,6 +87,15 @@ def test_numbers_repeat_with_their_seed_and_follow_the_unit():
     assert interval.percent_low < interval.percent < interval.percent_high
 
 
+def test_there_is_no_percent_of_a_baseline_that_may_be_zero():
+    """Divided by resamples of both signs, percent have no bounds, though the baseline itself is above zero."""
+    rng = np.random.default_rng(8)
+    b = totals(0.1 + scores(rng, 3, 2, 10, score=1.0))
+    assert b[..., 0].mean() > 0
+    interval = hierarchical_interval(b + [1, 0], b, names(2, 10), 0)
+    assert interval[:3] == pytest.approx((1, 1, 1)) and interval[4:] == (None, None, None)
+
+
 def test_p_is_below_the_level_where_the_interval_excludes_zero():
     rng = np.random.default_rng(6)
     for shift in np.linspace(0, 1, 12):
