@@ -38,6 +38,8 @@ class CorpusConfig:
     # of a captured corpus: checkout of ICT-FaceKit, whose face is fitted to the film; MediaPipe's own mesh if empty
     face: str = ""
     rendered_share: float = 0.45  # of a captured corpus's training clips: renders of captured motion instead of film
+    # share of the training clips that the judge alone learns from, where a 2D part has no clips for it, as film has not
+    judge_share: float = 0.4
     seed: int = 0  # of the embedded corpus
 
 
@@ -84,6 +86,26 @@ class ReaderConfig:
     drop_video: float = 0.15  # share of clips whose video it does not receive
     audio_only_fraction: float = 0.5  # first share of the training without any video: speech is learned sooner
     time_mask: float = 0.0  # longest masked time span per second of clip, seconds; published: 0.4
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """The judge: a lip reader of another kind, after LipNet, that learns from clips which no other network has seen.
+
+    Published: channels of 32, 64 and 96, width 256, dropout 0.5.
+    """
+
+    channels: tuple = (16, 32, 64)  # of the three convolutions
+    width: int = 128  # of the GRUs, in each direction
+    layers: int = 2
+    dropout: float = 0.0  # the short training underfits
+    epochs: int = 6
+    batch_frames: int = 400  # video frames in a batch, padding included
+    lr: float = 3e-3
+    warmup: float = 0.1  # share of the training
+    average: int = 1  # the weights are averaged over so many last epochs
+    phoneme: float = 50.0  # weight of the frame-wise phoneme loss, which is a mean; CTC sums over an utterance
+    time_mask: float = 0.0  # longest masked time span per second of clip, seconds
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,7 @@ class Config:
         )
     )
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=4))
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)
     joint: JointConfig = field(default_factory=JointConfig)

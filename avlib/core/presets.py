@@ -20,6 +20,9 @@ PRESETS = {
         "reader.epochs": 1,
         "reader.width": 64,
         "reader.layers": 1,
+        "judge.epochs": 1,
+        "judge.channels": (8, 16, 32),
+        "judge.width": 64,
         "codetalker.vqvae_epochs": 2,
         "joint.epochs": 2,
         "evaluation.beam": 2,
@@ -73,6 +76,19 @@ PRESETS = {
                 "drop_video": 0.0,
                 "audio_only_fraction": 0.0,
                 "time_mask": 0.4,
+                "average": 10,
+            }.items()
+        },
+        **{
+            f"judge.{name}": value
+            for name, value in {
+                "channels": (32, 64, 96),
+                "width": 256,
+                "dropout": 0.5,
+                "epochs": 75,
+                "batch_frames": 1600,
+                "lr": 1e-3,
+                "phoneme": 0.0,
                 "average": 10,
             }.items()
         },

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +58,14 @@ class Clips:
     def frames(self) -> torch.Tensor:
         """(clips,): video frames of each clip."""
         return torch.tensor([u.frames for u in self.utterances])
+
+    def subset(self, indices: Sequence[int]) -> "Clips":
+        """The clips of these indices, in this order."""
+        part = copy(self)
+        part.__dict__.pop("frames", None)  # of all clips, if it was computed
+        part.utterances = [self.utterances[i] for i in indices]
+        part._positions = [self._positions[i] for i in indices]
+        return part
 
     def video(self, i: int) -> torch.Tensor:
         """(T, H, W) uint8."""

@@ -16,6 +16,7 @@ from .clips import Clips, grouped_by_reason
 from .utterance import Utterance, shortened
 
 MOST_NAMES = 12  # of subjects in a cell of a table
+CLIP_SPLITS = ("train", "judge", "validation")  # of a 2D part; few corpora have clips for the judge alone
 
 
 class Corpus:
@@ -24,7 +25,7 @@ class Corpus:
     corpus.json    name, hash, fps, unit, subjects of each split, camera, regions, utterances
     mesh.npz       faces (F, 3), albedo (V,), templates (subjects, V, 3), each once in the order of `subjects`
     vertices_npy/<utterance>.npy (T, V*3) float32, wav/<utterance>.wav (16 kHz mono)
-    2d/<split>-<NNN>.safetensors    shards of clips
+    2d/<split>-<NNN>.safetensors    shards of clips; see `division` for who learns from which
 
     motion_scale: root mean square displacement of the training motion, in `unit`.
     soft_silhouettes: whether lip crops are rendered with soft silhouettes.
@@ -88,7 +89,8 @@ class Corpus:
             "| part | split | subjects | sentences | minutes | words |",
             "|---" * 6 + "|",
         ]
-        parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in ("train", "validation")]
+        splits = [split for split in CLIP_SPLITS if self.has_clips(split)]
+        parts = [("2D", s, self.clips(s).utterances, VIDEO_FPS) for s in splits]
         parts += [("3D", s, self.utterances(s), self.fps) for s in self.subjects]
         for part, split, utterances, fps in parts:
             words = {w for u in utterances for w in u.text.split()}
@@ -158,7 +160,7 @@ class Corpus:
         if path.is_file():
             summary = read_json(path)
         else:
-            frames = {split: self.clips(split).frames for split in ("train", "validation")}
+            frames = {split: self.clips(split).frames for split in CLIP_SPLITS if self.has_clips(split)}
             excluded = "listed above" if self.capture.get("excluded") else 0  # films are excluded from both parts
             splits = {s: {"clips": len(f), "frames": int(f.sum()), "excluded": excluded} for s, f in frames.items()}
             layout = "mouth crops of film, and renders of captured motion" if self.capture else self.name

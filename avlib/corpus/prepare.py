@@ -8,6 +8,7 @@ from ..core.config import CorpusConfig
 from ..core.run import DATA, Run
 from .captured.captured_corpus import check_captured, prepare_captured
 from .corpus import Corpus
+from .division import check_share
 from .embedded import embedded_corpus
 from .embedded.recordings import find_recordings
 from .run_corpus import record_corpus
@@ -44,6 +45,7 @@ def check_corpus(config: CorpusConfig) -> dict:
             "corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got "
             f"{config.recordings!r}"
         )
+    check_share(config.judge_share)
     if kind != "embedded":
         data = data_folder(config, specification)
         if kind == "captured":

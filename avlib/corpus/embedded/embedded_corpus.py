@@ -33,6 +33,7 @@ def build_embedded(run: Run, face: Path | None = None) -> Corpus:
         landmarks="",
         face="",
         rendered_share=0.0,
+        judge_share=0.0,
     )
     corpus = build_configured(run, replace(config, recordings=""), face)
     if config.recordings:

@@ -205,9 +205,7 @@ def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> I
 
 def transcript_tokenizers(run: Run) -> list[Tokenizer]:
     """All tokenizers that have to encode the transcripts of a run."""
-    units = {run.config.expert.tokenizer, run.config.reader.tokenizer}
-    if not run.config.speech.pretrained:
-        units.add("")  # the speech encoder spells
+    units = {run.config.expert.tokenizer, run.config.reader.tokenizer, ""}  # the judge and the speech encoder spell
     return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
 
 
