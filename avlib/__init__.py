@@ -4,7 +4,7 @@
 
     run = avlib.open_run("demo", preset="demo")     # results/demo/, with its settings
     corpus = avlib.prepare_corpus(run)              # speech, 3D motion, transcripts; lip video for the readers
-    avlib.pretrain(run, corpus)                     # speech encoder, expert, evaluation reader, motion VQ-VAE
+    avlib.pretrain(run, corpus)                     # speech encoder, expert, reader, judge, motion VQ-VAE
     animator, record = avlib.train_joint(run, corpus, "faceformer", "guided", seed=0)
     avlib.evaluate_models(run, corpus, seeds=[0])   # LVE, CER, VER of every model of the run
     avlib.animate("Hello there", run="demo").save("out", formats="glb,mp4")
@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "animate": ".export.animate:animate",
         "load_animator": ".training.joint:load_animator",
         "load_reader": ".training.readers:load_reader",
+        "load_judge": ".training.judge:load_judge",
         "load_pretrained": ".training.published:load_pretrained",
         "predict": ".training.joint:predict",
         "Animator": ".animators.animator:Animator",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core.rates import SAMPLES_PER_FRAME
+from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.tensors import frame_mask
 from ..corpus.clips import Clips
 from ..speech.sound import normalise
@@ -73,6 +73,14 @@ def mask_time_spans(
     valid = frame_mask(lengths.to(x.device), x.shape[1]).view(keep.shape)
     mean = (x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)
     return torch.where(keep | ~valid, x, mean)
+
+
+def augmented_lips(video: Tensor, lengths: Tensor, longest_s: float, generators: ClipGenerators) -> Tensor:
+    """Random crops with masked time spans, normalised: stored crops (B, T, H, W) in [0, 1] -> (B, T, H', W').
+
+    lengths: (B,) frames; longest_s: the longest masked span in each second, seconds.
+    """
+    return mask_time_spans(crop_and_normalise(video, generators), lengths, VIDEO_FPS, longest_s, generators)
 
 
 class Babble:

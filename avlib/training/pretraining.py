@@ -4,16 +4,18 @@ from ..core.distributed import is_distributed
 from ..core.parallel import run_parallel
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from .judge import pretrain_judge
 from .motion_vqvae import train_motion_vqvae
 from .readers import pretrain_reader
 from .speech_encoder import pretrain_speech
 
 
 def pretrain(run: Run, corpus: Corpus) -> None:
-    """Trains the speech encoder, both readers and the motion VQ-VAEs in parallel; they do not depend on each other."""
+    """Trains the readers, the judge, the speech encoder and the motion VQ-VAEs in parallel: none depends on another."""
     jobs = [  # longest first
         (pretrain_reader, run, corpus, "expert"),
         (pretrain_reader, run, corpus, "reader"),
+        (pretrain_judge, run, corpus),
         (pretrain_speech, run, corpus),
         *((train_motion_vqvae, run, corpus, a) for a in run.config.animators),
     ]

@@ -9,15 +9,16 @@ from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import Run
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
-from ..lipreading.augmentation import Babble, ClipGenerators, crop_and_normalise, mask_time_spans, noisy_speech
+from ..corpus.division import guide_clips
+from ..lipreading.augmentation import Babble, ClipGenerators, augmented_lips, mask_time_spans, noisy_speech
 from ..lipreading.expert import Expert
-from ..metrics.error_rates import corpus_rate
 from ..speech.text import SentencePieceTokenizer, Tokenizer
 from . import published
 from .clip_batches import IGNORED, PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
 from .loop import finish_fit, fit
-from .reading import transcribe
+from .reading import held_out_error_rates
 from .schedules import length_batches, warmup_cosine
+from .seen_clips import write_seen
 from .speech_encoder import named_files
 
 
@@ -54,8 +55,7 @@ class ReaderTask(nn.Module):
     def augmented_video(self, batch: ClipBatch, draws: ClipGenerators) -> Tensor:
         """Random crops with masked time spans, normalised: (B, T, H, W) on the task's device."""
         assert batch.video is not None
-        video = crop_and_normalise(batch.video, draws)
-        return mask_time_spans(video, batch.frame_lengths, VIDEO_FPS, self.config.time_mask, draws).to(self.device)
+        return augmented_lips(batch.video, batch.frame_lengths, self.config.time_mask, draws).to(self.device)
 
     def augmented_audio(self, batch: ClipBatch, draws: ClipGenerators) -> Tensor:
         """Speech with babble and masked time spans, normalised: (B, S) on the task's device."""
@@ -137,6 +137,7 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         config,
         seed,
         corpus.hash,
+        run.config.corpus.judge_share,
         *named_files(config.pretrained),
         *named_files(config.tokenizer, "*.model", "*_units.txt"),
     )
@@ -152,7 +153,7 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
 def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> None:
     config: ReaderConfig = getattr(run.config, stage)
     torch.manual_seed(seed)
-    clips, held_out = corpus.clips("train"), corpus.clips("validation")
+    clips, held_out = guide_clips(corpus, run.config.corpus.judge_share), corpus.clips("validation")
     task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
     has_video = "video" in config.modalities
     state = fit(
@@ -170,16 +171,17 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
     )
-    finish_fit(run, stage, key, {stage: task.expert}, state, corpus=corpus.hash, said=held_out.utterances[0].text)
-
-
-def held_out_error_rates(expert: Expert, clips: Clips) -> dict[str, float | str]:
-    """The character error rate "cer" on the clips, of each stream alone as "cer_<stream>" if the expert has two, and
-    the transcript of the first clip as "read"."""
-    transcripts, readings = [u.text for u in clips.utterances], transcribe(expert, clips)
-    streams = expert.modalities if len(expert.modalities) > 1 else ()
-    rates = {f"cer_{m}": corpus_rate(transcripts, transcribe(expert, clips, streams=(m,))) for m in streams}
-    return {"cer": corpus_rate(transcripts, readings), **rates, "read": readings[0]}
+    finish_fit(
+        run,
+        stage,
+        key,
+        {stage: task.expert},
+        state,
+        [write_seen(run, stage, clips)],
+        corpus=corpus.hash,
+        clips=len(clips),
+        said=held_out.utterances[0].text,
+    )
 
 
 def load_reader(run: Run, stage: str) -> Expert:

@@ -12,6 +12,7 @@ from ..core.files import load_weights
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..corpus.division import guide_clips
 from ..lipreading.augmentation import ClipGenerators
 from ..lipreading.expert import greedy_ctc
 from ..metrics.error_rates import corpus_rate
@@ -99,6 +100,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         config,
         run.config.seed,
         corpus.hash,
+        run.config.corpus.judge_share,
         *named_files(config.pretrained, "config.json", "*.safetensors", "*.bin"),
     )
     if run.finished("speech", key):
@@ -107,7 +109,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         run.finish("speech", key, pretrained=config.pretrained)
     else:
         torch.manual_seed(run.config.seed)
-        clips, held_out = corpus.clips("train"), corpus.clips("validation")
+        clips, held_out = guide_clips(corpus, run.config.corpus.judge_share), corpus.clips("validation")
         task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
         frame_budget = config.batch * int(clips.frames.float().mean())
 

@@ -1,0 +1,97 @@
+"""Training of the judge: a reader of another kind, on clips that neither the guide nor the first reader has seen."""
+
+import torch
+from torch import Tensor, nn
+
+from ..core.config import JudgeConfig
+from ..core.files import load_weights
+from ..core.run import Run
+from ..corpus.corpus import Corpus
+from ..corpus.division import guide_clips, judge_clips
+from ..lipreading.augmentation import ClipGenerators, augmented_lips
+from ..lipreading.recurrent_reader import RecurrentReader
+from .clip_batches import PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
+from .loop import finish_fit, fit
+from .reading import held_out_error_rates
+from .schedules import length_batches, warmup_cosine
+from .seen_clips import identities, read_seen, refuse_shared, write_seen
+
+SEED = 1000  # added to the run's, so that no other network of any run starts from the judge's seed
+
+
+class JudgeTask(nn.Module):
+    """One step of the judge: CTC on augmented lips, and classification of the phoneme at each frame."""
+
+    def __init__(self, reader: RecurrentReader, config: JudgeConfig, device: torch.device):
+        super().__init__()
+        self.reader, self.config, self.device = reader, config, device
+        self.phonemes = nn.Linear(reader.ctc.in_features, len(PHONEMES))
+
+    def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
+        """Named terms: "loss", "ctc", in nats a clip, and "phoneme", in nats a frame."""
+        assert batch.video is not None
+        video = augmented_lips(batch.video, batch.frame_lengths, self.config.time_mask, draws).to(self.device)
+        lengths = batch.frame_lengths.to(self.device)
+        features = self.reader.encode(video, None, lengths)
+        ctc = self.reader.loss(features, lengths, batch.tokens.to(self.device), batch.token_lengths.to(self.device))
+        phoneme = phoneme_loss(self.phonemes(features), batch.frame_phonemes.to(self.device))
+        return {"loss": ctc + self.config.phoneme * phoneme, "ctc": ctc, "phoneme": phoneme}
+
+
+def build_judge(config: JudgeConfig) -> RecurrentReader:
+    """The untrained judge, which spells in characters."""
+    return RecurrentReader(TOKENIZER, config.channels, config.width, config.layers, config.dropout)
+
+
+def pretrain_judge(run: Run, corpus: Corpus) -> None:
+    """Stage "judge": trained on its own part of the clips, with a seed of its own; it takes part in no other training.
+
+    ValueError if the corpus has no clips for it that other networks have not seen.
+    """
+    config, share, seed = run.config.judge, run.config.corpus.judge_share, run.config.seed + SEED
+    key = run.key(pretrain_judge, config, seed, corpus.hash, share)
+    if run.finished("judge", key):
+        return
+    clips, held_out = judge_clips(corpus, share), corpus.clips("validation")
+    refuse_shared(identities(clips), identities(guide_clips(corpus, share)), "expert and the first reader")
+    torch.manual_seed(seed)
+    task = JudgeTask(build_judge(config), config, run.device).to(run.device)
+    state = fit(
+        run,
+        "judge",
+        key,
+        task,
+        [{"params": task.parameters(), "lr": config.lr}],
+        config.epochs,
+        lambda generator: length_batches(clips.frames, config.batch_frames, generator),
+        lambda indices: collate_clips(clips, indices),
+        seed,
+        warmup_cosine(config.warmup),
+        lambda: held_out_error_rates(task.reader, held_out),
+        max_gradient_norm=5.0,
+        averaged_epochs=config.average,
+    )
+    finish_fit(
+        run,
+        "judge",
+        key,
+        {"judge": task.reader},
+        state,
+        [write_seen(run, "judge", clips)],
+        corpus=corpus.hash,
+        clips=len(clips),
+        said=held_out.utterances[0].text,
+    )
+
+
+def load_judge(run: Run) -> RecurrentReader:
+    """The trained judge, on the run's device, in evaluation mode.
+
+    ValueError, which names some of them, if it has learned from clips that the expert or the first reader has seen.
+    """
+    seen = read_seen(run, "judge")
+    for stage in ("expert", "reader"):
+        refuse_shared(seen, read_seen(run, stage), stage)
+    judge = build_judge(run.config.judge)
+    load_weights(nn.ModuleDict({"judge": judge}), run.weights("judge"))
+    return judge.to(run.device).eval()
