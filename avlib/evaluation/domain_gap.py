@@ -9,16 +9,16 @@ from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lips
 from ..corpus.specification import TRUE_RENDERS
-from ..lipreading.expert import Expert
+from ..lipreading.reader import Reader
 from ..metrics.error_rates import error_counts
 from ..training.clip_batches import ReaderInput
 from ..training.joint import load_guide
+from ..training.judge import load_judge
 from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch, transcribe
 from .statistics import paired_interval
 from .table_formats import markdown_table
 
-READERS = ("expert", "reader")
 Texts = list[tuple[str, str]]  # of each clip: what was said, and what was read
 
 
@@ -30,11 +30,12 @@ def domain_gap(run: Run, corpus: Corpus, models: list[str] | None = None) -> dic
     models: guided models, whose fine-tuned experts are measured, too; the stage is then "domain_gap-fine-tuned".
     """
     stage = "domain_gap-fine-tuned" if models else "domain_gap"
-    names = [*READERS, *(models or ())]
+    names = ["expert", "reader", "judge", *(models or ())]
     key = run.key(domain_gap, run.config.evaluation, corpus.hash, [run.finished_key(name) for name in names])
     if record := run.finished(stage, key):
         return record
-    readers = {name: load_reader(run, name) for name in READERS}
+    readers: dict[str, Reader] = {name: load_reader(run, name) for name in ("expert", "reader")}
+    readers["judge"] = load_judge(run)
     readers |= {f"expert, fine-tuned with {m}": load_guide(run, corpus, m) for m in models or ()}
     texts = {
         name: {"clips": _read_clips(run, corpus, r), "renders": _read_renders(run, corpus, r)}
@@ -80,11 +81,11 @@ def _rate(texts: Texts) -> float:
     return sum(edits for edits, _ in counts) / max(1, sum(length for _, length in counts))
 
 
-def _read_clips(run: Run, corpus: Corpus, reader: Expert) -> Texts:
+def _read_clips(run: Run, corpus: Corpus, reader: Reader) -> Texts:
     return _transcripts(run, reader, corpus.clips("validation"))
 
 
-def _read_renders(run: Run, corpus: Corpus, reader: Expert) -> Texts:
+def _read_renders(run: Run, corpus: Corpus, reader: Reader) -> Texts:
     """Of the renders that the corpus has, else of the motion of its validation split."""
     if corpus.has_clips(TRUE_RENDERS):
         return _transcripts(run, reader, corpus.clips(TRUE_RENDERS))
@@ -99,7 +100,7 @@ def _read_renders(run: Run, corpus: Corpus, reader: Expert) -> Texts:
     return texts
 
 
-def _transcripts(run: Run, reader: Expert, clips: Clips) -> Texts:
+def _transcripts(run: Run, reader: Reader, clips: Clips) -> Texts:
     config = run.config.evaluation
     read = transcribe(reader, clips, config.beam, config.ctc_weight, streams=("video",))
     return [(u.text, text) for u, text in zip(clips.utterances, read)]

@@ -1,6 +1,7 @@
 """How well trained readers read: error rates, transcripts during training, accuracy in noise, viseme confusions."""
 
 import math
+from collections.abc import Mapping
 from itertools import zip_longest
 
 import jiwer
@@ -14,6 +15,7 @@ from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..lipreading.augmentation import Babble, add_babble, crop_and_normalise, normalise_speech
 from ..lipreading.expert import Expert
+from ..lipreading.reader import Reader
 from ..metrics.error_rates import corpus_rate
 from ..speech.visemes import text_to_visemes
 from ..training.clip_batches import collate_clips
@@ -26,7 +28,7 @@ LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)  # signal-to-noise ratios of speech in
 MAX_CLIPS = 200  # read in noise: enough for the first digits of the curves
 
 
-def score_readers(run: Run, corpus: Corpus, readers: dict[str, Expert], examples: int = 4) -> str:
+def score_readers(run: Run, corpus: Corpus, readers: Mapping[str, Reader], examples: int = 4) -> str:
     """Stage "readers": character error rates on held-out clips by beam search. Returns Markdown with some transcripts.
 
     readers: stage -> reader. examples: transcripts shown, if there are so many.

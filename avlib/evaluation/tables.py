@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
+from .agreement import NETWORK_FREE, counted_gains
 from .differences import Difference, bootstrap_note, difference
 from .labels import OBJECTIVE_LABELS
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
-METRICS = ("LVE", "CER", "VER")
+METRICS = ("LVE", "CER", "VER", "CER_judge", "VER_judge")
 # A secondary source quotes these figures from the paper; the paper's own tables were not available.
 QUOTED = "quoted second-hand from the paper, protocol not confirmed"
 PUBLISHED = {
@@ -48,6 +49,14 @@ TRAINING_LOSSES = (
     "L_rlv + L_av"
 )
 INTERVALS = "[95 % interval] (as percent of the second method), p of "
+JUDGES = (
+    "CER and VER: of what the visual-only reader read; with _judge: of what the judge read, which shares neither clips "
+    "nor architecture with the guide"
+)
+COUNTED = (
+    f"A gain in CER or VER counts if both readers and at least one of {', '.join(NETWORK_FREE)}, which no network "
+    "makes, agree in sign"
+)
 VERDICTS = "Better or worse than the second method (difference as its percent): zero is outside the 95 % interval of "
 
 
@@ -83,6 +92,7 @@ def methods(
     higher = ", ".join(c for c, s in scores.items() if not s.lower_is_better)
     notes = ["Lower is better" + (f", except for {higher}" if higher else "")]
     notes += [f"Quoted: {QUOTED}"] if published else []
+    notes += [JUDGES] if any(s.measure.by == "judge" for s in scores.values()) else []
     notes += [TRAINING_LOSSES] if any(row[0].endswith(OBJECTIVE_LABELS["guided"]) for row in rows) else []
     return Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
 
@@ -121,31 +131,24 @@ def differences(
 
 
 def verdicts(
-    pairs_by_judge: dict[str, dict[str, tuple[Records, Records]]],
-    title: str,
-    columns: Sequence[str] = (*METRICS, "closure"),
-    protocol: str = KIT,
+    pairs: dict[str, tuple[Records, Records]], title: str, columns: Sequence[str] = (*METRICS, *NETWORK_FREE)
 ) -> Table:
-    """Whether the first method of each pair is better or worse than the second, or which is better is undecided.
+    """Whether the first method of each pair is better or worse than the second, or which is better is undecided; and,
+    in the last column, which of CER and VER it improves by both judges and by a measure that no network makes.
 
-    pairs_by_judge: {judge: {row: pair}}, with records that this reader has scored. Scores of what was read have a
-    column for each judge; all others, one from the first judge's records.
+    columns: metrics of the kit's protocol.
     """
-    first_judge, *_ = pairs_by_judge
-    first = next(iter(pairs_by_judge[first_judge].values()))[0][0]
-    scores = {c: read_protocols()[protocol].scores[c] for c in columns}
-    by_row: dict[str, dict[str, Difference | None]] = {row: {} for row in pairs_by_judge[first_judge]}
-    for column, score in scores.items():
-        for judge in pairs_by_judge if score.needs_reader else [first_judge]:
-            head = f"{column}, {judge}" if score.needs_reader else column
-            for row, pair in pairs_by_judge[judge].items():
-                by_row[row][head] = difference(*pair, score)
-    rows = [[name, *map(_verdict_cell, row.values())] for name, row in by_row.items()]
+    first, scores = next(iter(pairs.values()))[0][0], {c: read_protocols()[KIT].scores[c] for c in columns}
+    by_row = {name: {c: difference(*pair, score) for c, score in scores.items()} for name, pair in pairs.items()}
+    counted = {name: [kind for kind, counts in counted_gains(row).items() if counts] for name, row in by_row.items()}
+    rows = [
+        [name, *map(_verdict_cell, row.values()), ", ".join(counted[name]) or "none"] for name, row in by_row.items()
+    ]
     found = [d for row in by_row.values() for d in row.values()]
-    notes = [f"{VERDICTS}{bootstrap_note(found)}"]
-    data = [{"method": name, "metrics": row} for name, row in by_row.items()]
-    heads = ["Method", *next(iter(by_row.values()))]
-    return Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
+    notes = [f"{VERDICTS}{bootstrap_note(found)}", JUDGES, COUNTED]
+    data = [{"method": name, "metrics": row, "counted_gains": counted[name]} for name, row in by_row.items()]
+    heads = ["Method", *columns, "gains that count"]
+    return Table(title, heads, rows, _source(first, list(scores.values()), KIT), notes, data)
 
 
 def ablation(

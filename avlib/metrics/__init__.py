@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "lip_aperture": ".lips:lip_aperture",
         "aperture_correlation": ".lips:aperture_correlation",
         "bilabial_closure": ".lips:bilabial_closure",
+        "lip_dtw": ".lip_warping:lip_dtw",
         "misalignment": ".synchrony:misalignment",
         "lip_intensity": ".synchrony:lip_intensity",
         "speech_intensity": ".synchrony:speech_intensity",

@@ -1,6 +1,6 @@
 """Measures: what one predicted sequence contributes to the metrics of all protocols, as a sum and a count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -9,9 +9,12 @@ import torch
 from ..speech.segment import Segment
 from ..speech.visemes import text_to_visemes
 from .error_rates import error_counts
+from .lip_warping import lip_dtw
 from .lips import bilabial_excess, correlation, lip_aperture
 from .synchrony import lip_intensity, misalignment
 from .vertices import dynamics_deviation, largest_errors, mean_errors, paired_sequences, squared_lengths
+
+READERS = ("reader", "judge")  # who reads predictions: the visual-only reader, and the judge of another kind
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Measure:
 
     kind: one of `KINDS`. regions: names of the vertices, all if there is none. power: of the distance, 2 for squared.
     truth_every: the prediction's frames are compared with every n-th frame of the truth. centred: whether the mean
-    over the region is subtracted from each frame's differences. of: the kind of dynamics, or the unit of edits.
+    over the region is subtracted from each frame's differences. of: the kind of dynamics, or the unit of edits. by:
+    whose transcript the edits are of, one of `READERS`.
     """
 
     kind: str
@@ -29,6 +33,7 @@ class Measure:
     truth_every: int = 1
     centred: bool = False
     of: str = ""
+    by: str = "reader"
 
     @property
     def key(self) -> str:
@@ -41,7 +46,7 @@ class Comparison:
     """One predicted sequence and its scan. What several measures need is computed once.
 
     prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit. regions: vertex indices by name. fps: of both.
-    phonemes: of the utterance. reference: its text. hypothesis: the text that a lip reader read from the prediction.
+    phonemes: of the utterance. reference: its text. hypotheses: what each of `READERS` read from the prediction.
     Errors: see `vertices.paired_sequences`.
     """
 
@@ -54,11 +59,11 @@ class Comparison:
         fps: float,
         phonemes: Sequence[Segment] = (),
         reference: str = "",
-        hypothesis: str = "",
+        hypotheses: Mapping[str, str] | None = None,
     ):
         [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
         self.template, self.regions, self.fps, self.phonemes = template, regions, fps, phonemes
-        self.reference, self.hypothesis = reference, hypothesis
+        self.reference, self.hypotheses = reference, dict(hypotheses or {})
         self._displacements: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @cached_property
@@ -133,14 +138,23 @@ def _closure(comparison: Comparison, measure: Measure) -> SumAndCount:
     return float(excess.sum()), len(excess)
 
 
+def _warping(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The lips' distance after dynamic time warping, over frames."""
+    lip = comparison.regions[measure.regions[0]]
+    frames = len(comparison.truth)
+    return frames * lip_dtw(comparison.prediction, comparison.truth, lip, comparison.fps), frames
+
+
 def _intensity(comparison: Comparison, measure: Measure) -> SumAndCount:
     """How much the predicted lips move, of the sequence."""
     return lip_intensity(comparison.prediction, comparison.regions[measure.regions[0]]), 1
 
 
 def _edits(comparison: Comparison, measure: Measure) -> SumAndCount:
-    """Edits times 100, over the characters, words or visemes of the reference."""
-    reference, hypothesis = comparison.reference, comparison.hypothesis
+    """Edits times 100, over the characters, words or visemes of the reference; undefined if the reader did not read."""
+    reference, hypothesis = comparison.reference, comparison.hypotheses.get(measure.by)
+    if hypothesis is None:
+        return 0.0, 0
     if measure.of == "visemes":
         reference, hypothesis = text_to_visemes(reference), text_to_visemes(hypothesis)
     edits, length = error_counts(reference, hypothesis, words=measure.of == "words")
@@ -159,6 +173,7 @@ KINDS: dict[str, Callable[[Comparison, Measure], SumAndCount]] = {
     "misalignment": _misalignment,
     "aperture": _aperture,
     "closure": _closure,
+    "warping": _warping,
     "intensity": _intensity,
     "edits": _edits,
 }

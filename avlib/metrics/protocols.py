@@ -15,7 +15,7 @@ import torch
 
 from ..core.config import digest
 from ..core.files import read_json
-from .measures import KINDS, Comparison, Measure, sum_and_count
+from .measures import KINDS, READERS, Comparison, Measure, sum_and_count
 from .synchrony import intensity_correlation
 
 PATH = Path(__file__).with_name("protocols.json")
@@ -45,11 +45,6 @@ class Score:
     def is_signed(self) -> bool:
         """Whether the best value is 0, with worse ones on both sides: the FDD with its sign."""
         return self.measure.kind == "dynamics" and self.average != "magnitudes"
-
-    @property
-    def needs_reader(self) -> bool:
-        """Whether the score is of what a lip reader read."""
-        return self.measure.kind == "edits"
 
     def printed(self, unit: str) -> tuple[float, str]:
         """What one printed unit is, and its name, in a corpus with this unit: 1e-5, "1e-5 m²"."""
@@ -90,11 +85,11 @@ def _read_score(where: str, given: dict[str, Any]) -> Score:
         score = Score(Measure(**of_measure), **{k: v for k, v in given.items() if k not in names})
     except TypeError as error:
         raise ValueError(f"{PATH}: {where}: {error}") from None
-    if score.measure.kind not in KINDS or score.average not in AVERAGES:
-        raise ValueError(
-            f"{PATH}: {where}: kind {score.measure.kind!r}, average {score.average!r}; expected one of "
-            f"{', '.join(KINDS)}, and of {', '.join(AVERAGES)}"
-        )
+    measure = score.measure
+    choices = [("kind", measure.kind, KINDS), ("average", score.average, AVERAGES), ("by", measure.by, READERS)]
+    for name, value, known in choices:
+        if value not in known:
+            raise ValueError(f"{PATH}: {where}: {name} {value!r}; expected one of {', '.join(known)}")
     return score
 
 

@@ -1,5 +1,7 @@
 """How well readers read: error rates over epochs, accuracy in noise, and viseme confusions."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,14 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.labels import STREAM_LABELS, VISEME_PHONEMES
-from ..lipreading.expert import Expert
+from ..lipreading.reader import Reader
 from .figures import placeholder
 
 COLOURS = dict(zip(STREAM_LABELS, ("tab:blue", "tab:orange", "tab:green")))  # of the streams that a reader receives
 LINE_STYLES = ("-", "--", ":")  # of readers, in order
 
 
-def error_rate_curves(histories: dict[str, list[dict]], readers: dict[str, Expert]) -> Figure:
+def error_rate_curves(histories: dict[str, list[dict]], readers: Mapping[str, Reader]) -> Figure:
     """Held-out character error rates over epochs: a line for each reader and the streams that it received."""
     figure, axis = plt.subplots(figsize=(4.2, 2.8))
     for (stage, reader), style in zip(readers.items(), LINE_STYLES):

@@ -56,6 +56,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     run = Run("one", load("smoke"))
     run.finish("reader", "key")
+    run.finish("judge", "key")
     calls = []
 
     def encode_batch(reader, batch, streams):
@@ -65,10 +66,11 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     for name, stub in (
         ("make_examples", example_stubs),
         ("load_reader", lambda run, name: name),
+        ("load_judge", lambda run: "judge"),
         ("load_speech", lambda *_: None),
         ("load_guide", lambda run, corpus, model: f"guide of {model}"),
         ("encode_batch", encode_batch),
-        ("decode", lambda reader, features, *_: ["you must"] * len(features)),
+        ("decode", lambda reader, features, *_: ["you just" if reader == "judge" else "you must"] * len(features)),
     ):
         monkeypatch.setattr(evaluate, name, stub)
     record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
@@ -81,11 +83,16 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     assert record["masks"]["lip"]["vertices"] == 250 and record["unit"] == "m" and metrics["FDD"]["value"] is None
     edits, lengths = zip(*(error_counts(r["text"], "you must") for r in rows))
     assert metrics["CER"]["value"] == pytest.approx(100 * sum(edits) / sum(lengths))
-    assert calls == [("reader", ("video",))] * 2, "one call a style, from lips without speech"
+    edits = [error_counts(r["text"], "you just")[0] for r in rows]
+    assert metrics["CER_judge"]["value"] == pytest.approx(100 * sum(edits) / sum(lengths)) != metrics["CER"]["value"]
+    assert {(r["read"], r["read_by_judge"]) for r in rows} == {("you must", "you just")}
+    one_style = [("reader", ("video",)), ("judge", ("video",))]
+    assert calls == one_style * 2, "each reads each style once, from lips without speech"
     run.finish("faceformer-guided-s0", "key")
-    judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, judge="faceformer-guided-s0")
+    judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, guide="faceformer-guided-s0")
     assert judged["stage"] == "judged-theirs"
-    assert calls[2:] == [("guide of faceformer-guided-s0", ("video",))] * 2
+    assert calls[4:] == [("guide of faceformer-guided-s0", ("video",))] * 2
+    assert judged["metrics"]["CER_judge"]["value"] is None and judged["rows"][0]["read_by_judge"] is None
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
     assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != metrics["LVE"]

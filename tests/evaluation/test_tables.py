@@ -132,27 +132,26 @@ def test_cells_give_percent_of_the_baseline_unless_it_is_zero():
     assert zero == "+0.100 [+0.100, +0.100], p < 0.001"
 
 
-def test_verdicts_have_a_column_for_each_judge_of_what_was_read():
-    """Vertices need no judge: their columns stand once, with or without a second judge."""
-
-    def read(edits: float, lves: dict[str, float]) -> list[dict]:
+def test_verdicts_have_a_column_for_each_judge_and_say_which_gains_count():
+    def read(edits: float, by_judge: float, lves: dict[str, float]) -> list[dict]:
         records = [record(lves), record(lves)]
         for row in (row for r in records for row in r["rows"]):
             row["scores"]["edits(of=characters)"] = [edits, 10]
+            row["scores"]["edits(of=characters, by=judge)"] = [by_judge, 10]
             row["scores"]["closure(upper_lip_middle, lower_lip_middle)"] = [edits / 1e5, 1]
         return records
 
     low, high = spread(), {u: v * (1.1 if u < "u4" else 0.9) for u, v in spread().items()}
-    judges = {"reader": {"A": (read(300, low), read(400, high))}, "second": {"A": (read(500, low), read(400, high))}}
-    table = tables.verdicts(judges, "Verdicts", ["LVE", "CER", "closure", "FDD"])
-    assert table.heads == ["Method", "LVE", "CER, reader", "CER, second", "closure", "FDD"]
-    [[name, lve, *rest]] = table.rows
-    assert (
-        name == "A"
-        and lve.startswith("undecided, +")
-        and rest == ["better, −25 %", "worse, +25 %", "better, −25 %", "–"]
+    other = read(400, 400, high)
+    pairs = {"A": (read(300, 500, low), other), "B": (read(300, 200, low), other)}
+    table = tables.verdicts(pairs, "Verdicts", ["LVE", "CER", "CER_judge", "closure", "FDD"])
+    assert table.heads == ["Method", "LVE", "CER", "CER_judge", "closure", "FDD", "gains that count"]
+    [[_, lve, *rest], [_, _, *agreed]] = table.rows
+    assert lve.startswith("undecided, +") and rest == ["better, −25 %", "worse, +25 %", "better, −25 %", "–", "none"]
+    assert agreed == ["better, −25 %", "better, −50 %", "better, −25 %", "–", "CER"], (
+        "both judges and the closure agree"
     )
-    assert table.data[0]["metrics"]["CER, second"]["verdict"] == "worse"
+    assert table.data[0]["metrics"]["CER_judge"]["verdict"] == "worse" and table.data[0]["counted_gains"] == []
     assert "2 seeds, 1 subject and 8 utterances" in table.caption and "subject fixed" in table.caption
 
 

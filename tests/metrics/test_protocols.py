@@ -9,6 +9,7 @@ import torch
 
 from avlib.metrics import protocols
 from avlib.metrics.error_rates import cer, wer
+from avlib.metrics.lip_warping import lip_dtw
 from avlib.metrics.lips import aperture_correlation, bilabial_closure
 from avlib.metrics.measures import Comparison
 from avlib.metrics.protocols import read_protocols, score_value, summary, sums_and_counts
@@ -22,6 +23,7 @@ REGIONS = {
     "lower_lip_middle": torch.tensor([2]),
 }
 PHONEMES = [Segment("b", 0.4, 0.6), Segment("a", 0.6, 0.8), Segment("m", 0.8, 1.0)]
+READ = {"reader": "you just", "judge": "you must"}
 PROTOCOLS = read_protocols()
 
 
@@ -31,7 +33,7 @@ def random_rows(generator, lengths=(60, 40)):
     for i, frames in enumerate(lengths):
         prediction, truth = torch.randn(2, frames, 5, 3, generator=generator).cumsum(1)
         rest = torch.randn(5, 3, generator=generator)
-        comparison = Comparison(prediction, truth, rest, REGIONS, 25, PHONEMES, "you must go", "you just")
+        comparison = Comparison(prediction, truth, rest, REGIONS, 25, PHONEMES, "you must go", READ)
         rows.append(
             {
                 "utterance": f"a_{i}",
@@ -63,6 +65,10 @@ def test_the_kits_protocol_equals_the_metrics_functions(generator):
     assert values["aperture r"] == pytest.approx(aperture_correlation(prediction, truth, 1, 2), rel=1e-5)
     assert values["closure"] == pytest.approx(bilabial_closure(prediction, truth, 1, 2, [PHONEMES] * 2, 25), rel=1e-5)
     assert values["CER"] == pytest.approx(100 * cer("you must go", "you just"))
+    assert values["CER_judge"] == pytest.approx(100 * cer("you must go", "you must")) and values["VER_judge"] > 0
+    assert values["lip DTW"] == pytest.approx(
+        sum(len(t) * lip_dtw(p, t, lip, 25) for p, t in zip(prediction, truth)) / sum(map(len, truth)), rel=1e-5
+    )
     assert values["WER_mean"] == pytest.approx(100 * wer("you must go", "you just")) and values["VER"] > 0
     assert values["MTM"] > 0 and values["SLCC"] in (pytest.approx(1), pytest.approx(-1))
 
@@ -192,7 +198,8 @@ def test_no_code_depends_on_a_protocols_name():
     "change, message",
     [
         ({"kind": "smallest"}, "paper: LVE: kind 'smallest'"),
-        ({"average": "median"}, "average 'median'"),
+        ({"average": "median"}, "average 'median'; expected one of pooled, "),
+        ({"by": "me"}, "by 'me'; expected one of reader, judge"),
         ({"sqrt": True}, "sqrt"),
     ],
 )
