@@ -1,4 +1,4 @@
-"""Scores of models on the test subjects: the visual-only reader reads each sentence in each training style."""
+"""Scores of models on the test subjects: the reader and the judge read each sentence in each training style."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..core.run import Run
 from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
-from ..lipreading.expert import Expert
+from ..lipreading.reader import Reader
 from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
@@ -22,6 +22,7 @@ from ..training.clip_batches import ReaderInput
 from ..training.joint import load_animator, load_guide, model_names
 from ..training.joint_batches import Example, collate_examples, make_examples
 from ..training.joint_task import rollout
+from ..training.judge import load_judge
 from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
 from ..training.speech_encoder import load_speech
@@ -56,29 +57,33 @@ def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequen
 
 @torch.no_grad()
 def evaluate(
-    run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, judge: str | None = None
+    run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, guide: str | None = None
 ) -> dict:
     """Record of stage "evaluation-<model>", computed unless it exists.
 
-    It holds the metrics with their units and, for each utterance in each style, the reader's transcript and what all
-    protocols need.
-    folder: predictions of another method, which `model` then names. judge: a guided model, whose fine-tuned expert
-    reads the lips (without speech) in place of the evaluation reader; the stage is then "judged-<model>".
+    It holds the metrics with their units and, for each utterance in each style, the transcripts of the visual-only
+    reader and of the judge, and what all protocols need.
+    folder: predictions of another method, which `model` then names. guide: a guided model, whose fine-tuned expert
+    reads the lips (without speech) in place of the reader, and without the judge; the stage is then "judged-<model>".
+    ValueError for a judge that has learned from clips which the expert or the reader has seen.
     """
-    config, stage = run.config.evaluation, f"judged-{model}" if judge else f"evaluation-{model}"
-    key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, judge))
+    config, stage = run.config.evaluation, f"judged-{model}" if guide else f"evaluation-{model}"
+    key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, guide))
     if record := run.finished(stage, key):
         return record
-    reader, lips = load_guide(run, corpus, judge) if judge else load_reader(run, "reader"), lip_video(corpus)
+    readers: dict[str, Reader] = {"reader": load_guide(run, corpus, guide) if guide else load_reader(run, "reader")}
+    if not guide:
+        readers["judge"] = load_judge(run)
+    lips = lip_video(corpus)
     examples = make_examples(corpus, corpus.utterances(split), load_speech(run))
     loudness = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in examples}
     rows = []
     for predictions in model_predictions(run, corpus, model, examples, folder):
         video, lengths = lips(pad(predictions.motions), torch.tensor([len(m) for m in predictions.motions]))
-        transcripts = _read_lips(reader, video, lengths, config.beam, config.ctc_weight)
-        for example, motion, transcript in zip(predictions.examples, predictions.motions, transcripts):
+        read = [_read_lips(r, video, lengths, config.beam, config.ctc_weight) for r in readers.values()]
+        for example, motion, *texts in zip(predictions.examples, predictions.motions, *read):
             intensity = loudness[example.utterance.name]
-            rows.append(_row(corpus, example, motion, predictions.style, transcript, intensity))
+            rows.append(_row(corpus, example, motion, predictions.style, dict(zip(readers, texts)), intensity))
     return run.finish(
         stage,
         key,
@@ -94,16 +99,17 @@ def evaluate(
     )
 
 
-def _inputs(run: Run, model: str, folder: Path | None, judge: str | None) -> list:
+def _inputs(run: Run, model: str, folder: Path | None, guide: str | None) -> list:
     """What an evaluation depends on besides code, settings and corpus: keys of stages, and files of predictions."""
-    stages = [judge or "reader"] + ([model] if not folder and model not in (TRUTH, STILL) else [])
+    stages = [guide] if guide else ["reader", "judge"]
+    stages += [model] if not folder and model not in (TRUTH, STILL) else []
     inputs: list = [run.finished_key(stage) for stage in stages]
     if folder:
         inputs += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
     return inputs
 
 
-def _read_lips(reader: Expert, video: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
+def _read_lips(reader: Reader, video: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
     """Transcripts of lip videos (B, T, H, W) without their speech."""
     silence = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
     batch = ReaderInput(samples=silence, frame_lengths=lengths, video=video)
@@ -111,18 +117,21 @@ def _read_lips(reader: Expert, video: torch.Tensor, lengths: torch.Tensor, beam:
     return decode(reader, features, lengths, beam, ctc_weight)
 
 
-def _row(corpus: Corpus, example: Example, motion: torch.Tensor, style: str, transcript: str, loudness: float) -> dict:
-    """One utterance in one style, as the record keeps it."""
+def _row(
+    corpus: Corpus, example: Example, motion: torch.Tensor, style: str, transcripts: dict[str, str], loudness: float
+) -> dict:
+    """One utterance in one style, as the record keeps it. transcripts: of "reader" and, if it has read, of "judge"."""
     u = example.utterance
     comparison = Comparison(
-        motion, example.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, transcript
+        motion, example.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, transcripts
     )
     row = {
         "utterance": u.name,
         "subject": u.subject,
         "style": style,
         "text": u.text,
-        "read": transcript,
+        "read": transcripts["reader"],
+        "read_by_judge": transcripts.get("judge"),
         "frames": len(comparison.truth),
         "loudness": loudness,
         "scores": sums_and_counts(comparison),
@@ -170,6 +179,6 @@ def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split
 
 
 def summary_line(record: dict) -> str:
-    """LVE, CER and VER of an evaluation record in one line."""
-    metrics = [(name, record["metrics"][name]) for name in ("LVE", "CER", "VER")]
+    """LVE, CER and VER of an evaluation record in one line, and the CER by the judge."""
+    metrics = [(name, record["metrics"][name]) for name in ("LVE", "CER", "VER", "CER_judge")]
     return f"{record['model']}  " + "  ".join(f"{name} {m['value']:.4g} {m['unit']}" for name, m in metrics)

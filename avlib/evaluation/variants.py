@@ -228,7 +228,7 @@ def train_and_score(model: VariantModel, corpus: Corpus) -> str:
 
 def score_with_guide(run: Run, corpus: Corpus, animator: str, objective: str, seed: int) -> dict:
     """A model's scores by the expert that guided: shows whether an animator has adapted to its guide."""
-    return evaluate(run, corpus, model_name(animator, objective, seed), judge=model_name(animator, "guided", seed))
+    return evaluate(run, corpus, model_name(animator, objective, seed), guide=model_name(animator, "guided", seed))
 
 
 def variant_record(model: VariantModel) -> dict:

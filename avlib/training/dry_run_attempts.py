@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..animators.animator import animator_settings
 from ..animators.registry import find_animator
-from ..core.config import Config
+from ..core.config import Config, JudgeConfig, ReaderConfig
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.tensors import Batch
 from ..corpus.clips import Clips
@@ -21,6 +21,7 @@ from .dry_run_sizes import CorpusSizes
 from .joint import OBJECTIVES, objective_settings
 from .joint_batches import JointBatch
 from .joint_task import JointTask
+from .judge import JudgeTask, build_judge
 from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
@@ -65,6 +66,7 @@ def attempts(config: Config) -> Iterator[tuple[str, Callable[..., Attempt], tupl
     for reader in ("expert", "reader"):
         if not getattr(config, reader).pretrained:
             yield reader, try_reader, (reader,)
+    yield "judge", try_judge, ()
     for animator in config.animators:
         with torch.device("meta"):  # allocates nothing
             kind = find_animator(animator, config.plugins)
@@ -84,14 +86,34 @@ def try_speech(config: Config, sizes: CorpusSizes, device: torch.device) -> Atte
 
 
 def try_reader(config: Config, sizes: CorpusSizes, device: torch.device, reader: str) -> Attempt:
-    """The pre-training of the expert or the reader, with a batch of at most `MAX_READER_FRAMES`."""
-    settings, frames = getattr(config, reader), round(sizes.clip_s * VIDEO_FPS)
+    """The pre-training of the expert or the reader."""
+    settings = getattr(config, reader)
     task = ReaderTask(build_reader(settings), settings, noise_clips(), device)
+    crop = config.corpus.crop if "video" in settings.modalities else None
+    return _try_on_clips(task, settings, sizes, sizes.clips, task.expert.vocabulary, crop)
+
+
+def try_judge(config: Config, sizes: CorpusSizes, device: torch.device) -> Attempt:
+    """The judge's training, on as many clips as are withheld from the others where it has none of its own."""
+    task = JudgeTask(build_judge(config.judge), config.judge, device)
+    clips = round(config.corpus.judge_share * sizes.clips)
+    return _try_on_clips(task, config.judge, sizes, clips, task.reader.vocabulary, config.corpus.crop)
+
+
+def _try_on_clips(
+    task: nn.Module,
+    settings: ReaderConfig | JudgeConfig,
+    sizes: CorpusSizes,
+    clips: int,
+    vocabulary: int,
+    crop: int | None,
+) -> Attempt:
+    """A training on clips of the 2D part, with a batch of at most `MAX_READER_FRAMES`. clips: how many there are."""
+    frames = round(sizes.clip_s * VIDEO_FPS)
     clips_per_batch = max(1, settings.batch_frames // frames)
     count = max(1, min(clips_per_batch, MAX_READER_FRAMES // frames))
-    crop = config.corpus.crop if "video" in settings.modalities else None
-    batch = random_clips(sizes, count, task.expert.vocabulary, crop)
-    return Attempt(task, batch, settings.epochs * -(-sizes.clips // clips_per_batch), clips_per_batch / count)
+    batch = random_clips(sizes, count, vocabulary, crop)
+    return Attempt(task, batch, settings.epochs * -(-clips // clips_per_batch), clips_per_batch / count)
 
 
 def try_motion_vqvae(config: Config, sizes: CorpusSizes, device: torch.device, animator: str) -> Attempt:

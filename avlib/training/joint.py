@@ -13,6 +13,7 @@ from ..core.files import load_weights
 from ..core.rates import VIDEO_FPS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..corpus.division import guide_clips
 from ..corpus.pictures import lip_video
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
@@ -179,7 +180,7 @@ def joint_task(
         corpus.motion_scale,
         config,
         run.config.expert.ctc,
-        Babble(corpus.clips("train")),
+        Babble(guide_clips(corpus, run.config.corpus.judge_share)),
         run.device,
         principal_motions(train, config.guidance_components) if restricted else None,
     )

@@ -136,7 +136,7 @@ def test_scores_of_the_run_are_not_taken_for_scores_of_a_variant(run):
 
 def test_each_model_is_trained_and_scored_once_after_its_own_expert(run, monkeypatch, capsys):
     calls, judges = [], []
-    metrics = {m: {"value": 1.0, "unit": "%"} for m in ("LVE", "CER", "VER")}
+    metrics = {m: {"value": 1.0, "unit": "%"} for m in ("LVE", "CER", "VER", "CER_judge")}
 
     def evaluate(r, corpus, model, guide=None):
         judges.append((model, guide))
@@ -162,6 +162,7 @@ def test_each_model_is_trained_and_scored_once_after_its_own_expert(run, monkeyp
 def record(run: Run, stage: str, cer: float, **more) -> None:
     """A hand-written evaluation record of two utterances."""
     scores = read_protocols()["avlib"].scores
+    rates = {"CER": cer, "VER": cer / 2, "CER_judge": 2 * cer, "VER_judge": cer}
     rows = [
         {
             "utterance": f"u{i}",
@@ -169,7 +170,7 @@ def record(run: Run, stage: str, cer: float, **more) -> None:
             "style": "-",
             "loudness": 1.0,
             "scores": {
-                scores[m].measure.key: [100 * v, 100] for m, v in (("LVE", 1e-3), ("CER", cer + i), ("VER", cer / 2))
+                scores[m].measure.key: [100 * v, 100] for m, v in (rates | {"LVE": 1e-3, "CER": cer + i}).items()
             },
         }
         for i in range(2)
@@ -213,7 +214,8 @@ def test_tables_show_each_part_of_the_method_each_sweep_and_each_judge(scored_ru
     folder = scored_run.folder / "tables"
     quoted = ["quoted" in (folder / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")]
     assert quoted == [True, False, False]
-    assert "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 0.00 | – |" in text, "the model of + L_rlv is the row of λ_av = 0"
+    row = "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 36.000 | 18.000 | 0.00 | – |"
+    assert row in text, "the model of + L_rlv is the row of λ_av = 0"
     assert (folder / "table_faults_differences.tex").exists()
 
 
@@ -255,7 +257,7 @@ def test_effects_are_those_of_the_written_tables(scored_run):
     lines = 1 + 2 * (
         6 + 10 + 12 + len(VARIANTS) - 6 - 7 - 5
     )  # a zero line, and an interval and a dot for each difference
-    assert [len(axis.lines) for axis in draw_effects(groups, units).axes] == [lines] * 3
+    assert [len(axis.lines) for axis in draw_effects(groups, units).axes] == [lines] * 5
 
 
 def test_untrained_variants_are_reported_and_objectives_are_compared_without_them(run):

@@ -10,7 +10,13 @@ from avlib.training.dry_run import TrainingCost, measure, table
 from avlib.training.dry_run_attempts import attempts
 from avlib.training.dry_run_sizes import corpus_sizes, ellipsoid_head
 
-TINY = {"speech.batch": 2, "reader.batch_frames": 80, "expert.batch_frames": 80, "joint.batch": 1}
+TINY = {
+    "speech.batch": 2,
+    "reader.batch_frames": 80,
+    "expert.batch_frames": 80,
+    "judge.batch_frames": 80,
+    "joint.batch": 1,
+}
 
 
 def test_sizes_of_a_corpus_of_scans_need_no_data():
@@ -31,7 +37,7 @@ def sizes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(10))
+@pytest.mark.parametrize("index", range(11))
 def test_a_step_of_each_training_is_measured(sizes, index):
     config = load("smoke", **TINY)
     stage, build, arguments = list(attempts(config))[index]

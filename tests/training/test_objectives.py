@@ -55,6 +55,7 @@ def corpus(tmp_path, monkeypatch) -> SimpleNamespace:
         subjects={"train": SUBJECTS},
         utterances=lambda split: [example(split, n) for n in range(4)],
         clips=lambda split: None,
+        has_clips=lambda split: True,
     )
 
 
