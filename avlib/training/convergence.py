@@ -51,7 +51,7 @@ def joint_epochs(history: list[dict], config: JointConfig) -> int:
     reached = plateau(_held_out_curve(history), config.patience) if config.patience else None
     if reached is None:
         return config.epochs
-    return min(config.epochs, math.ceil(reached / steady_share(config) - 1e-9))  # 3 / 0.3 is a little more than 10
+    return min(config.epochs, math.ceil(reached / steady_share(config) - 1e-9))  # 6 / (1 - 0.9) is a little over 60
 
 
 def convergence(history: list[dict], config: JointConfig) -> dict:

@@ -50,6 +50,8 @@ def test_the_plateau_becomes_the_end_of_the_steady_part():
     quarter = replace(CONFIG, lr_decay_fraction=0.75)
     assert joint_epochs(history(settled(40, 4)), quarter) == 4 * 9, "guidance starts in the decay"
     assert joint_epochs(history(settled(40, 4)), replace(quarter, lr_decay_fraction=0.9)) == 40, "10 x 9 is too long"
+    tenth = replace(CONFIG, epochs=1000, lr_decay_fraction=0.9)
+    assert [joint_epochs(history(settled(40, n)), tenth) for n in (1, 2, 3)] == [60, 70, 80], "not rounded up"
     assert joint_epochs(history(curve), replace(CONFIG, patience=0)) == 40
     assert joint_epochs(history(settled(40, 25)), CONFIG) == 40, "stopped falling in the decay"
 
