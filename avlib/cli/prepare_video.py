@@ -33,10 +33,11 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.units and options.train_units is not None:
         raise ValueError("--units and --train-units: expected only one of them")
-    tokenizer = SentencePieceTokenizer.of_folder(options.units) if options.units else Tokenizer()
+    tokenizers = [Tokenizer()]  # the judge spells, and so does the speech encoder unless it is a published one
+    tokenizers += [SentencePieceTokenizer.of_folder(options.units)] if options.units else []
     create_detector = partial(MediaPipe.of_corpus, options.landmarks, Path(options.data))
     summary = prepare_clips(
-        options.data, options.out, create_detector, [tokenizer], options.scheduler, options.processes
+        options.data, options.out, create_detector, tokenizers, options.scheduler, options.processes
     )
     for split, count in summary["splits"].items():
         hours = count["frames"] / VIDEO_FPS / 3600
