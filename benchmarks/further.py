@@ -31,7 +31,7 @@ from avlib.evaluation import tables
 from avlib.evaluation.evaluate import evaluate
 from avlib.evaluation.results import COMPARISONS, animator_label, comparison_label
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models
-from avlib.training.joint import OBJECTIVES, model_name
+from avlib.training.objectives import OBJECTIVES, model_name
 
 SEED = 777  # of the sentences
 Model = tuple[Run, str]  # the run that holds a model, and the model's name

@@ -185,7 +185,7 @@ def set_environment() -> None:
 def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
     """All notebooks of a run, its report, and the animation of the user's recording."""
     from ..evaluation import report, variants
-    from ..training.joint import OBJECTIVES, model_name
+    from ..training.objectives import OBJECTIVES, model_name
 
     seeds = args.seeds
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}

@@ -18,7 +18,8 @@ from ..core.device import pick_device
 from ..core.opening import open_run
 from ..core.presets import load
 from ..corpus.prepare import prepare_corpus
-from ..training.joint import OBJECTIVES, train_joint
+from ..training.joint import train_joint
+from ..training.objectives import OBJECTIVES
 from ..training.pretraining import pretrain
 from .arguments import parse_arguments
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols
 from ..training.convergence import GAIN, USUAL_PATIENCE
-from ..training.joint import OBJECTIVES, model_name
+from ..training.objectives import OBJECTIVES, model_name
 from .labels import SHORT_OBJECTIVE_LABELS
 from .results import animator_label, method_label, run_description
 from .table_formats import Table

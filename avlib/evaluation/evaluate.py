@@ -19,16 +19,17 @@ from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
 from ..training.clip_batches import ReaderInput
-from ..training.joint import load_animator, load_guide, model_names
+from ..training.joint import load_animator, load_guide
 from ..training.joint_batches import Example, collate_examples, make_examples
 from ..training.joint_task import rollout
 from ..training.judge import load_judge
+from ..training.objectives import model_names
 from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
 from ..training.speech_encoder import load_speech
 from . import external_predictions
+from .labels import STILL, TRUTH
 
-TRUTH, STILL = "truth", "still"  # scored like models: the scans themselves, and a face that does not move
 NO_STYLE = "-"  # style of TRUTH and STILL
 
 

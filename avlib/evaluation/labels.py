@@ -4,6 +4,7 @@
 OBJECTIVE_LABELS = {"baseline": "baseline (L_mse)", "rlv": "+ L_rlv", "guided": "+ L_rlv + guidance"}
 SHORT_OBJECTIVE_LABELS = {"baseline": "baseline", "rlv": "+ L_rlv", "guided": "guided"}
 
+TRUTH, STILL = "truth", "still"  # scored like models: the scans themselves, and a face that does not move
 STREAM_LABELS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
 # Visemes and some of their phonemes: consonants from the lips to the throat, then vowels from spread to round lips.
 VISEME_PHONEMES = {

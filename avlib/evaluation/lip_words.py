@@ -16,7 +16,8 @@ from ..corpus.utterance import Utterance
 from ..lipreading.expert import Expert
 from ..training.joint_batches import make_examples
 from ..training.speech_encoder import load_speech
-from .evaluate import TRUTH, model_predictions
+from .evaluate import model_predictions
+from .labels import TRUTH
 from .spoken_words import WordFeatures, too_few, word_features, word_times
 from .word_choice import WordChoice, choose_words
 

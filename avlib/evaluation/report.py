@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ..core.files import read_json, write_atomic
 from ..core.run import Run, commit
-from ..training.joint import OBJECTIVES
+from ..training.objectives import OBJECTIVES
 
 # Tables that are shown; others unfold.
 OPEN_TABLES = ("table", "table_differences", "table_convergence", "table_ablation_lve", "table_ablation_cer")

@@ -4,11 +4,10 @@ import re
 from collections.abc import Sequence
 
 from ..core.run import Run
-from ..training.joint import OBJECTIVES, model_name
+from ..training.objectives import OBJECTIVES, model_name
 from . import tables
-from .evaluate import STILL, TRUTH
 from .external_predictions import named_folder
-from .labels import OBJECTIVE_LABELS, SHORT_OBJECTIVE_LABELS
+from .labels import OBJECTIVE_LABELS, SHORT_OBJECTIVE_LABELS, STILL, TRUTH
 from .table_formats import markdown_table
 from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..core.files import read_json
 from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols
-from ..training.joint import OBJECTIVES, model_name
+from ..training.objectives import OBJECTIVES, model_name
 from . import tables
 from .convergence import training_table
 from .results import COMPARISONS, animator_label, comparison_label, method_label, run_description

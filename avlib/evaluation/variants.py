@@ -13,7 +13,8 @@ from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..training.joint import OBJECTIVES, model_name, model_names, train_joint
+from ..training.joint import train_joint
+from ..training.objectives import OBJECTIVES, model_name, model_names
 from ..training.readers import pretrain_reader
 from .budgets import as_long, as_many_steps
 from .evaluate import evaluate, summary_line

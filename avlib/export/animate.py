@@ -8,7 +8,7 @@ from ..core.opening import open_run
 from ..core.run import Run
 from ..corpus.pictures import faces
 from ..render.clips import write_clip
-from ..training.joint import OBJECTIVES, model_name
+from ..training.objectives import OBJECTIVES, model_name
 from .animation import Animation, speaking
 from .speaker import MODEL, Speaker, load_sound
 

@@ -15,7 +15,8 @@ from ..corpus.run_corpus import open_corpus
 from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
-from ..training.joint import OBJECTIVES, load_animator
+from ..training.joint import load_animator
+from ..training.objectives import OBJECTIVES
 from .film_files import film_sound, is_film
 
 MODEL = "faceformer-guided-s0"

@@ -18,11 +18,11 @@ from ..render.lip_video import LipVideo, video_frames
 from ..speech.wav2vec2 import SpeechEncoder
 from .clip_batches import IGNORED, PHONEMES, ClipBatch
 from .dry_run_sizes import CorpusSizes
-from .joint import OBJECTIVES, objective_settings
 from .joint_batches import JointBatch
 from .joint_task import JointTask
 from .judge import JudgeTask, build_judge
 from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
+from .objectives import OBJECTIVES, objective_settings
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
 

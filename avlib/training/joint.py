@@ -1,6 +1,5 @@
 """The joint training: an animator is trained on 3D scans while the expert reads its rendered lips and is fine-tuned."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,41 +24,15 @@ from .joint_batches import Example, JointBatch, collate_examples, make_examples
 from .joint_task import JointTask, principal_motions, rollout
 from .loop import TrainingState, finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
+from .objectives import model_name, objective_settings
 from .readers import load_reader
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 
-# What an animator is trained on: L_mse alone, as published; L_mse + L_rlv; L_mse + L_rlv + L_av, the expert's loss.
-OBJECTIVES = ("baseline", "rlv", "guided")
 # Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
 # that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
 # the expert's training.
 RELEASED = ("gradient", "rate", "normalisation")
-
-
-def model_name(animator: str, objective: str, seed: int) -> str:
-    """The name of a trained model and of its stage."""
-    return f"{animator}-{objective}-s{seed}"
-
-
-def models_by_animator(run: Run, seed: int) -> list[list[str]]:
-    """The models of each of the run's animators, of one seed, in the order of `OBJECTIVES`."""
-    return [[model_name(animator, o, seed) for o in OBJECTIVES] for animator in run.config.animators]
-
-
-def model_names(run: Run, seeds: list[int]) -> list[str]:
-    """The run's models of all seeds, seed by seed and animator by animator."""
-    return [model for seed in seeds for models in models_by_animator(run, seed) for model in models]
-
-
-def objective_settings(config: JointConfig, objective: str) -> JointConfig:
-    """The settings with which an objective is trained: in the baseline L_rlv has weight 0.
-
-    ValueError for an unknown objective.
-    """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    return replace(config, lambda_rlv=0.0) if objective == "baseline" else config
 
 
 def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:

@@ -15,7 +15,7 @@ from ..core.progress import HEADLESS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
-from ..training.joint import OBJECTIVES
+from ..training.objectives import OBJECTIVES
 from .browser_data import mesh_bytes, module
 from .player_clip import SCAN, ClipSource, FaceChoice
 from .player_figure import still_figure

@@ -18,7 +18,8 @@ from ..metrics.protocols import KIT, read_protocols
 from ..metrics.vertices import lve_frames
 from ..plots.motion import aperture
 from ..speech.segment import Segment
-from ..training.joint import OBJECTIVES, load_animator, model_name, predict
+from ..training.joint import load_animator, predict
+from ..training.objectives import OBJECTIVES, model_name
 from .browser_data import as_bytes, wav_bytes
 
 SCAN = "scan"

@@ -10,7 +10,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
 from ..evaluation import external_predictions
-from ..evaluation.evaluate import TRUTH
+from ..evaluation.labels import TRUTH
 from ..evaluation.results import method_label
 from ..export.speaker import trained_models
 from ..training.joint import load_animator, predict

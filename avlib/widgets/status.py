@@ -10,7 +10,8 @@ from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..training.joint import model_names, train_joint
+from ..training.joint import train_joint
+from ..training.objectives import model_names
 
 NOTEBOOKS = ("01_data_prep", "02_expert_pretraining", "03_joint_training", "04_evaluation", "05_tsne_analysis")
 PRETRAINING = NOTEBOOKS[1]  # every later notebook needs its stages

@@ -15,7 +15,7 @@ import av
 import pytest
 
 from avlib.cli.notebooks import notebook_key
-from avlib.training.joint import OBJECTIVES
+from avlib.training.objectives import OBJECTIVES
 from tests.chain import ANIMATORS, ROOT, avlib, command
 
 

@@ -7,7 +7,7 @@ from avlib.core.files import read_json
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation.convergence import convergence_table, distance, trainings
-from avlib.training.joint import model_names
+from avlib.training.objectives import model_names
 
 
 def finish(run: Run, model: str, plateau: int | None, steady: float | None, whole: float | None) -> None:

@@ -16,7 +16,7 @@ from avlib.evaluation.tables import PUBLISHED_ABLATION
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
 from avlib.metrics.protocols import read_protocols
 from avlib.plots.results import effects as draw_effects
-from avlib.training.joint import OBJECTIVES, model_names
+from avlib.training.objectives import OBJECTIVES, model_names
 
 ALL = {"variants": ",".join(GROUP_TITLES)}
 OWN = {"joint.epochs": 2, "joint.patience": 0}  # of the run

@@ -14,9 +14,10 @@ from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint
-from avlib.training.joint import OBJECTIVES, objective_settings, train_joint
+from avlib.training.joint import train_joint
 from avlib.training.joint_batches import Example
 from avlib.training.joint_task import JointTask
+from avlib.training.objectives import OBJECTIVES, objective_settings
 from tests.conftest import STYLES, TINY, V
 
 LONG = {"joint.epochs": 20, "joint.batch": 2, "joint.patience": 2, "joint.expert_learns_from": "frozen"}

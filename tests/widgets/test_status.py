@@ -9,7 +9,7 @@ from avlib.cli.notebooks import NOTEBOOKS
 from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
-from avlib.training.joint import model_names
+from avlib.training.objectives import model_names
 from avlib.widgets import status
 
 ALL = [f"{animator}-{o}-s0" for animator in ("faceformer", "codetalker") for o in ("baseline", "rlv", "guided")]

@@ -1,0 +1,34 @@
+"""What an animator is trained on, and the names of the models that come of it."""
+
+from dataclasses import replace
+
+from ..core.config import JointConfig
+from ..core.run import Run
+
+# L_mse alone, as published; L_mse + L_rlv; L_mse + L_rlv + L_av, the expert's loss.
+OBJECTIVES = ("baseline", "rlv", "guided")
+
+
+def model_name(animator: str, objective: str, seed: int) -> str:
+    """The name of a trained model and of its stage."""
+    return f"{animator}-{objective}-s{seed}"
+
+
+def models_by_animator(run: Run, seed: int) -> list[list[str]]:
+    """The models of each of the run's animators, of one seed, in the order of `OBJECTIVES`."""
+    return [[model_name(animator, o, seed) for o in OBJECTIVES] for animator in run.config.animators]
+
+
+def model_names(run: Run, seeds: list[int]) -> list[str]:
+    """The run's models of all seeds, seed by seed and animator by animator."""
+    return [model for seed in seeds for models in models_by_animator(run, seed) for model in models]
+
+
+def objective_settings(config: JointConfig, objective: str) -> JointConfig:
+    """The settings with which an objective is trained: in the baseline L_rlv has weight 0.
+
+    ValueError for an unknown objective.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    return replace(config, lambda_rlv=0.0) if objective == "baseline" else config
