@@ -20,14 +20,15 @@ class CorpusConfig:
     strict: bool = False  # stop at a sequence that cannot be used, instead of excluding it
     clips_2d: int = 850  # training clips of the 2D part, each with its own sentence
     validation_clips_2d: int = 60  # held-out clips, on which the readers' error rates are measured
+    judge_clips_2d: int = 400  # clips that train the judge and nothing else
     sentences_train: int = 12  # sentences of each training subject of the 3D part (embedded: 8 subjects)
-    sentences_validation: int = 3  # of each validation subject (embedded: 2)
-    sentences_test: int = 12  # of each test subject (embedded: 2)
+    sentences_validation: int = 2  # of each validation subject (embedded: 4)
+    sentences_test: int = 6  # of each test subject (embedded: 4)
     fps: int = 30  # frames per second of the embedded corpus's 3D motion; video for the readers is always 25 fps
     crop: int = 48  # side of the rendered lip crops, pixels
-    strength: tuple = (0.5, 1.1)  # range of the articulation strength of an utterance; the speech does not depend on it
+    effort: tuple = (0.5, 1.1)  # range of the effort of articulation of an utterance; the speech does not depend on it
     soft_silhouettes: bool = True  # blend silhouettes in all lip crops, so that the mouth's opening has a gradient
-    noise_mm: float = 0.1  # simulated capture noise on each coordinate of the embedded 3D part, millimetres
+    noise_mm: float = 0.2  # simulated tracking noise on each coordinate of the embedded 3D part, millimetres
     # folder of your own recordings, x.wav beside x.txt, which the embedded face or ICT-FaceKit's speaks as well
     recordings: str = ""
     # folder of real video that replaces the rendered 2D part: LRS2, LRS3, Auto-AVSR's layout, any folder with a table

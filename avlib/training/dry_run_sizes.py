@@ -43,7 +43,7 @@ def corpus_sizes(config: Config) -> CorpusSizes:
 
 
 def _embedded_sizes(config: CorpusConfig) -> CorpusSizes:
-    builder = CorpusBuilder(replace(config, clips_2d=1, validation_clips_2d=1), DATA / "none")
+    builder = CorpusBuilder(replace(config, clips_2d=1, validation_clips_2d=1, judge_clips_2d=1), DATA / "none")
     subjects = len(SUBJECTS["train"])
     return CorpusSizes(
         template=builder.identities[0].template,

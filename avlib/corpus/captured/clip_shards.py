@@ -15,7 +15,7 @@ from ...render.camera import Camera
 from ...render.lip_video import resample_motion, submesh
 from ...render.renderer import Renderer
 from ..clips import Clip, write_shard
-from ..embedded.builder import film
+from ..embedded.studio import film
 from ..utterance import Utterance
 from ..video.mouth_crops import MEAN_FACE, SIDE, MediaPipe
 from ..video.sources import Source

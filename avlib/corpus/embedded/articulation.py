@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ...speech.segment import Segment
+from .delivery import CLEAR, GROUPS, Delivery
 
 SHAPES = (
     "jaw_open",
@@ -139,6 +140,8 @@ def _read_targets() -> dict[str, tuple[float, list[float]]]:
 
 
 PHONEMES = _read_targets()
+_CLOSE = list(RATES).index("close")
+_GROUP_OF = [next(n for n, group in enumerate(GROUPS) if name in group) for name in RATES]  # of each articulator
 
 
 def split(segments: Sequence[Segment]) -> list[Segment]:
@@ -168,20 +171,27 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
     return parts
 
 
-def _blend(phonemes: Sequence[Segment], time_s: torch.Tensor, style: Style) -> torch.Tensor:
-    """(T, A): average of the phonemes' targets, weighted by their dominance at each time."""
-    rates = torch.tensor(list(RATES.values()), dtype=torch.float64) / style.blur
+def _blend(phonemes: Sequence[Segment], time_s: torch.Tensor, style: Style, delivery: Delivery) -> torch.Tensor:
+    """(..., T, A): average of the phonemes' targets, weighted by their dominance at each time, for each take."""
+    rates = torch.tensor(list(RATES.values()), dtype=torch.float64) / (style.blur * delivery.blur[..., None])
     targets = [PHONEMES.get(phoneme.label, (_NEUTRAL, [0.0] * len(RATES))) for phoneme in phonemes]
-    target = torch.tensor([t for _, t in targets], dtype=torch.float64).reshape(-1, len(RATES))  # (P, A)
     firmness = torch.tensor([f for f, _ in targets], dtype=torch.float64)
     span = torch.tensor([(p.start_s, p.end_s) for p in phonemes], dtype=torch.float64).reshape(-1, 2)
     centre, length = span.mean(1), span[:, 1] - span[:, 0]
-    distance_s = ((time_s[:, None] - centre).abs() - 0.25 * length).clamp_min(0)  # (T, P); a plateau in the middle
-    peak = firmness[:, None] * torch.where(
-        target > 0, 1.0 + 1.2 * target, 0.5
-    )  # a phoneme dominates the articulators that it uses
-    dominance = peak * torch.exp(-distance_s[..., None] * rates)
-    return (dominance * target).sum(1) / (dominance.sum(1) + _RESTING)
+    completeness = delivery.completeness(centre)
+    target = torch.tensor([t for _, t in targets], dtype=torch.float64).reshape(-1, len(RATES))
+    target = target.expand(*completeness.shape, -1).clone()  # (..., P, A)
+    target[..., _CLOSE] *= completeness
+    # a phoneme dominates the articulators that it uses
+    peak = firmness[:, None] * torch.where(target > 0, 1.0 + 1.2 * target, 0.5)
+    times_s = delivery.times(time_s)[..., _GROUP_OF]  # (..., T, A): articulators are at different times of the sound
+    blended = []
+    for a in range(len(RATES)):  # one articulator after the other, which bounds memory
+        distance_s = (times_s[..., a, None] - centre).abs() - 0.25 * length  # (..., T, P)
+        # with a plateau in the middle of a phoneme
+        dominance = peak[..., None, :, a] * torch.exp(-distance_s.clamp_min(0) * rates[..., a, None, None])
+        blended.append((dominance * target[..., None, :, a]).sum(-1) / (dominance.sum(-1) + _RESTING))
+    return torch.stack(blended, -1)
 
 
 def _upper_face(
@@ -208,20 +218,21 @@ def articulate(
     duration_s: float,
     fps: float,
     style: Style = Style(),
-    strength: float = 1.0,
+    delivery: Delivery = CLEAR,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Weights of the rig's shapes, (T, K), T = round(duration_s * fps); row i is for the time i / fps.
+    """Weights of the rig's shapes, (..., T, K), T = round(duration_s * fps); row i is for the time i / fps.
 
-    strength: gain of the mouth's motion about the rest pose: 1 is clear speech, 0.5 is mumbling. generator: draws
-    blinks and brow raises; without it, the upper face does not move. Closed lips meet exactly for every style and
-    strength. ValueError for less than one frame and for a sound without articulation.
+    delivery: what the speech does not tell, of each take (...). generator: draws blinks and brow raises; without it,
+    the upper face does not move. Lips meet exactly in complete closures, for every style and effort.
+    ValueError for less than one frame and for a sound without articulation.
     """
     frames = round(duration_s * fps)
     if frames < 1:
         raise ValueError(f"articulate: expected at least one frame, got {duration_s} s at {fps} frames per second")
     time_s = torch.arange(frames, dtype=torch.float64) / fps
-    w = dict(zip(RATES, _blend(split(phonemes), time_s + style.lead_s, style).unbind(1)))  # targets of each articulator
+    blended = _blend(split(phonemes), time_s + style.lead_s, style, delivery)
+    w = dict(zip(RATES, delivery.bend(blended).unbind(-1)))  # targets of each articulator
     closed, tuck, out = (w[name].clamp(0, 1) for name in ("close", "tuck", "out"))
     apart = 1 - closed
     jaw = w["jaw"] * style.jaw
@@ -246,5 +257,5 @@ def articulate(
     }
     zeros = torch.zeros_like(time_s)
     blink, brow_raise = (zeros, zeros) if generator is None else _upper_face(time_s, duration_s, generator)
-    weights = {name: strength * value for name, value in mouth.items()} | {"blink": blink, "brow_raise": brow_raise}
-    return torch.stack([weights[name] for name in SHAPES], 1).float()
+    weights = mouth | {"blink": blink.expand_as(jaw), "brow_raise": brow_raise.expand_as(jaw)}
+    return torch.stack([weights[name] for name in SHAPES], -1).float()

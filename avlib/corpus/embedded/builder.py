@@ -15,56 +15,51 @@ from ...core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from ...core.tensors import seeded_generator
 from ...render.camera import Camera, crop_camera
 from ...render.lip_video import submesh
-from ...render.renderer import Lights, Renderer
+from ...render.renderer import Renderer
 from ..clips import Clip, write_shard
+from ..specification import TRUE_RENDERS
 from ..utterance import Utterance
 from .articulation import articulate, random_style, subject_style
+from .delivery import random_delivery
 from .facekit import FaceKit
+from .ideal import scan_delivery
 from .recordings import find_recordings
 from .rig import Rig
 from .sentences import sentences
-from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sentence, uniform
-from .subjects import SUBJECTS
+from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sentence
+from .studio import Studio, film
+from .subjects import SUBJECT_VOICES, SUBJECTS, VOICES
+from .tracking_noise import tracking_noise
 
-VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")  # espeak-ng's variants
 CLIPS_PER_SHARD = 60
-
-
-def random_head_pose(vertices: torch.Tensor, centre: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Vertices (T, V, 3), metres, rotated by a few degrees, scaled and shifted by a few millimetres.
-
-    centre: (3,), of the rotation and the scaling.
-    """
-    yaw, pitch, roll = ((torch.rand(3, generator=generator) - 0.5) * torch.tensor([0.35, 0.25, 0.12])).tolist()
-    rotation = torch.eye(3)
-    for angle, (i, j) in ((yaw, (0, 2)), (pitch, (1, 2)), (roll, (0, 1))):
-        axis_rotation = torch.eye(3)
-        axis_rotation[i, i] = axis_rotation[j, j] = np.cos(angle)
-        axis_rotation[i, j], axis_rotation[j, i] = np.sin(angle), -np.sin(angle)
-        rotation = rotation @ axis_rotation
-    size = uniform(0.93, 1.07, generator)
-    shift = (torch.rand(3, generator=generator) - 0.5) * 0.006 * torch.tensor([1, 1, 0])
-    return (vertices - centre) @ rotation.T * size + centre + shift
-
-
-def film(
-    renderer: Renderer,
-    vertices: torch.Tensor,
-    albedo: torch.Tensor,
-    centre: tuple[float, float, float],
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Pictures (T, H, W) uint8 of a moving face in random light, with a random head pose, brightness and noise.
-
-    vertices: (T, V, 3), metres; albedo: (V,); centre: of the head's rotation.
-    """
-    frames, directions = len(vertices), torch.tensor(Lights().directions)
-    lights = directions + 0.35 * torch.randn(len(directions), 3, generator=generator)
-    albedo = (albedo * uniform(0.75, 1.25, generator)).clamp(0, 1)
-    posed = random_head_pose(vertices, vertices.new_tensor(centre), generator)
-    video = renderer(posed, albedo.expand(frames, -1), lights.expand(frames, -1, -1))
-    noise = 0.01 * torch.randn(video.shape, generator=generator)
-    return ((video + noise).clamp(0, 1) * 255).round().byte()
+# Both differ from the renders of animators' lips, which have parallel projection, even light from the front, no blur.
+# Film of the readers: near cameras, light from above and one side, dim mouths, blur and compression.
+CINEMA = Studio(
+    lights=((-0.6, 1.2, 0.6), (-0.2, 1.0, 0.4), (0.5, 0.4, 1.0), (-1.0, 0.2, 0.8)),
+    light_spread=0.25,
+    brightness=(0.7, 1.2),
+    turns=(0.5, 0.3, 0.12),
+    distance=(0.3, 0.6),
+    exposure=(0.3, 0.55),
+    teeth=(0.35, 0.8),
+    blur=(0.5, 1.1),
+    noise=0.02,
+    quality=(25, 70),
+)
+# Film of the judge: distant cameras, one light from the other side and above, other turns; sharper, less compressed.
+INTERVIEW = Studio(
+    lights=((1.0, 0.6, 0.8), (0.3, 0.8, 1.0), (0.0, 0.0, 1.0)),
+    light_spread=0.4,
+    brightness=(0.8, 1.3),
+    turns=(0.3, 0.35, 0.2),
+    distance=(0.8, 2.0),
+    exposure=(0.35, 0.6),
+    teeth=(0.6, 1.0),
+    blur=(0.0, 0.8),
+    noise=0.015,
+    quality=(50, 95),
+)
+STUDIOS = {"train": CINEMA, "validation": CINEMA, "judge": INTERVIEW}  # of the 2D part
 
 
 def double_image(camera: Camera, crop: int) -> Camera:
@@ -84,9 +79,11 @@ class CorpusBuilder:
         self.recordings = find_recordings(config.recordings)
         self.rig = FaceKit(face) if face else Rig()
         self.identities = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
+        self.albedo = self.identities[0].albedo  # of all scans, which have no texture
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.identities])
         self.camera = double_image(crop_camera(lips, config.crop, margin=self.rig.margin), config.crop)
         self.mouth = self.rig.regions["mouth"]
+        self.inside = torch.isin(self.mouth, self.rig.inside_mouth)
         self.renderer = Renderer(
             submesh(self.rig.faces, self.mouth, len(self.identities[0].template)),
             self.camera,
@@ -97,42 +94,44 @@ class CorpusBuilder:
         counts = [
             ("train", config.clips_2d),
             ("validation", config.validation_clips_2d),
+            ("judge", config.judge_clips_2d),
             *((f"3d {s}", getattr(config, f"sentences_{s}") * len(subjects)) for s, subjects in SUBJECTS.items()),
         ]
         self.texts = {part: sentences(count, generator, used_texts) for part, count in counts}
-
-    def draw_strength(self, generator: torch.Generator) -> float:
-        """A random articulation strength."""
-        low, high = self.config.strength
-        return uniform(low, high, generator)
+        self.texts[TRUE_RENDERS] = self.texts["validation"]
 
     def render_clip(self, name: str, split: str, text: str, spoken: SpokenSentence | None = None) -> Clip:
-        """One clip of the 2D part, with its own identity, pose, light and skin.
+        """One clip of the 2D part, filmed in its split's studio, with its own identity, pose, light and skin.
 
-        spoken: the sentence as speech; without it, espeak-ng speaks the text in a random voice.
+        Those of split `TRUE_RENDERS` show the motion of validation clips as animators' lips are rendered.
+        spoken: the sentence as speech; without it, espeak-ng speaks the text in a random voice of the split.
         """
+        studio = STUDIOS.get(split)
         generator = seeded_generator(self.config.seed, int(digest(name), 16))
         if spoken is None:
-            voice = VOICES[int(torch.randint(len(VOICES), (), generator=generator))]
+            voices = VOICES[split if studio else "validation"]
+            voice = voices[int(torch.randint(len(voices), (), generator=generator))]
             spoken = synthesise_sentence(text, voice, generator)
         frames = round(spoken.seconds * VIDEO_FPS)
-        style, strength = random_style(generator), self.draw_strength(generator)
-        weights = articulate(spoken.phonemes, spoken.seconds, VIDEO_FPS, style, strength, generator)
+        style, delivery = random_style(generator), random_delivery(self.config.effort, generator)
+        weights = articulate(spoken.phonemes, spoken.seconds, VIDEO_FPS, style, delivery, generator)
         identity = self.rig.identity(generator=generator)
         identity = replace(identity, template=identity.template[self.mouth], shapes=identity.shapes[:, self.mouth])
         vertices = self.rig.motion(identity, weights[:frames])
-        depth = float(identity.template[:, 2].median())
-        return (
-            spoken.utterance(name, split, "", frames),
-            film(self.renderer, vertices, identity.albedo[self.mouth], (*self.camera.centre, depth), generator),
-            (spoken.speech * 32767).round().short()[: frames * SAMPLES_PER_FRAME],
-        )
+        if studio:
+            centre = (*self.camera.centre, float(identity.template[:, 2].median()))
+            skin = identity.albedo[self.mouth]
+            video = film(self.renderer, vertices, skin, centre, generator, studio, self.inside)
+        else:
+            video = (self.renderer(vertices, self.albedo[self.mouth]) * 255).round().byte()
+        samples = (spoken.speech * 32767).round().short()[: frames * SAMPLES_PER_FRAME]
+        return spoken.utterance(name, split, "", frames), video, samples
 
     def missing_shards(self) -> list[tuple[Path, str, int]]:
         """Path, split and first clip of every shard of the 2D part that does not exist yet."""
         return [
             (path, split, first)
-            for split in ("train", "validation")
+            for split in (*STUDIOS, TRUE_RENDERS)
             for first in range(0, len(self.texts[split]), CLIPS_PER_SHARD)
             if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_PER_SHARD:03d}.safetensors").exists()
         ]
@@ -141,7 +140,10 @@ class CorpusBuilder:
         """Renders and writes the clips of one shard, from clip `first` on."""
         texts = self.texts[split]
         clips = range(first, min(first + CLIPS_PER_SHARD, len(texts)))
-        write_shard(path, [self.render_clip(f"{split}_{i:05d}", split, texts[i]) for i in clips])
+        # the name draws voice, face and motion: true renders have those of the validation clips
+        drawn_as = "validation" if split == TRUE_RENDERS else split
+        rendered = [self.render_clip(f"{drawn_as}_{i:05d}", split, texts[i]) for i in clips]
+        write_shard(path, rendered)
 
     def write_scans(self, split: str, k: int) -> list[Utterance]:
         """Writes subject k's part of the 3D part: its own sentences, in its own voice and style."""
@@ -159,12 +161,13 @@ class CorpusBuilder:
         spoken: the sentence as speech; without it, espeak-ng speaks the text in the subject's voice.
         """
         generator, config = seeded_generator(self.config.seed, int(digest(name), 16)), self.config
-        spoken = spoken or synthesise_sentence(text, VOICES[k], generator)
+        spoken = spoken or synthesise_sentence(text, SUBJECT_VOICES[k], generator)
         frames = round(spoken.seconds * config.fps)
-        style, strength = subject_style(k), self.draw_strength(generator)
-        weights = articulate(spoken.phonemes, spoken.seconds, config.fps, style, strength, generator)
+        style, delivery = subject_style(k), scan_delivery(config, name)
+        weights = articulate(spoken.phonemes, spoken.seconds, config.fps, style, delivery, generator)
         vertices = self.rig.motion(self.identities[k], weights[:frames])
-        vertices = vertices + 1e-3 * config.noise_mm * torch.randn(vertices.shape, generator=generator)
+        noise = tracking_noise(self.identities[k].template, frames, config.fps, generator)
+        vertices = vertices + 1e-3 * config.noise_mm * noise
         flat, samples = vertices.flatten(1).float().numpy(), spoken.speech.numpy()
         write_atomic(self.folder / "vertices_npy" / f"{name}.npy", lambda p: np.save(p, flat))
         write_atomic(
@@ -210,7 +213,7 @@ class CorpusBuilder:
     def write_description(self, utterances: list[Utterance], recordings: dict) -> None:
         """Writes mesh.npz and, last, corpus.json with the hash of all other files. recordings: added to the latter."""
         templates = np.stack([p.template.numpy() for p in self.identities])
-        faces, albedo = self.rig.faces.numpy(), self.identities[0].albedo.numpy()
+        faces, albedo = self.rig.faces.numpy(), self.albedo.numpy()
         write_atomic(self.folder / "mesh.npz", lambda p: np.savez(p, faces=faces, albedo=albedo, templates=templates))
         mean_squares = [
             np.square(

@@ -13,7 +13,10 @@ from .rig import Rig
 
 CLOSED = ("lip_press", "pucker", "spread", "skew")  # shapes that keep closed lips closed
 REACH = 0.008  # metres: how far from the line where the lips meet the skin follows it
-SUBJECTS = ("Maya", "Noah", "Olga", "Paul", "Quinn", "Rosa", "Sven", "Tara", "Uma", "Vito", "Wren", "Yuri")
+SUBJECTS = (
+    *("Maya", "Noah", "Olga", "Paul", "Quinn", "Rosa", "Sven", "Tara"),
+    *("Uma", "Vito", "Wren", "Yuri", "Zoe", "Alan", "Bea", "Carl"),
+)
 
 
 class FaceKit(Rig):
@@ -52,6 +55,8 @@ class FaceKit(Rig):
         self.still = tuple(name for name in EXPRESSIONS if not all(e in moved for e in expressions(name)))
         self._moves = np.stack(list(self._articulation(moved).values()))
         self.regions = self._find_regions(neutral)
+        inside = [np.r_[self.parts[name]] for name in ("gums", "tongue", "upper_teeth", "lower_teeth")]
+        self.inside_mouth = torch.from_numpy(np.unique(np.concatenate(inside)))
 
     def _find_regions(self, neutral: Neutral) -> dict[str, torch.Tensor]:
         """Vertex indices by region: see `Rig`."""

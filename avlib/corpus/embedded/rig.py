@@ -13,7 +13,10 @@ from .identity import Identity, identity_traits, random_complexion
 
 HINGE = np.array([0.012, -0.005])  # y, z of the jaw's axis, metres
 JAW_ANGLE = 0.21  # rad at weight 1: the lower lip drops by about 20 mm
-SUBJECTS = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gina", "Hugo", "Iris", "Jon", "Kim", "Leo")
+SUBJECTS = (
+    *("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gina", "Hugo"),
+    *("Iris", "Jon", "Kim", "Leo", "Mia", "Ned", "Opal", "Pete"),
+)
 
 
 class Rig:
@@ -23,7 +26,8 @@ class Rig:
     regions: vertex indices, int64: "lip" (surface of the lips), "upper_face" (brows, eyes, forehead), "mouth" (all that
     a lip crop may show), "upper_lip_middle" and "lower_lip_middle" (one vertex each, where the lips meet).
     parts: name -> slice of the vertices. shape_names: of the K articulation shapes. still: those that do not move.
-    subjects: the twelve named people. name: of the corpus that uses the rig.
+    inside_mouth: indices of the vertices of teeth, tongue and throat.
+    subjects: the sixteen named people. name: of the corpus that uses the rig.
     margin: width of the skin that a lip crop shows on each side of the lips at rest, in widths of the lips.
     """
 
@@ -62,6 +66,7 @@ class Rig:
         x, y = self.mean[:, 0], self.mean[:, 1]
         number = np.arange(count)
         inside = (number >= self.parts["upper_teeth"].start) & (number < self.parts["throat"].stop)
+        self.inside_mouth = torch.from_numpy(np.flatnonzero(inside))
         around_mouth = (np.abs(x) < 0.064) & (np.abs(y - MOUTH_Y) < 0.064)
         nostrils = (number >= self.parts["nostril_right"].start) & (number < self.parts["nostril_left"].stop)
         self.regions = {
@@ -76,7 +81,7 @@ class Rig:
         }
 
     def identity(self, subject: int | None = None, generator: torch.Generator | None = None) -> Identity:
-        """One of the twelve subjects, or a random person drawn from the generator.
+        """One of the sixteen subjects, or a random person drawn from the generator.
 
         With both arguments, the geometry is the subject's and the complexion is random. ValueError for an unknown
         subject.

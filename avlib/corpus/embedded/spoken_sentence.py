@@ -13,6 +13,7 @@ from ...speech.espeak import speak
 from ...speech.segment import Segment
 from ..utterance import Utterance
 from .recordings import read_recording
+from .studio import uniform
 
 LEADING_SILENCE_S = 0.12  # before the first phoneme
 DURATION_STEP_S = 0.2  # durations are multiples of this: whole frames at 25 and at 30 fps
@@ -35,19 +36,14 @@ class SpokenSentence:
         return Utterance(name, split, subject, self.text, frames, self.words, self.phonemes)
 
 
-def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A random number between low and high."""
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
 def synthesise_sentence(text: str, voice: str, generator: torch.Generator) -> SpokenSentence:
     """A sentence spoken by a variant of espeak-ng; the generator draws speaking rate, pitch and loudness."""
-    words_per_minute, pitch = int(uniform(115, 155, generator)), int(uniform(35, 65, generator))
+    words_per_minute, pitch = int(uniform((115, 155), generator)), int(uniform((35, 65), generator))
     spoken = speak(text, variant=voice, words_per_minute=words_per_minute, pitch=pitch)
     samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     seconds = np.ceil((LEADING_SILENCE_S + len(samples) / SPEECH_HZ) / DURATION_STEP_S) * DURATION_STEP_S
     speech, first = torch.zeros(round(seconds * SPEECH_HZ)), round(LEADING_SILENCE_S * SPEECH_HZ)
-    speech[first : first + len(samples)] = samples * uniform(0.5, 1.0, generator)
+    speech[first : first + len(samples)] = samples * uniform((0.5, 1.0), generator)
 
     def delayed(spans: Iterable[Segment]) -> tuple[Segment, ...]:
         return tuple(
