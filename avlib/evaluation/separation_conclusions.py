@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from .evaluate import TRUTH
+from .labels import TRUTH
 from .results import model_label
 from .separation_conditions import CLIPS, INCLUDED, LEFT_OUT, NONE, READERS
 
@@ -17,6 +17,16 @@ OPENING_LABELS = {
 def lips_label(lips: str) -> str:
     """Whose lips, as tables name them."""
     return {CLIPS: "held-out 2D clips", TRUTH: "true renders of test scans"}.get(lips, model_label(lips))
+
+
+def _name(row: dict) -> str:
+    """Whose lips, within a list that commas separate: "FaceFormer guided"."""
+    return lips_label(row["lips"]).replace(",", "")
+
+
+def _kind(row: dict) -> str:
+    """Kind of point, and words that open a sentence."""
+    return f"{row['points']}, {OPENING_LABELS[row['opening']]}"
 
 
 def side(difference: dict) -> str:
@@ -34,29 +44,25 @@ def conclusions(record: dict) -> list[str]:
     rows = [row for row in record["rows"] if row["difference"]]
     if not rows:
         return ["No row has enough utterances of both words: nothing follows."]
-    kinds = dict.fromkeys((row["points"], row["opening"]) for row in rows)
-    lines = [_readers_line(*kind, [row for row in rows if (row["points"], row["opening"]) == kind]) for kind in kinds]
+    lines = [
+        f"**{kind[0].upper()}{kind[1:]}.** Audio-visual minus visual-only silhouette: "
+        f"{by_side([row for row in rows if _kind(row) == kind], lambda row: side(row['difference']))}."
+        for kind in dict.fromkeys(map(_kind, rows))
+    ]
     return [*lines, *_opening_line(rows), _maps_line(rows), *_guidance_lines(record["guidance"])]
 
 
-def _readers_line(points: str, opening: str, rows: list[dict]) -> str:
-    """On which lips the audio-visual reader's silhouette differs from the visual-only reader's."""
-    found = by_side(rows, lambda row: side(row["difference"]), lambda row: lips_label(row["lips"]))
-    kind = f"{points}, {OPENING_LABELS[opening]}"
-    return f"**{kind[0].upper()}{kind[1:]}.** Audio-visual minus visual-only silhouette: {found}."
-
-
-def by_side(rows: Sequence[dict], side_of: Callable[[dict], str], label: Callable[[dict], str]) -> str:
-    """The labels of the rows under the side of zero that each lies on: "above zero: a; b. below zero: none ..." """
-    groups = {name: [label(row) for row in rows if side_of(row) == name] for name in (ABOVE, BELOW, AROUND, WITHOUT)}
-    return "; ".join(f"{name} on {', '.join(labels)}" for name, labels in groups.items() if labels)
+def by_side(rows: Sequence[dict], side_of: Callable[[dict], str]) -> str:
+    """Whose lips lie on which side of zero: "above zero on a, b; around zero on c"."""
+    groups = {name: [_name(row) for row in rows if side_of(row) == name] for name in (ABOVE, BELOW, AROUND, WITHOUT)}
+    return "; ".join(f"{name} on {', '.join(names)}" for name, names in groups.items() if names)
 
 
 def _opening_line(rows: list[dict]) -> list[str]:
     """Whether the side of zero depends on words that open a sentence. Nothing without such words."""
-    sides = {(row["lips"], row["points"], row["opening"]): side(row["difference"]) for row in rows}
+    sides = {(_name(row), row["points"], row["opening"]): side(row["difference"]) for row in rows}
     pairs = [
-        (f"{points} on {lips_label(lips)}", sides[lips, points, INCLUDED], without)
+        (f"{points} on {lips}", sides[lips, points, INCLUDED], without)
         for (lips, points, opening), without in sides.items()
         if opening == LEFT_OUT
     ]
@@ -77,7 +83,7 @@ def _maps_line(rows: list[dict]) -> str:
     """Whether the four maps agree with each other, and with the intervals, about the reader that separates better."""
     orders = [_map_order(row) for row in rows]
     contrary = [
-        f"{row['points']} on {lips_label(row['lips'])}, {OPENING_LABELS[row['opening']]}"
+        f"{_kind(row)}, on {_name(row)}"
         for row, order in zip(rows, orders)
         if side(row["difference"]) in (ABOVE, BELOW) and order != side(row["difference"])
     ]
@@ -99,15 +105,13 @@ def _map_order(row: dict) -> str:
 
 
 def _guidance_lines(differences: list[dict]) -> list[str]:
-    """For each reader, whether the words lie further apart on guided than on baseline lips."""
+    """For each reader and kind of row, whether the words lie further apart on guided than on baseline lips."""
     lines = []
-    for reader in READERS:
+    for reader in dict.fromkeys(row["reader"] for row in differences):
         rows = [row for row in differences if row["reader"] == reader]
-        found = by_side(
-            rows,
-            side,
-            lambda row: f"{lips_label(row['lips'])} ({row['points']}, {OPENING_LABELS[row['opening']]})",
-        )
-        if rows:
-            lines.append(f"**Guidance, {reader} reader.** Silhouette on guided minus baseline lips: {found}.")
+        found = [
+            f"{kind}, {by_side([row for row in rows if _kind(row) == kind], side)}"
+            for kind in dict.fromkeys(map(_kind, rows))
+        ]
+        lines.append(f"**Guidance, {reader} reader.** Silhouette on guided minus baseline lips: {'; '.join(found)}.")
     return lines

@@ -19,7 +19,7 @@ DECIDED_AFTER_LOOKING = (
 )
 
 
-def separation_tables(run: Run, record: dict, corpus: str) -> str:
+def word_separation_tables(run: Run, record: dict, corpus: str) -> str:
     """Writes the tables of a record of `tsne.tsne_record` to the run's tables/; returns their Markdown.
 
     What follows from the first table stands below it. corpus: its description. Without any row, nothing is written,
@@ -69,10 +69,20 @@ def rows_table(record: dict, source: dict[str, str]) -> Table:
         "Linear probe: balanced accuracy on utterances it was not fitted to, 50 at chance",
         DECIDED_AFTER_LOOKING,
     ]
-    notes += [
-        f"No numbers for {', '.join(_conditions(row))}: {row['reason']}" for row in record["rows"] if row["reason"]
-    ]
+    notes += without_numbers(record["rows"])
     return Table("How far apart two words lie in the readers' features", heads, rows, source, notes, record["rows"])
+
+
+def without_numbers(rows: list[dict]) -> list[str]:
+    """A sentence for each reason why rows have no numbers, with the lips that it holds for."""
+    lips_by_reason: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        if row["reason"]:
+            lips_by_reason.setdefault((row["opening"], row["reason"]), {})[lips_label(row["lips"])] = None
+    return [
+        f"No numbers with words that open a sentence {opening} on {'; '.join(lips)}: {reason}"
+        for (opening, reason), lips in lips_by_reason.items()
+    ]
 
 
 def guidance_table(record: dict, source: dict[str, str]) -> Table:

@@ -7,7 +7,7 @@ import pytest
 
 from avlib.evaluation.separation_conclusions import conclusions, side
 from avlib.evaluation.separation_conditions import CLIPS, FRAMES, INCLUDED, LEFT_OUT, NONE, READERS, WORDS
-from avlib.evaluation.separation_tables import separation_tables
+from avlib.evaluation.separation_tables import word_separation_tables
 
 CHOICES = [{"words": ["just", "must"], "reason": "The two of them."}, {"words": [], "reason": "No others."}]
 
@@ -61,8 +61,8 @@ def test_lips_are_named_on_the_side_of_zero_of_their_interval():
     )
     assert lines[0] == (
         "**Whole words, no word opens a sentence.** Audio-visual minus visual-only silhouette: above zero on held-out "
-        "2D clips; below zero on FaceFormer, baseline; around zero on true renders of test scans; without interval on "
-        "FaceFormer, guided."
+        "2D clips; below zero on FaceFormer baseline; around zero on true renders of test scans; without interval on "
+        "FaceFormer guided."
     )
     assert len(lines) == 2, "and the maps: no row has words that open a sentence, none is compared with another"
 
@@ -90,15 +90,15 @@ def test_maps_count_only_if_all_four_agree():
     line = conclusions(record(*rows))[-1]
     assert "on all four maps in 1 of 3 rows and the lower one in 1; in 1 the maps disagree" in line
     assert "Of 2 rows whose interval excludes zero" in line
-    assert line.endswith("in 1: single frames on held-out 2D clips, no word opens a sentence.")
+    assert line.endswith("in 1: single frames, no word opens a sentence, on held-out 2D clips.")
 
 
 def test_guided_lips_are_named_for_each_reader():
     conditions = {"lips": "mine-guided-s0", "minus": "mine-baseline-s0", "points": WORDS, "opening": NONE}
     guidance = [conditions | {"reader": r} | d for r, d in zip(READERS, (AROUND, ABOVE))]
     lines = conclusions(record(row(CLIPS, WORDS, NONE, ABOVE), guidance=guidance))[-2:]
-    assert lines[0].endswith("around zero on mine, guided (whole words, no word opens a sentence).")
-    assert "visual-only" in lines[1] and "above zero on mine, guided" in lines[1]
+    assert lines[0].endswith("whole words, no word opens a sentence, around zero on mine guided.")
+    assert "visual-only" in lines[1] and lines[1].endswith("above zero on mine guided.")
 
 
 def test_tables_have_every_row_and_the_reason_where_there_are_no_numbers(tmp_path):
@@ -113,14 +113,14 @@ def test_tables_have_every_row_and_the_reason_where_there_are_no_numbers(tmp_pat
         {"lips": "mine-guided-s0", "minus": "m", "points": WORDS, "opening": NONE, "reader": r} | AROUND
         for r in READERS
     ]
-    text = separation_tables(SimpleNamespace(folder=tmp_path), record(*rows, guidance=guidance), "a corpus")
+    text = word_separation_tables(SimpleNamespace(folder=tmp_path), record(*rows, guidance=guidance), "a corpus")
     assert "| held-out 2D clips | whole words | left out | 30 | 7, 9 | – | – | – | – | – | – | – |" in text
     assert (
         "| held-out 2D clips | whole words | included | 30 | 7, 9 | 0.400 | −0.025 | +0.200 [+0.100, +0.300] | 95 | 50 "
         "| 0.50, 0.50, 0.50, 0.50 | 0.40, 0.40, 0.40, 0.40 |" in text
     )
     assert "| true renders of test scans | whole words | none occur | 30 | 7, 9 | 0.400 | −0.025 | +0.300 | 95" in text
-    assert "No numbers for held-out 2D clips, whole words, left out: “just” in 1, 2 are needed" in text
+    assert "No numbers with words that open a sentence left out on held-out 2D clips: “just” in 1, 2 are need" in text
     assert "corpus a corpus; words just and must" in text and "Decided after looking" in text
     assert "| mine, guided | whole words | none occur | +0.000 [−0.100, +0.100] | +0.000 [−0.100, +0.100] |" in text
     assert "| held-out 2D clips | whole words | included | 0.100 | 60 | 0.200 | 70 |" in text
@@ -133,16 +133,16 @@ def test_tables_have_every_row_and_the_reason_where_there_are_no_numbers(tmp_pat
 
 def test_words_of_clips_and_test_sentences_are_told_apart(tmp_path):
     rows = [row(CLIPS, WORDS, NONE, ABOVE, words=["at", "eight"]), row("truth", WORDS, NONE, ABOVE)]
-    text = separation_tables(SimpleNamespace(folder=tmp_path), record(*rows), "a corpus")
+    text = word_separation_tables(SimpleNamespace(folder=tmp_path), record(*rows), "a corpus")
     assert "words at and eight (clips), just and must (test sentences)" in text
     assert not list(tmp_path.glob("tables/table_tsne_*"))
 
 
 def test_without_rows_there_are_reasons_and_no_file(tmp_path):
-    assert separation_tables(SimpleNamespace(folder=tmp_path), record(), "c") == "The two of them.\n\nNo others.\n"
+    assert word_separation_tables(SimpleNamespace(folder=tmp_path), record(), "c") == "The two of them.\n\nNo others.\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_rows_without_numbers_alone_allow_no_conclusion(tmp_path):
-    text = separation_tables(SimpleNamespace(folder=tmp_path), record(row(CLIPS, WORDS, LEFT_OUT, None)), "c")
+    text = word_separation_tables(SimpleNamespace(folder=tmp_path), record(row(CLIPS, WORDS, LEFT_OUT, None)), "c")
     assert "* No row has enough utterances of both words: nothing follows." in text
