@@ -102,7 +102,7 @@ def test_the_order_of_the_files_does_not_matter():
 def test_sizes_are_those_that_are_configured():
     config = replace(SMALL, clips_2d=40, rendered_share=0.3, validation_clips_2d=7, sentences_train=3)
     selection = select(films(30, 10), config)
-    assert {split: len(names) for split, names in selection.scans.items()} == {"train": 24, "validation": 2, "test": 2}
+    assert {split: len(names) for split, names in selection.scans.items()} == {"train": 24, "validation": 4, "test": 4}
     assert {split: len(names) for split, names in selection.clips.items()} == {"train": 28, "validation": 7}
     assert len(selection.rendered) == 12 and not set(selection.rendered) - set(split_of(selection))
     used = {name for names in (*selection.scans.values(), *selection.clips.values()) for name in names}
