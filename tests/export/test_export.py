@@ -92,7 +92,12 @@ def place(tmp_path_factory):
         nn.init.normal_(animator.vertex_map.weight, std=0.3)
         weights = nn.ModuleDict({"animator": animator}).state_dict()
         run.finish(
-            MODEL, "0", [write_weights(run.weights(MODEL), weights, {})], animator="faceformer", objective="baseline"
+            MODEL,
+            "0",
+            [write_weights(run.weights(MODEL), weights, {})],
+            animator="faceformer",
+            objective="baseline",
+            convergence={},
         )
         (folder / "sounds").mkdir()
         draw = np.random.default_rng(0)
