@@ -159,7 +159,7 @@ def test_a_damaged_cache_is_named(smoke):
 
 
 def test_models_are_compared_on_new_sentences(smoke):
-    arguments = [sys.executable, ROOT / "benchmarks" / "further.py", "--run", "one", "--seeds", "0", "--sentences", "2"]
+    arguments = [sys.executable, ROOT / "benchmarks" / "further.py", "--run", "one", "--seeds", "0", "--sentences", "4"]
     done = subprocess.run(**command(smoke) | {"args": arguments}, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for animator in ("FaceFormer", "CodeTalker", "mine"):
@@ -169,7 +169,7 @@ def test_models_are_compared_on_new_sentences(smoke):
         json.loads(next((smoke / "data").glob(f"{kind}-*/corpus.json")).read_text()) for kind in ("further", "embedded")
     )
     texts, known = ({u["text"] for u in corpus["utterances"]} for corpus in (new, original))
-    assert len(texts) == 2 and not texts & known
+    assert len(texts) == 4 and not texts & known
     assert {u["subject"] for u in new["utterances"]} == {
         u["subject"] for u in original["utterances"] if u["split"] == "validation"
     }
