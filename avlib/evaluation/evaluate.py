@@ -56,11 +56,16 @@ def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequen
         log(summary_line(record))
 
 
+def evaluation_stage(model: str, split: str = "test") -> str:
+    """The stage of a model's scores on a split."""
+    return f"evaluation-{model}" if split == "test" else f"evaluation-{split}-{model}"
+
+
 @torch.no_grad()
 def evaluate(
     run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, guide: str | None = None
 ) -> dict:
-    """Record of stage "evaluation-<model>", computed unless it exists.
+    """Record of stage `evaluation_stage`, computed unless it exists.
 
     It holds the metrics with their units and, for each utterance in each style, the transcripts of the visual-only
     reader and of the judge, and what all protocols need.
@@ -68,7 +73,7 @@ def evaluate(
     reads the lips (without speech) in place of the reader, and without the judge; the stage is then "judged-<model>".
     ValueError for a judge that has learned from clips which the expert or the reader has seen.
     """
-    config, stage = run.config.evaluation, f"judged-{model}" if guide else f"evaluation-{model}"
+    config, stage = run.config.evaluation, f"judged-{model}" if guide else evaluation_stage(model, split)
     key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, guide))
     if record := run.finished(stage, key):
         return record

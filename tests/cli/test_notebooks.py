@@ -173,7 +173,8 @@ def test_models_are_compared_on_new_sentences(smoke):
     assert {u["subject"] for u in new["utterances"]} == {
         u["subject"] for u in original["utterances"] if u["split"] == "validation"
     }
-    scored = json.loads((smoke / "results/one/variants/further/records/evaluation-mine-guided-s0.json").read_text())
+    records = smoke / "results/one/variants/further/records"
+    scored = json.loads((records / "evaluation-validation-mine-guided-s0.json").read_text())
     assert scored["corpus"] == new["hash"] != original["hash"]
 
 
