@@ -190,7 +190,7 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
     seeds = args.seeds
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
     execute(run, "01_data_prep", common)
-    execute(run, "02_expert_pretraining", common)
+    execute(run, "02_expert_pretraining", {**common, "seeds": seeds})
     joint = [
         (
             "03_joint_training",

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     with processes.main_process_first():
         run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)
         corpus = prepare_corpus(run)
-    pretrain(run, corpus)
+    pretrain(run, corpus, args.seeds)
     for seed in args.seeds:
         for animator in run.config.animators:
             for objective in OBJECTIVES:

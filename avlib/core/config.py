@@ -65,6 +65,8 @@ class ReaderConfig:
     modalities: tuple = ("audio", "video")
     pretrained: str = ""  # file of Auto-AVSR's published weights to use instead; the sizes below are then ignored
     tokenizer: str = ""  # folder of the published unigram5000.model and unigram5000_units.txt; characters if empty
+    # 2d: clips; 3d: renders of the training scans with their speech, for about as many steps as `epochs` of the clips
+    trained_on: str = "2d"
     width: int = 128
     heads: int = 4
     feedforward: int = 512
@@ -163,9 +165,13 @@ class JointConfig:
     batch: int = 8  # utterances
     lr: float = 1e-3  # of the animator
     lr_decay_fraction: float = 0.5  # last share of the training, over which the learning rates fall to 0; published: 0
+    betas: tuple = (0.9, 0.98)  # of Adam; published: its usual 0.9, 0.999
+    max_gradient_norm: float = 1.0  # to which each network's gradient is clipped; 0: no clipping, as published
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0  # 0 in the baseline
-    lambda_av: float = 5e-3  # of guided animators
+    lambda_av: float = 5e-3  # of guided animators; errors are in multiples of the scans' root mean square motion
+    # λ_av for errors in the corpus's unit, as published (1e-7), in place of lambda_av; 0: lambda_av counts
+    lambda_av_unscaled: float = 0.0
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_components: int = 30  # principal motions onto which the guidance gradient is projected; 0: no projection
@@ -196,9 +202,12 @@ class Config:
 
     preset: str = "demo"  # that the settings started from
     seed: int = 0  # of the pre-training
+    # one pre-training of the speech encoder, the expert and the motion VQ-VAE for each training seed, with that seed,
+    # instead of one for all; the readers that score stay the same
+    pretrain_each_seed: bool = False
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: ablation, budget, weight, expert, audio_condition,
+    # groups of variants to train and evaluate as well: ablation, budget, published, weight, expert, audio_condition,
     # gradient_projection, faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed

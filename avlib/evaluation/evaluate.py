@@ -26,11 +26,11 @@ from ..training.judge import load_judge
 from ..training.objectives import model_names
 from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
+from ..training.replication import pretraining_of
 from ..training.speech_encoder import load_speech
 from . import external_predictions
-from .labels import STILL, TRUTH
-
-NO_STYLE = "-"  # style of TRUTH and STILL
+from .labels import REFERENCE_LABELS
+from .reference_predictions import reference_motions, references
 
 
 class StylePredictions(NamedTuple):
@@ -42,13 +42,13 @@ class StylePredictions(NamedTuple):
 
 
 def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequence[str] = ()) -> None:
-    """Scores the scans, the still face, all models of the run over all seeds, and predictions of other methods.
+    """Scores all models of the run over all seeds, the reference predictions, and predictions of other methods.
 
-    external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run.
+    external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run or a reference.
     """
-    models = [*model_names(run, seeds), TRUTH, STILL]
+    models = [*model_names(run, seeds), *reversed(references(run.config.corpus))]  # the longest first
     folders = dict(map(external_predictions.named_folder, external))
-    if taken := folders.keys() & set(models):
+    if taken := folders.keys() & {*models, *REFERENCE_LABELS}:
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
     jobs = [(evaluate, run, corpus, model) for model in models]
     jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
@@ -81,7 +81,7 @@ def evaluate(
     if not guide:
         readers["judge"] = load_judge(run)
     lips = lip_video(corpus)
-    examples = make_examples(corpus, corpus.utterances(split), load_speech(run))
+    examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
     loudness = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in examples}
     rows = []
     for predictions in model_predictions(run, corpus, model, examples, folder):
@@ -108,7 +108,7 @@ def evaluate(
 def _inputs(run: Run, model: str, folder: Path | None, guide: str | None) -> list:
     """What an evaluation depends on besides code, settings and corpus: keys of stages, and files of predictions."""
     stages = [guide] if guide else ["reader", "judge"]
-    stages += [model] if not folder and model not in (TRUTH, STILL) else []
+    stages += [model] if not folder and model not in REFERENCE_LABELS else []
     inputs: list = [run.finished_key(stage) for stage in stages]
     if folder:
         inputs += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
@@ -149,7 +149,7 @@ def _row(
 def model_predictions(
     run: Run, corpus: Corpus, model: str, examples: list[Example], folder: Path | None = None
 ) -> Iterator[StylePredictions]:
-    """A model's predictions, style by style: once for `TRUTH` and `STILL`, once per training style for a trained model.
+    """A model's predictions, style by style: once per training style for a trained model; see `reference_motions`.
 
     folder: predictions of another method; once for each style in it, with the examples that have a file.
     """
@@ -161,10 +161,9 @@ def model_predictions(
                 external_predictions.read_prediction(files[e.utterance.name], corpus, e.utterance) for e in present
             ]
             yield StylePredictions(style, present, motions)
-    elif model == TRUTH:
-        yield StylePredictions(NO_STYLE, examples, [e.motion for e in examples])
-    elif model == STILL:
-        yield StylePredictions(NO_STYLE, examples, [e.template.expand_as(e.motion) for e in examples])
+    elif model in REFERENCE_LABELS:
+        for style, motions in reference_motions(run, corpus, model, [e.utterance for e in examples]):
+            yield StylePredictions(style, examples, motions)
     else:
         animator, _ = load_animator(run, corpus, model)
         subjects = corpus.subjects["train"]
@@ -178,7 +177,7 @@ def model_predictions(
 
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
     """Writes a model's predictions in every style to files like those of FaceFormer and CodeTalker."""
-    examples = make_examples(corpus, corpus.utterances(split), load_speech(run))
+    examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
     for predictions in model_predictions(run, corpus, model, examples):
         for example, motion in zip(predictions.examples, predictions.motions):
             external_predictions.write_prediction(folder, example.utterance.name, predictions.style, motion)

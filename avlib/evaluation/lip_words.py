@@ -15,6 +15,7 @@ from ..corpus.pictures import lip_video
 from ..corpus.utterance import Utterance
 from ..lipreading.expert import Expert
 from ..training.joint_batches import make_examples
+from ..training.replication import pretraining_of
 from ..training.speech_encoder import load_speech
 from .evaluate import model_predictions
 from .labels import TRUTH
@@ -43,7 +44,8 @@ def lip_clips(run: Run, corpus: Corpus, model: str, words: Sequence[str]) -> Lip
     """The test sentences that contain one of the words, with the lips of the scans ("truth"), or of a model in the
     first `MAX_STYLES` styles."""
     sentences = [u for u in corpus.utterances("test") if set(words) & set(u.text.split())]
-    examples, lips = make_examples(corpus, sentences, load_speech(run)), lip_video(corpus)
+    examples = make_examples(corpus, sentences, load_speech(pretraining_of(run, model)))
+    lips = lip_video(corpus)
     utterances, videos, speeches = [], [], []
     predictions = model_predictions(run, corpus, model, examples) if examples else ()
     for _, predicted, motions in islice(predictions, MAX_STYLES):

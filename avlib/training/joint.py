@@ -1,5 +1,6 @@
 """The joint training: an animator is trained on 3D scans while the expert reads its rendered lips and is fine-tuned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from ..animators.animator import Animator, animator_settings
 from ..animators.registry import find_animator
-from ..core.config import JointConfig
+from ..core.config import JointConfig, digest
 from ..core.files import load_weights
 from ..core.rates import VIDEO_FPS
 from ..core.run import Run
@@ -18,14 +19,16 @@ from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
+from .checkpoints import SharedStart, TrainingState
 from .clip_batches import TOKENIZER
 from .convergence import check_patience, convergence, joint_epochs
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
 from .joint_task import JointTask, principal_motions, rollout
-from .loop import TrainingState, finish_fit, fit
+from .loop import finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
-from .objectives import model_name, objective_settings
+from .objectives import model_name, objective_settings, with_scaled_weight
 from .readers import load_reader
+from .replication import pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 
@@ -33,17 +36,30 @@ from .speech_encoder import load_speech
 # that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
 # the expert's training.
 RELEASED = ("gradient", "rate", "normalisation")
+# Settings that change nothing before the expert guides, see `_unguided_start`.
+GUIDANCE_SETTINGS = (
+    "lambda_av",
+    "lambda_av_unscaled",
+    "guided_per_batch",
+    "guidance_components",
+    "soft_silhouettes",
+    "expert_learns_from",
+    "expert_lr",
+    "babble_db",
+    "drop_audio",
+    "as_released",
+)
 
 
-def build_animator(run: Run, corpus: Corpus, name: str) -> Animator:
+def build_animator(base: Run, corpus: Corpus, name: str) -> Animator:
     """An untrained animator with the run's trained speech encoder and, if the animator has one, its motion VQ-VAE."""
-    return find_animator(name, run.config.plugins).build(
-        animator_settings(run.config, name),
-        load_motion_vqvae(run, corpus, name),
+    return find_animator(name, base.config.plugins).build(
+        animator_settings(base.config, name),
+        load_motion_vqvae(base, corpus, name),
         vertices=corpus.vertices,
         styles=len(corpus.subjects["train"]),
         fps=corpus.fps,
-        encoder=load_speech(run),
+        encoder=load_speech(base),
         scale=corpus.motion_scale,
     )
 
@@ -54,25 +70,16 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     objective: one of `OBJECTIVES`, whose trainings of one seed start from equal weights and take equal batches.
     Returns the animator and the stage's record. ValueError for an unknown objective or setting of the joint training.
     """
-    config = objective_settings(run.config.joint, objective)
+    config, base = objective_settings(run.config.joint, objective), pretraining_run(run, seed)
     _check(config)
-    stage = model_name(animator, objective, seed)
-    stages = ["speech"] + ["expert"] * (objective == "guided") + motion_vqvae_stages(run, corpus, animator)
-    key = run.key(
-        train_joint,
-        config,
-        animator_settings(run.config, animator),
-        animator,
-        objective,
-        seed,
-        corpus.hash,
-        [run.finished_key(s) for s in stages],
-        *map(Path, run.config.plugins),
-    )
+    stage, inputs = model_name(animator, objective, seed), _inputs(base, corpus, animator)
+    guide = [base.finished_key("expert")] if objective == "guided" else []
+    key = run.key(train_joint, config, objective, seed, inputs, guide)
     if not run.finished(stage, key):
         torch.manual_seed(seed)
-        task, train, held_out = joint_task(run, corpus, animator, objective)
-        state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed)
+        task, train, held_out = joint_task(base, corpus, animator, objective)
+        start = _unguided_start(run, config, animator, seed, inputs)
+        state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed, start)
         modules: dict[str, nn.Module] = {"animator": task.animator}
         if task.expert is not None:
             modules["expert"] = task.expert
@@ -86,9 +93,42 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             seed=seed,
             animator=animator,
             objective=objective,
+            lambda_av=0.0 if task.expert is None else task.config.lambda_av,
             convergence=convergence(state.history, config),
         )
     return load_animator(run, corpus, stage)
+
+
+def _inputs(base: Run, corpus: Corpus, animator: str) -> list:
+    """What every training of an animator depends on besides seed and settings of the joint training. base: the run that
+    holds its pre-training."""
+    stages = ["speech", *motion_vqvae_stages(base, corpus, animator)]
+    plugins = [digest(Path(plugin)) for plugin in base.config.plugins]
+    settings = digest(animator_settings(base.config, animator))
+    return [animator, settings, corpus.hash, [base.finished_key(stage) for stage in stages], plugins]
+
+
+def _unguided_start(run: Run, config: JointConfig, animator: str, seed: int, inputs: list) -> SharedStart | None:
+    """The part of a training before the expert guides, which is the same with and without it.
+
+    None if it guides from the first step on.
+    """
+    if config.guidance_start <= 0:
+        return None
+    usual = JointConfig()
+    without_guide = replace(config, **{name: getattr(usual, name) for name in GUIDANCE_SETTINGS})
+    if "rate" in config.as_released:  # the one fault that changes more than the guidance
+        without_guide = replace(without_guide, as_released=("rate",))
+    stage = model_name(animator, "rlv" if config.lambda_rlv else "baseline", seed)
+    runs = [run]
+    while runs[-1].variant_of:
+        runs.append(runs[-1].variant_of)
+    return SharedStart(
+        [r.folder / "weights" / f"{stage}.start.safetensors" for r in runs],
+        run.key(train_joint, without_guide, seed, inputs),
+        "animator.",
+        config.guidance_start,
+    )
 
 
 def _check(config: JointConfig) -> None:
@@ -96,6 +136,10 @@ def _check(config: JointConfig) -> None:
         raise ValueError(
             f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
         )
+    if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
+        raise ValueError(f"joint.betas: expected two numbers, each 0 to below 1, got {config.betas}")
+    if config.max_gradient_norm < 0:
+        raise ValueError(f"joint.max_gradient_norm: expected a norm, or 0 for none, got {config.max_gradient_norm:g}")
     check_patience(config)
     if unknown := set(config.as_released) - set(RELEASED):
         raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
@@ -110,6 +154,7 @@ def _fit_joint(
     held_out: list[Example],
     styles: list[str],
     seed: int,
+    start: SharedStart | None,
 ) -> TrainingState:
     config = run.config.joint
     groups: list[dict] = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
@@ -126,18 +171,24 @@ def _fit_joint(
         lambda indices: collate_examples([train[i] for i in indices], styles),
         seed,
         schedule=constant_then_cosine(config.lr_decay_fraction),
-        validate=lambda: held_out_terms(task, collate_examples(held_out, styles)),
+        validate=lambda progress: held_out_terms(task, collate_examples(held_out, styles), progress),
+        max_gradient_norm=config.max_gradient_norm,
         length=lambda history, epochs: joint_epochs(history, config),
+        betas=config.betas,
+        start=start,
     )
 
 
 def joint_task(
-    run: Run, corpus: Corpus, animator: str, objective: str
+    base: Run, corpus: Corpus, animator: str, objective: str
 ) -> tuple[JointTask, list[Example], list[Example]]:
-    """The task of an untrained animator, with the expert if that guides it; the training and the held-out examples."""
-    config = objective_settings(run.config.joint, objective)
-    model = build_animator(run, corpus, animator).to(run.device)
-    expert = load_reader(run, "expert") if objective == "guided" else None
+    """The task of an untrained animator, with the expert if that guides it; the training and the held-out examples.
+
+    base: the run that holds the pre-training.
+    """
+    config = with_scaled_weight(objective_settings(base.config.joint, objective), corpus.motion_scale)
+    model = build_animator(base, corpus, animator).to(base.device)
+    expert = load_reader(base, "expert") if objective == "guided" else None
     tokenizer = expert.tokenizer if expert else TOKENIZER
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
     train, held_out = (
@@ -152,17 +203,17 @@ def joint_task(
         corpus.regions["lip"],
         corpus.motion_scale,
         config,
-        run.config.expert.ctc,
-        Babble(guide_clips(corpus, run.config.corpus.judge_share)),
-        run.device,
+        base.config.expert.ctc,
+        Babble(guide_clips(corpus, base.config.corpus.judge_share)),
+        base.device,
         principal_motions(train, config.guidance_components) if restricted else None,
     )
-    return task.to(run.device), train, held_out
+    return task.to(base.device), train, held_out
 
 
-def held_out_terms(task: JointTask, batch: JointBatch) -> dict[str, float]:
+def held_out_terms(task: JointTask, batch: JointBatch, progress: float = 1.0) -> dict[str, float]:
     """Figures on held-out subjects and sentences, under the mean of all styles: "held_out_lve", in the square of the
-    mesh's unit, and with an expert "held_out_av", the L_av of the predicted lips without speech."""
+    mesh's unit, and once an expert guides "held_out_av", the L_av of the predicted lips without speech."""
     batch = batch.to(task.device)
     batch.style = torch.full_like(batch.style, 1 / batch.style.shape[1])
     prediction = rollout(task.animator, batch)
@@ -170,7 +221,7 @@ def held_out_terms(task: JointTask, batch: JointBatch) -> dict[str, float]:
         lve(p[:n], t[:n], task.lip_vertices) * int(n) for p, t, n in zip(prediction, batch.motion, batch.frame_lengths)
     ]
     terms = {"held_out_lve": float(sum(errors) / batch.frame_lengths.sum())}
-    if task.expert is not None:
+    if task.expert is not None and progress > task.config.guidance_start:
         video, _ = task.render_lips(prediction, batch.frame_lengths)
         silent = torch.zeros(len(video), dtype=torch.bool, device=video.device)
         terms["held_out_av"] = float(task.reading_loss(video, batch.samples, silent, batch))
@@ -213,8 +264,9 @@ def _load(run: Run, corpus: Corpus, stage: str) -> nn.ModuleDict:
     record = run.record(stage)
     if not record.keys() >= {"objective", "convergence"}:
         raise ValueError(f"{run.folder}: {stage} was trained by an older version; train it again, or use another run")
-    modules = nn.ModuleDict({"animator": build_animator(run, corpus, record["animator"])})
+    base = pretraining_run(run, record["seed"])
+    modules = nn.ModuleDict({"animator": build_animator(base, corpus, record["animator"])})
     if record["objective"] == "guided":
-        modules["expert"] = load_reader(run, "expert")
+        modules["expert"] = load_reader(base, "expert")
     load_weights(modules, run.weights(stage))
     return modules.to(run.device).eval()

@@ -67,7 +67,7 @@ def pretrain_judge(run: Run, corpus: Corpus) -> None:
         lambda indices: collate_clips(clips, indices),
         seed,
         warmup_cosine(config.warmup),
-        lambda: held_out_error_rates(task.reader, held_out),
+        lambda progress: held_out_error_rates(task.reader, held_out),
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
     )

@@ -64,7 +64,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
     task = MotionVQVAETask(motion_vqvae, run.device).to(run.device)
     train, held_out = corpus.utterances("train"), corpus.utterances("validation")
 
-    def validate() -> dict:
+    def validate(progress: float) -> dict:
         terms = task(collate(corpus, held_out), [], 1.0)
         return {f"held_out_{name}": float(term) for name, term in terms.items() if name != "loss"}
 

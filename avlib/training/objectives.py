@@ -24,6 +24,16 @@ def model_names(run: Run, seeds: list[int]) -> list[str]:
     return [model for seed in seeds for models in models_by_animator(run, seed) for model in models]
 
 
+def with_scaled_weight(config: JointConfig, motion_scale: float) -> JointConfig:
+    """The settings with `lambda_av_unscaled`, if it counts, converted into `lambda_av`.
+
+    motion_scale: by which `vertex_losses` divides errors. Their squares are then 1 / motion_scale² times as large, and
+    so must be a weight that is to mean the same.
+    """
+    unscaled = config.lambda_av_unscaled
+    return replace(config, lambda_av=unscaled / motion_scale**2) if unscaled else config
+
+
 def objective_settings(config: JointConfig, objective: str) -> JointConfig:
     """The settings with which an objective is trained: in the baseline L_rlv has weight 0.
 

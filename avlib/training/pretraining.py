@@ -1,5 +1,7 @@
 """All training before the joint training."""
 
+from collections.abc import Sequence
+
 from ..core.distributed import is_distributed
 from ..core.parallel import run_parallel
 from ..core.run import Run
@@ -7,17 +9,22 @@ from ..corpus.corpus import Corpus
 from .judge import pretrain_judge
 from .motion_vqvae import train_motion_vqvae
 from .readers import pretrain_reader
+from .replication import pretraining_runs
 from .speech_encoder import pretrain_speech
 
 
-def pretrain(run: Run, corpus: Corpus) -> None:
-    """Trains the readers, the judge, the speech encoder and the motion VQ-VAEs in parallel: none depends on another."""
+def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
+    """Trains the readers, the judge, the speech encoder and the motion VQ-VAEs in parallel: none depends on another.
+
+    seeds: of the joint training; see `pretraining_run`.
+    """
+    bases = pretraining_runs(run, list(seeds))
     jobs = [  # longest first
-        (pretrain_reader, run, corpus, "expert"),
+        *((pretrain_reader, base, corpus, "expert") for base in bases),
         (pretrain_reader, run, corpus, "reader"),
         (pretrain_judge, run, corpus),
-        (pretrain_speech, run, corpus),
-        *((train_motion_vqvae, run, corpus, a) for a in run.config.animators),
+        *((pretrain_speech, base, corpus) for base in bases),
+        *((train_motion_vqvae, base, corpus, animator) for base in bases for animator in run.config.animators),
     ]
     workers = 1 if is_distributed() else None  # processes that share batches train the same stage at the same time
     for _ in run_parallel(jobs, run.device, workers):

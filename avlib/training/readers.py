@@ -1,5 +1,7 @@
 """Training of the lip readers on the 2D part: the audio-visual expert that guides, and the reader that evaluates."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from ..core.run import Run
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
+from ..corpus.scan_clips import guide_scans, scan_clips
 from ..lipreading.augmentation import Babble, ClipGenerators, augmented_lips, mask_time_spans, noisy_speech
 from ..lipreading.expert import Expert
 from ..speech.text import SentencePieceTokenizer, Tokenizer
@@ -20,6 +23,8 @@ from .reading import held_out_error_rates
 from .schedules import length_batches, warmup_cosine
 from .seen_clips import write_seen
 from .speech_encoder import named_files
+
+READER_SEED = 500  # added to the run's, so that no expert of any pre-training starts from the reader's seed
 
 
 class ReaderTask(nn.Module):
@@ -123,15 +128,20 @@ def untrained_reader(config: ReaderConfig, tokenizer: Tokenizer) -> Expert:
 
 
 def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
-    """Trains a reader on the 2D part: stage "expert" guides the animators, stage "reader" is part of no training loss
-    and evaluates them. ValueError for settings that would leave clips without audio and video."""
+    """Trains a reader on the 2D part, or on what the setting `trained_on` names: stage "expert" guides the animators,
+    stage "reader" is part of no training loss and evaluates them.
+
+    ValueError for settings that would leave clips without audio and video, and for unknown training data.
+    """
     config: ReaderConfig = getattr(run.config, stage)
+    if config.trained_on not in ("2d", "3d"):
+        raise ValueError(f"{stage}.trained_on: expected 2d or 3d, got {config.trained_on!r}")
     if config.drop_audio + config.drop_video > 1:
         raise ValueError(
             f"{stage}.drop_audio and {stage}.drop_video: expected a sum of at most 1, so that every clip keeps "
             f"a stream; got {config.drop_audio} and {config.drop_video}"
         )
-    seed = run.config.seed + {"expert": 0, "reader": 1}[stage]
+    seed = run.config.seed + (0 if stage == "expert" else READER_SEED)
     key = run.key(
         pretrain_reader,
         config,
@@ -150,10 +160,20 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
         _train_reader(run, corpus, stage, key, seed)
 
 
+def training_data(run: Run, corpus: Corpus, config: ReaderConfig) -> tuple[Clips, Clips, int]:
+    """Training clips, held-out clips, and epochs: of the 2D part, or of the 3D part for as many frames in all."""
+    clips = guide_clips(corpus, run.config.corpus.judge_share)
+    if config.trained_on == "2d":
+        return clips, corpus.clips("validation"), config.epochs
+    scans = guide_scans(run, corpus)
+    epochs = math.ceil(config.epochs * int(clips.frames.sum()) / int(scans.frames.sum()))
+    return scans, scan_clips(run, corpus, "validation"), epochs
+
+
 def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> None:
     config: ReaderConfig = getattr(run.config, stage)
+    clips, held_out, epochs = training_data(run, corpus, config)
     torch.manual_seed(seed)
-    clips, held_out = guide_clips(corpus, run.config.corpus.judge_share), corpus.clips("validation")
     task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
     has_video = "video" in config.modalities
     state = fit(
@@ -162,12 +182,12 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
         key,
         task,
         [{"params": task.parameters(), "lr": config.lr}],
-        config.epochs,
+        epochs,
         lambda generator: length_batches(clips.frames, config.batch_frames, generator),
         lambda indices: collate_clips(clips, indices, has_video, task.expert.tokenizer),
         seed,
         warmup_cosine(config.warmup),
-        lambda: held_out_error_rates(task.expert, held_out),
+        lambda progress: held_out_error_rates(task.expert, held_out),
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
     )

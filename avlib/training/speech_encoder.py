@@ -113,7 +113,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
         task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
         frame_budget = config.batch * int(clips.frames.float().mean())
 
-        def validate() -> dict:
+        def validate(progress: float) -> dict:
             batch = collate_clips(held_out, range(len(held_out)), video=False)
             texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(*task.log_probs(batch.to(run.device)))]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}

@@ -94,7 +94,7 @@ def train_reader(folder: str, name: str) -> list[dict]:
         lambda generator: [[3, 1, 4, 0, 2], [6]],
         clips,
         1,
-        validate=lambda: {"told_by": PartialState().process_index},
+        validate=lambda progress: {"told_by": PartialState().process_index},
         averaged_epochs=1,
     )
     loop.finish_fit(run, "toy", "k", {"task": task}, state, processes=process_count())

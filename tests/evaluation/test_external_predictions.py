@@ -68,6 +68,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
         ("load_reader", lambda run, name: name),
         ("load_judge", lambda run: "judge"),
         ("load_speech", lambda *_: None),
+        ("pretraining_of", lambda run, model: run),
         ("load_guide", lambda run, corpus, model: f"guide of {model}"),
         ("encode_batch", encode_batch),
         ("decode", lambda reader, features, *_: ["you just" if reader == "judge" else "you must"] * len(features)),
@@ -127,6 +128,7 @@ def test_an_unusable_prediction_is_an_error_that_names_it(corpus, folder, change
 def test_exported_predictions_are_read_back(corpus, monkeypatch, tmp_path):
     """By name and bit for bit, here of the scans themselves, which need no model."""
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
+    monkeypatch.setattr(evaluate, "pretraining_of", lambda run, model: run)
     monkeypatch.setattr(evaluate, "make_examples", example_stubs)
     evaluate.export_predictions(None, corpus, evaluate.TRUTH, tmp_path)
     files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))

@@ -36,6 +36,7 @@ def rendered(monkeypatch, generator):
     for stub in (lip_video, make_examples, model_predictions):
         monkeypatch.setattr(lip_words, stub.__name__, stub)
     monkeypatch.setattr(lip_words, "load_speech", lambda run: None)
+    monkeypatch.setattr(lip_words, "pretraining_of", lambda run, model: run)
     times = [tuple(Segment(w, n / 5, n / 5 + 0.2) for n, w in enumerate(text.split())) for text in texts]
     return [Utterance(f"u{i}", "test", "Kim", *values) for i, values in enumerate(zip(texts, [30] * 5, times))]
 

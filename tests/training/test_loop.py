@@ -12,7 +12,8 @@ from avlib.core.config import JointConfig
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.core.tensors import seeded_generator
-from avlib.training import loop, schedules
+from avlib.training import checkpoints, loop, schedules
+from avlib.training.checkpoints import SharedStart
 from avlib.training.convergence import joint_epochs
 from avlib.training.loop import fit
 from avlib.training.schedules import constant_then_cosine, length_batches, warmup_cosine
@@ -38,7 +39,7 @@ class Regression(nn.Module):
 
 def train_regression(folder, monkeypatch, interrupt_at=None, key="k", stage="toy", average=1, epochs=4, **options):
     monkeypatch.setattr(runs, "RESULTS", folder)
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY_S", 0.0)
     task, data = Regression(interrupt_at), torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
     options = {"schedule": warmup_cosine(0.2)} | options
     state = fit(
@@ -51,7 +52,7 @@ def train_regression(folder, monkeypatch, interrupt_at=None, key="k", stage="toy
         batches=lambda g: schedules.shuffled_batches(20, 6, g),
         collate=lambda i: data[i],
         seed=3,
-        validate=lambda: {"v": task.map.bias.item(), "read": "a word", "held_out_lve": 1.0},
+        validate=lambda progress: {"v": task.map.bias.item(), "read": "a word", "held_out_lve": 1.0},
         averaged_epochs=average,
         **options,
     )
@@ -73,11 +74,71 @@ def test_the_time_of_a_training_is_the_sum_over_its_resumes(tmp_path, monkeypatc
     """On a clock that each forward pass puts on by 1000 s; the interrupted step does not count twice."""
     forward, passes = Regression.forward, []
     monkeypatch.setattr(Regression, "forward", lambda self, *rest: passes.append(1) or forward(self, *rest))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 1000 * len(passes)))
+    for module in (loop, checkpoints):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 1000 * len(passes)))
     with pytest.raises(KeyboardInterrupt):
         train_regression(tmp_path, monkeypatch, interrupt_at=7)
     state, _ = train_regression(tmp_path, monkeypatch)
     assert len(passes) == 17 and state.seconds == pytest.approx(16_000, abs=400)
+
+
+class Guided(Regression):
+    """The regression with a second model that changes and enters the loss once half of the training is over."""
+
+    def __init__(self, interrupt_at: int | None = None):
+        super().__init__(interrupt_at)
+        self.guide = nn.Linear(1, 1)
+
+    def forward(self, batch, draws, progress):
+        terms = super().forward(batch, draws, progress)
+        if progress >= 0.5:
+            guidance = self.guide(self.map(batch)).square().mean()
+            terms |= {"loss": terms["loss"] + guidance, "guidance": guidance.detach()}
+        return terms
+
+
+def shared_start(folder, key="start", share=0.5) -> SharedStart:
+    return SharedStart([folder / "own.safetensors", folder / "shared.safetensors"], key, "map.", share)
+
+
+@pytest.mark.parametrize("interrupt_at", [None, 3])
+def test_a_training_continues_from_a_start_that_another_has_kept_as_if_it_had_taken_it(
+    tmp_path, monkeypatch, interrupt_at
+):
+    plain, unguided = train_regression(tmp_path / "a", monkeypatch, start=shared_start(tmp_path))
+    (tmp_path / "own.safetensors").rename(tmp_path / "shared.safetensors")
+    again, repeated = train_regression(tmp_path / "b", monkeypatch, start=shared_start(tmp_path))
+    assert again.history == plain.history and torch.equal(repeated.map.weight, unguided.map.weight)
+    assert (unguided.steps, repeated.steps, again.step) == (16, 8, 16)
+    monkeypatch.setattr(f"{__name__}.Regression", Guided)
+    alone, from_nothing = train_regression(tmp_path / "c", monkeypatch)
+    if interrupt_at:  # resumes at its own checkpoint, not at the start again
+        with pytest.raises(KeyboardInterrupt):
+            train_regression(tmp_path / "d", monkeypatch, interrupt_at=interrupt_at, start=shared_start(tmp_path))
+    guided, continued = train_regression(tmp_path / "d", monkeypatch, start=shared_start(tmp_path))
+    assert (from_nothing.steps, continued.steps) == (16, 9 - (interrupt_at or 1))
+    assert guided.history == alone.history and guided.history[:2] == plain.history[:2]
+    assert guided.history[2]["loss"] != plain.history[2]["loss"] and not (tmp_path / "own.safetensors").exists()
+    for mine, others in zip(continued.parameters(), from_nothing.parameters(), strict=True):
+        assert torch.equal(mine, others)
+
+
+def test_a_start_is_kept_at_the_end_of_its_last_epoch_and_used_with_its_key_alone(tmp_path, monkeypatch):
+    for share, kept in (
+        (0.0, None),
+        (0.18, None),
+        (0.25, 4),
+        (0.3, 4),
+        (0.6, 8),
+        (0.93, 12),
+        (1.0, None),
+    ):  # an epoch has 4 steps
+        start = shared_start(tmp_path / str(share), share=share)
+        train_regression(tmp_path / f"run{share}", monkeypatch, start=start)
+        _, second = train_regression(tmp_path / f"again{share}", monkeypatch, start=start)
+        assert start.paths[0].exists() == (kept is not None) and second.steps == 16 - (kept or 0), share
+    _, other = train_regression(tmp_path / "c", monkeypatch, start=shared_start(tmp_path / "0.6", "other", 0.6))
+    assert other.steps == 16
 
 
 SHORTENED = JointConfig(epochs=11, patience=2, lr_decay_fraction=0.5, guidance_start=0.5)

@@ -1,0 +1,31 @@
+"""Which pre-training a training seed builds on: that of the run, or one of its own."""
+
+from dataclasses import replace
+
+from ..core.run import Run
+
+
+def pretraining_run(run: Run, seed: int) -> Run:
+    """The run that holds the speech encoder, expert and motion VQ-VAE of the models with a training seed.
+
+    It is `run` itself unless the setting `pretrain_each_seed` asks for one pre-training a seed; then it is that of the
+    same seed, in variants/pretraining-<seed>/, which shares the corpus and the readers that score.
+    """
+    if not run.config.pretrain_each_seed or seed == run.config.seed:
+        return run
+    config = replace(run.config, seed=seed)
+    if run.variant_of is None:
+        return Run(f"pretraining-{seed}", config, run)
+    return Run(run.name, config, pretraining_run(run.variant_of, seed))  # what the variant does not change is shared
+
+
+def pretraining_runs(run: Run, seeds: list[int]) -> list[Run]:
+    """The run itself, and those of `pretraining_run` that differ from it, in the order of the seeds."""
+    others = [pretraining_run(run, seed) for seed in seeds]
+    return [run, *{other.folder: other for other in others if other is not run}.values()]
+
+
+def pretraining_of(run: Run, model: str) -> Run:
+    """The run that holds the pre-training of a trained model; `run` for predictions that none of its models made."""
+    is_trained = (run.home(model) / "records" / f"{model}.json").exists()
+    return pretraining_run(run, run.record(model)["seed"]) if is_trained else run
