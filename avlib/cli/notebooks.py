@@ -185,7 +185,7 @@ def set_environment() -> None:
 def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:
     """All notebooks of a run, its report, and the animation of the user's recording."""
     from ..evaluation import report, variants
-    from ..training.objectives import OBJECTIVES, model_name
+    from ..training.objectives import model_name, training_order
 
     seeds = args.seeds
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
@@ -197,9 +197,7 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
             {**common, "animator": animator, "objective": objective, "seed": seed},
             f"03_joint_training-{model_name(animator, objective, seed)}",
         )
-        for seed in seeds
-        for animator in run.config.animators
-        for objective in reversed(OBJECTIVES)  # the longest first
+        for animator, objective, seed in training_order(run, seeds)
     ]
     execute_parallel(run, [job for job in joint if not is_finished(run, *job)])
     if run.config.variants:

@@ -19,7 +19,7 @@ from ..core.opening import open_run
 from ..core.presets import load
 from ..corpus.prepare import prepare_corpus
 from ..training.joint import train_joint
-from ..training.objectives import OBJECTIVES
+from ..training.objectives import training_order
 from ..training.pretraining import pretrain
 from .arguments import parse_arguments
 
@@ -33,10 +33,8 @@ def main(argv: list[str]) -> None:
         run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)
         corpus = prepare_corpus(run)
     pretrain(run, corpus, args.seeds)
-    for seed in args.seeds:
-        for animator in run.config.animators:
-            for objective in OBJECTIVES:
-                train_joint(run, corpus, animator, objective, seed)
+    for animator, objective, seed in training_order(run, args.seeds):
+        train_joint(run, corpus, animator, objective, seed)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,19 @@ def model_names(run: Run, seeds: list[int]) -> list[str]:
     return [model for seed in seeds for models in models_by_animator(run, seed) for model in models]
 
 
+def training_order(run: Run, seeds: list[int]) -> list[tuple[str, str, int]]:
+    """Animator, objective and seed of each of the run's models, in the order in which they are best trained.
+
+    A guided training continues from the start that the one with L_rlv has kept, so it comes after that.
+    """
+    return [
+        (animator, objective, seed)
+        for seed in seeds
+        for objective in ("rlv", "guided", "baseline")
+        for animator in run.config.animators
+    ]
+
+
 def with_scaled_weight(config: JointConfig, motion_scale: float) -> JointConfig:
     """The settings with `lambda_av_unscaled`, if it counts, converted into `lambda_av`.
 

@@ -11,7 +11,7 @@ from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..training.joint import train_joint
-from ..training.objectives import model_names
+from ..training.objectives import model_name, model_names, training_order
 
 NOTEBOOKS = ("01_data_prep", "02_expert_pretraining", "03_joint_training", "04_evaluation", "05_tsne_analysis")
 PRETRAINING = NOTEBOOKS[1]  # every later notebook needs its stages
@@ -89,7 +89,9 @@ def other_runs(run: Run) -> list[str]:
 
 def train_missing(run: Run, corpus: Corpus, models: list[str]) -> None:
     """Trains in parallel those of the models that notebook 03 has not trained."""
-    missing = missing_stages(run, models)
+    seeds = sorted({split_model_name(model)[-1] for model in models})
+    ordered = [model_name(*training) for training in training_order(run, seeds)]
+    missing = missing_stages(run, [model for model in ordered if model in models])
     if missing:
         log(f"training {', '.join(missing)}, which 03_joint_training has not trained")
     list(run_parallel([(train_model, run, corpus, model) for model in missing], run.device))

@@ -92,8 +92,9 @@ def test_the_weight_of_l_rlv_does_not_touch_the_baseline(corpus):
     assert again["key"] == record["key"] and again["history"] == record["history"]
 
 
-def test_with_and_without_guidance_the_held_out_lve_stops_falling_in_the_same_epoch(corpus, monkeypatch):
-    """The expert here is a linear map that wants the vertices to be small."""
+@pytest.fixture
+def guided_corpus(corpus, monkeypatch) -> SimpleNamespace:
+    """The corpus, with an expert that is a linear map and wants the vertices to be small."""
 
     class Reader(torch.nn.Linear):
         tokenizer = None
@@ -107,8 +108,15 @@ def test_with_and_without_guidance_the_held_out_lve_stops_falling_in_the_same_ep
     monkeypatch.setattr(
         JointTask, "reading_loss", lambda self, video, *rest: self.expert(video.flatten()[:, None]).sum()
     )
-    Run("one", load("smoke", device="cpu", **LONG)).finish("expert", "k")
-    (_, rlv), (_, guided), (_, baseline) = (train(corpus, "one", o, **LONG) for o in ("rlv", "guided", "baseline"))
+    for name in ("one", "other"):
+        Run(name, load("smoke", device="cpu", **LONG)).finish("expert", "k")
+    return corpus
+
+
+def test_with_and_without_guidance_the_held_out_lve_stops_falling_in_the_same_epoch(guided_corpus):
+    (_, rlv), (_, guided), (_, baseline) = (
+        train(guided_corpus, "one", o, **LONG) for o in ("rlv", "guided", "baseline")
+    )
     reached = rlv["convergence"]["plateau"]
     assert reached == guided["convergence"]["plateau"] and 2 < reached < 10
     assert (
@@ -118,6 +126,30 @@ def test_with_and_without_guidance_the_held_out_lve_stops_falling_in_the_same_ep
     assert losses[0][:reached] == losses[1][:reached], "to the bit, until guidance starts"
     assert losses[0][reached] != losses[1][reached] and guided["history"][reached]["share_av"] > 0
     assert baseline["history"][0] != rlv["history"][0] and rlv["seconds"] > 0
+
+
+def test_a_guided_training_continues_from_the_start_that_it_shares(guided_corpus, monkeypatch):
+    """Its weights and history are those of a training that takes every step itself."""
+    steps, forward = [], JointTask.forward
+    monkeypatch.setattr(JointTask, "forward", lambda self, *rest: steps.append(self) or forward(self, *rest))
+
+    def counted(run_name: str, objective: str, **settings) -> tuple[dict, dict, int]:
+        steps.clear()
+        weights, record = train(guided_corpus, run_name, objective, **LONG | settings)
+        return weights, record, len(steps)
+
+    alone, whole, all_steps = counted("one", "guided")
+    rlv, own, rest_of_rlv = counted("one", "rlv")
+    assert all_steps == whole["steps"] == own["steps"] == 2 * rest_of_rlv, "that of the guided training is kept"
+    other_rlv, taken, _ = counted("other", "rlv")
+    assert taken["history"] == own["history"] and all(torch.equal(w, other_rlv[name]) for name, w in rlv.items())
+    guided, record, rest = counted("other", "guided")
+    assert rest == all_steps / 2 and record["history"] == whole["history"]
+    assert all(torch.equal(weight, guided[name]) for name, weight in alone.items())
+
+    Run("heavy", load("smoke", device="cpu", **LONG | {"joint.lambda_av": 0.1})).finish("expert", "k")
+    assert counted("heavy", "guided", **{"joint.lambda_av": 0.1})[2] == all_steps, "another run has nothing to share"
+    assert counted("other", "baseline")[2] == whole["steps"], "another loss from the first step on"
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

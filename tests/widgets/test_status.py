@@ -76,14 +76,14 @@ def test_only_missing_models_are_trained(run, monkeypatch):
     assert model_names(run, [0]) == ALL
     status.train_missing(run, None, model_names(run, [0, 3])[:8])
     assert trained == [
-        ("faceformer", "baseline", 0),
-        ("faceformer", "guided", 0),
-        ("codetalker", "baseline", 0),
         ("codetalker", "rlv", 0),
+        ("faceformer", "guided", 0),
         ("codetalker", "guided", 0),
-        ("faceformer", "baseline", 3),
+        ("faceformer", "baseline", 0),
+        ("codetalker", "baseline", 0),
         ("faceformer", "rlv", 3),
-    ]
+        ("faceformer", "baseline", 3),
+    ], "guided after rlv, whose start it shares"
     trained.clear()
     for model in ALL:
         run.finish(model, "key")
