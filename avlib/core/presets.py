@@ -43,7 +43,16 @@ PRESETS = {
         "joint.epochs": 60,
         "joint.patience": 4,
         "evaluation.styles": 4,
-        "variants": ("ablation", "budget", "weight", "expert", "audio_condition", "gradient_projection", "faults"),
+        "variants": (
+            "ablation",
+            "budget",
+            "published",
+            "weight",
+            "expert",
+            "audio_condition",
+            "gradient_projection",
+            "faults",
+        ),
     },
     # The published sizes and schedules, for a GPU, with the published weights of wav2vec 2.0.
     "paper": {

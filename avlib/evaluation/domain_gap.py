@@ -18,6 +18,7 @@ from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch, transcribe
 from .statistics import paired_interval
 from .table_formats import markdown_table
+from .variants import variant_experts
 
 Texts = list[tuple[str, str]]  # of each clip: what was said, and what was read
 
@@ -27,16 +28,20 @@ def domain_gap(run: Run, corpus: Corpus, models: list[str] | None = None) -> dic
     """Record of stage "domain_gap": error rates of the readers from lips alone, on held-out clips of the 2D part and on
     renders of true motion of the validation split.
 
-    models: guided models, whose fine-tuned experts are measured, too; the stage is then "domain_gap-fine-tuned".
+    models: guided models, whose fine-tuned experts are measured, too, and the experts of the run's variants; the stage
+    is then "domain_gap-fine-tuned".
     """
     stage = "domain_gap-fine-tuned" if models else "domain_gap"
     names = ["expert", "reader", "judge", *(models or ())]
-    key = run.key(domain_gap, run.config.evaluation, corpus.hash, [run.finished_key(name) for name in names])
+    others = variant_experts(run) if models else {}
+    keys = [run.finished_key(name) for name in names] + [other.finished_key("expert") for other in others.values()]
+    key = run.key(domain_gap, run.config.evaluation, corpus.hash, keys)
     if record := run.finished(stage, key):
         return record
     readers: dict[str, Reader] = {name: load_reader(run, name) for name in ("expert", "reader")}
     readers["judge"] = load_judge(run)
     readers |= {f"expert, fine-tuned with {m}": load_guide(run, corpus, m) for m in models or ()}
+    readers |= {label: load_reader(other, "expert") for label, other in others.items()}
     texts = {
         name: {"clips": _read_clips(run, corpus, r), "renders": _read_renders(run, corpus, r)}
         for name, r in readers.items()

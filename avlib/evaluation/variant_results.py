@@ -11,14 +11,14 @@ from .convergence import training_table
 from .results import COMPARISONS, animator_label, comparison_label, method_label, run_description
 from .table_formats import Table
 from .tables import METRICS, Difference, Records
+from .variant_definitions import GROUP_NOTES, GROUP_TITLES, VARIANTS, Variant
 from .variants import (
-    GROUP_TITLES,
-    Variant,
     VariantModel,
     chosen_variants,
     groups_of,
     is_sweep,
-    unscored,
+    seeds_of,
+    unfinished,
     variant_models,
     variant_record,
 )
@@ -37,18 +37,19 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
     """Writes the tables of the run's variants to its tables/; returns their Markdown, or what is missing."""
     if not (groups := groups_of(run.config)):
         return "This run has no variants. Use preset study, or `--set variants=ablation,weight`.\n"
-    if missing := unscored(run, seeds):
+    if missing := unfinished(run, seeds):
         command = f"./run_all.sh --preset {run.config.preset} --run {run.name} --seeds {','.join(map(str, seeds))}"
         return (
             f"{len(missing)} models of this run or its variants are not trained and scored yet, such as {missing[0]}. "
             f"Run `{command}` with the run's settings.\n"
         )
-    results: dict[str, Table] = {}
+    texts = []
     for group in groups:
-        tables_of = _sweep_tables if is_sweep(group) else _animator_tables
-        results |= tables_of(run, group, seeds, corpus)
-    folder = run.folder / "tables"
-    return "\n".join(t.write(folder, f"table_{name}", corpus=corpus, seeds=seeds) for name, t in results.items())
+        tables_of, used = _sweep_tables if is_sweep(group) else _animator_tables, seeds_of(group, seeds)
+        for name, table in tables_of(run, group, used, corpus).items():
+            table.notes += GROUP_NOTES.get(group, []) + _divergences(run, group, used)
+            texts.append(table.write(run.folder / "tables", f"table_{name}", corpus=corpus, seeds=used))
+    return "\n".join(texts)
 
 
 def effects(run: Run, seeds: list[int]) -> Effects:
@@ -58,44 +59,88 @@ def effects(run: Run, seeds: list[int]) -> Effects:
     `results_table` and `variant_tables` must have written them.
     """
     groups = _objective_effects(run)
-    if not unscored(run, seeds):
+    if not unfinished(run, seeds):
         for group in groups_of(run.config):
-            effects_of = _sweep_effects if is_sweep(group) else _animator_effects
-            groups[f"{GROUP_TITLES[group]}, minus “{_reference(run, group)}”"] = effects_of(run, group)
+            effects_of, split = (_sweep_effects, " (validation)") if is_sweep(group) else (_animator_effects, "")
+            groups[f"{GROUP_TITLES[group]}{split}, minus “{_reference(run, group)}”"] = effects_of(run, group)
     unit, scores = run.record("evaluation-truth")["unit"], read_protocols()[KIT].scores
     return Effects(groups, {metric: scores[metric].printed(unit) for metric in METRICS})
 
 
 def _animator_tables(run: Run, group: str, seeds: list[int], corpus: str) -> dict[str, Table]:
-    """Tables of a group that is trained for all animators and seeds: one for each metric, and one more."""
-    description, records = run_description(run, seeds, corpus), _animator_records(run, group, seeds)
-    title, reference = f"{GROUP_TITLES[group]} {description}", _reference(run, group)
+    """Tables of a group that is trained for all animators and several seeds: one for each metric, and others."""
+    records, reference = _animator_records(run, group, seeds), _reference(run, group)
+    title = f"{GROUP_TITLES[group]} {run_description(run, seeds, corpus)}"
     results = {f"{group}_{m.lower()}": tables.ablation(records, title, m, reference=reference) for m in METRICS}
     if group == "ablation":
         results["judges"] = _judges_table(run, seeds[0], corpus)
-    if group == "budget":
-        title = f"Trainings of equal steps and of equal time {description}"
-        results["budget_trainings"] = training_table(run, _training_records(run, group, seeds), title)
+    else:
+        trainings = _training_records(run, group, seeds)
+        results[f"{group}_trainings"] = training_table(run, trainings, f"Trainings: {title}")
+    if group == "published":
+        results[f"{group}_trainings"].notes.append(_weights_note(run, seeds))
+        results |= _published_differences(records, title)
     return results
 
 
+def _weights_note(run: Run, seeds: list[int]) -> str:
+    """λ_av of each guided row of the group "published"."""
+    weights = {
+        VARIANTS[name].label: model.run.record(model.name)["lambda_av"]
+        for name, variant in _variants_of(run, "published").items()
+        for model in variant_models(run, name, seeds)
+        if variant.objective == "guided" and not model.divergence
+    }
+    return "λ_av for errors in multiples of the scans' root mean square motion: " + ", ".join(
+        f"{weight:.3g} ({label})" for label, weight in weights.items()
+    )
+
+
+def _published_differences(records: dict[str, dict[str, Records]], title: str) -> dict[str, Table]:
+    """Each row minus the baseline that is trained as published, for each animator; no table if that diverged."""
+    baseline = records[VARIANTS["published-baseline"].label]
+    pairs = {
+        f"{animator}, {label}": (own, baseline[animator])
+        for label, row in records.items()
+        for animator, own in row.items()
+        if row is not baseline and own and baseline[animator]
+    }
+    title += f"; minus “{VARIANTS['published-baseline'].label}”"
+    return {"published_differences": tables.differences(pairs, title)} if pairs else {}
+
+
 def _animator_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict[str, Records]]:
-    """{row: {animator: its evaluation records over the seeds}}"""
+    """{row: {animator: its evaluation records over the seeds}}; none if any of its trainings diverged."""
     rows: dict[str, dict[str, Records]] = {}
     for name, variant in _variants_of(run, group).items():
-        row = rows.setdefault(variant.label, {})
+        found: dict[str, list[dict | None]] = {}
         for model in variant_models(run, name, seeds):
-            row.setdefault(animator_label(model.animator), []).append(variant_record(model))
+            found.setdefault(animator_label(model.animator), []).append(variant_record(model))
+        rows[variant.label] = {
+            animator: [] if None in records else [r for r in records if r] for animator, records in found.items()
+        }
     return rows
 
 
-def _training_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict]:
-    """The training records of a group's models: {"<animator>, <variant>, seed <n>": record}."""
+def _labelled_models(run: Run, group: str, seeds: list[int]) -> dict[str, VariantModel]:
+    """A group's models as "<animator>, <variant>, seed <n>"."""
     return {
-        f"{animator_label(model.animator)}, {variant.label}, seed {model.seed}": model.run.record(model.name)
+        f"{animator_label(model.animator)}, {variant.label}, seed {model.seed}": model
         for name, variant in _variants_of(run, group).items()
         for model in variant_models(run, name, seeds)
     }
+
+
+def _training_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict]:
+    """The training records of a group's models, by label."""
+    models = _labelled_models(run, group, seeds)
+    return {label: m.run.record(m.name) for label, m in models.items() if not m.divergence}
+
+
+def _divergences(run: Run, group: str, seeds: list[int]) -> list[str]:
+    """A sentence for each training of a group that diverged."""
+    models = _labelled_models(run, group, seeds)
+    return [f"Diverged: {label} ({model.divergence})" for label, model in models.items() if model.divergence]
 
 
 def _judges_table(run: Run, seed: int, corpus: str) -> Table:
@@ -121,21 +166,26 @@ def _sweep_tables(run: Run, group: str, seeds: list[int], corpus: str) -> dict[s
     models = {variant.label: variant_models(run, name, seeds)[0] for name, variant in _variants_of(run, group).items()}
     animator = animator_label(run.config.animators[0])
     title = f"{GROUP_TITLES[group]}, {animator}, {run_description(run, seeds[:1], corpus)}"
-    records = {label: [variant_record(model)] for label, model in models.items()}
+    records = {label: [r for r in [variant_record(model)] if r] for label, model in models.items()}
     scores = tables.methods(records, title)
     scores.heads += ["share of the gradient", "L_av, held out"]
     for cells, row, model in zip(scores.rows, scores.data, models.values()):
         guidance = _guidance_in_last_epoch(model)
         row |= guidance
-        held_out = guidance["held_out_av"]
-        cells += [f"{guidance['share_av']:.2f}", "–" if held_out is None else f"{held_out:.1f}"]
+        share, held_out = guidance.values()
+        cells += ["–" if share is None else f"{share:.2f}", "–" if held_out is None else f"{held_out:.1f}"]
     reference, *others = records
-    pairs = {label: (records[label], records[reference]) for label in others}
-    return {group: scores, f"{group}_differences": tables.differences(pairs, f"{title}; minus “{reference}”")}
+    pairs = {label: (records[label], records[reference]) for label in others if records[label]}
+    results = {group: scores}
+    if pairs:
+        results[f"{group}_differences"] = tables.differences(pairs, f"{title}; minus “{reference}”")
+    return results
 
 
 def _guidance_in_last_epoch(model: VariantModel) -> dict[str, float | None]:
-    """ "share_av" is 0 and "held_out_av" None for a model without guidance."""
+    """ "share_av" is 0 and "held_out_av" None for a model without guidance; both are None if its training diverged."""
+    if model.divergence:
+        return {"share_av": None, "held_out_av": None}
     last = model.run.record(model.name)["history"][-1]
     return {"share_av": last.get("share_av", 0.0), "held_out_av": last.get("held_out_av")}
 
@@ -168,6 +218,9 @@ def _animator_effects(run: Run, group: str) -> EffectRows:
 
 
 def _sweep_effects(run: Run, group: str) -> EffectRows:
+    """Rows "<variant>", without those whose training diverged."""
+    if not (run.folder / "tables" / f"table_{group}_differences.json").exists():
+        return {}  # all of them
     return {row["method"]: row["metrics"] for row in _written_rows(run, f"{group}_differences")}
 
 

@@ -1,11 +1,12 @@
-"""Variants of the method, which show what each part contributes.
+"""Variants of the method, which show what each part contributes: where they are trained and scored.
 
 A variant is the run with some settings changed. Its joint training runs anew in results/<run>/variants/<variant>/ and
 is scored there; stages that the changes do not affect are the run's own.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from ..core.config import Config
 from ..core.overrides import with_settings
@@ -13,115 +14,26 @@ from ..core.parallel import run_parallel
 from ..core.progress import log
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..training.checkpoints import Diverged
 from ..training.joint import train_joint
 from ..training.objectives import OBJECTIVES, model_name, model_names
 from ..training.readers import pretrain_reader
-from .budgets import as_long, as_many_steps
-from .evaluate import evaluate, summary_line
-from .labels import OBJECTIVE_LABELS
+from ..training.replication import pretraining_run
+from .evaluate import evaluate, evaluation_stage, summary_line
+from .variant_definitions import GROUP_TITLES, VARIANTS, Variant
 
-# Groups of variants, as `--set variants=` names them, and their titles.
-GROUP_TITLES = {
-    "ablation": "Ablation",
-    "budget": "Equal steps and equal time",
-    "weight": "Weight of the reading loss",
-    "expert": "Fine-tuning of the expert",
-    "audio_condition": "Speech input of the guiding expert",
-    "gradient_projection": "Projection of the gradient",
-    "faults": "Faults of the released code",
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of a table: the group it belongs to, its label, and what differs from the run.
-
-    settings: dotted keys and values, as `--set` takes them. is_sweep: trained for the run's first animator and seed
-    only, not for all of them. epochs: the number of epochs, where it depends on the run's records of the guided model
-    and of its own model of this objective, both of the same animator and seed.
-    """
-
-    group: str
-    label: str
-    settings: dict = field(default_factory=dict)
-    objective: str = "guided"
-    is_sweep: bool = True
-    epochs: Callable[[dict, dict], int] | None = None
-
-
-def _ablation(label: str, settings: dict, objective: str = "guided") -> Variant:
-    return Variant("ablation", label, settings, objective, is_sweep=False)
-
-
-def _budget(objective: str, what: str = "", epochs: Callable[[dict, dict], int] | None = None) -> Variant:
-    return Variant("budget", OBJECTIVE_LABELS[objective] + what, {}, objective, is_sweep=False, epochs=epochs)
-
-
-CLEAN_SPEECH = {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
-NAIVE = CLEAN_SPEECH | {  # the method as the paper's text describes it
-    "joint.expert_learns_from": "prediction",
-    "joint.guidance_components": 0,
-    "joint.soft_silhouettes": False,
-}
-# Each group's first variant is the reference of its differences: in sweeps the method itself, or λ_av = 0.
-VARIANTS = {
-    "full": _ablation("full method", {}),
-    "no-prior": _ablation("without 2D prior", {"expert.epochs": 0}),
-    "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
-    "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}),
-    "rlv": _ablation(OBJECTIVE_LABELS["rlv"], {}, "rlv"),
-    "baseline": _ablation(OBJECTIVE_LABELS["baseline"], {}, "baseline"),
-    "budget-guided": _budget("guided"),
-    "budget-baseline": _budget("baseline", ", its own number of steps"),
-    "budget-baseline-steps": _budget("baseline", ", as many steps as guided", as_many_steps),
-    "budget-baseline-time": _budget("baseline", ", as long as guided", as_long),
-    "budget-rlv": _budget("rlv", ", its own number of steps"),
-    "budget-rlv-steps": _budget("rlv", ", as many steps as guided", as_many_steps),
-    "budget-rlv-time": _budget("rlv", ", as long as guided", as_long),
-    "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
-    **{
-        f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})
-        for weight in (0.0005, 0.0015, 0.005, 0.015, 0.05)
-    },
-    "expert-truth": Variant("expert", "expert fine-tuned on true lips (method)"),
-    "expert-prediction": Variant(
-        "expert", "expert fine-tuned on predicted lips", {"joint.expert_learns_from": "prediction"}
-    ),
-    "expert-frozen": Variant("expert", "expert frozen", {"joint.expert_learns_from": "frozen"}),
-    "audio-babble-or-absent": Variant("audio_condition", "speech in babble at -10 to 0 dB, or absent (method)"),
-    "audio-clean": Variant("audio_condition", "clean speech", CLEAN_SPEECH),
-    "audio-babble": Variant("audio_condition", "speech in babble at -10 to 0 dB", {"joint.drop_audio": 0.0}),
-    "audio-absent": Variant("audio_condition", "no speech", {"joint.drop_audio": 1.0}),
-    "projected": Variant("gradient_projection", "gradient projected on principal motions, soft silhouettes (method)"),
-    "not-projected": Variant("gradient_projection", "gradient not projected", {"joint.guidance_components": 0}),
-    "hard-silhouettes": Variant("gradient_projection", "hard silhouettes", {"joint.soft_silhouettes": False}),
-    "no-faults": Variant("faults", "none of the faults (method)"),
-    "fault-gradient": Variant("faults", "no gradient through the renderer", {"joint.as_released": ["gradient"]}),
-    "fault-rate": Variant("faults", "lip video slower than the speech", {"joint.as_released": ["rate"]}),
-    "fault-normalisation": Variant(
-        "faults", "lip crops normalised unlike in pre-training", {"joint.as_released": ["normalisation"]}
-    ),
-    "naive": Variant(
-        "faults",
-        "as in the paper's text: clean speech, expert fine-tuned on predicted lips, gradient not projected",
-        NAIVE,
-    ),
-    "naive-all-faults": Variant(
-        "faults",
-        "as in the paper's text, with all faults",
-        NAIVE | {"joint.as_released": ["gradient", "rate", "normalisation"]},
-    ),
-}
+VARIANT_SEEDS = 3  # variants that are trained for several seeds have the run's first so many
 
 
 @dataclass(frozen=True)
 class VariantModel:
-    """One trained model of a variant. run: the run that holds its weights and records."""
+    """One trained model of a variant. run: the run that holds its weights and records; split: that it is scored on."""
 
     run: Run
     animator: str
     objective: str
     seed: int
+    split: str = "test"
 
     @property
     def name(self) -> str:
@@ -129,13 +41,33 @@ class VariantModel:
         return model_name(self.animator, self.objective, self.seed)
 
     @property
-    def has_scores(self) -> bool:
-        """Whether it is scored itself; scores of the run's model of the same name do not count."""
-        return (self.run.folder / "records" / f"evaluation-{self.name}.json").exists()
+    def divergence(self) -> str | None:
+        """How its training diverged, if it did."""
+        is_recorded = self._record_path(self._diverged).exists()
+        return self.run.record(self._diverged)["reason"] if is_recorded else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is scored itself, which scores of the run's model of the same name do not tell, or diverged."""
+        return self._record_path(evaluation_stage(self.name, self.split)).exists() or self.divergence is not None
+
+    def note_divergence(self, error: Diverged | None) -> None:
+        """Records how the training diverged; or, with None, that it did not."""
+        if error is None:
+            self._record_path(self._diverged).unlink(missing_ok=True)
+        else:
+            self.run.finish(self._diverged, "", reason=str(error))
+
+    @property
+    def _diverged(self) -> str:
+        return f"diverged-{self.name}"
+
+    def _record_path(self, stage: str) -> Path:
+        return self.run.folder / "records" / f"{stage}.json"
 
 
 def chosen_variants(config: Config) -> dict[str, Variant]:
-    """The variants of the configuration's groups. ValueError for an unknown group."""
+    """The variants of the configuration's groups, by name. ValueError for an unknown group."""
     if unknown := set(config.variants) - GROUP_TITLES.keys():
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
     return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
@@ -147,50 +79,59 @@ def groups_of(config: Config) -> list[str]:
 
 
 def is_sweep(group: str) -> bool:
-    """Whether a group's variants are trained for the first animator and seed only."""
+    """Whether a group's variants are trained for the first animator and seed only, and scored on validation data."""
     return all(v.is_sweep for v in VARIANTS.values() if v.group == group)
 
 
+def seeds_of(group: str, seeds: list[int]) -> list[int]:
+    """The seeds for which a group's variants are trained."""
+    return seeds[:1] if is_sweep(group) else seeds[:VARIANT_SEEDS]
+
+
 def variant_run(run: Run, name: str) -> Run:
-    """The run in which a variant without `epochs` is trained: `run` itself where the variant changes no setting."""
-    config = with_settings(run.config, VARIANTS[name].settings)
-    return run if config == run.config else Run(name, config, run)
-
-
-def budget_run(run: Run, name: str, animator: str, seed: int) -> Run:
-    """The run in which one model of a variant with `epochs` is trained: `run` itself where its own model took as many.
-
-    It is named after its epochs, since it differs in these alone; several variants may share it. ValueError if the run
-    has not trained its own models.
-    """
+    """The run of a variant with the run's number of epochs: `run` itself where the variant changes no setting."""
     variant = VARIANTS[name]
-    assert variant.epochs is not None
+    base = variant_run(run, variant.base) if variant.base else run
+    further = variant.further(run.config) if variant.further else {}
+    config = with_settings(base.config, variant.settings | further)
+    return base if config == base.config else Run(name, config, base)
+
+
+def model_run(run: Run, name: str, animator: str, seed: int) -> Run:
+    """The run in which one model of a variant is trained.
+
+    A variant with `epochs` has one for each number of epochs, inside that of its settings; variants without settings
+    share it, and `run` itself is taken if its own model took as many. ValueError if the run has not trained its models.
+    """
+    variant, base = VARIANTS[name], variant_run(run, name)
+    if variant.epochs is None:
+        return base
     guided, own = (run.record(model_name(animator, objective, seed)) for objective in ("guided", variant.objective))
     epochs = variant.epochs(guided, own)
-    if epochs == own["epochs"]:
+    if base is run and epochs == own["epochs"]:
         return run
-    return Run(f"epochs-{epochs}", with_settings(run.config, {"joint.epochs": epochs, "joint.patience": 0}), run)
+    place = f"epochs-{epochs}" if base is run else f"{name}-epochs-{epochs}"
+    return Run(place, with_settings(base.config, {"joint.epochs": epochs, "joint.patience": 0}), base)
 
 
 def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
-    """A variant's models: of all animators and seeds, or in a sweep of the first ones."""
+    """A variant's models: of all animators and the first `VARIANT_SEEDS` seeds, or in a sweep of the first ones."""
     variant, animators = VARIANTS[name], run.config.animators
-    if variant.is_sweep:
-        animators, seeds = animators[:1], seeds[:1]
     return [
         VariantModel(
-            budget_run(run, name, animator, seed) if variant.epochs else variant_run(run, name),
+            model_run(run, name, animator, seed),
             animator,
             variant.objective,
             seed,
+            "validation" if variant.is_sweep else "test",
         )
-        for animator in animators
-        for seed in seeds
+        for animator in (animators[:1] if variant.is_sweep else animators)
+        for seed in seeds_of(variant.group, seeds)
     ]
 
 
-def unscored(run: Run, seeds: list[int]) -> list[str]:
-    """Models of the run's variants that have no scores yet, as "no-rlv/faceformer-guided-s0".
+def unfinished(run: Run, seeds: list[int]) -> list[str]:
+    """Models of the run's variants that are not scored yet, as "no-rlv/faceformer-guided-s0".
 
     While the run's own models are not trained, these alone: variants may depend on their records.
     """
@@ -198,22 +139,21 @@ def unscored(run: Run, seeds: list[int]) -> list[str]:
     if own:
         return [f"{run.name}/{name}" for name in own]
     models = [model for name in chosen_variants(run.config) for model in variant_models(run, name, seeds)]
-    return [f"{model.run.name}/{model.name}" for model in models if not model.has_scores]
+    return [f"{model.run.name}/{model.name}" for model in models if not model.is_finished]
 
 
 def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
     """Trains and scores all variants, as many in parallel as there are cores. Finished ones are kept.
 
-    ValueError if the group "budget" is among them and the run has not trained its own models.
+    ValueError if a variant needs the records of the run's own models, and it has not trained these.
     """
-    models = {
-        (model.run.folder, model.name): model  # variants of several groups may share a model
-        for name in chosen_variants(run.config)
-        for model in variant_models(run, name, seeds)
-    }
-    own_experts = {m.run.folder: m.run for m in models.values() if m.run.config.expert != run.config.expert}
-    list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in own_experts.values()], run.device))
-    jobs = [(train_and_score, model, corpus) for model in models.values()]
+    trainings: dict[tuple[Path, str], list[VariantModel]] = {}  # variants of several groups may share a model
+    for name in chosen_variants(run.config):
+        for model in variant_models(run, name, seeds):
+            trainings.setdefault((model.run.folder, model.name), []).append(model)
+    models = [same[0] for same in trainings.values()]
+    list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in expert_runs(run, models)], run.device))
+    jobs = [(train_and_score, same, corpus) for same in trainings.values()]
     for n, line in enumerate(run_parallel(jobs, run.device), 1):
         log(f"variants {n}/{len(jobs)}: {line}")
     if "ablation" in run.config.variants:
@@ -221,10 +161,38 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
         list(run_parallel(jobs, run.device))
 
 
-def train_and_score(model: VariantModel, corpus: Corpus) -> str:
-    """Trains and scores one model unless that is done; returns its scores in one line."""
-    train_joint(model.run, corpus, model.animator, model.objective, model.seed)
-    return f"{model.run.name}  {summary_line(evaluate(model.run, corpus, model.name))}"
+def expert_runs(run: Run, models: Sequence[VariantModel]) -> list[Run]:
+    """The runs in which experts that the run does not have are pre-trained: the outermost with their settings."""
+    found: dict[Path, Run] = {}
+    for model in models:
+        if model.objective == "guided" and model.run.config.expert != run.config.expert:
+            place = pretraining_run(model.run, model.seed)
+            while (outer := place.variant_of) and outer.config.expert == place.config.expert:
+                place = outer
+            found.setdefault(place.folder, place)
+    return list(found.values())
+
+
+def variant_experts(run: Run) -> dict[str, Run]:
+    """The runs of variants that have pre-trained an expert of their own, by the expert's label."""
+    runs = {f"expert, {variant.label}": variant_run(run, name) for name, variant in chosen_variants(run.config).items()}
+    return {label: r for label, r in runs.items() if r is not run and (r.folder / "records" / "expert.json").exists()}
+
+
+def train_and_score(same: list[VariantModel], corpus: Corpus) -> str:
+    """Trains one model, unless that is done, and scores it on the splits that are asked for.
+
+    same: entries that differ in their splits. Returns its scores in one line, or how its training diverged.
+    """
+    model = same[0]
+    try:
+        train_joint(model.run, corpus, model.animator, model.objective, model.seed)
+    except Diverged as error:
+        model.note_divergence(error)
+        return f"{model.run.name}  {error}"
+    model.note_divergence(None)
+    records = [evaluate(model.run, corpus, model.name, split) for split in dict.fromkeys(m.split for m in same)]
+    return f"{model.run.name}  {summary_line(records[0])}"
 
 
 def score_with_guide(run: Run, corpus: Corpus, animator: str, objective: str, seed: int) -> dict:
@@ -232,10 +200,10 @@ def score_with_guide(run: Run, corpus: Corpus, animator: str, objective: str, se
     return evaluate(run, corpus, model_name(animator, objective, seed), guide=model_name(animator, "guided", seed))
 
 
-def variant_record(model: VariantModel) -> dict:
-    """The model's evaluation record. ValueError if it has no scores of its own."""
-    if not model.has_scores:
+def variant_record(model: VariantModel) -> dict | None:
+    """The model's evaluation record, or None if its training diverged. ValueError if it has no scores of its own."""
+    if not model.is_finished:
         raise ValueError(
             f"{model.run.folder}: {model.name} is not trained and scored; run_all.sh trains the run's variants"
         )
-    return model.run.record(f"evaluation-{model.name}")
+    return None if model.divergence else model.run.record(evaluation_stage(model.name, model.split))

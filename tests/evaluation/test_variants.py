@@ -1,24 +1,21 @@
 """Variants share with their run the stages that they do not change, and each changes a setting."""
 
-from statistics import mean
+from dataclasses import replace
 
 import pytest
 import torch
 
-from avlib.core import files
 from avlib.core import run as runs
 from avlib.core.files import write_weights
 from avlib.core.overrides import with_settings
 from avlib.core.presets import load
 from avlib.core.run import Run
-from avlib.evaluation import results, variant_results, variants
-from avlib.evaluation.tables import PUBLISHED_ABLATION
+from avlib.evaluation import variants
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
-from avlib.metrics.protocols import read_protocols
-from avlib.plots.results import effects as draw_effects
-from avlib.training.objectives import OBJECTIVES, model_names
+from avlib.training.checkpoints import Diverged
+from avlib.training.joint import RELEASED
+from tests.evaluation.variant_records import ALL, train_own
 
-ALL = {"variants": ",".join(GROUP_TITLES)}
 OWN = {"joint.epochs": 2, "joint.patience": 0}  # of the run
 
 
@@ -28,31 +25,50 @@ def run(tmp_path, monkeypatch):
     return Run("s", load("smoke", **ALL))
 
 
-EFFORTS = ("its own number of steps", "as many steps as guided", "as long as guided")
-SECONDS = {"baseline": 20.0, "rlv": 25.0, "guided": 60.0}  # of two epochs
-
-
-def train_own(run: Run, seeds: list[int], **epochs: int) -> None:
-    """Records of the run's own models, of two epochs unless an objective has another number."""
-    for model in model_names(run, seeds):
-        objective, count = model.split("-")[1], epochs.get(model.split("-")[1], 2)
-        history = [{"held_out_lve": 2e-5}] * (count - 1) + [{"held_out_lve": 1e-5}]
-        if objective == "guided":
-            history[-1] |= {"share_av": 0.25, "held_out_av": 7.0}
-        found = {"plateau": None, "steady_epochs": 1, "change_steady": None, "change": -50.0}
-        effort = {"epochs": count, "steps": 3 * count, "seconds": SECONDS[objective] * count / 2}
-        run.finish(model, "k", history=history, convergence=found, **effort)
-
-
 def test_every_variant_is_a_configuration_of_its_own(run):
-    variant_runs = {name: variant_run(run, name) for name in chosen_variants(run.config) if not VARIANTS[name].epochs}
-    assert variant_runs.keys() == {name for name, v in VARIANTS.items() if not v.epochs}
+    variant_runs = {name: variant_run(run, name) for name in chosen_variants(run.config)}
+    assert variant_runs.keys() == VARIANTS.keys()
     changed = [(r.config, VARIANTS[name].objective) for name, r in variant_runs.items() if r is not run]
-    with_settings = [v for v in VARIANTS.values() if v.settings]
-    assert len(set(changed)) == len(changed) == len(with_settings) - 1, "one weight is the default"
+    with_changes = [v for v in VARIANTS.values() if v.settings]
+    assert len(set(changed)) == len(changed) == len(with_changes) - 1, "one weight is the default"
     for name, r in variant_runs.items():
         assert (r is run) == (r.config == run.config)
-        assert r.folder == (run.folder if r is run else run.folder / "variants" / name)
+        parent = variant_runs[VARIANTS[name].base].folder if VARIANTS[name].base else run.folder
+        assert r.folder == (run.folder if r is run else parent / "variants" / name)
+
+
+def test_the_rows_of_the_paper_and_of_the_released_code_differ_from_the_method_in_all_that_is_known(run):
+    published, paper, released = (variant_run(run, name).config for name in ("published-baseline", "paper", "released"))
+    for config in (published, paper, released):
+        joint = config.joint
+        assert joint.betas == (0.9, 0.999) and joint.max_gradient_norm == joint.lr_decay_fraction == 0
+        assert (joint.lr, joint.batch, joint.lambda_mse, joint.lambda_rlv) == (1e-3, 8, 1.0, 1.0)
+    assert published.joint.lambda_av_unscaled == 0 and published.expert == run.config.expert
+    for config in (paper, released):
+        joint = config.joint
+        assert joint.guidance_start == 0 and joint.lambda_av_unscaled == 1e-7
+        assert min(joint.babble_db) >= 50 and joint.drop_audio == 0 and joint.expert_learns_from == "prediction"
+        assert joint.guidance_components == 0 and not joint.soft_silhouettes
+        assert config.expert == replace(run.config.expert, time_mask=0.4)
+    assert paper.joint.as_released == () and set(released.joint.as_released) == set(RELEASED)
+    assert with_settings(released, {"joint.as_released": []}) == paper
+
+
+@pytest.mark.parametrize(
+    "settings, epochs",
+    [
+        ({"expert.epochs": 5}, 2),  # lips alone in half of what follows the first fifth
+        ({"expert.epochs": 5, "expert.drop_audio": 0.25}, 1),
+        ({"expert.epochs": 50, "expert.audio_only_fraction": 0.0}, 25),
+        ({"expert.epochs": 1}, 1),
+        ({"expert.epochs": 10, "expert.drop_audio": 0.0, "expert.drop_video": 0.25}, 6),  # never lips alone
+    ],
+)
+def test_a_guide_without_speech_has_lips_alone_as_often_as_the_full_method(tmp_path, monkeypatch, settings, epochs):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    run = Run("s", load("smoke", **settings))
+    expert = variant_run(run, "no-speech").config.expert
+    assert expert == replace(run.config.expert, modalities=("video",), epochs=epochs)
 
 
 def test_each_label_is_unique_within_its_group_and_its_first_is_the_reference():
@@ -60,7 +76,8 @@ def test_each_label_is_unique_within_its_group_and_its_first_is_the_reference():
     assert len(set(labels)) == len(labels)
     assert {group for group, _ in labels} == GROUP_TITLES.keys()
     first = {v.group: v for v in reversed(VARIANTS.values())}
-    assert all(not v.settings for v in first.values()), "the reference is the run itself"
+    assert all(not (v.settings or v.epochs or v.further or v.base) for v in first.values()), "the run itself"
+    assert all(v.is_sweep == variants.is_sweep(v.group) for v in VARIANTS.values()), "a group has one kind of variants"
 
 
 def test_groups_are_chosen_by_name(run):
@@ -80,6 +97,20 @@ def test_ablations_have_all_animators_and_seeds_and_sweeps_the_first(run):
     assert [names(name)[0] for name in ("rlv", "baseline")] == ["faceformer-rlv-s3", "faceformer-baseline-s3"]
     assert all(variant_run(run, name) is run for name in ("rlv", "baseline")), "the run's own models"
     assert names("fault-rate") == ["faceformer-guided-s3"]
+    assert [m.seed for m in variant_models(run, "no-rlv", [5, 4, 3, 2, 1])] == [5, 4, 3] * 2, "at most three seeds"
+
+
+def test_sweeps_are_scored_on_the_validation_split_and_the_others_on_test(run):
+    train_own(run, [3])
+    for name, variant in VARIANTS.items():
+        (split,) = {model.split for model in variant_models(run, name, [3])}
+        assert split == ("validation" if variant.is_sweep else "test")
+    sweep, report = (variant_models(run, name, [3])[0] for name in ("weight-0.005", "full"))
+    assert sweep.run is report.run and sweep.name == report.name, "one training"
+    run.finish(f"evaluation-{report.name}", "k", who="test")
+    assert report.is_finished and not sweep.is_finished
+    run.finish(f"evaluation-validation-{report.name}", "k", who="validation")
+    assert [variants.variant_record(model)["who"] for model in (report, sweep)] == ["test", "validation"]
 
 
 def test_trainings_of_equal_effort_have_epochs_from_the_records_of_the_same_animator_and_seed(run):
@@ -101,6 +132,32 @@ def test_trainings_of_equal_effort_have_epochs_from_the_records_of_the_same_anim
     assert list(epochs("budget-rlv-time").values()) == [14, 14, 14, 29], "180 s or 360 s at 12.5 s an epoch"
     assert [model.run for model in variant_models(run, "budget-guided", [3, 4])] == [run] * 4
     assert [model.run for model in variant_models(run, "budget-baseline", [3, 4])] == [run] * 4
+
+
+def test_rows_trained_as_published_have_as_many_steps_as_the_method_and_the_last_two_share_an_expert(run):
+    train_own(run, [3], guided=6, baseline=4)
+    for name in ("published-baseline", "paper", "released"):
+        for model in variant_models(run, name, [3]):
+            assert (model.run.config.joint.epochs, model.run.config.joint.patience) == (6, 0)
+            assert model.run.variant_of.config == variant_run(run, name).config
+    models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [3])]
+    experts = {r.folder.name: r.config.expert for r in variants.expert_runs(run, models)}
+    assert experts.keys() == {"no-prior", "no-speech", "paper"}
+    released = variant_models(run, "released", [3])[0].run
+    paper = variant_run(run, "paper")
+    weights = write_weights(paper.folder / "weights" / "expert.safetensors", {"w": torch.ones(1)}, {})
+    paper.finish("expert", "k", [weights])
+    assert released.weights("expert") == weights and released.finished("expert", "k")
+    assert variants.variant_experts(run).keys() == {"expert, guided as the paper reads"}
+
+
+def test_each_seed_has_an_expert_of_its_own_where_each_has_a_pretraining(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    run = Run("s", load("smoke", variants="published", pretrain_each_seed=True))
+    train_own(run, [0, 1])
+    models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [0, 1])]
+    places = [r.folder.relative_to(run.folder) for r in variants.expert_runs(run, models)]
+    assert set(map(str, places)) == {"variants/paper", "variants/pretraining-1/variants/paper"}
 
 
 def test_trainings_of_equal_effort_need_the_models_of_the_run(run):
@@ -134,152 +191,56 @@ def test_scores_of_the_run_are_not_taken_for_scores_of_a_variant(run):
         variants.variant_record(without)
 
 
-def test_each_model_is_trained_and_scored_once_after_its_own_expert(run, monkeypatch, capsys):
-    calls, judges = [], []
+@pytest.fixture
+def calls(monkeypatch) -> list[tuple]:
+    """What `run_variants` does: (folder, "expert"), (folder, animator, objective, seed), (model, split, guide)."""
+    done = []
     metrics = {m: {"value": 1.0, "unit": "%"} for m in ("LVE", "CER", "VER", "CER_judge")}
 
-    def evaluate(r, corpus, model, guide=None):
-        judges.append((model, guide))
+    def evaluate(r, corpus, model, split="test", guide=None):
+        done.append((model, split, guide))
         return {"model": model, "metrics": metrics}
 
     monkeypatch.setattr(variants, "run_parallel", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
-    monkeypatch.setattr(variants, "pretrain_reader", lambda r, corpus, stage: calls.append((r.folder.name, stage)))
-    monkeypatch.setattr(variants, "train_joint", lambda r, corpus, *model: calls.append((r.folder.name, *model)))
+    monkeypatch.setattr(variants, "pretrain_reader", lambda r, corpus, stage: done.append((r.folder.name, stage)))
+    monkeypatch.setattr(variants, "train_joint", lambda r, corpus, *model: done.append((r.folder.name, *model)))
     monkeypatch.setattr(variants, "evaluate", evaluate)
+    return done
+
+
+def test_each_model_is_trained_once_after_its_own_expert_and_scored_on_each_split_once(run, calls, capsys):
     train_own(run, [0, 1])
     variants.run_variants(run, None, [0, 1])
-    assert calls[:2] == [("no-prior", "expert"), ("no-speech", "expert")]
-    trained = calls[2:]
+    assert calls[:3] == [("no-prior", "expert"), ("no-speech", "expert"), ("paper", "expert")]
+    trained, scored = [c for c in calls if len(c) == 4], [c for c in calls if len(c) == 3]
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert last_line.startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
     assert len(set(trained)) == len(trained) and ("s", "faceformer", "guided", 0) in trained
-    assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judges and len([j for _, j in judges if j]) == 6
+    own = calls.index(("s", "faceformer", "guided", 0))
+    assert calls[own + 1 : own + 3] == [
+        ("faceformer-guided-s0", "test", None),
+        ("faceformer-guided-s0", "validation", None),
+    ]
+    judged = [(model, guide) for model, _, guide in scored if guide]
+    assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judged and len(judged) == 6
     folders = [folder for folder, *_ in trained]
-    assert folders.count("no-prior") == 4 and folders.count("naive-all-faults") == 1
+    assert folders.count("no-prior") == 4 and folders.count("released-epochs-2") == 4
+    assert folders.count("fault-rate") == 1
     assert folders.count("epochs-6") == folders.count("epochs-5") == 4, "baseline and rlv for as long as guided"
 
 
-def record(run: Run, stage: str, cer: float, **more) -> None:
-    """A hand-written evaluation record of two utterances."""
-    scores = read_protocols()["avlib"].scores
-    rates = {"CER": cer, "VER": cer / 2, "CER_judge": 2 * cer, "VER_judge": cer}
-    rows = [
-        {
-            "utterance": f"u{i}",
-            "subject": "Kim",
-            "style": "-",
-            "loudness": 1.0,
-            "scores": {
-                scores[m].measure.key: [100 * v, 100] for m, v in (rates | {"LVE": 1e-3, "CER": cer + i}).items()
-            },
-        }
-        for i in range(2)
-    ]
-    masks = {"lip": {"hash": "abc", "vertices": 3}}
-    run.finish(stage, "k", rows=rows, masks=masks, unit="m", split="test", corpus_name="embedded", **more)
+def test_a_diverged_training_is_reported_and_forgotten_once_it_succeeds(run, calls, monkeypatch, capsys):
+    def train(r, corpus, animator, objective, seed):
+        if r.folder.name == "no-rlv" and seed == 1:
+            raise Diverged(f"{animator}-{objective}-s{seed}: the loss is nan in epoch 3")
 
-
-TRAINED = ("history", "epochs", "steps", "seconds", "convergence")
-
-
-def written_rows(run: Run, name: str) -> list[dict]:
-    return files.read_json(run.folder / "tables" / f"table_{name}.json")["rows"]
-
-
-@pytest.fixture
-def scored_run(run) -> Run:
-    """All variants over seeds 0 and 1, trained and scored by hand."""
+    monkeypatch.setattr(variants, "train_joint", train)
     train_own(run, [0, 1])
-    for name in VARIANTS:
-        for n, model in enumerate(variant_models(run, name, [0, 1])):
-            if model.run is not run:
-                model.run.finish(model.name, "k", **{k: v for k, v in run.record(model.name).items() if k in TRAINED})
-            record(model.run, f"evaluation-{model.name}", 10.0 + len(name) + n)
-    for animator in ("faceformer", "codetalker"):
-        for objective in OBJECTIVES:
-            record(run, f"judged-{animator}-{objective}-s0", 3.0)
-    for stage in ("evaluation-truth", "evaluation-still"):
-        record(run, stage, 1.0)
-    return run
-
-
-def test_tables_show_each_part_of_the_method_each_sweep_and_each_judge(scored_run):
-    text = variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
-    for label in (v.label for v in VARIANTS.values() if v.group == "ablation"):
-        assert f"| {label} |" in text and label in PUBLISHED_ABLATION
-    assert "FaceFormer, + L_rlv + guidance, read by the guiding expert | 3.500" in text
-    rows = written_rows(scored_run, "audio_condition")
-    assert [row["method"] for row in rows] == [v.label for v in VARIANTS.values() if v.group == "audio_condition"]
-    assert rows[0]["share_av"] == 0.25 and rows[1]["metrics"]["CER"]["values"] == [10.0 + len("audio-clean") + 0.5]
-    folder = scored_run.folder / "tables"
-    quoted = ["quoted" in (folder / f"table_ablation_{m}.md").read_text() for m in ("lve", "cer", "ver")]
-    assert quoted == [True, False, False]
-    row = "| λ_av = 0 | 100.000 | 18.500 | 9.000 | 36.000 | 18.000 | 0.00 | – |"
-    assert row in text, "the model of + L_rlv is the row of λ_av = 0"
-    assert (folder / "table_faults_differences.tex").exists()
-
-
-def test_models_of_equal_steps_and_time_stand_beside_the_guided_one(scored_run):
-    text = variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
-    rows = written_rows(scored_run, "budget_cer")
-    assert [row["method"] for row in rows] == [
-        "+ L_rlv + guidance",
-        *(f"{label}, {what}" for label in ("baseline (L_mse)", "+ L_rlv") for what in EFFORTS),
-    ]
-    for row in rows[1:]:
-        difference = row["animators"]["CodeTalker"]["difference"]
-        expected = mean(row["animators"]["CodeTalker"]["values"]) - mean(rows[0]["animators"]["CodeTalker"]["values"])
-        assert difference["difference"] == pytest.approx(expected)
-    assert "quoted" not in (scored_run.folder / "tables" / "table_budget_lve.md").read_text()
-    assert "| CodeTalker, baseline (L_mse), as long as guided, seed 1 | 2 | 6 | 0.3 | 1.000 | – | −50.0 | not" in text
-    assert len(written_rows(scored_run, "budget_trainings")) == 7 * 2 * 2
-
-
-def test_effects_are_those_of_the_written_tables(scored_run):
-    variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
-    results.results_table(scored_run, [0], "embedded corpus")
-    groups, units = variant_results.effects(scored_run, [0, 1])
-    differences = written_rows(scored_run, "differences")
-    assert list(groups)[:3] == ["guided minus baseline", "guided minus + L_rlv", "+ L_rlv minus baseline"]
-    for comparison in list(groups)[:3]:
-        for animator in ("FaceFormer", "CodeTalker"):
-            (row,) = [r["metrics"] for r in differences if r["method"] == f"{animator}, {comparison}"]
-            assert groups[comparison][animator] == row
-    assert units["LVE"] == (1e-5, "1e-5 m²")
-    without_rlv = written_rows(scored_run, "ablation_cer")[2]["animators"]["CodeTalker"]
-    assert groups["Ablation, minus “full method”"]["CodeTalker, without L_rlv"]["CER"] == without_rlv["difference"]
-    audio = groups["Speech input of the guiding expert, minus “speech in babble at -10 to 0 dB, or absent (method)”"]
-    assert audio["no speech"] == written_rows(scored_run, "audio_condition_differences")[2]["metrics"]
-    equal = groups["Equal steps and equal time, minus “+ L_rlv + guidance”"]
-    budget_row = written_rows(scored_run, "budget_ver")[3]["animators"]["FaceFormer"]["difference"]
-    assert equal["FaceFormer, baseline (L_mse), as long as guided"]["VER"] == budget_row
-    assert len(groups) == 3 + 2 + 5
-    lines = 1 + 2 * (
-        6 + 10 + 12 + len(VARIANTS) - 6 - 7 - 5
-    )  # a zero line, and an interval and a dot for each difference
-    assert [len(axis.lines) for axis in draw_effects(groups, units).axes] == [lines] * 5
-
-
-def test_untrained_variants_are_reported_and_objectives_are_compared_without_them(run):
-    for model in ("truth", "still", *model_names(run, [0])):
-        record(run, f"evaluation-{model}", 1.0)
-    assert variants.unscored(run, [0]) == [f"s/{model}" for model in model_names(run, [0])], "not trained yet"
-    train_own(run, [0])
-    models = [model for name in VARIANTS for model in variant_models(run, name, [0])]
-    expected = {f"{model.run.name}/{model.name}" for model in models if model.run is not run}
-    missing = variants.unscored(run, [0])
-    assert set(missing) == expected
-    text = variant_results.variant_tables(run, [0], "embedded corpus")
-    assert text.startswith(f"{len(missing)} models") and "`./run_all.sh --preset smoke --run s --seeds 0`" in text
-    assert not (run.folder / "tables").exists()
-    results.results_table(run, [0], "embedded corpus")
-    assert variant_results.effects(run, [0]).groups.keys() == {
-        "guided minus baseline",
-        "guided minus + L_rlv",
-        "+ L_rlv minus baseline",
-    }
-
-
-def test_a_run_without_variants_has_no_tables_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    assert "preset study" in variant_results.variant_tables(Run("d", load("demo")), [0], "embedded corpus")
+    variants.run_variants(run, None, [0, 1])
+    assert "no-rlv  codetalker-guided-s1: the loss is nan in epoch 3" in capsys.readouterr().out
+    whole, diverged = variant_models(run, "no-rlv", [0, 1])[:2]
+    assert diverged.divergence == "faceformer-guided-s1: the loss is nan in epoch 3" and diverged.is_finished
+    assert variants.variant_record(diverged) is None and not (whole.is_finished or whole.divergence)
+    monkeypatch.setattr(variants, "train_joint", lambda *_: None)
+    variants.run_variants(run, None, [0, 1])
+    assert diverged.divergence is None and not diverged.is_finished, "these stubs write no scores"

@@ -1,0 +1,147 @@
+"""The variants of the method: what each of them changes, and the groups that compare them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..core.config import Config
+from .budgets import as_long, as_many_steps
+from .labels import OBJECTIVE_LABELS
+
+# Groups of variants, as `--set variants=` names them, and their titles.
+GROUP_TITLES = {
+    "ablation": "Ablation",
+    "budget": "Equal steps and equal time",
+    "published": "Trained as published",
+    "weight": "Weight of the reading loss",
+    "expert": "Fine-tuning of the expert",
+    "audio_condition": "Speech input of the guiding expert",
+    "gradient_projection": "Projection of the gradient",
+    "faults": "Faults of the released code",
+}
+GROUP_NOTES = {  # sentences below the tables of a group
+    "ablation": [
+        "Without 2D prior: the expert is pre-trained on renders of the training scans, for as many steps as on clips",
+        "Without speech: the expert sees the lips of clips alone, as often as that of the full method does",
+    ],
+    "published": [
+        "As published: Adam with betas of 0.9 and 0.999, constant learning rate, no clipping; batch size and learning "
+        "rate are those of the method. Rows that are not the run's own have as many steps as the method",
+        "As the paper reads: also guidance from the first step, clean speech, an expert that is fine-tuned on "
+        "predicted lips and pre-trained with time masks, no projection of the gradient, no soft silhouettes, λ_av = "
+        "1e-7 for errors in the corpus's unit",
+        "As released: also no gradient through the renderer, lip video slower than the speech where motion is not at "
+        "25 frames per second, lip crops normalised unlike in pre-training",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: the group it belongs to, its label, and what differs from the run.
+
+    settings: dotted keys and values, as `--set` takes them. further: settings that depend on the run's. base: another
+    variant, whose settings this one has, too, and whose expert it uses. is_sweep: trained for the run's first animator
+    and seed only, and scored on the validation split, since sweeps choose. epochs: the number of epochs, where it
+    depends on the run's records of the guided model and of its own model of this objective, both of the same animator
+    and seed.
+    """
+
+    group: str
+    label: str
+    settings: dict = field(default_factory=dict)
+    objective: str = "guided"
+    is_sweep: bool = True
+    epochs: Callable[[dict, dict], int] | None = None
+    further: Callable[[Config], dict] | None = None
+    base: str = ""
+
+
+def lips_alone_epochs(config: Config) -> dict:
+    """The epochs of an expert without audio that sees lips alone as often as the run's audio-visual expert does.
+
+    That one has lips without speech in the share `drop_audio` of what follows its audio-only beginning. If it never has
+    (drop_audio 0), lips with speech count.
+    """
+    expert = config.expert
+    share = (1 - expert.audio_only_fraction) * (expert.drop_audio or 1 - expert.drop_video)
+    return {"expert.epochs": max(1, round(share * expert.epochs))}
+
+
+def _ablation(label: str, settings: dict, objective: str = "guided", **more) -> Variant:
+    return Variant("ablation", label, settings, objective, is_sweep=False, **more)
+
+
+def _budget(objective: str, what: str = "", epochs: Callable[[dict, dict], int] | None = None) -> Variant:
+    return Variant("budget", OBJECTIVE_LABELS[objective] + what, {}, objective, is_sweep=False, epochs=epochs)
+
+
+def _published(label: str, settings: dict, objective: str = "guided", base: str = "") -> Variant:
+    """Trained for as many steps as the run's guided model of the same animator and seed."""
+    return Variant("published", label, settings, objective, is_sweep=False, epochs=as_many_steps, base=base)
+
+
+# Adam as the released code uses it. Batch size and peak learning rate are those of the run's preset.
+TRAINED_AS_PUBLISHED = {
+    "joint.betas": [0.9, 0.999],
+    "joint.max_gradient_norm": 0.0,
+    "joint.lr_decay_fraction": 0.0,
+    "joint.guidance_start": 0.0,  # of a model without guidance, this changes nothing
+}
+CLEAN_SPEECH = {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
+# The method as the paper's text describes it. Time masks are part of the pre-training there; whether the joint training
+# has them is not stated, and it has none here.
+AS_THE_PAPER_READS = {
+    **TRAINED_AS_PUBLISHED,
+    **CLEAN_SPEECH,
+    "joint.lambda_av_unscaled": 1e-7,
+    "joint.expert_learns_from": "prediction",
+    "joint.guidance_components": 0,
+    "joint.soft_silhouettes": False,
+    "expert.time_mask": 0.4,
+}
+# Each group's first variant is the reference of its differences: in sweeps the method itself, or λ_av = 0.
+VARIANTS = {
+    "full": _ablation("full method", {}),
+    "no-prior": _ablation("without 2D prior", {"expert.trained_on": "3d", "expert.pretrained": ""}),
+    "no-rlv": _ablation("without L_rlv", {"joint.lambda_rlv": 0.0}),
+    # With another seed than the reader, which has the same architecture and learns from the same clips.
+    "no-speech": _ablation("without speech", {"expert.modalities": ["video"]}, further=lips_alone_epochs),
+    "rlv": _ablation(OBJECTIVE_LABELS["rlv"], {}, "rlv"),
+    "baseline": _ablation(OBJECTIVE_LABELS["baseline"], {}, "baseline"),
+    "budget-guided": _budget("guided"),
+    "budget-baseline": _budget("baseline", ", its own number of steps"),
+    "budget-baseline-steps": _budget("baseline", ", as many steps as guided", as_many_steps),
+    "budget-baseline-time": _budget("baseline", ", as long as guided", as_long),
+    "budget-rlv": _budget("rlv", ", its own number of steps"),
+    "budget-rlv-steps": _budget("rlv", ", as many steps as guided", as_many_steps),
+    "budget-rlv-time": _budget("rlv", ", as long as guided", as_long),
+    "run-guided": Variant("published", f"{OBJECTIVE_LABELS['guided']} (method)", is_sweep=False),
+    "run-baseline": Variant("published", OBJECTIVE_LABELS["baseline"], objective="baseline", is_sweep=False),
+    "published-baseline": _published("baseline, trained as published", TRAINED_AS_PUBLISHED, "baseline"),
+    "paper": _published("guided as the paper reads", AS_THE_PAPER_READS),
+    "released": _published(
+        "guided as released", {"joint.as_released": ["gradient", "rate", "normalisation"]}, base="paper"
+    ),
+    "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
+    **{
+        f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})
+        for weight in (0.0015, 0.005, 0.015, 0.05)
+    },
+    "expert-truth": Variant("expert", "expert fine-tuned on true lips (method)"),
+    "expert-prediction": Variant(
+        "expert", "expert fine-tuned on predicted lips", {"joint.expert_learns_from": "prediction"}
+    ),
+    "expert-frozen": Variant("expert", "expert frozen", {"joint.expert_learns_from": "frozen"}),
+    "audio-babble-or-absent": Variant("audio_condition", "speech in babble at -10 to 0 dB, or absent (method)"),
+    "audio-clean": Variant("audio_condition", "clean speech", CLEAN_SPEECH),
+    "audio-absent": Variant("audio_condition", "no speech", {"joint.drop_audio": 1.0}),
+    "projected": Variant("gradient_projection", "gradient projected on principal motions, soft silhouettes (method)"),
+    "not-projected": Variant("gradient_projection", "gradient not projected", {"joint.guidance_components": 0}),
+    "hard-silhouettes": Variant("gradient_projection", "hard silhouettes", {"joint.soft_silhouettes": False}),
+    "no-faults": Variant("faults", "none of the faults (method)"),
+    "fault-gradient": Variant("faults", "no gradient through the renderer", {"joint.as_released": ["gradient"]}),
+    "fault-rate": Variant("faults", "lip video slower than the speech", {"joint.as_released": ["rate"]}),
+    "fault-normalisation": Variant(
+        "faults", "lip crops normalised unlike in pre-training", {"joint.as_released": ["normalisation"]}
+    ),
+}
