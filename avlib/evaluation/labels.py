@@ -4,7 +4,18 @@
 OBJECTIVE_LABELS = {"baseline": "baseline (L_mse)", "rlv": "+ L_rlv", "guided": "+ L_rlv + guidance"}
 SHORT_OBJECTIVE_LABELS = {"baseline": "baseline", "rlv": "+ L_rlv", "guided": "guided"}
 
-TRUTH, STILL = "truth", "still"  # scored like models: the scans themselves, and a face that does not move
+# Predictions that no training made, scored like models; see `reference_predictions`. The last four are ideal ones.
+TRUTH, STILL, LATE = "truth", "still", "late"
+ALL_KNOWN, OWN_STYLE, TRAINING_STYLES, FLOOR = "all-known", "own-style", "training-styles", "floor"
+REFERENCE_LABELS = {
+    TRUTH: "Ground truth",
+    STILL: "Still face",
+    LATE: "One frame late",
+    ALL_KNOWN: "All known but tracking noise",
+    OWN_STYLE: "Best guess, own style",
+    TRAINING_STYLES: "Best guess, training styles",
+    FLOOR: "Best guess, style unknown (floor)",
+}
 STREAM_LABELS = {"audio and video": "speech and lips", "audio": "speech alone", "video": "lips alone"}
 # Visemes and some of their phonemes: consonants from the lips to the throat, then vowels from spread to round lips.
 VISEME_PHONEMES = {

@@ -20,9 +20,8 @@ from ..clips import Clip, write_shard
 from ..specification import TRUE_RENDERS
 from ..utterance import Utterance
 from .articulation import articulate, random_style, subject_style
-from .delivery import random_delivery
+from .delivery import random_delivery, scan_delivery
 from .facekit import FaceKit
-from .ideal import scan_delivery
 from .recordings import find_recordings
 from .rig import Rig
 from .sentences import sentences

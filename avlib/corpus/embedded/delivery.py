@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...core.config import CorpusConfig, digest
+from ...core.tensors import seeded_generator
+
 # Articulators that move together, each group by its own clock; names of `articulation.RATES`.
 GROUPS = (
     ("jaw",),
@@ -80,6 +83,11 @@ def random_delivery(
     effort = low + (high - low) * torch.rand(takes, generator=generator, dtype=torch.float64)
     turns = torch.rand(*takes, 1 + len(GROUPS), len(WAVES_HZ), generator=generator, dtype=torch.float64)
     return Delivery(effort, 2 * math.pi * turns)
+
+
+def scan_delivery(config: CorpusConfig, name: str) -> Delivery:
+    """The delivery of an utterance of the 3D part."""
+    return random_delivery(config.effort, seeded_generator(config.seed, int(digest(name, "delivery"), 16)))
 
 
 def smooth_process(phases: Tensor, time_s: Tensor) -> Tensor:
