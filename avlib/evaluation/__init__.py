@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "published_table": ".results:published_table",
         "protocols_table": ".results:protocols_table",
         "transcripts_table": ".results:transcripts_table",
+        "reference_table": ".reference_scores:reference_table",
         "convergence_table": ".convergence:convergence_table",
         "trainings": ".convergence:trainings",
         "variant_tables": ".variant_results:variant_tables",

@@ -7,7 +7,7 @@ from ..core.run import Run
 from ..training.objectives import OBJECTIVES, model_name
 from . import tables
 from .external_predictions import named_folder
-from .labels import OBJECTIVE_LABELS, SHORT_OBJECTIVE_LABELS, STILL, TRUTH
+from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, SHORT_OBJECTIVE_LABELS, STILL, TRUTH
 from .table_formats import markdown_table
 from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
 
@@ -43,13 +43,22 @@ def run_description(run: Run, seeds: list[int], corpus: str) -> str:
 
 
 def evaluation_records(run: Run, seeds: list[int], external: Sequence[str] = ()) -> dict[str, Records]:
-    """Evaluation records of each method over the seeds. external: predictions of others, as NAME=FOLDER."""
-    models = {"Ground truth": [TRUTH], "Still face": [STILL]}
+    """Evaluation records of each method over the seeds, after those of the references that have been scored.
+
+    external: predictions of others, as NAME=FOLDER.
+    """
+    scored = [name for name in REFERENCE_LABELS if name in (TRUTH, STILL) or _is_scored(run, name)]
+    models = {REFERENCE_LABELS[name]: [name] for name in scored}
     for animator in run.config.animators:
         for objective in OBJECTIVES:
             models[method_label(animator, objective)] = [model_name(animator, objective, seed) for seed in seeds]
     models |= {name: [name] for name, _ in map(named_folder, external)}
     return {method: [run.record(f"evaluation-{m}") for m in names] for method, names in models.items()}
+
+
+def _is_scored(run: Run, model: str) -> bool:
+    stage = f"evaluation-{model}"
+    return (run.home(stage) / "records" / f"{stage}.json").exists()
 
 
 def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
@@ -58,7 +67,7 @@ def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[st
     Published figures stand beside measured ones where they are of the run's own corpus. external: as NAME=FOLDER.
     """
     records, description = evaluation_records(run, seeds, external), run_description(run, seeds, corpus)
-    corpus_name = records["Ground truth"][0]["corpus_name"]
+    corpus_name = records[REFERENCE_LABELS[TRUTH]][0]["corpus_name"]
     published = [column for column in PUBLISHED_UNITS if column.split()[0].lower() == corpus_name]
     pairs = {
         f"{animator_label(animator)}, {comparison_label(one, other)}": (
@@ -77,9 +86,14 @@ def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[st
 
 
 def protocols_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
-    """Writes the scores of the same predictions under every protocol to the run's tables/; returns the Markdown."""
+    """Writes the scores of the same predictions under every protocol to the run's tables/; returns the Markdown.
+
+    Of the references, which would make it wide, it has the scans, the still face and the floor.
+    """
     title = f"Scores of the same predictions under every protocol, {run_description(run, seeds, corpus)}"
-    table = tables.all_protocols(evaluation_records(run, seeds, external), title)
+    left_out = {label for name, label in REFERENCE_LABELS.items() if name not in (TRUTH, STILL, FLOOR)}
+    records = {m: r for m, r in evaluation_records(run, seeds, external).items() if m not in left_out}
+    table = tables.all_protocols(records, title)
     return table.write(run.folder / "tables", "table_protocols", corpus=corpus, seeds=seeds)
 
 

@@ -98,11 +98,14 @@ def all_measures() -> list[Measure]:
     return list(dict.fromkeys(s.measure for p in read_protocols().values() for s in p.scores.values()))
 
 
-def sums_and_counts(comparison: Comparison) -> dict[str, list]:
-    """[sum, count] of every measure whose regions the corpus defines, by the measure's key, as records keep them."""
+def sums_and_counts(comparison: Comparison, measures: Iterable[Measure] | None = None) -> dict[str, list]:
+    """[sum, count] of every measure whose regions the corpus defines, by the measure's key, as records keep them.
+
+    measures: those of all protocols unless given.
+    """
     return {
         measure.key: list(sum_and_count(comparison, measure))
-        for measure in all_measures()
+        for measure in (all_measures() if measures is None else measures)
         if all(region in comparison.regions for region in measure.regions)
     }
 
