@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
 from .agreement import NETWORK_FREE, counted_gains
 from .differences import Difference, bootstrap_note, difference
-from .labels import OBJECTIVE_LABELS
+from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
@@ -48,6 +48,11 @@ TRAINING_LOSSES = (
     "Baseline: as published, trained with L_mse alone; + L_rlv: with L_mse + L_rlv; + L_rlv + guidance: with L_mse + "
     "L_rlv + L_av"
 )
+ABOVE_FLOOR = "LVE above floor"
+FLOOR_NOTE = (
+    f"{ABOVE_FLOOR}: what learning can lower. The floor is the best guess from speech alone, the mean over all "
+    "deliveries and training styles; no prediction from speech alone has a lower LVE, except by chance"
+)
 INTERVALS = "[95 % interval] (as percent of the second method), p of "
 JUDGES = (
     "CER and VER: of what the visual-only reader read; with _judge: of what the judge read, which shares neither clips "
@@ -69,8 +74,9 @@ def methods(
 ) -> Table:
     """Tables 1 and 2 of the paper: one row for each method, mean ± standard deviation over its seeds.
 
-    columns: metrics of the protocol. published: columns of `PUBLISHED` to add, such as "BIWI LVE"; they also add the
-    rows that were published in these columns and not measured.
+    Beside the LVE stands `ABOVE_FLOOR` if the records contain the floor. columns: metrics of the protocol.
+    published: columns of `PUBLISHED` to add, such as "BIWI LVE"; they also add the rows that were published in these
+    columns and not measured.
     """
     first, scores = next(iter(records.values()))[0], {c: read_protocols()[protocol].scores[c] for c in columns}
     printed = {c: s.printed(first["unit"]) for c, s in scores.items()}
@@ -94,7 +100,22 @@ def methods(
     notes += [f"Quoted: {QUOTED}"] if published else []
     notes += [JUDGES] if any(s.measure.by == "judge" for s in scores.values()) else []
     notes += [TRAINING_LOSSES] if any(row[0].endswith(OBJECTIVE_LABELS["guided"]) for row in rows) else []
-    return Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
+    table = Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
+    if REFERENCE_LABELS[FLOOR] in records and "LVE" in columns:
+        _add_excess(table, 2 + list(columns).index("LVE"), *printed["LVE"])
+    return table
+
+
+def _add_excess(table: Table, place: int, scale: float, unit: str) -> None:
+    """Adds the column `ABOVE_FLOOR` to a table of methods: the LVE minus that of the floor."""
+    lves = {row["method"]: row["metrics"]["LVE"]["values"] for row in table.data}
+    floor = mean(lves[REFERENCE_LABELS[FLOOR]])
+    table.heads.insert(place, _head(ABOVE_FLOOR, unit))
+    for cells, row in zip(table.rows, table.data):
+        excess = [lve - floor for lve in lves[row["method"]]]
+        cells.insert(place, _cell(excess, scale).replace("-", "−"))
+        row["metrics"][ABOVE_FLOOR] = {"unit": row["metrics"]["LVE"]["unit"], "about": FLOOR_NOTE, "values": excess}
+    table.notes.append(FLOOR_NOTE)
 
 
 def _with_published(measured: list[str], columns: Sequence[str]) -> list[str]:
