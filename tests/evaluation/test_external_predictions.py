@@ -15,6 +15,7 @@ from avlib.core.run import Run
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.scans import conversion
 from avlib.evaluation import evaluate, external_predictions
+from avlib.evaluation.labels import TRUTH
 from avlib.metrics.error_rates import error_counts
 from tests import scan_corpora
 
@@ -130,7 +131,7 @@ def test_exported_predictions_are_read_back(corpus, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
     monkeypatch.setattr(evaluate, "pretraining_of", lambda run, model: run)
     monkeypatch.setattr(evaluate, "make_examples", example_stubs)
-    evaluate.export_predictions(None, corpus, evaluate.TRUTH, tmp_path)
+    evaluate.export_predictions(None, corpus, TRUTH, tmp_path)
     files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))
     assert list(files) == ["-"]
     for u in corpus.utterances("test"):

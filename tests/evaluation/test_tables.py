@@ -8,6 +8,7 @@ import re
 import pytest
 
 from avlib.evaluation import tables
+from avlib.evaluation.labels import FLOOR, REFERENCE_LABELS
 
 MASKS = {"lip": {"hash": "3f2a1b", "vertices": 384}}
 
@@ -57,6 +58,25 @@ def test_cells_are_mean_and_standard_deviation_beside_published_figures(written)
     assert "| Method | LVE (1e-5 m²) | CER (%) | BIWI LVE (1e-4), quoted |" in markdown
     assert "quoted second-hand" in markdown and "Baseline: as published, trained with L_mse alone" in markdown
     assert "protocol avlib; mask lip 3f2a1b (384 vertices); split test" in markdown
+
+
+def test_the_excess_is_the_lve_minus_that_of_the_floor():
+    records = {
+        REFERENCE_LABELS[FLOOR]: [record(spread())],
+        "FaceFormer, + L_rlv": [record(spread(1e-5)), record(spread(3e-5))],
+        "Luck": [record(spread(-0.5e-5))],
+    }
+    table = tables.methods(records, "Made up", ["CER", "LVE", "VER"], published=["BIWI LVE"])
+    assert table.heads[:5] == ["Method", "CER (%)", "LVE (1e-5 m²)", "LVE above floor (1e-5 m²)", "VER (%)"]
+    cells = {row[0]: row[3] for row in table.rows}
+    assert cells[REFERENCE_LABELS[FLOOR]] == "0.000" and cells["Luck"] == "−0.500"
+    assert cells["FaceFormer, + L_rlv"] == "2.000 ± 1.414"
+    assert cells["FaceFormer, baseline (L_mse)"] == "–", "published, but not measured"
+    data = {row["method"]: row["metrics"][tables.ABOVE_FLOOR] for row in table.data}
+    assert data["FaceFormer, + L_rlv"]["values"] == [pytest.approx(1e-5), pytest.approx(3e-5)]
+    assert data["Luck"]["unit"] == "m²" and tables.FLOOR_NOTE in table.notes
+    for table in (tables.methods(records, "No LVE", ["CER"]), tables.methods({"A": records["Luck"]}, "No floor")):
+        assert not any("floor" in text for text in (*table.heads, *table.notes))
 
 
 def test_csv_and_json_keep_the_source_with_every_row(written):
