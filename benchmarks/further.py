@@ -2,10 +2,9 @@
 
     python benchmarks/further.py [--run study] [--seeds 0,1,2] [--sentences 40]
 
-The two validation subjects speak the sentences. The tables compare the objectives of each animator, and each variant
-of a sweep with the sweep's reference. Use them to choose between variants: a preset's own validation sentences are too
-few for that, and the test split is for reports. The records stay in variants/further/ of each run. For the embedded
-face only.
+The validation subjects speak the sentences. The tables compare the objectives of each animator, and each variant of a
+sweep with the sweep's reference. Use them to confirm what a run's own validation split shows: the test split is for
+reports. The records stay in variants/further/ of each run. For the embedded face only.
 """
 
 import argparse
@@ -82,7 +81,7 @@ def main() -> None:
         (a, o): [(run, model_name(a, o, s)) for s in args.seeds] for a in run.config.animators for o in OBJECTIVES
     }
     sweeps = {
-        name: [(model.run, model.name) for model in variant_models(run, name, args.seeds)]
+        name: [(model.run, model.name) for model in variant_models(run, name, args.seeds) if not model.divergence]
         for name, variant in chosen_variants(run.config).items()
         if variant.is_sweep
     }
@@ -107,7 +106,7 @@ def main() -> None:
         }
         reference, *others = rows
         group_title = f"{title}, {GROUP_TITLES[group]}"
-        pairs = {label: (rows[label], rows[reference]) for label in others}
+        pairs = {label: (rows[label], rows[reference]) for label in others if rows[label]}
         print(tables.methods(rows, group_title).markdown())
         print(tables.differences(pairs, f"{group_title}, minus “{reference}”").markdown())
 
