@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from ..core.config import as_dict
+from ..core.files import read_json
 from ..core.parallel import run_parallel
 from ..core.progress import log, progress_bar
 from ..core.rates import SAMPLES_PER_FRAME
@@ -67,8 +68,8 @@ def evaluate(
 ) -> dict:
     """Record of stage `evaluation_stage`, computed unless it exists.
 
-    It holds the metrics with their units and, for each utterance in each style, the transcripts of the visual-only
-    reader and of the judge, and what all protocols need.
+    It holds the metrics with their units; for each utterance in each style the transcripts of the visual-only reader
+    and of the judge, and what all protocols need; and "looks", how often the split has been scored by this model.
     folder: predictions of another method, which `model` then names. guide: a guided model, whose fine-tuned expert
     reads the lips (without speech) in place of the reader, and without the judge; the stage is then "judged-<model>".
     ValueError for a judge that has learned from clips which the expert or the reader has seen.
@@ -95,6 +96,7 @@ def evaluate(
         key,
         model=model,
         split=split,
+        looks=1 + _earlier_looks(run, stage),
         corpus=corpus.hash,
         corpus_name=corpus.name,
         unit=corpus.unit,
@@ -103,6 +105,12 @@ def evaluate(
         metrics=summary(rows, corpus.unit),
         rows=rows,
     )
+
+
+def _earlier_looks(run: Run, stage: str) -> int:
+    """How often the stage has been scored in this run's folder before, with other weights, settings or code."""
+    earlier = run.folder / "records" / f"{stage}.json"
+    return read_json(earlier).get("looks", 1) if earlier.exists() else 0
 
 
 def _inputs(run: Run, model: str, folder: Path | None, guide: str | None) -> list:
@@ -149,7 +157,8 @@ def _row(
 def model_predictions(
     run: Run, corpus: Corpus, model: str, examples: list[Example], folder: Path | None = None
 ) -> Iterator[StylePredictions]:
-    """A model's predictions, style by style: once per training style for a trained model; see `reference_motions`.
+    """A model's predictions, style by style: once per training style for a trained model; references as
+    `reference_motions` makes them.
 
     folder: predictions of another method; once for each style in it, with the examples that have a file.
     """

@@ -16,7 +16,16 @@ from ..core.run import Run, commit
 from ..training.objectives import OBJECTIVES
 
 # Tables that are shown; others unfold.
-OPEN_TABLES = ("table", "table_differences", "table_convergence", "table_ablation_lve", "table_ablation_cer")
+OPEN_TABLES = (
+    "table",
+    "table_differences",
+    "table_verdicts",
+    "table_convergence",
+    "table_ablation_lve",
+    "table_ablation_cer",
+    "table_ablation_cer_judge",
+    "table_published_differences",
+)
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
 CHAPTERS = {
     "4": "Evaluation",
@@ -27,8 +36,8 @@ CHAPTERS = {
 }
 # Captions of figures and clips by how their names begin, in their order on the page. A model's name may follow.
 FIGURE_CAPTIONS = {
-    "4_effects": "Effects of L_rlv, of guidance and of each variant with 95 % intervals: "
-    "blue, the error falls; orange, it rises; grey, the interval contains zero",
+    "4_effects": "Effects of L_rlv, of guidance and, on validation data where stated, of each variant with 95 % "
+    "intervals: blue, the error falls; orange, it rises; grey, the interval contains zero",
     "4_convergence": "Lip vertex error on held-out sentences over the training steps; a dot: a plateau",
     "4_faces": "A test sentence: the scan, and each animator trained on L_mse (baseline), + L_rlv, and guided",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",

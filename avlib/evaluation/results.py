@@ -62,7 +62,7 @@ def _is_scored(run: Run, model: str) -> bool:
 
 
 def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
-    """Writes the table of methods and that of `COMPARISONS` to the run's tables/; returns their Markdown.
+    """Writes the tables of methods, of `COMPARISONS` and of their verdicts to the run's tables/; returns the Markdown.
 
     Published figures stand beside measured ones where they are of the run's own corpus. external: as NAME=FOLDER.
     """
@@ -80,6 +80,7 @@ def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[st
     results = {
         "table": tables.methods(records, f"Results {description}", published=published),
         "table_differences": tables.differences(pairs, f"Effects of L_rlv and of guidance {description}"),
+        "table_verdicts": tables.verdicts(pairs, f"What L_rlv and guidance improve {description}"),
     }
     folder = run.folder / "tables"
     return "\n".join(table.write(folder, name, corpus=corpus, seeds=seeds) for name, table in results.items())

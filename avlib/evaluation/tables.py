@@ -98,6 +98,7 @@ def methods(
     higher = ", ".join(c for c, s in scores.items() if not s.lower_is_better)
     notes = ["Lower is better" + (f", except for {higher}" if higher else "")]
     notes += [f"Quoted: {QUOTED}"] if published else []
+    notes += [_looks(records)] if first["split"] == "test" else []
     notes += [JUDGES] if any(s.measure.by == "judge" for s in scores.values()) else []
     notes += [TRAINING_LOSSES] if any(row[0].endswith(OBJECTIVE_LABELS["guided"]) for row in rows) else []
     table = Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
@@ -116,6 +117,12 @@ def _add_excess(table: Table, place: int, scale: float, unit: str) -> None:
         cells.insert(place, _cell(excess, scale).replace("-", "−"))
         row["metrics"][ABOVE_FLOOR] = {"unit": row["metrics"]["LVE"]["unit"], "about": FLOOR_NOTE, "values": excess}
     table.notes.append(FLOOR_NOTE)
+
+
+def _looks(records: dict[str, Records]) -> str:
+    """How often the test split was looked at: what has been chosen by it, it cannot judge."""
+    looks = max(record.get("looks", 1) for same in records.values() for record in same)
+    return f"The test split has been scored {'once' if looks == 1 else f'{looks} times'} in this run"
 
 
 def _with_published(measured: list[str], columns: Sequence[str]) -> list[str]:

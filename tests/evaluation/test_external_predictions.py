@@ -97,7 +97,9 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     assert judged["metrics"]["CER_judge"]["value"] is None and judged["rows"][0]["read_by_judge"] is None
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
-    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["metrics"]["LVE"] != metrics["LVE"]
+    again = evaluate.evaluate(run, corpus, "theirs", folder=folder)
+    assert again["metrics"]["LVE"] != metrics["LVE"] and (record["looks"], judged["looks"], again["looks"]) == (1, 1, 2)
+    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["looks"] == 2, "a kept record is no further look"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def written(tmp_path):
     return table, tmp_path
 
 
+def test_the_caption_says_how_often_the_split_was_looked_at():
+    def notes(*looks: int) -> list[str]:
+        same = [record(spread()) | {"looks": n} for n in looks]
+        return tables.methods({"one": same}, "Made up").notes
+
+    assert "The test split has been scored once in this run" in notes(1, 1)
+    assert "The test split has been scored 3 times in this run" in notes(1, 3, 2)
+
+
 def test_cells_are_mean_and_standard_deviation_beside_published_figures(written):
     _, folder = written
     markdown = (folder / "one.md").read_text()
