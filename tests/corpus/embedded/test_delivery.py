@@ -60,8 +60,9 @@ def test_takes_equal_single_deliveries(generator):
 
 
 def test_the_mean_over_deliveries_leaves_bilabials_open_and_moves_less(generator):
-    """Over 64 deliveries of ten sentences: the lips that p, b and m bring together stay further apart in the mean, and
-    the mean's aperture varies less than that of any delivery."""
+    """Over 64 deliveries of ten sentences. A delivery closes nine of ten p, b and m to within 0.3 mm, the mean at most
+    half of them; it leaves them 0.5 mm apart or more on average, three times as far. Its aperture varies at least 7 %
+    less than that of a delivery."""
     rig = Rig()
     identity, middles = rig.identity(3), [int(rig.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")]
     identity = type(identity)(identity.template[middles], identity.shapes[:, middles], identity.albedo[middles])
@@ -79,9 +80,9 @@ def test_the_mean_over_deliveries_leaves_bilabials_open_and_moves_less(generator
             if phoneme.label and phoneme.label in "pbm":
                 frames = slice(max(0, math.floor(25 * phoneme.start_s) - 2), math.ceil(25 * phoneme.end_s) + 2)
                 open_in_mean.append(mean[frames].min())
-                open_in_takes.append(each[:, frames].amin(1).median())
-    assert len(open_in_mean) > 20
-    closed = torch.stack(open_in_takes) < 0.3  # half of the deliveries close
-    assert closed.double().mean() > 0.9
-    assert torch.stack(open_in_mean).mean() > 2 * torch.stack(open_in_takes).mean() + 0.2
-    assert torch.stack(spread_of_mean).sum() < 0.97 * torch.stack(spread_of_takes).sum()
+                open_in_takes.append(each[:, frames].amin(1))
+    in_mean, in_takes = torch.stack(open_in_mean), torch.stack(open_in_takes)  # (P,), (P, takes), mm
+    assert len(in_mean) >= 20
+    assert (in_takes < 0.3).double().mean() > 0.9 and (in_mean < 0.3).double().mean() < 0.5
+    assert in_mean.mean() > max(0.5, 3 * in_takes.mean())
+    assert torch.stack(spread_of_mean).sum() < 0.93 * torch.stack(spread_of_takes).sum()

@@ -5,8 +5,10 @@ import torch
 
 from avlib.core.config import CorpusConfig
 from avlib.corpus.corpus import Corpus
+from avlib.corpus.embedded.articulation import articulate
 from avlib.corpus.embedded.builder import CorpusBuilder
-from avlib.corpus.embedded.ideal import IdealPredictor
+from avlib.corpus.embedded.delivery import Delivery, random_delivery
+from avlib.corpus.embedded.ideal import IdealPredictor, balanced_deliveries
 from avlib.metrics.vertices import lve
 
 CONFIG = CorpusConfig(
@@ -45,6 +47,29 @@ def test_the_best_guess_errs_less_in_the_own_style_than_in_others_and_less_than_
         errors["others"] += sum(float(lve(ideal.best_guess(u, s), truth, lips)) for s in styles) / len(styles)
         errors["still"] += float(lve(corpus.templates[u.subject].expand_as(truth), truth, lips))
     assert errors["known"] < errors["own"] < errors["others"] < errors["still"]
+
+
+def test_several_styles_give_the_mean_of_their_best_guesses(corpus):
+    ideal, u, styles = IdealPredictor(CONFIG), corpus.utterances("test")[0], corpus.subjects["train"][:3]
+    mean = torch.stack([ideal.best_guess(u, style) for style in styles]).mean(0)
+    assert torch.allclose(ideal.best_guess(u, *styles), mean, atol=1e-7)
+
+
+def test_leads_and_lags_of_balanced_deliveries_cancel_and_their_mean_is_that_of_all(corpus, generator):
+    u = corpus.utterances("test")[0]
+
+    def mean(takes: Delivery) -> torch.Tensor:
+        return articulate(u.phonemes, u.frames / CONFIG.fps, CONFIG.fps, delivery=takes).mean(0)
+
+    takes, time_s = balanced_deliveries(CONFIG.effort, generator, 64), torch.linspace(0, 3, 50, dtype=torch.float64)
+    assert takes.effort.shape == (64,) and takes.effort.mean() == pytest.approx(sum(CONFIG.effort) / 2)
+    assert torch.allclose(takes.times(time_s).mean(0), time_s[:, None].expand(-1, 5))
+    assert (takes.times(time_s)[0] - time_s[:, None]).abs().max() > 0.02
+    many = torch.stack([mean(random_delivery(CONFIG.effort, generator, (256,))) for _ in range(8)]).mean(0)
+    moving = many.square().mean().sqrt()
+    assert (mean(takes) - many).square().mean().sqrt() < 0.03 * moving
+    clear = articulate(u.phonemes, u.frames / CONFIG.fps, CONFIG.fps)
+    assert (clear - many).square().mean().sqrt() > 0.2 * moving, "the mean is no delivery"
 
 
 def test_the_best_guess_is_the_same_each_time(corpus):
