@@ -114,7 +114,7 @@ def _add_excess(table: Table, place: int, scale: float, unit: str) -> None:
     table.heads.insert(place, _head(ABOVE_FLOOR, unit))
     for cells, row in zip(table.rows, table.data):
         excess = [lve - floor for lve in lves[row["method"]]]
-        cells.insert(place, _cell(excess, scale).replace("-", "−"))
+        cells.insert(place, _cell(excess, scale))
         row["metrics"][ABOVE_FLOOR] = {"unit": row["metrics"]["LVE"]["unit"], "about": FLOOR_NOTE, "values": excess}
     table.notes.append(FLOOR_NOTE)
 
@@ -240,7 +240,8 @@ def _values(records: Records, score: Score) -> list[float]:
 def _cell(values: list[float], scale: float) -> str:
     """ "mean ± standard deviation" in printed units; "–" where there are no values."""
     scaled = [v / scale for v in values]
-    return (f"{mean(scaled):.3f}" if scaled else "–") + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
+    average = f"{mean(scaled):z.3f}".replace("-", "−") if scaled else "–"
+    return average + (f" ± {stdev(scaled):.3f}" if len(scaled) > 1 else "")
 
 
 def _difference_cell(difference: Difference | None, scale: float) -> str:

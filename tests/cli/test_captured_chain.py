@@ -89,8 +89,9 @@ def record(run: Path, stage: str) -> dict:
 def test_films_go_through_all_notebooks_to_the_report(finished):
     table = (finished / "tables" / "table.md").read_text()
     methods = [f"FaceFormer, {objective}" for objective in ("baseline (L_mse)", "+ L_rlv", "+ L_rlv + guidance")]
-    for row in ("Ground truth", "Still face", *methods):
+    for row in ("Ground truth", "Still face", "One frame late", *methods):
         assert f"| {row} |" in table
+    assert "floor" not in table, "nobody knows what else these people could have done"
     world = "captured corpus (film of 2 people, motion on MediaPipe's mesh)"
     assert json.loads((finished / "tables" / "table.json").read_text())["corpus"] == world
     page = (finished / "report.html").read_text()

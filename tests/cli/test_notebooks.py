@@ -15,8 +15,11 @@ import av
 import pytest
 
 from avlib.cli.notebooks import notebook_key
+from avlib.evaluation.labels import ALL_KNOWN, FLOOR, OWN_STYLE, REFERENCE_LABELS, TRAINING_STYLES
 from avlib.training.objectives import OBJECTIVES
 from tests.chain import ANIMATORS, ROOT, avlib, command
+
+IDEAL = (ALL_KNOWN, OWN_STYLE, TRAINING_STYLES, FLOOR)
 
 
 def records(folder: Path, run: str) -> dict[str, dict]:
@@ -32,7 +35,8 @@ def records(folder: Path, run: str) -> dict[str, dict]:
         "readers.json",
         "codetalker-motion_vqvae.json",
         "tsne.json",
-        "evaluation-truth.json",
+        "references.json",
+        *(f"evaluation-{name}.json" for name in REFERENCE_LABELS),
     } <= found.keys()
     for model in (f"{animator}-{objective}-s0" for animator in ANIMATORS for objective in OBJECTIVES):
         assert {f"{model}.json", f"evaluation-{model}.json"} <= found.keys()
@@ -44,12 +48,15 @@ def test_a_run_writes_all_results(smoke):
     table = (run / "tables" / "table.md").read_text()
     animators = ("FaceFormer", "CodeTalker", "mine")
     objectives = ("baseline (L_mse)", "+ L_rlv", "+ L_rlv + guidance")
-    for row in ("Ground truth", "Still face", *(f"{a}, {o}" for a in animators for o in objectives)):
+    for row in (*REFERENCE_LABELS.values(), *(f"{a}, {o}" for a in animators for o in objectives)):
         assert f"| {row} |" in table
     assert "embedded corpus" in table
     rows = json.loads((run / "tables" / "table.json").read_text())["rows"]
     values = {r["method"]: {k: m["values"][0] for k, m in r["metrics"].items()} for r in rows}
     assert values["Ground truth"]["LVE"] == 0 < values["Still face"]["LVE"]
+    known, own, training, floor = (values[REFERENCE_LABELS[n]]["LVE"] for n in IDEAL)
+    assert known < min(own, training, floor) and max(own, training, floor) < values["Still face"]["LVE"]
+    assert values["Still face"]["LVE above floor"] == pytest.approx(values["Still face"]["LVE"] - floor)
     for animator in animators:
         lves = [values[f"{animator}, {objective}"]["LVE"] for objective in objectives]
         assert len(set(lves)) == len(lves), f"{animator}: each objective trains another model"
