@@ -183,6 +183,28 @@ def test_a_diverging_loss_is_an_error_with_the_stage(tmp_path, monkeypatch):
         train_regression(tmp_path, monkeypatch)
 
 
+def last_gradient(task: Regression) -> float:
+    """Norm of the gradient of the last step."""
+    return float(torch.cat([p.grad.flatten() for p in task.parameters()]).norm())
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_asked_for_or_not_at_all(tmp_path, monkeypatch):
+    tasks = {
+        norm: train_regression(tmp_path / str(norm), monkeypatch, max_gradient_norm=norm)[1]
+        for norm in (0.0, 0.01, 1e9)
+    }
+    assert last_gradient(tasks[0.01]) == pytest.approx(0.01, rel=1e-3)
+    assert torch.equal(tasks[0.0].map.weight, tasks[1e9].map.weight) and last_gradient(tasks[0.0]) > 0.1
+
+
+def test_adam_is_the_one_with_the_betas_that_are_asked_for(tmp_path, monkeypatch):
+    made, adam = [], torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *rest, **named: made.append(adam(*rest, **named)) or made[-1])
+    weights = [train_regression(tmp_path / str(b), monkeypatch, betas=(0.9, b))[1].map.weight for b in (0.98, 0.999)]
+    assert [optimizer.param_groups[0]["betas"] for optimizer in made] == [(0.9, 0.98), (0.9, 0.999)]
+    assert not made[0].param_groups[0]["weight_decay"] and not torch.equal(*weights)
+
+
 def test_length_batches_hold_every_clip_once_within_the_budget():
     lengths = torch.randint(20, 120, (300,), generator=seeded_generator(0))
     lengths[7] = 5000

@@ -152,6 +152,31 @@ def test_a_guided_training_continues_from_the_start_that_it_shares(guided_corpus
     assert counted("other", "baseline")[2] == whole["steps"], "another loss from the first step on"
 
 
+def test_an_unscaled_weight_is_one_of_errors_in_the_unit_of_the_corpus(guided_corpus):
+    """And a training with it shares the start of those with other weights."""
+    scale, error, reading = guided_corpus.motion_scale, torch.tensor(3e-4), torch.tensor(20.0)
+    for unscaled in (1e-7, 5e-7):
+        run = Run(f"w{unscaled}", load("smoke", device="cpu", **LONG | {"joint.lambda_av_unscaled": unscaled}))
+        run.finish("expert", "k")
+        _, record = train(guided_corpus, run.name, "guided", **LONG | {"joint.lambda_av_unscaled": unscaled})
+        as_published = error**2 + unscaled * reading
+        in_the_kit = (error / scale) ** 2 + record["lambda_av"] * reading
+        assert float(in_the_kit) == pytest.approx(float(as_published) / scale**2, rel=1e-5), "the same loss, scaled"
+    assert train(guided_corpus, "one", "guided", **LONG)[1]["lambda_av"] == JointConfig().lambda_av
+    assert train(guided_corpus, "one", "rlv", **LONG)[1]["lambda_av"] == 0
+    assert "lambda_av_unscaled" in joint.GUIDANCE_SETTINGS, "or trainings with it would not share their start"
+
+
+def test_adam_and_clipping_of_the_joint_training_are_settings(corpus):
+    usual, _ = train(corpus, "one", "rlv")
+    for n, change in enumerate(({"joint.betas": [0.9, 0.999]}, {"joint.max_gradient_norm": 0.0})):
+        weights, _ = train(corpus, f"changed {n}", "rlv", **change)
+        assert any(not torch.equal(weight, weights[name]) for name, weight in usual.items())
+    for key, value in (("joint.betas", [0.9]), ("joint.betas", [0.9, 1.0]), ("joint.max_gradient_norm", -1.0)):
+        with pytest.raises(ValueError, match=f"^{key}: expected "):
+            train(corpus, f"wrong {value}", "rlv", **{key: value})
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_objective_decides_which_terms_count(objective):
     config = JointConfig(lambda_mse=2.0, lambda_rlv=3.0)
