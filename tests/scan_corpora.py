@@ -7,10 +7,18 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
+import torch
 
+from avlib.core.config import CorpusConfig
+from avlib.core.rates import SAMPLES_PER_FRAME
+from avlib.corpus.clips import write_shard
+from avlib.corpus.corpus import Corpus
+from avlib.corpus.scans import conversion
 from avlib.corpus.scans.meshes import surface_area
 from avlib.corpus.specification import CorpusSpec, read_specification, scan_specification
+from avlib.corpus.utterance import Utterance
 from tests import python2
 
 TEXTS = ["you must go now", "it is just me", "we were away a year ago", "don't buy five big maps"]
@@ -250,3 +258,21 @@ def write_biwi(
         (folder / "rigid_scans" / f"{subject}.obj").write_text("\n".join(["# neutral", *lines]) + "\n")
     corpus.write_texts(folder)
     return corpus
+
+
+def converted(folder: Path, clips: dict[str, list[str]], corpus: ScanCorpus | None = None) -> Corpus:
+    """A corpus of scans, by default `vocaset()`, with a 2D part of noise. clips: transcripts of each split's clips."""
+    write_prepared(folder / "data", corpus)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        conversion.convert(folder / "data", VOCASET, CorpusConfig(), folder / "corpus")
+    found, draw = Corpus(folder / "corpus"), torch.Generator().manual_seed(0)
+    side = found.camera.size[0]
+    for split, texts in clips.items():
+        written = []
+        for n, text in enumerate(texts):
+            video = torch.randint(256, (15 + n, side, side), generator=draw).byte()
+            speech = torch.randint(-1000, 1000, (len(video) * SAMPLES_PER_FRAME,), generator=draw).short()
+            written.append((Utterance(f"{split}{n}", split, "", text, len(video)), video, speech))
+        write_shard(found.clips_folder / f"{split}-000.safetensors", written)
+    return found
