@@ -1,5 +1,6 @@
 """Tables of a run's variants, and all effects for the figure: differences with their intervals."""
 
+from statistics import mean
 from typing import NamedTuple
 
 from ..core.files import read_json
@@ -19,6 +20,7 @@ from .variants import (
     is_sweep,
     seeds_of,
     unfinished,
+    variant_experts,
     variant_models,
     variant_record,
 )
@@ -47,7 +49,7 @@ def variant_tables(run: Run, seeds: list[int], corpus: str) -> str:
     for group in groups:
         tables_of, used = _sweep_tables if is_sweep(group) else _animator_tables, seeds_of(group, seeds)
         for name, table in tables_of(run, group, used, corpus).items():
-            table.notes += GROUP_NOTES.get(group, []) + _divergences(run, group, used)
+            table.notes += _notes(run, group, used)
             texts.append(table.write(run.folder / "tables", f"table_{name}", corpus=corpus, seeds=used))
     return "\n".join(texts)
 
@@ -137,10 +139,24 @@ def _training_records(run: Run, group: str, seeds: list[int]) -> dict[str, dict]
     return {label: m.run.record(m.name) for label, m in models.items() if not m.divergence}
 
 
-def _divergences(run: Run, group: str, seeds: list[int]) -> list[str]:
-    """A sentence for each training of a group that diverged."""
+def _notes(run: Run, group: str, seeds: list[int]) -> list[str]:
+    """What the rows of a group are, whether the expert without 2D prior is at rest, and which trainings diverged."""
     models = _labelled_models(run, group, seeds)
-    return [f"Diverged: {label} ({model.divergence})" for label, model in models.items() if model.divergence]
+    diverged = [f"Diverged: {label} ({model.divergence})" for label, model in models.items() if model.divergence]
+    without_prior = variant_experts(run).get("expert, without 2D prior") if group == "ablation" else None
+    at_rest = [_rest_of_training(without_prior.record("expert")["history"])] if without_prior else []
+    return [*GROUP_NOTES.get(group, []), *at_rest, *diverged]
+
+
+def _rest_of_training(history: list[dict]) -> str:
+    """Whether an expert that was trained on scans has come to rest. history: of its pre-training."""
+    rates = [100 * row.get("cer_video", row["cer"]) for row in history]
+    fifth = max(1, round(len(rates) / 5))
+    early, late = mean(rates[-2 * fifth : -fifth] or rates[:1]), mean(rates[-fifth:])
+    return (
+        f"The expert without 2D prior reads lips of held-out scans at {late:.1f} % CER in the last fifth of its "
+        f"{len(rates)} epochs, {early:.1f} % in the fifth before, in the mean"
+    )
 
 
 def _judges_table(run: Run, seed: int, corpus: str) -> Table:

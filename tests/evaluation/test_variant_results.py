@@ -66,6 +66,16 @@ def test_tables_show_each_part_of_the_method_each_sweep_and_each_judge(scored_ru
     assert "without speech: the expert sees the lips" in (folder / "table_ablation_cer_judge.md").read_text().lower()
 
 
+def test_the_ablation_states_whether_the_expert_of_the_scans_has_come_to_rest(scored_run):
+    rates = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.11, 0.1]
+    history = [{"cer": 0.0, "cer_video": rate} for rate in rates]
+    variants.variant_run(scored_run, "no-prior").finish("expert", "k", history=history)
+    variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
+    text = (scored_run.folder / "tables" / "table_ablation_cer.md").read_text()
+    assert "at 10.5 % CER in the last fifth of its 10 epochs, 25.0 % in the fifth before" in text
+    assert "fifth" not in (scored_run.folder / "tables" / "table_budget_cer.md").read_text()
+
+
 def test_published_rows_are_compared_with_the_method_and_with_the_baseline_trained_like_them(scored_run):
     text = variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
     labels = [v.label for v in VARIANTS.values() if v.group == "published"]
