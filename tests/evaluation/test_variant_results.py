@@ -98,6 +98,8 @@ def test_a_row_with_a_diverged_training_has_no_numbers_and_a_reason(scored_run):
     folder = scored_run.folder / "tables"
     for name in ("published_lve", "published_cer_judge", "published_trainings", "published_differences"):
         assert reason in (folder / f"table_{name}.md").read_text()
+    trained = [row["training"] for row in written_rows(scored_run, "published_trainings")]
+    assert [f"FaceFormer, guided as released, seed {seed}" in trained for seed in (0, 1)] == [True, False]
     row = next(row for row in written_rows(scored_run, "published_cer") if row["method"] == "guided as released")
     assert row["animators"]["FaceFormer"] == {"values": [], "difference": None}
     assert len(row["animators"]["CodeTalker"]["values"]) == 2, "the other animator's did not diverge"
