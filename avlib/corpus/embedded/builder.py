@@ -41,9 +41,9 @@ CINEMA = Studio(
     distance=(0.3, 0.6),
     exposure=(0.3, 0.55),
     teeth=(0.35, 0.8),
-    blur=(0.5, 1.1),
-    noise=0.02,
-    quality=(25, 70),
+    blur=(0.3, 0.7),
+    noise=0.01,
+    quality=(40, 90),
 )
 # Film of the judge: distant cameras, one light from the other side and above, other turns; sharper, less compressed.
 INTERVIEW = Studio(
@@ -58,6 +58,8 @@ INTERVIEW = Studio(
     noise=0.015,
     quality=(50, 95),
 )
+# Scans have no texture. Their renders keep this share of the difference between lips and skin.
+SCAN_CONTRAST = 0.25
 STUDIOS = {"train": CINEMA, "validation": CINEMA, "judge": INTERVIEW}  # of the 2D part
 
 
@@ -65,6 +67,13 @@ def double_image(camera: Camera, crop: int) -> Camera:
     """The camera with its crop in the middle of an image of twice its side, as in published preprocessing."""
     window = (crop // 2, 3 * crop // 2)
     return replace(camera, scale=camera.scale / 2, image_size=2 * crop, rows=window, columns=window)
+
+
+def faded(albedo: torch.Tensor, rig: Rig, contrast: float) -> torch.Tensor:
+    """An albedo (V,) whose lips and skin around the mouth differ from their median by `contrast` of what they did."""
+    outside = rig.regions["mouth"][~torch.isin(rig.regions["mouth"], rig.inside_mouth)]
+    tone = albedo[outside].median()
+    return albedo.index_put((outside,), tone + contrast * (albedo[outside] - tone))
 
 
 class CorpusBuilder:
@@ -78,7 +87,7 @@ class CorpusBuilder:
         self.recordings = find_recordings(config.recordings)
         self.rig = FaceKit(face) if face else Rig()
         self.identities = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
-        self.albedo = self.identities[0].albedo  # of all scans, which have no texture
+        self.albedo = faded(self.identities[0].albedo, self.rig, SCAN_CONTRAST)  # of all scans
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.identities])
         self.camera = double_image(crop_camera(lips, config.crop, margin=self.rig.margin), config.crop)
         self.mouth = self.rig.regions["mouth"]

@@ -1,8 +1,8 @@
 """Sentences of the embedded corpus: an open vocabulary of 3,000 words in a few frames; half contain "just" or "must".
 
 The words of `words.csv` are those of level 20 of SCOWL (the most frequent of English) that WordNet's counts give one
-part of speech, in the order of these counts; WORDS_NOTICE.txt holds the licences of both. What a sentence says is
-arbitrary, so that words cannot be guessed from their neighbours.
+part of speech, in the order of these counts; WORDS_NOTICE.txt holds the licences of both. Words occur as often as
+Zipf's law has it. What a sentence says is arbitrary, so that words cannot be guessed from their neighbours.
 """
 
 import csv
@@ -39,7 +39,9 @@ def sentence(generator: torch.Generator) -> str:
         return words[int(torch.randint(len(words), (), generator=generator))]
 
     def a(part_of_speech: str) -> str:
-        return pick(vocabulary()[part_of_speech])
+        words = vocabulary()[part_of_speech]
+        rank = int((1 + len(words)) ** float(torch.rand((), generator=generator, dtype=torch.float64)))
+        return words[rank - 1]  # ranks are log-uniform: a word's probability is that of the first over its rank
 
     def thing() -> str:
         noun = pick([a("noun"), a("noun"), f"{a('adjective')} {a('noun')}"])

@@ -8,7 +8,8 @@ from avlib.core.config import CorpusConfig
 from avlib.core.rates import SAMPLES_PER_FRAME, SPEECH_HZ
 from avlib.core.tensors import seeded_generator
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.embedded.builder import CINEMA, CorpusBuilder
+from avlib.corpus.embedded.builder import CINEMA, CorpusBuilder, faded
+from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.embedded.sentences import sentences, vocabulary
 from avlib.corpus.embedded.studio import random_head_pose
 from avlib.corpus.embedded.subjects import SUBJECT_VOICES, SUBJECTS, VOICES
@@ -131,12 +132,37 @@ def test_sentences_do_not_repeat_and_their_words_are_many():
     used = set()
     first, second = sentences(800, seeded_generator(0), used), sentences(200, seeded_generator(0), used)
     assert len(set(first) | set(second)) == 1000 == len(used)
-    assert len({w for s in first for w in s.split()}) > 1200
+    assert len({w for s in first for w in s.split()}) > 900
     assert all(sum(w in s.split() for s in first) > 100 for w in ("just", "must"))
     assert all(4 <= len(s.split()) <= 9 for s in first)
     words = [word for words in vocabulary().values() for word in words]
     assert len(words) == len(set(words)) > 3000
     assert not {c for word in words for c in word} - set("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_words_occur_as_often_as_zipfs_law_has_it():
+    """A word's frequency is that of the most frequent over its rank, so half of all are of the first sqrt(n) ranks."""
+    said = [w for s in sentences(3000, seeded_generator(0), set()) for w in s.split()]
+    for part in ("noun", "verb"):
+        words = vocabulary()[part]
+        counts = np.array([said.count(w) for w in words])
+        frequent = counts[: round(len(words) ** 0.5)].sum() / counts.sum()
+        assert frequent == pytest.approx(0.5, abs=0.06), part
+        assert counts[0] / counts[1:3].sum() == pytest.approx(1 / (1 / 2 + 1 / 3), abs=0.4), part
+    assert sum(said.count(w) > 0 for words in vocabulary().values() for w in words) > 1500
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.25, 1.0])
+def test_lips_of_scans_differ_less_from_the_skin(contrast):
+    rig = Rig()
+    albedo = rig.identity(0).albedo
+    pale = faded(albedo, rig, contrast)
+    lips, mouth = rig.regions["lip"], rig.regions["mouth"]
+    skin = mouth[~torch.isin(mouth, torch.cat((rig.inside_mouth, lips)))]
+    darker, still = (float(albedo[skin].median() - a[lips].mean()) for a in (albedo, pale))
+    assert darker > 0.1 and still == pytest.approx(contrast * darker, abs=0.02)
+    others = torch.ones(len(albedo), dtype=torch.bool).index_fill(0, mouth, False).index_fill(0, rig.inside_mouth, True)
+    assert torch.equal(pale[others], albedo[others]), "teeth, tongue and the rest of the face stay as they are"
 
 
 def test_damaged_files_are_named(corpus, tmp_path):
