@@ -20,7 +20,7 @@ class CorpusConfig:
     strict: bool = False  # stop at a sequence that cannot be used, instead of excluding it
     clips_2d: int = 850  # training clips of the 2D part, each with its own sentence
     validation_clips_2d: int = 60  # held-out clips, on which the readers' error rates are measured
-    judge_clips_2d: int = 400  # clips that train the judge and nothing else
+    judge_clips_2d: int = 500  # clips that train the judge and nothing else
     sentences_train: int = 12  # sentences of each training subject of the 3D part (embedded: 8 subjects)
     sentences_validation: int = 2  # of each validation subject (embedded: 4)
     sentences_test: int = 6  # of each test subject (embedded: 4)
@@ -77,7 +77,7 @@ class ReaderConfig:
     frontend_width: int = 8  # channels of the video stem; published: 64
     audio_frontend_width: int = 8  # channels of the audio stem; published: 64
     dropout: float = 0.0  # the short training underfits
-    epochs: int = 5
+    epochs: int = 9
     batch_frames: int = 200  # video frames in a batch, padding included
     lr: float = 2e-3
     warmup: float = 0.1  # share of the training
@@ -102,7 +102,7 @@ class JudgeConfig:
     width: int = 128  # of the GRUs, in each direction
     layers: int = 2
     dropout: float = 0.0  # the short training underfits
-    epochs: int = 6
+    epochs: int = 20
     batch_frames: int = 400  # video frames in a batch, padding included
     lr: float = 3e-3
     warmup: float = 0.1  # share of the training
@@ -190,7 +190,7 @@ class EvaluationConfig:
 
     beam: int = 10  # hypotheses of the beam search
     ctc_weight: float = 0.5  # in the beam search; as λ_ctc in training
-    styles: int = 8  # training styles in which each test sentence is animated
+    styles: int = 4  # training styles in which each test sentence is animated
     tsne_perplexity: float = 20.0
     # the two words whose features are compared; if the held-out sentences lack them, others are chosen from these
     words: tuple = ("just", "must")
@@ -220,7 +220,7 @@ class Config:
             babble_db=(-10.0, 30.0), drop_audio=0.5, drop_video=0.1, audio_only_fraction=0.2
         )
     )
-    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=4))
+    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=8))
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)

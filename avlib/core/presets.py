@@ -42,7 +42,6 @@ PRESETS = {
         "corpus.sentences_test": 15,
         "joint.epochs": 60,
         "joint.patience": 4,
-        "evaluation.styles": 4,
         "variants": (
             "ablation",
             "budget",
@@ -128,6 +127,7 @@ PRESETS = {
         "joint.lr": 1e-4,
         "joint.lr_decay_fraction": 0.0,
         "evaluation.beam": 40,
+        "evaluation.styles": 8,
         "evaluation.ctc_weight": 0.1,
     },
 }

@@ -59,7 +59,7 @@ INTERVIEW = Studio(
     quality=(50, 95),
 )
 # Scans have no texture. Their renders keep this share of the difference between lips and skin.
-SCAN_CONTRAST = 0.25
+SCAN_CONTRAST = 0.15
 STUDIOS = {"train": CINEMA, "validation": CINEMA, "judge": INTERVIEW}  # of the 2D part
 
 
