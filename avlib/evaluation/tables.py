@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
 from .agreement import NETWORK_FREE, counted_gains
 from .differences import Difference, bootstrap_note, difference
-from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS
+from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, STILL, TRUTH
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
@@ -62,6 +62,7 @@ COUNTED = (
     f"A gain in CER or VER counts if both readers and at least one of {', '.join(NETWORK_FREE)}, which no network "
     "makes, agree in sign"
 )
+READABLE = 0.75  # a reader reads if its error rate on the scans is below this share of that on a still face
 VERDICTS = "Better or worse than the second method (difference as its percent): zero is outside the 95 % interval of "
 
 
@@ -100,6 +101,7 @@ def methods(
     notes += [f"Quoted: {QUOTED}"] if published else []
     notes += [_looks(records)] if first["split"] == "test" else []
     notes += [JUDGES] if any(s.measure.by == "judge" for s in scores.values()) else []
+    notes += _unreadable(data, columns)
     notes += [TRAINING_LOSSES] if any(row[0].endswith(OBJECTIVE_LABELS["guided"]) for row in rows) else []
     table = Table(title, heads, rows, _source(first, list(scores.values()), protocol), notes, data)
     if REFERENCE_LABELS[FLOOR] in records and "LVE" in columns:
@@ -117,6 +119,18 @@ def _add_excess(table: Table, place: int, scale: float, unit: str) -> None:
         cells.insert(place, _cell(excess, scale))
         row["metrics"][ABOVE_FLOOR] = {"unit": row["metrics"]["LVE"]["unit"], "about": FLOOR_NOTE, "values": excess}
     table.notes.append(FLOOR_NOTE)
+
+
+def _unreadable(data: list[dict], columns: Sequence[str]) -> list[str]:
+    """A warning for each error rate by which the scans are hardly better than a still face: it judges nothing."""
+    values = {row["method"]: {c: row["metrics"][c]["values"] for c in columns} for row in data}
+    truth, still = (values.get(REFERENCE_LABELS[name], {}) for name in (TRUTH, STILL))
+    return [
+        f"{column}: {mean(truth[column]):.0f} % on the scans, {mean(still[column]):.0f} % on a still face. This reader "
+        "can hardly read; do not rely on differences between its rates"
+        for column in ("CER", "CER_judge")
+        if truth.get(column) and still.get(column) and mean(truth[column]) > READABLE * mean(still[column])
+    ]
 
 
 def _looks(records: dict[str, Records]) -> str:

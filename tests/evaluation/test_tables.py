@@ -48,6 +48,20 @@ def written(tmp_path):
     return table, tmp_path
 
 
+@pytest.mark.parametrize("rate, is_warned", [(30, False), (65, False), (70, True), (95, True)])
+def test_a_reader_that_hardly_tells_the_scans_from_a_still_face_is_pointed_out(rate, is_warned):
+    def read(percent: int) -> list[dict]:
+        one = record(spread())
+        for row in one["rows"]:
+            row["scores"]["edits(of=characters)"] = [10 * percent, 10]
+        return [one]
+
+    table = tables.methods({"Ground truth": read(rate), "Still face": read(90), "mine": read(50)}, "Made up", ["CER"])
+    warning = f"CER: {rate} % on the scans, 90 % on a still face. This reader can hardly read"
+    assert any(note.startswith(warning) for note in table.notes) == is_warned
+    assert not any("hardly read" in n for n in tables.methods({"mine": read(95)}, "Made up", ["CER", "LVE"]).notes)
+
+
 def test_the_caption_says_how_often_the_split_was_looked_at():
     def notes(*looks: int) -> list[str]:
         same = [record(spread()) | {"looks": n} for n in looks]
