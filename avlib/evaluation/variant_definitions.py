@@ -116,7 +116,9 @@ VARIANTS = {
     "budget-rlv-steps": _budget("rlv", ", as many steps as guided", as_many_steps),
     "budget-rlv-time": _budget("rlv", ", as long as guided", as_long),
     "run-guided": Variant("published", f"{OBJECTIVE_LABELS['guided']} (method)", is_sweep=False),
-    "run-baseline": Variant("published", OBJECTIVE_LABELS["baseline"], objective="baseline", is_sweep=False),
+    "run-baseline": Variant(
+        "published", f"{OBJECTIVE_LABELS['baseline']}, trained like the method", objective="baseline", is_sweep=False
+    ),
     "published-baseline": _published("baseline, trained as published", TRAINED_AS_PUBLISHED, "baseline"),
     "paper": _published("guided as the paper reads", AS_THE_PAPER_READS),
     "released": _published(

@@ -79,6 +79,7 @@ def test_the_ablation_states_whether_the_expert_of_the_scans_has_come_to_rest(sc
 def test_published_rows_are_compared_with_the_method_and_with_the_baseline_trained_like_them(scored_run):
     text = variant_results.variant_tables(scored_run, [0, 1], "embedded corpus")
     labels = [v.label for v in VARIANTS.values() if v.group == "published"]
+    assert not set(labels) & PUBLISHED_ABLATION.keys(), "published figures are not of these rows"
     assert [row["method"] for row in written_rows(scored_run, "published_lve")] == labels
     cer = {row["method"]: row["animators"]["CodeTalker"]["values"] for row in written_rows(scored_run, "published_cer")}
     rows = {row["method"]: row["metrics"] for row in written_rows(scored_run, "published_differences")}
