@@ -71,9 +71,10 @@ def double_image(camera: Camera, crop: int) -> Camera:
 
 def faded(albedo: torch.Tensor, rig: Rig, contrast: float) -> torch.Tensor:
     """An albedo (V,) whose lips and skin around the mouth differ from their median by `contrast` of what they did."""
-    outside = rig.regions["mouth"][~torch.isin(rig.regions["mouth"], rig.inside_mouth)]
-    tone = albedo[outside].median()
-    return albedo.index_put((outside,), tone + contrast * (albedo[outside] - tone))
+    number, skin, mouth = torch.arange(len(albedo)), rig.parts["skin"], rig.regions["mouth"]
+    around = mouth[torch.isin(mouth, number[skin])]
+    tone = albedo[around].median()
+    return albedo.index_put((around,), tone + contrast * (albedo[around] - tone))
 
 
 class CorpusBuilder:

@@ -158,11 +158,13 @@ def test_lips_of_scans_differ_less_from_the_skin(contrast):
     albedo = rig.identity(0).albedo
     pale = faded(albedo, rig, contrast)
     lips, mouth = rig.regions["lip"], rig.regions["mouth"]
-    skin = mouth[~torch.isin(mouth, torch.cat((rig.inside_mouth, lips)))]
+    nostrils = torch.arange(len(albedo))[rig.parts["nostril_right"].start : rig.parts["nostril_left"].stop]
+    skin = mouth[~torch.isin(mouth, torch.cat((rig.inside_mouth, lips, nostrils)))]
     darker, still = (float(albedo[skin].median() - a[lips].mean()) for a in (albedo, pale))
     assert darker > 0.1 and still == pytest.approx(contrast * darker, abs=0.02)
-    others = torch.ones(len(albedo), dtype=torch.bool).index_fill(0, mouth, False).index_fill(0, rig.inside_mouth, True)
-    assert torch.equal(pale[others], albedo[others]), "teeth, tongue and the rest of the face stay as they are"
+    others = torch.ones(len(albedo), dtype=torch.bool).index_fill(0, mouth, False)
+    others = others.index_fill(0, torch.cat((rig.inside_mouth, nostrils)), True)
+    assert torch.equal(pale[others], albedo[others]), "teeth, tongue, nostrils and the rest of the face stay"
 
 
 def test_damaged_files_are_named(corpus, tmp_path):
