@@ -71,8 +71,9 @@ def double_image(camera: Camera, crop: int) -> Camera:
 
 def faded(albedo: torch.Tensor, rig: Rig, contrast: float) -> torch.Tensor:
     """An albedo (V,) whose lips and skin around the mouth differ from their median by `contrast` of what they did."""
-    number, skin, mouth = torch.arange(len(albedo)), rig.parts["skin"], rig.regions["mouth"]
-    around = mouth[torch.isin(mouth, number[skin])]
+    skin = torch.arange(len(albedo))[rig.parts["skin"]]
+    outside, mouth = torch.cat((skin, rig.regions["lip"])), rig.regions["mouth"]
+    around = mouth[torch.isin(mouth, outside)]
     tone = albedo[around].median()
     return albedo.index_put((around,), tone + contrast * (albedo[around] - tone))
 
