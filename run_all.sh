@@ -30,7 +30,7 @@ options of a run
   --predictions [NAME=]DIR    also evaluate predictions of another method, files <sequence>_condition_<subject>.npy;
                               repeatable
   --dry-run                   run one step of each training at full size on random data; print memory and time
-  --seeds 0,1,2               seeds of the joint training (default: 0; of preset study: 0,1,2)
+  --seeds 0,1,2               seeds of the joint training (default: 0; of preset study: 0,1,2,3,4)
   --device cpu|cuda|auto      where to train (default: auto)
   --speech FILE               animate this recording with the trained models: MP4 files with sound
   --set KEY=VALUE             change one setting, for example joint.epochs=30; repeatable

@@ -32,8 +32,10 @@ PRESETS = {
     },
     # The paper's experiment in miniature: 13 minutes on two cores with AVX-512.
     "demo": {},
-    # The experiments in docs/evidence.md: twice the data, all variants, and trainings until the held-out LVE rests.
+    # The experiments in docs/evidence.md: twice the data, all variants, trainings until the held-out LVE rests, and a
+    # pre-training for each training seed.
     "study": {
+        "pretrain_each_seed": True,
         "corpus.clips_2d": 1700,
         "corpus.validation_clips_2d": 120,
         "corpus.judge_clips_2d": 1000,

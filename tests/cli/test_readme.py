@@ -170,7 +170,7 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     if "--dry-run" in arguments:
         assert done == ["dry run"] and not (desk / "results").exists()
         return
-    seeds = 3 if "0,1,2" in line or "study" in line else 1
+    seeds = 3 if "0,1,2" in line else 5 if "study" in line else 1
     models = 3 * seeds * (1 if "animators=faceformer" in arguments else 2)
     assert [name for name in done if name[0] == "0"] == sorted(
         ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"] + models * ["03_joint_training"]
