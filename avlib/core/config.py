@@ -77,7 +77,7 @@ class ReaderConfig:
     frontend_width: int = 8  # channels of the video stem; published: 64
     audio_frontend_width: int = 8  # channels of the audio stem; published: 64
     dropout: float = 0.0  # the short training underfits
-    epochs: int = 9
+    epochs: int = 7
     batch_frames: int = 200  # video frames in a batch, padding included
     lr: float = 2e-3
     warmup: float = 0.1  # share of the training
@@ -102,7 +102,7 @@ class JudgeConfig:
     width: int = 128  # of the GRUs, in each direction
     layers: int = 2
     dropout: float = 0.0  # the short training underfits
-    epochs: int = 20
+    epochs: int = 12
     batch_frames: int = 400  # video frames in a batch, padding included
     lr: float = 3e-3
     warmup: float = 0.1  # share of the training
@@ -220,7 +220,7 @@ class Config:
             babble_db=(-10.0, 30.0), drop_audio=0.5, drop_video=0.1, audio_only_fraction=0.2
         )
     )
-    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=8))
+    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=6))
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)

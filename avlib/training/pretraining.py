@@ -22,8 +22,8 @@ def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
     jobs = [  # the longest first, on faces of many vertices
         *((pretrain_reader, base, corpus, "expert") for base in bases),
         *((train_motion_vqvae, base, corpus, animator) for base in bases for animator in run.config.animators),
-        (pretrain_reader, run, corpus, "reader"),
         (pretrain_judge, run, corpus),
+        (pretrain_reader, run, corpus, "reader"),
         *((pretrain_speech, base, corpus) for base in bases),
     ]
     workers = 1 if is_distributed() else None  # processes that share batches train the same stage at the same time

@@ -60,14 +60,14 @@ def test_takes_equal_single_deliveries(generator):
 
 
 def test_the_mean_over_deliveries_leaves_bilabials_open_and_moves_less(generator):
-    """Over 64 deliveries of ten sentences. A delivery closes nine of ten p, b and m to within 0.3 mm, the mean at most
-    half of them; it leaves them 0.5 mm apart or more on average, three times as far. Its aperture varies at least 7 %
+    """Over 64 deliveries of 16 sentences. A delivery closes nine of ten p, b and m to within 0.3 mm, the mean at most
+    half of them; it leaves them 0.5 mm apart or more on average, three times as far. Its aperture varies at least 5 %
     less than that of a delivery."""
     rig = Rig()
     identity, middles = rig.identity(3), [int(rig.regions[f"{s}_lip_middle"][0]) for s in ("upper", "lower")]
     identity = type(identity)(identity.template[middles], identity.shapes[:, middles], identity.albedo[middles])
     open_in_mean, open_in_takes, spread_of_mean, spread_of_takes = [], [], [], []
-    for text in sentences(10, generator, set()):
+    for text in sentences(16, generator, set()):
         spoken = synthesise_sentence(text, "m2", generator)
         takes = random_delivery(EFFORT, generator, (64,))
         weights = articulate(spoken.phonemes, spoken.seconds, 25, subject_style(3), takes)
@@ -85,4 +85,4 @@ def test_the_mean_over_deliveries_leaves_bilabials_open_and_moves_less(generator
     assert len(in_mean) >= 20
     assert (in_takes < 0.3).double().mean() > 0.9 and (in_mean < 0.3).double().mean() < 0.5
     assert in_mean.mean() > max(0.5, 3 * in_takes.mean())
-    assert torch.stack(spread_of_mean).sum() < 0.93 * torch.stack(spread_of_takes).sum()
+    assert torch.stack(spread_of_mean).sum() < 0.95 * torch.stack(spread_of_takes).sum()
