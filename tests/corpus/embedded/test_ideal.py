@@ -67,7 +67,7 @@ def test_leads_and_lags_of_balanced_deliveries_cancel_and_their_mean_is_that_of_
     assert (takes.times(time_s)[0] - time_s[:, None]).abs().max() > 0.02
     many = torch.stack([mean(random_delivery(CONFIG.effort, generator, (256,))) for _ in range(8)]).mean(0)
     moving = many.square().mean().sqrt()
-    assert (mean(takes) - many).square().mean().sqrt() < 0.03 * moving
+    assert (mean(takes) - many).square().mean().sqrt() < 0.06 * moving
     clear = articulate(u.phonemes, u.frames / CONFIG.fps, CONFIG.fps)
     assert (clear - many).square().mean().sqrt() > 0.2 * moving, "the mean is no delivery"
 
