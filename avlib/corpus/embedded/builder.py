@@ -58,8 +58,6 @@ INTERVIEW = Studio(
     noise=0.015,
     quality=(50, 95),
 )
-# Scans have no texture. Their renders keep this share of the difference between lips and skin.
-SCAN_CONTRAST = 0.15
 STUDIOS = {"train": CINEMA, "validation": CINEMA, "judge": INTERVIEW}  # of the 2D part
 
 
@@ -69,13 +67,12 @@ def double_image(camera: Camera, crop: int) -> Camera:
     return replace(camera, scale=camera.scale / 2, image_size=2 * crop, rows=window, columns=window)
 
 
-def faded(albedo: torch.Tensor, rig: Rig, contrast: float) -> torch.Tensor:
-    """An albedo (V,) whose lips and skin around the mouth differ from their median by `contrast` of what they did."""
+def untextured(albedo: torch.Tensor, rig: Rig) -> torch.Tensor:
+    """An albedo (V,) with one tone for lips and skin around the mouth: scans have no texture."""
     skin = torch.arange(len(albedo))[rig.parts["skin"]]
     outside, mouth = torch.cat((skin, rig.regions["lip"])), rig.regions["mouth"]
     around = mouth[torch.isin(mouth, outside)]
-    tone = albedo[around].median()
-    return albedo.index_put((around,), tone + contrast * (albedo[around] - tone))
+    return albedo.index_fill(0, around, float(albedo[around].median()))
 
 
 class CorpusBuilder:
@@ -89,7 +86,7 @@ class CorpusBuilder:
         self.recordings = find_recordings(config.recordings)
         self.rig = FaceKit(face) if face else Rig()
         self.identities = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
-        self.albedo = faded(self.identities[0].albedo, self.rig, SCAN_CONTRAST)  # of all scans
+        self.albedo = untextured(self.identities[0].albedo, self.rig)  # of all scans
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.identities])
         self.camera = double_image(crop_camera(lips, config.crop, margin=self.rig.margin), config.crop)
         self.mouth = self.rig.regions["mouth"]
