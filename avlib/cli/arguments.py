@@ -70,7 +70,7 @@ def run_parser() -> Parser:
         action="store_true",
         help="run one step of each training at full size on random data; print memory and time",
     )
-    parser.add_argument("--seeds", help="seeds of the joint training, as 0,1,2 (default: 0; of preset study: 0,1,2,3,4)")
+    parser.add_argument("--seeds", help="seeds of the joint training, as 0,1,2 (default: 0; preset study: 0,1,2,3,4)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--speech", metavar="FILE", type=Path, help="animate this recording with the trained models")
     parser.add_argument(
