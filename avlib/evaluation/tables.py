@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from ..metrics.protocols import KIT, Score, read_protocols, score_value
 from .agreement import NETWORK_FREE, counted_gains
 from .differences import Difference, bootstrap_note, difference
+from .floor import ABOVE_FLOOR, FLOOR_NOTE, add_excess
 from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, STILL, TRUTH
 from .table_formats import Table
 
@@ -47,11 +48,6 @@ PUBLISHED_ABLATION = {  # LVE on BIWI, 1e-4
 TRAINING_LOSSES = (
     "Baseline: as published, trained with L_mse alone; + L_rlv: with L_mse + L_rlv; + L_rlv + guidance: with L_mse + "
     "L_rlv + L_av"
-)
-ABOVE_FLOOR = "LVE above floor"
-FLOOR_NOTE = (
-    f"{ABOVE_FLOOR}: what learning can lower. The floor is the best guess from speech alone, the mean over all "
-    "deliveries and training styles; no prediction from speech alone has a lower LVE, except by chance"
 )
 INTERVALS = "[95 % interval] (as percent of the second method), p of "
 JUDGES = (
@@ -110,14 +106,11 @@ def methods(
 
 
 def _add_excess(table: Table, place: int, scale: float, unit: str) -> None:
-    """Adds the column `ABOVE_FLOOR` to a table of methods: the LVE minus that of the floor."""
-    lves = {row["method"]: row["metrics"]["LVE"]["values"] for row in table.data}
-    floor = mean(lves[REFERENCE_LABELS[FLOOR]])
+    """Adds the column `ABOVE_FLOOR` to a table of methods."""
+    add_excess(table.data)
     table.heads.insert(place, _head(ABOVE_FLOOR, unit))
     for cells, row in zip(table.rows, table.data):
-        excess = [lve - floor for lve in lves[row["method"]]]
-        cells.insert(place, _cell(excess, scale))
-        row["metrics"][ABOVE_FLOOR] = {"unit": row["metrics"]["LVE"]["unit"], "about": FLOOR_NOTE, "values": excess}
+        cells.insert(place, _cell(row["metrics"][ABOVE_FLOOR]["values"], scale))
     table.notes.append(FLOOR_NOTE)
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from avlib.evaluation import tables
+from avlib.evaluation.floor import ABOVE_FLOOR, FLOOR_NOTE
 from avlib.evaluation.labels import FLOOR, REFERENCE_LABELS
 
 MASKS = {"lip": {"hash": "3f2a1b", "vertices": 384}}
@@ -95,9 +96,9 @@ def test_the_excess_is_the_lve_minus_that_of_the_floor():
     assert cells[REFERENCE_LABELS[FLOOR]] == "0.000" and cells["Luck"] == "−0.500"
     assert cells["FaceFormer, + L_rlv"] == "2.000 ± 1.414"
     assert cells["FaceFormer, baseline (L_mse)"] == "–", "published, but not measured"
-    data = {row["method"]: row["metrics"][tables.ABOVE_FLOOR] for row in table.data}
+    data = {row["method"]: row["metrics"][ABOVE_FLOOR] for row in table.data}
     assert data["FaceFormer, + L_rlv"]["values"] == [pytest.approx(1e-5), pytest.approx(3e-5)]
-    assert data["Luck"]["unit"] == "m²" and tables.FLOOR_NOTE in table.notes
+    assert data["Luck"]["unit"] == "m²" and FLOOR_NOTE in table.notes
     for table in (tables.methods(records, "No LVE", ["CER"]), tables.methods({"A": records["Luck"]}, "No floor")):
         assert not any("floor" in text for text in (*table.heads, *table.notes))
 
