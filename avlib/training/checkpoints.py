@@ -46,9 +46,7 @@ class TrainingState:
         """
         means = {name: value / self.counted for name, value in mean_over_processes(accelerator, self.sums).items()}
         if not math.isfinite(loss := means["loss"]):
-            raise Diverged(
-                f"{stage}: the loss is {loss} in epoch {len(self.history) + 1}; try a smaller learning rate"
-            )
+            raise Diverged(f"{stage}: the loss is {loss} in epoch {len(self.history) + 1}; try a smaller learning rate")
         self.sums, self.counted = {}, 0
         return means
 
