@@ -214,7 +214,7 @@ def test_many_processes_are_understood(desk, monkeypatch, line):
     told = launch_command_parser().parse_args(shlex.split(line)[2:])
     trained = []
     monkeypatch.setattr(train, "prepare_corpus", lambda run: None)
-    monkeypatch.setattr(train, "pretrain", lambda run, corpus: trained.append(run.config.preset))
+    monkeypatch.setattr(train, "pretrain", lambda run, corpus, seeds: trained.append(run.config.preset))
     monkeypatch.setattr(train, "train_joint", lambda run, corpus, *model: trained.append(model))
     assert told.module and told.training_script == "avlib.cli.train"
     train.main(told.training_script_args)
