@@ -120,9 +120,9 @@ VARIANTS = {
         "published", f"{OBJECTIVE_LABELS['baseline']}, trained like the method", objective="baseline", is_sweep=False
     ),
     "published-baseline": _published("baseline, trained as published", TRAINED_AS_PUBLISHED, "baseline"),
-    "paper": _published("guided as the paper reads", AS_THE_PAPER_READS),
-    "released": _published(
-        "guided as released", {"joint.as_released": ["gradient", "rate", "normalisation"]}, base="paper"
+    "paper-text": _published("guided as the paper reads", AS_THE_PAPER_READS),
+    "as-released": _published(
+        "guided as released", {"joint.as_released": ["gradient", "rate", "normalisation"]}, base="paper-text"
     ),
     "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{

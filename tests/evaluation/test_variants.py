@@ -38,7 +38,9 @@ def test_every_variant_is_a_configuration_of_its_own(run):
 
 
 def test_the_rows_of_the_paper_and_of_the_released_code_differ_from_the_method_in_all_that_is_known(run):
-    published, paper, released = (variant_run(run, name).config for name in ("published-baseline", "paper", "released"))
+    published, paper, released = (
+        variant_run(run, name).config for name in ("published-baseline", "paper-text", "as-released")
+    )
     for config in (published, paper, released):
         joint = config.joint
         assert joint.betas == (0.9, 0.999) and joint.max_gradient_norm == joint.lr_decay_fraction == 0
@@ -136,15 +138,15 @@ def test_trainings_of_equal_effort_have_epochs_from_the_records_of_the_same_anim
 
 def test_rows_trained_as_published_have_as_many_steps_as_the_method_and_the_last_two_share_an_expert(run):
     train_own(run, [3], guided=6, baseline=4)
-    for name in ("published-baseline", "paper", "released"):
+    for name in ("published-baseline", "paper-text", "as-released"):
         for model in variant_models(run, name, [3]):
             assert (model.run.config.joint.epochs, model.run.config.joint.patience) == (6, 0)
             assert model.run.variant_of.config == variant_run(run, name).config
     models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [3])]
     experts = {r.folder.name: r.config.expert for r in variants.expert_runs(run, models)}
-    assert experts.keys() == {"no-prior", "no-speech", "paper"}
-    released = variant_models(run, "released", [3])[0].run
-    paper = variant_run(run, "paper")
+    assert experts.keys() == {"no-prior", "no-speech", "paper-text"}
+    released = variant_models(run, "as-released", [3])[0].run
+    paper = variant_run(run, "paper-text")
     weights = write_weights(paper.folder / "weights" / "expert.safetensors", {"w": torch.ones(1)}, {})
     paper.finish("expert", "k", [weights])
     assert released.weights("expert") == weights and released.finished("expert", "k")
@@ -157,7 +159,7 @@ def test_each_seed_has_an_expert_of_its_own_where_each_has_a_pretraining(tmp_pat
     train_own(run, [0, 1])
     models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [0, 1])]
     places = [r.folder.relative_to(run.folder) for r in variants.expert_runs(run, models)]
-    assert set(map(str, places)) == {"variants/paper", "variants/pretraining-1/variants/paper"}
+    assert set(map(str, places)) == {"variants/paper-text", "variants/pretraining-1/variants/paper-text"}
 
 
 def test_trainings_of_equal_effort_need_the_models_of_the_run(run):
@@ -211,7 +213,7 @@ def calls(monkeypatch) -> list[tuple]:
 def test_each_model_is_trained_once_after_its_own_expert_and_scored_on_each_split_once(run, calls, capsys):
     train_own(run, [0, 1])
     variants.run_variants(run, None, [0, 1])
-    assert calls[:3] == [("no-prior", "expert"), ("no-speech", "expert"), ("paper", "expert")]
+    assert calls[:3] == [("no-prior", "expert"), ("no-speech", "expert"), ("paper-text", "expert")]
     trained, scored = [c for c in calls if len(c) == 4], [c for c in calls if len(c) == 3]
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert last_line.startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
@@ -224,7 +226,7 @@ def test_each_model_is_trained_once_after_its_own_expert_and_scored_on_each_spli
     judged = [(model, guide) for model, _, guide in scored if guide]
     assert ("codetalker-baseline-s0", "codetalker-guided-s0") in judged and len(judged) == 6
     folders = [folder for folder, *_ in trained]
-    assert folders.count("no-prior") == 4 and folders.count("released-epochs-2") == 4
+    assert folders.count("no-prior") == 4 and folders.count("as-released-epochs-2") == 4
     assert folders.count("fault-rate") == 1
     assert folders.count("epochs-6") == folders.count("epochs-5") == 4, "baseline and rlv for as long as guided"
 

@@ -97,6 +97,7 @@ def place(tmp_path_factory):
             [write_weights(run.weights(MODEL), weights, {})],
             animator="faceformer",
             objective="baseline",
+            seed=0,
             convergence={},
         )
         (folder / "sounds").mkdir()
