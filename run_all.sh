@@ -14,7 +14,7 @@ commands
                  a film, or a folder of films: export the motion of the face in it, without a model
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
   setup          set up the environment only
-  test           run all tests, the notebooks at preset smoke among them: 16 min
+  test           run all tests, the notebooks at preset smoke among them: 20 min
                  with --quick, only those that need no training: 3 min
   lint           check the code with ruff and pyright
   lab            open the notebooks in JupyterLab

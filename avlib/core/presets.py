@@ -30,7 +30,7 @@ PRESETS = {
         "evaluation.styles": 2,
         "evaluation.tsne_perplexity": 5.0,
     },
-    # The paper's experiment in miniature: 13 minutes on two cores with AVX-512.
+    # The paper's experiment in miniature: 23 minutes on two cores with AVX-512.
     "demo": {},
     # The experiments in docs/evidence.md: twice the data, all variants, trainings until the held-out LVE rests, and a
     # pre-training for each training seed.
