@@ -52,8 +52,8 @@ class SpeechConfig:
     width: int = 128  # of the transformer
     layers: int = 2
     heads: int = 4
-    epochs: int = 3
-    batch: int = 8  # clips of average length in a batch
+    epochs: int = 7
+    batch: int = 4  # clips of average length in a batch
     lr: float = 2e-3
     pretrained: str = ""  # published weights to use instead: a folder, or a name on the Hugging Face hub
 
