@@ -6,8 +6,8 @@ from .labels import FLOOR, REFERENCE_LABELS
 
 ABOVE_FLOOR = "LVE above floor"
 FLOOR_NOTE = (
-    f"{ABOVE_FLOOR}: what learning can lower. The floor is the best guess from speech alone, the mean over all "
-    "deliveries and training styles; no prediction from speech alone has a lower LVE, except by chance"
+    f"{ABOVE_FLOOR}: what learning can lower. The floor is the best guess from speech alone in the squared error of "
+    "each vertex: the mean over all deliveries and training styles"
 )
 
 

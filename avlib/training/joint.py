@@ -28,7 +28,7 @@ from .loop import finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
 from .objectives import model_name, objective_settings, with_scaled_weight
 from .readers import load_reader
-from .replication import pretraining_run
+from .replication import pretraining_key, pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 
@@ -52,7 +52,10 @@ GUIDANCE_SETTINGS = (
 
 
 def build_animator(base: Run, corpus: Corpus, name: str) -> Animator:
-    """An untrained animator with the run's trained speech encoder and, if the animator has one, its motion VQ-VAE."""
+    """An untrained animator with the trained speech encoder and, if it has one, the motion VQ-VAE of a pre-training.
+
+    base: the run that holds the pre-training.
+    """
     return find_animator(name, base.config.plugins).build(
         animator_settings(base.config, name),
         load_motion_vqvae(base, corpus, name),
@@ -73,7 +76,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     config, base = objective_settings(run.config.joint, objective), pretraining_run(run, seed)
     _check(config)
     stage, inputs = model_name(animator, objective, seed), _inputs(base, corpus, animator)
-    guide = [base.finished_key("expert")] if objective == "guided" else []
+    guide = [pretraining_key(base, "expert")] if objective == "guided" else []
     key = run.key(train_joint, config, objective, seed, inputs, guide)
     if not run.finished(stage, key):
         torch.manual_seed(seed)
@@ -105,7 +108,7 @@ def _inputs(base: Run, corpus: Corpus, animator: str) -> list:
     stages = ["speech", *motion_vqvae_stages(base, corpus, animator)]
     plugins = [digest(Path(plugin)) for plugin in base.config.plugins]
     settings = digest(animator_settings(base.config, animator))
-    return [animator, settings, corpus.hash, [base.finished_key(stage) for stage in stages], plugins]
+    return [animator, settings, corpus.hash, [pretraining_key(base, stage) for stage in stages], plugins]
 
 
 def _unguided_start(run: Run, config: JointConfig, animator: str, seed: int, inputs: list) -> SharedStart | None:

@@ -19,7 +19,7 @@ def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
     seeds: of the joint training; see `pretraining_run`.
     """
     bases = pretraining_runs(run, list(seeds))
-    jobs = [  # the longest first, on faces of many vertices
+    jobs = [  # the longest first; on a face of many vertices, the VQ-VAE is one of them
         *((pretrain_reader, base, corpus, "expert") for base in bases),
         *((train_motion_vqvae, base, corpus, animator) for base in bases for animator in run.config.animators),
         (pretrain_judge, run, corpus),

@@ -25,6 +25,22 @@ def pretraining_runs(run: Run, seeds: list[int]) -> list[Run]:
     return [run, *{other.folder: other for other in others if other is not run}.values()]
 
 
+def pretraining_key(base: Run, stage: str) -> str:
+    """The key of a stage of a pre-training. base: a run of `pretraining_run`.
+
+    ValueError if the stage has run for another seed only, whose result a variant of a run would otherwise share.
+    """
+    main = base
+    while main.variant_of:
+        main = main.variant_of
+    if base.config.seed != main.config.seed and base.home(stage) == main.folder:
+        raise ValueError(
+            f"{main.folder}: stage {stage!r} has not run for seed {base.config.seed}, and pretrain_each_seed asks for "
+            f"it; run notebook 02 with this seed among its seeds, or ./run_all.sh --run {main.name} --seeds ..."
+        )
+    return base.finished_key(stage)
+
+
 def pretraining_of(run: Run, model: str) -> Run:
     """The run that holds the pre-training of a trained model; `run` for predictions that none of its models made."""
     is_trained = (run.home(model) / "records" / f"{model}.json").exists()

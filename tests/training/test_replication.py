@@ -6,7 +6,7 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.training import pretraining
-from avlib.training.replication import pretraining_of, pretraining_run, pretraining_runs
+from avlib.training.replication import pretraining_key, pretraining_of, pretraining_run, pretraining_runs
 
 
 @pytest.fixture
@@ -45,6 +45,18 @@ def test_a_models_pretraining_is_that_of_its_seed(run):
     run.finish("faceformer-guided-s2", "k", seed=2)
     assert pretraining_of(run, "faceformer-guided-s2").config.seed == 2
     assert pretraining_of(run, "truth") is run, "no model"
+
+
+def test_a_training_never_builds_on_the_pretraining_of_another_seed(run):
+    """A variant shares what its run has, so a pre-training that is missing would be replaced by that of the run."""
+    run.finish("speech", "of seed 0")
+    variant = Run("no-rlv", load("smoke", pretrain_each_seed=True, **{"joint.lambda_rlv": 0.0}), run)
+    assert [pretraining_key(pretraining_run(r, 0), "speech") for r in (run, variant)] == ["of seed 0"] * 2
+    for place in (run, variant):
+        with pytest.raises(ValueError, match="main: stage 'speech' has not run for seed 2, and pretrain_each_seed"):
+            pretraining_key(pretraining_run(place, 2), "speech")
+    pretraining_run(run, 2).finish("speech", "of seed 2")
+    assert [pretraining_key(pretraining_run(r, 2), "speech") for r in (run, variant)] == ["of seed 2"] * 2
 
 
 def test_pretraining_trains_what_animators_need_for_each_seed_and_what_scores_once(run, monkeypatch):
