@@ -13,6 +13,8 @@ commands
   animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion;
                  a film, or a folder of films: export the motion of the face in it, without a model
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
+  pool FOLDERS   write the tables of finished runs that trained other seeds, on one machine or several, together
+                 (pool --help)
   setup          set up the environment only
   test           run all tests, the notebooks at preset smoke among them: 20 min
                  with --quick, only those that need no training: 3 min
@@ -144,13 +146,14 @@ create_environment() {
 
 command=run
 case "${1:-}" in
-  animate|preference|setup|test|lint|lab) command=$1; shift ;;
+  animate|preference|pool|setup|test|lint|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
-  *) fail "expected a command (animate, preference, setup, test or lab) or an option, got '$1'; see --help" ;;
+  *) fail "expected a command (animate, preference, pool, setup, test or lab) or an option, got '$1'; see --help" ;;
 esac
 for option in "$@"; do
-  if [ "$command" != preference ] && { [ "$option" = --help ] || [ "$option" = -h ]; }; then usage; exit 0; fi
+  case "$command" in preference|pool) break ;; esac    # they have a --help of their own
+  if [ "$option" = --help ] || [ "$option" = -h ]; then usage; exit 0; fi
 done
 
 setup "$@"
@@ -170,6 +173,6 @@ case "$command" in
     "$python" -m ruff format --check avlib tests benchmarks
     exec "$python" -m pyright --pythonpath "$(command -v "$python")" ;;
   lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
-  animate|preference) exec "$python" -m avlib "$command" "$@" ;;
+  animate|preference|pool) exec "$python" -m avlib "$command" "$@" ;;
   run) exec "$python" -m avlib "$@" ;;
 esac

@@ -1,4 +1,7 @@
-"""`python -m avlib [animate|preference] ...`: what run_all.sh runs. Errors in the input are reported in one line."""
+"""`python -m avlib [animate|preference|pool] ...`: what run_all.sh runs.
+
+Errors in the input are reported in one line.
+"""
 
 import sys
 
@@ -12,6 +15,10 @@ def main(argv: list[str]) -> int:
         from .cli.preference import main as preference
 
         return preference(argv[1:])
+    if argv[:1] == ["pool"]:
+        from .cli.pool import main as pool
+
+        return pool(argv[1:])
     from .cli.notebooks import main as notebooks
 
     return notebooks(argv)

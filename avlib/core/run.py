@@ -60,17 +60,15 @@ class Run:
         self.name, self.config, self.variant_of = name, config, variant_of
         self.folder = variant_of.folder / "variants" / name if variant_of else RESULTS / name
         self.device = pick_device(config.device)
-        settings = {k: v for k, v in as_dict(config).items() if k != "device"}
         path = self.folder / "config.json"
-        stored = as_dict(stored_config(self.folder)) if path.exists() else settings
-        differences = [d for d in _differences(stored, settings) if d.split(":")[0] not in MUTABLE_SETTINGS]
-        if differences:
+        stored = stored_config(self.folder) if path.exists() else None
+        if stored and (differences := differing_settings(stored, config)):
             raise ValueError(
                 f"{self.folder}: made with another configuration ({differences[0]}); choose another --run "
                 "name or delete the folder"
             )
-        if not path.exists() or stored["variants"] != config.variants:
-            write_json(path, settings)
+        if not stored or stored.variants != config.variants:
+            write_json(path, {k: v for k, v in as_dict(config).items() if k != "device"})
 
     def key(self, function: Callable, *inputs) -> str:
         """A digest of what a stage's result depends on: the code that `function` reaches by import, and its inputs."""
@@ -146,6 +144,12 @@ def exclusive(run: Run) -> Iterator[None]:
         with suppress(OSError):  # on Windows, which cannot delete an open file, releasing the lock does it
             path.unlink()
         lock.release()
+
+
+def differing_settings(stored: Config, requested: Config) -> list[str]:
+    """One line for each setting that differs and may not (`MUTABLE_SETTINGS` may)."""
+    differences = _differences(as_dict(stored), as_dict(requested))
+    return [d for d in differences if d.split(":")[0] not in MUTABLE_SETTINGS]
 
 
 def _differences(stored, requested, key: str = "") -> list[str]:
