@@ -14,13 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..embedded.face import MOUTH_Y
-from .landmarks import LEFT_IRIS, LOWER_MIDDLE, MIRRORED, RIGHT_IRIS, STABLE, UPPER_MIDDLE, lip_gap
+from .landmarks import LEFT_IRIS, LOWER_MIDDLE, MIRRORED, RIGHT_IRIS, STABLE, UPPER_MIDDLE, face_at_rest
 
 IRIS_DISTANCE = 0.063
 ROUNDS = 4  # of generalised Procrustes analysis, and of reweighting
 OUTLIER = 2.5  # median residuals at which a landmark has half the weight
 STABLE_INDEX = np.array(STABLE)
-SHUT_SHARE = 0.1  # of a person's frames in which the lips are nearest to each other: they show the face at rest
 
 
 class Similarity(NamedTuple):
@@ -91,9 +90,7 @@ def person_reference(frames: np.ndarray) -> np.ndarray:
     y /= np.linalg.norm(y)
     axes = np.stack((x, y, np.cross(x, y)))
     scale = IRIS_DISTANCE / np.linalg.norm(face[LEFT_IRIS] - face[RIGHT_IRIS])
-    gap = lip_gap(freed)
-    shut = freed[gap <= np.quantile(gap, SHUT_SHARE)].mean(0)
-    mouth = scale * shut[[UPPER_MIDDLE, LOWER_MIDDLE]].mean(0) @ axes.T
+    mouth = scale * face_at_rest(freed)[[UPPER_MIDDLE, LOWER_MIDDLE]].mean(0) @ axes.T
     middle = scale * face[np.array(MIRRORED)].mean((0, 1)) @ axes.T
     origin = np.array([middle[0], mouth[1] - MOUTH_Y, mouth[2]])
     return scale * reference @ axes.T - origin

@@ -6,6 +6,7 @@
 import numpy as np
 
 COUNT, MESH_COUNT = 478, 468  # the last ten are the irises
+REST_SHARE = 0.1  # of a person's frames: those in which the lips are nearest to each other show the face at rest
 RIGHT_IRIS, LEFT_IRIS = 468, 473  # their centres
 CHIN, FOREHEAD = 152, 10
 
@@ -65,3 +66,12 @@ def lip_gap(landmarks: np.ndarray) -> np.ndarray:
     """
     upper, lower = np.array(INNER_UPPER[3:8]), np.array(INNER_LOWER[3:8])
     return np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=-1).mean(1)
+
+
+def face_at_rest(landmarks: np.ndarray) -> np.ndarray:
+    """(478, 3): the mean of the frames in which the lips are nearest to each other.
+
+    landmarks: (T, 478, 3), of a person's frames, any unit.
+    """
+    gap = lip_gap(landmarks)
+    return landmarks[gap <= np.quantile(gap, REST_SHARE)].mean(0)

@@ -7,11 +7,10 @@ import numpy as np
 
 from ..video.sources import Source
 from .head_pose import free, person_reference, upright
-from .landmarks import lip_gap
+from .landmarks import face_at_rest
 from .take_files import load_take
 
 MAX_FRAMES = 3000  # of a person's films that his mean face is taken from, evenly spaced
-REST_SHARE = 0.1  # of them in which the lips are nearest to each other: their mean is the face at rest
 
 
 @dataclass(frozen=True)
@@ -42,5 +41,4 @@ def resting_in(seen: np.ndarray) -> Resting:
     seen = seen[:: -(-len(seen) // MAX_FRAMES)].astype(float)
     reference = person_reference(seen)
     freed, _ = free(seen, reference)
-    gap = lip_gap(freed)
-    return Resting(reference, freed[gap <= np.quantile(gap, REST_SHARE)].mean(0))
+    return Resting(reference, face_at_rest(freed))
