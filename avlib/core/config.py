@@ -40,7 +40,7 @@ class CorpusConfig:
     face: str = ""
     rendered_share: float = 0.45  # of a captured corpus's training clips: renders of captured motion instead of film
     # share of the training clips that the judge alone learns from, where a 2D part has no clips for it, as film has not
-    judge_share: float = 0.4
+    judge_share: float = 0.25
     seed: int = 0  # of the embedded corpus
 
 
@@ -102,7 +102,7 @@ class JudgeConfig:
     width: int = 128  # of the GRUs, in each direction
     layers: int = 2
     dropout: float = 0.0  # the short training underfits
-    epochs: int = 12
+    epochs: int = 12  # up to four times as many on fewer clips than corpus.judge_clips_2d
     batch_frames: int = 400  # video frames in a batch, padding included
     lr: float = 3e-3
     warmup: float = 0.1  # share of the training
@@ -173,6 +173,9 @@ class JointConfig:
     # λ_av for errors in the corpus's unit, as published (1e-7), in place of lambda_av; 0: lambda_av counts
     lambda_av_unscaled: float = 0.0
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
+    # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face
+    unscanned: int = 0
+    unscanned_speech: str = ""  # folder of recordings x.wav with transcripts x.txt to use for that instead
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_components: int = 30  # principal motions onto which the guidance gradient is projected; 0: no projection
     # soft silhouettes of the lips that the expert reads, if the corpus has them; False: the opening has no gradient

@@ -1,7 +1,7 @@
 """The trainings of a run as single steps on random data: each model at full size, with a batch of the right shapes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ from .clip_batches import IGNORED, PHONEMES, ClipBatch
 from .dry_run_sizes import CorpusSizes
 from .joint_batches import JointBatch
 from .joint_task import JointTask
-from .judge import JudgeTask, build_judge
+from .judge import JudgeTask, build_judge, judge_epochs
 from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
 from .objectives import OBJECTIVES, objective_settings
 from .readers import ReaderTask, build_reader, tokenizer_of
@@ -96,8 +96,9 @@ def try_reader(config: Config, sizes: CorpusSizes, device: torch.device, reader:
 def try_judge(config: Config, sizes: CorpusSizes, device: torch.device) -> Attempt:
     """The judge's training, on as many clips as are withheld from the others where it has none of its own."""
     task = JudgeTask(build_judge(config.judge), config.judge, device)
-    clips = round(config.corpus.judge_share * sizes.clips)
-    return _try_on_clips(task, config.judge, sizes, clips, task.reader.vocabulary, config.corpus.crop)
+    clips = max(1, round(config.corpus.judge_share * sizes.clips))
+    settings = replace(config.judge, epochs=judge_epochs(config, clips))
+    return _try_on_clips(task, settings, sizes, clips, task.reader.vocabulary, config.corpus.crop)
 
 
 def _try_on_clips(

@@ -31,6 +31,7 @@ from .readers import load_reader
 from .replication import pretraining_key, pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
+from .unscanned import folder_state, speech_without_scans
 
 # Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
 # that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
@@ -41,6 +42,8 @@ GUIDANCE_SETTINGS = (
     "lambda_av",
     "lambda_av_unscaled",
     "guided_per_batch",
+    "unscanned",
+    "unscanned_speech",
     "guidance_components",
     "soft_silhouettes",
     "expert_learns_from",
@@ -76,7 +79,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     config, base = objective_settings(run.config.joint, objective), pretraining_run(run, seed)
     _check(config)
     stage, inputs = model_name(animator, objective, seed), _inputs(base, corpus, animator)
-    guide = [pretraining_key(base, "expert")] if objective == "guided" else []
+    guide = [pretraining_key(base, "expert"), *folder_state(config)] if objective == "guided" else []
     key = run.key(train_joint, config, objective, seed, inputs, guide)
     if not run.finished(stage, key):
         torch.manual_seed(seed)
@@ -97,6 +100,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             animator=animator,
             objective=objective,
             lambda_av=0.0 if task.expert is None else task.config.lambda_av,
+            unscanned=task.unscanned.summary() if task.unscanned else None,
             convergence=convergence(state.history, config),
         )
     return load_animator(run, corpus, stage)
@@ -139,6 +143,8 @@ def _check(config: JointConfig) -> None:
         raise ValueError(
             f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
         )
+    if config.unscanned < 0:
+        raise ValueError(f"joint.unscanned: expected a number of utterances, or 0 for none, got {config.unscanned}")
     if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
         raise ValueError(f"joint.betas: expected two numbers, each 0 to below 1, got {config.betas}")
     if config.max_gradient_norm < 0:
@@ -199,6 +205,7 @@ def joint_task(
         for split in ("train", "validation")
     )
     restricted = expert is not None and config.guidance_components > 0
+    clips = guide_clips(corpus, base.config.corpus.judge_share)
     task = JointTask(
         model,
         expert,
@@ -207,9 +214,10 @@ def joint_task(
         corpus.motion_scale,
         config,
         base.config.expert.ctc,
-        Babble(guide_clips(corpus, base.config.corpus.judge_share)),
+        Babble(clips),
         base.device,
         principal_motions(train, config.guidance_components) if restricted else None,
+        speech_without_scans(config, corpus, clips, model, tokenizer) if expert is not None else None,
     )
     return task.to(base.device), train, held_out
 

@@ -31,20 +31,26 @@ class Example:
 
 
 @dataclass(kw_only=True)
-class JointBatch(Batch):
-    """Examples, padded with zeros at the end."""
+class SpokenBatch(Batch):
+    """What an animator makes faces say, and what the expert needs to read them. It is padded with zeros at the end."""
 
     samples: Tensor  # (B, S) speech at 16 kHz, 640 samples a video frame
     features: Tensor  # (B, N, C) convolution features of the frozen speech encoder, 50 a second
     feature_lengths: Tensor  # (B,)
-    motion: Tensor  # (B, T, V, 3) true vertices at the corpus's frame rate
     frame_lengths: Tensor  # (B,) frames of motion
     template: Tensor  # (B, V, 3)
     style: Tensor  # (B, styles) one-hot over the training subjects, or a mixture of them
-    video: Tensor  # (B, T', H, W) lips rendered from the true vertices, in [0, 1], at 25 fps
     video_lengths: Tensor  # (B,) video frames
     tokens: Tensor  # (B, L) of the transcript
     token_lengths: Tensor  # (B,)
+
+
+@dataclass(kw_only=True)
+class JointBatch(SpokenBatch):
+    """Examples, padded with zeros at the end."""
+
+    motion: Tensor  # (B, T, V, 3) true vertices at the corpus's frame rate
+    video: Tensor  # (B, T', H, W) lips rendered from the true vertices, in [0, 1], at 25 fps
 
     def subset(self, chosen: Tensor) -> "JointBatch":
         """Some of the utterances, by index (K,). Video and samples are cut to the longest of these utterances."""

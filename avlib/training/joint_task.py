@@ -8,17 +8,18 @@ from torch import Tensor, nn
 from ..animators.animator import Animator
 from ..core.config import JointConfig
 from ..core.distributed import process_count
-from ..core.tensors import frame_mask
+from ..core.tensors import frame_mask, seeded_generator
 from ..lipreading.augmentation import STD, Babble, ClipGenerators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
-from .joint_batches import Example, JointBatch
-from .losses import vertex_losses, weighted_gradient
+from .joint_batches import Example, JointBatch, SpokenBatch
+from .losses import gradient_shares, vertex_losses, weighted_gradient
+from .unscanned import UnscannedSpeech
 
 RELEASED_STD = 0.4  # by which the released code normalises lip crops in the joint training
 
 
-def rollout(animator: Animator, batch: JointBatch) -> Tensor:
+def rollout(animator: Animator, batch: SpokenBatch) -> Tensor:
     """The animator's vertices for a batch: (B, T, V, 3)."""
     return animator(batch.features, batch.feature_lengths, batch.template, batch.style, batch.frame_lengths)
 
@@ -79,18 +80,22 @@ class JointTask(nn.Module):
         babble: Babble,
         device: torch.device,
         motions: Tensor | None = None,
+        unscanned: UnscannedSpeech | None = None,
     ):
         """expert: None trains without guidance. lip_vertices: indices. scale: see `vertex_losses`. ctc_weight: λ_ctc of
-        the expert's pre-training. motions: (K, V, 3), orthonormal, that the guidance is restricted to, if given."""
+        the expert's pre-training. motions: (K, V, 3), orthonormal, that the guidance is restricted to, if given.
+        unscanned: speech without scans, which the expert reads as well, if given."""
         super().__init__()
+        self.unscanned = unscanned
         self.register_buffer("motions", motions, persistent=False)
         self.animator, self.expert, self.render_lips, self.babble = animator, expert, render_lips, babble
         self.lip_vertices, self.scale, self.config = lip_vertices, scale, config
         self.ctc_weight, self.device = ctc_weight, device
 
     def forward(self, batch: JointBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
-        """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av"; the animator's own;
-        "expert", the L_av that trains the expert; and "share_<term>" of the weighted gradient norms on the vertices."""
+        """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av"; "unscanned", the
+        L_av of speech without scans; the animator's own; "expert", the L_av that trains the expert; and "share_<term>"
+        of the weighted gradient norms on the vertices."""
         config, batch = self.config, batch.to(self.device)
         prediction, animator_terms = self.predict(batch)
         vertices = prediction.detach().requires_grad_()  # the terms are differentiated with respect to this leaf
@@ -100,14 +105,17 @@ class JointTask(nn.Module):
         guided = None
         if self.expert is not None and progress >= config.guidance_start:
             guided = self.render_guided(vertices, batch, draws)
-            terms["av"] = self.guidance_loss(guided)
+            terms["av"] = self.guidance_loss(*guided)
         # this frees the graph of the reading before the expert's own step builds another
-        gradient, shares = weighted_gradient(terms, weights, vertices)
+        gradient, norms = weighted_gradient(terms, weights, vertices)
         terms = {name: term.detach() for name, term in terms.items()}
+        carrier = (prediction * gradient).sum()  # its gradient on the animator is that of L
         expert_terms = {}
         if guided is not None and config.expert_learns_from != "frozen":
             expert_terms["expert"] = self.expert_loss(guided)
-        carrier = (prediction * gradient).sum()  # its gradient on the animator is that of L
+        if guided is not None and self.unscanned is not None:
+            terms["unscanned"], further, norms["unscanned"] = self.guide_unscanned(self.unscanned, draws)
+            weights["unscanned"], carrier = config.lambda_av, carrier + further
         total = (
             sum(weights[name] * term for name, term in terms.items())
             + sum(animator_terms.values())
@@ -118,7 +126,7 @@ class JointTask(nn.Module):
             **terms,
             **animator_terms,
             **expert_terms,
-            **{f"share_{name}": torch.tensor(share) for name, share in shares.items()},
+            **{f"share_{name}": torch.tensor(share) for name, share in gradient_shares(norms).items()},
         }
 
     def predict(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -138,17 +146,34 @@ class JointTask(nn.Module):
         count = max(1, self.config.guided_per_batch // process_count())
         chosen = torch.randperm(len(vertices), generator=draws[0])[:count]
         guided = batch.subset(chosen)
-        visible = vertices if self.motions is None else project_gradient(vertices, self.motions)
-        visible = visible.detach() if "gradient" in self.config.as_released else visible
-        video, _ = self.render_lips(visible[chosen], guided.frame_lengths)
+        video = self.render_visible(vertices, guided.frame_lengths, chosen)
         return GuidedUtterances(guided, [draws[i] for i in chosen.tolist()], video)
 
-    def guidance_loss(self, guided: GuidedUtterances) -> Tensor:
-        """L_av of the rendered lips, with the expert in evaluation mode."""
+    def render_visible(self, vertices: Tensor, frame_lengths: Tensor, chosen: Tensor) -> Tensor:
+        """Lip video (K, T', H, W) of the chosen utterances (K,), with the gradient that guidance passes on."""
+        visible = vertices if self.motions is None else project_gradient(vertices, self.motions)
+        visible = visible.detach() if "gradient" in self.config.as_released else visible
+        return self.render_lips(visible[chosen], frame_lengths)[0]
+
+    def guide_unscanned(self, unscanned: UnscannedSpeech, draws: ClipGenerators) -> tuple[Tensor, Tensor, float]:
+        """L_av of speech without scans; a scalar whose gradient on the animator is that of λ_av·L_av; and the norm of
+        this gradient on the vertices."""
+        count = max(1, self.config.unscanned // process_count())
+        seed = int(torch.randint(2**62, (), generator=draws[0]))
+        batch = unscanned.draw(count, seeded_generator(seed)).to(self.device)
+        prediction = rollout(self.animator, batch)
+        vertices = prediction.detach().requires_grad_()
+        video = self.render_visible(vertices, batch.frame_lengths, torch.arange(len(batch)))
+        loss = self.guidance_loss(batch, [seeded_generator(seed, n) for n in range(len(batch))], video)
+        gradient, norms = weighted_gradient({"unscanned": loss}, {"unscanned": self.config.lambda_av}, vertices)
+        return loss.detach(), (prediction * gradient).sum(), norms["unscanned"]
+
+    def guidance_loss(self, batch: SpokenBatch, draws: ClipGenerators, video: Tensor) -> Tensor:
+        """L_av of rendered lips, with the expert in evaluation mode."""
         assert self.expert is not None
         self.expert.eval()
-        audio, audible = self.draw_audio(guided.batch, guided.draws)
-        return self.reading_loss(guided.video, audio, audible, guided.batch)
+        audio, audible = self.draw_audio(batch, draws)
+        return self.reading_loss(video, audio, audible, batch)
 
     def expert_loss(self, guided: GuidedUtterances) -> Tensor:
         """L_av that trains the expert, on augmented lips: the true ones or the predicted, as configured."""
@@ -159,7 +184,7 @@ class JointTask(nn.Module):
         # detached: this loss trains the expert alone, the animator's gradient is computed already
         return self.reading_loss(video.detach(), audio, audible, guided.batch, guided.draws)
 
-    def draw_audio(self, batch: JointBatch, draws: ClipGenerators) -> tuple[Tensor, Tensor]:
+    def draw_audio(self, batch: SpokenBatch, draws: ClipGenerators) -> tuple[Tensor, Tensor]:
         """Normalised speech with babble (B, S), and which utterances the expert has the speech of (B,), boolean."""
         config = self.config
         audible = torch.stack([torch.rand((), generator=draw) for draw in draws]) >= config.drop_audio
@@ -167,7 +192,7 @@ class JointTask(nn.Module):
         return audio, audible.to(self.device)
 
     def reading_loss(
-        self, video: Tensor, audio: Tensor, audible: Tensor, batch: JointBatch, draws: ClipGenerators | None = None
+        self, video: Tensor, audio: Tensor, audible: Tensor, batch: SpokenBatch, draws: ClipGenerators | None = None
     ) -> Tensor:
         """L_av = λ_ctc·L_ctc + (1 - λ_ctc)·L_attention of lips with speech.
 

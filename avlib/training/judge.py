@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..core.config import JudgeConfig
+from ..core.config import Config, JudgeConfig
 from ..core.files import load_weights
 from ..core.run import Run
 from ..corpus.corpus import Corpus
@@ -16,6 +16,7 @@ from .reading import held_out_error_rates
 from .schedules import length_batches, warmup_cosine
 from .seen_clips import identities, read_seen, refuse_shared, write_seen
 
+MOST_REPEATS = 4  # times as many epochs, at most, where there are fewer clips
 SEED = 1000  # added to the run's, so that no other network of any run starts from the judge's seed
 
 
@@ -43,13 +44,22 @@ def build_judge(config: JudgeConfig) -> RecurrentReader:
     return RecurrentReader(TOKENIZER, config.channels, config.width, config.layers, config.dropout)
 
 
+def judge_epochs(config: Config, clips: int) -> int:
+    """Epochs on so many clips: `judge.epochs`, and in proportion more for fewer clips than `corpus.judge_clips_2d`.
+
+    A judge of clips that are withheld from the others has few of them, and would otherwise stop before it reads.
+    """
+    repeats = config.corpus.judge_clips_2d / clips
+    return round(config.judge.epochs * min(max(1.0, repeats), MOST_REPEATS))
+
+
 def pretrain_judge(run: Run, corpus: Corpus) -> None:
     """Stage "judge": trained on its own part of the clips, with a seed of its own; it takes part in no other training.
 
     ValueError if the corpus has no clips for it that other networks have not seen.
     """
     config, share, seed = run.config.judge, run.config.corpus.judge_share, run.config.seed + SEED
-    key = run.key(pretrain_judge, config, seed, corpus.hash, share)
+    key = run.key(pretrain_judge, config, seed, corpus.hash, share, run.config.corpus.judge_clips_2d)
     if run.finished("judge", key):
         return
     clips, held_out = judge_clips(corpus, share), corpus.clips("validation")
@@ -62,7 +72,7 @@ def pretrain_judge(run: Run, corpus: Corpus) -> None:
         key,
         task,
         [{"params": task.parameters(), "lr": config.lr}],
-        config.epochs,
+        judge_epochs(run.config, len(clips)),
         lambda generator: length_batches(clips.frames, config.batch_frames, generator),
         lambda indices: collate_clips(clips, indices),
         seed,

@@ -27,9 +27,9 @@ def vertex_losses(
 def weighted_gradient(
     terms: dict[str, Tensor], weights: dict[str, float], vertices: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """The gradient of Σ λ·L with respect to the vertices, and each weighted term's share of the summed gradient norms.
+    """The gradient of Σ λ·L with respect to the vertices, and the norm of each weighted term's gradient.
 
-    Terms of weight 0 are skipped and have share 0. The graph of the last term, which should be the largest (the reading
+    Terms of weight 0 are skipped and have norm 0. The graph of the last term, which should be the largest (the reading
     loss), is freed.
     """
     total, norms, last = torch.zeros_like(vertices), {}, list(terms)[-1]
@@ -41,5 +41,10 @@ def weighted_gradient(
             gradient = weights[name] * gradient
             norms[name] = float(gradient.norm())
             total += gradient
-    norm_sum = sum(norms.values()) or 1.0
-    return total, {name: norm / norm_sum for name, norm in norms.items()}
+    return total, norms
+
+
+def gradient_shares(norms: dict[str, float]) -> dict[str, float]:
+    """Each norm's share of their sum; 0 if all are 0."""
+    whole = sum(norms.values()) or 1.0
+    return {name: norm / whole for name, norm in norms.items()}

@@ -15,13 +15,14 @@ from avlib.corpus.corpus import Corpus
 from avlib.corpus.utterance import Utterance
 from avlib.speech.segment import Segment
 from avlib.training.clip_batches import IGNORED, collate_clips
-from avlib.training.judge import SEED, JudgeTask, build_judge, load_judge, pretrain_judge
+from avlib.training.judge import SEED, JudgeTask, build_judge, judge_epochs, load_judge, pretrain_judge
 from avlib.training.readers import pretrain_reader
 from avlib.training.reading import encode_batch, transcribe
 from avlib.training.seen_clips import identities
 
 LETTERS = {"p": 30, "f": 220, "s": 120}  # each has a shade of grey and a place in the crop
 TINY = {
+    "corpus.judge_clips_2d": 1,
     "judge.channels": (4, 6, 8),
     "judge.width": 16,
     "judge.batch_frames": 60,
@@ -163,6 +164,11 @@ def test_a_judge_of_a_published_setting_has_published_sizes():
     judge = build_judge(load("paper").judge)
     assert [c.convolution.out_channels for c in judge.convolutions] == [32, 64, 96]
     assert judge.recurrent.hidden_size == 256 and judge.recurrent.num_layers == 2 and judge.drop.p == 0.5
+
+
+@pytest.mark.parametrize("clips, epochs", [(1000, 12), (500, 12), (250, 24), (215, 28), (60, 48), (1, 48)])
+def test_a_judge_of_few_clips_trains_for_as_many_steps(clips, epochs):
+    assert judge_epochs(load("demo"), clips) == epochs
 
 
 def test_a_changed_share_changes_the_key(run, folder):

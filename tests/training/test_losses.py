@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from avlib.training.losses import vertex_losses, weighted_gradient
+from avlib.training.losses import gradient_shares, vertex_losses, weighted_gradient
 
 
 def test_equal_motion_has_zero_loss_and_padding_does_not_count(generator):
@@ -22,7 +22,8 @@ def test_weighted_gradient_is_the_gradient_of_the_weighted_sum(generator):
     x = torch.randn(3, 4, generator=generator, requires_grad=True)
     terms = {"a": x.square().sum(), "b": x.sin().sum(), "c": x.exp().sum()}
     weights = {"a": 2.0, "b": 0.5, "c": 0.0}
-    gradient, shares = weighted_gradient(terms, weights, x)
+    gradient, norms = weighted_gradient(terms, weights, x)
+    shares = gradient_shares(norms)
     whole = torch.autograd.grad(2 * x.square().sum() + 0.5 * x.sin().sum(), x)[0]
     assert torch.allclose(gradient, whole) and shares["c"] == 0
     assert sum(shares.values()) == pytest.approx(1)

@@ -9,11 +9,10 @@ from ...core.rates import SPEECH_HZ
 from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import read_speech
-from ...speech.text import Tokenizer, normalise_text
+from ...speech.text import Tokenizer
+from ..transcribed_speech import LONGEST_S, SOUNDS, read_transcript
 from .articulation import split
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-LONGEST_S = 12.0  # animators are trained on batches of whole sentences
 SILENT_DB = -65  # relative to full scale
 
 
@@ -40,17 +39,7 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
             f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
             f"{', '.join(f.name for f in files)}"
         )
-    try:
-        text = normalise_text(texts[0].read_text("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{texts[0]}: not a text in UTF-8 ({error.reason})") from None
-    if unknown := Tokenizer().unknown(text):
-        raise ValueError(
-            f"{texts[0]}: no token for {', '.join(map(repr, unknown))} in {text!r}; "
-            "expected only letters; write numbers as words"
-        )
-    if not text.replace("'", "").strip():
-        raise ValueError(f"{texts[0]}: no words in it")
+    text = read_transcript(texts[0], Tokenizer())
     speech = read_speech(sounds[0])
     if len(speech) > LONGEST_S * SPEECH_HZ:
         raise ValueError(
