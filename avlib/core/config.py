@@ -169,14 +169,24 @@ class JointConfig:
     max_gradient_norm: float = 1.0  # to which each network's gradient is clipped; 0: no clipping, as published
     lambda_mse: float = 1.0
     lambda_rlv: float = 1.0  # 0 in the baseline
+    context_frames: int = 0  # window of phonetic-context weights on both; 0: all frames count alike; published: 5
     lambda_av: float = 5e-3  # of guided animators; errors are in multiples of the scans' root mean square motion
     # λ_av for errors in the corpus's unit, as published (1e-7), in place of lambda_av; 0: lambda_av counts
     lambda_av_unscaled: float = 0.0
+    # share of the gradient on the vertices that each reading term is given, in place of lambda_av and lambda_features
+    share: float = 0.0
+    # weight of the squared distance of the expert's features of predicted lips from those of true lips
+    lambda_features: float = 0.0
+    feature_layer: int = (
+        -1
+    )  # of the expert's video encoder: 0 its front-end, 1, 2, ... its Conformer layers; -1 the last
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face
     unscanned: int = 0
     unscanned_speech: str = ""  # folder of recordings x.wav with transcripts x.txt to use for that instead
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
+    guidance_fade: float = 0.0  # last share of the training over which the guidance falls to 0
+    conflict: str = "keep"  # what is removed from the guidance's gradient: opposing, gain or, as a control, random
     guidance_components: int = 30  # principal motions onto which the guidance gradient is projected; 0: no projection
     # soft silhouettes of the lips that the expert reads, if the corpus has them; False: the opening has no gradient
     soft_silhouettes: bool = True

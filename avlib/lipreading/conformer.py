@@ -92,13 +92,14 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(width, heads, feedforward, kernel, dropout) for _ in range(layers))
         self.norm, self.drop = nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, valid: Packing, keys: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Packing, keys: Tensor, depth: int | None = None) -> Tensor:
         """x: video (B, T, H, W) or audio (B, T * 640); keys: (B, 1, 1, T), True at frames that may be attended to.
-        Returns (N, D)."""
+        Returns (N, D). depth: 0 returns the embedded output of the front-end, n that of the n-th layer, not normalised;
+        None: that of all layers, normalised."""
         rows = self.embed(self.frontend(x, valid))
         frames, width = valid.mask.shape[1], rows.shape[-1]
         distances = self.drop(sinusoids(torch.arange(frames - 1, -frames - 1, -1, device=x.device), width).to(rows))
         rows = self.drop(rows * width**0.5)
-        for layer in self.layers:
+        for layer in self.layers[:depth]:
             rows = layer(rows, distances, valid, keys)
-        return self.norm(rows)
+        return self.norm(rows) if depth is None else rows

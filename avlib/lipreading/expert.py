@@ -131,6 +131,26 @@ class Expert(nn.Module):
         }
         return rows, valid
 
+    def check_layer(self, layer: int) -> None:
+        """ValueError unless `visual_features` has that layer."""
+        layers = len(cast(Encoder, self.encoders["video"]).layers) if "video" in self.encoders else -1
+        if not -1 <= layer <= layers:
+            raise ValueError(
+                f"joint.feature_layer: expected -1 to {layers} of an expert that sees lips with {max(0, layers)} "
+                f"layers, got {layer}"
+            )
+
+    def visual_features(self, video: Tensor, lengths: Tensor, layer: int = -1) -> Tensor:
+        """Features (N, D) of lips alone, before they are fused with those of speech: one row a frame, without padding.
+
+        video, lengths: see `encode_streams`. layer: 0 for the front-end, n for the n-th Conformer layer, -1 for the
+        last.
+        """
+        valid = Packing(lengths, video.shape[1])
+        keys = frame_mask(lengths, video.shape[1])[:, None, None]
+        encoder = cast(Encoder, self.encoders["video"])
+        return encoder(video, valid, keys, None if layer == -1 else layer)
+
     def _check_streams(self, streams: dict[str, Tensor], lengths: Tensor) -> int:
         """The number of frames T of the padded batch. ValueError where streams or lengths do not fit."""
         if set(streams) != set(self.modalities):

@@ -22,8 +22,9 @@ from ..metrics.vertices import lve
 from .checkpoints import SharedStart, TrainingState
 from .clip_batches import TOKENIZER
 from .convergence import check_patience, convergence, joint_epochs
+from .guidance_gradient import check_guidance, principal_motions
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
-from .joint_task import JointTask, principal_motions, rollout
+from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
 from .objectives import model_name, objective_settings, with_scaled_weight
@@ -44,6 +45,11 @@ GUIDANCE_SETTINGS = (
     "guided_per_batch",
     "unscanned",
     "unscanned_speech",
+    "share",
+    "lambda_features",
+    "feature_layer",
+    "guidance_fade",
+    "conflict",
     "guidance_components",
     "soft_silhouettes",
     "expert_learns_from",
@@ -143,13 +149,12 @@ def _check(config: JointConfig) -> None:
         raise ValueError(
             f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
         )
-    if config.unscanned < 0:
-        raise ValueError(f"joint.unscanned: expected a number of utterances, or 0 for none, got {config.unscanned}")
     if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
         raise ValueError(f"joint.betas: expected two numbers, each 0 to below 1, got {config.betas}")
     if config.max_gradient_norm < 0:
         raise ValueError(f"joint.max_gradient_norm: expected a norm, or 0 for none, got {config.max_gradient_norm:g}")
     check_patience(config)
+    check_guidance(config)
     if unknown := set(config.as_released) - set(RELEASED):
         raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
 
@@ -204,6 +209,8 @@ def joint_task(
         make_examples(corpus, corpus.utterances(split), model.encoder, tokenizer, fps)
         for split in ("train", "validation")
     )
+    if expert and config.lambda_features:
+        expert.check_layer(config.feature_layer)
     restricted = expert is not None and config.guidance_components > 0
     clips = guide_clips(corpus, base.config.corpus.judge_share)
     task = JointTask(

@@ -7,48 +7,23 @@ from torch import Tensor, nn
 
 from ..animators.animator import Animator
 from ..core.config import JointConfig
-from ..core.distributed import process_count
+from ..core.distributed import mean_over, process_count
 from ..core.tensors import frame_mask, seeded_generator
 from ..lipreading.augmentation import STD, Babble, ClipGenerators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
-from .joint_batches import Example, JointBatch, SpokenBatch
-from .losses import gradient_shares, vertex_losses, weighted_gradient
+from .guidance_gradient import project_gradient, share_factor, strength, without_conflict
+from .joint_batches import JointBatch, SpokenBatch
+from .losses import context_weights, gradient_shares, term_gradients, vertex_losses
 from .unscanned import UnscannedSpeech
 
+VERTEX_TERMS = ("mse", "rlv")  # whose optimum is the scan; the others are the expert's
 RELEASED_STD = 0.4  # by which the released code normalises lip crops in the joint training
 
 
 def rollout(animator: Animator, batch: SpokenBatch) -> Tensor:
     """The animator's vertices for a batch: (B, T, V, 3)."""
     return animator(batch.features, batch.feature_lengths, batch.template, batch.style, batch.frame_lengths)
-
-
-def principal_motions(examples: list[Example], components: int, frames: int = 600) -> Tensor:
-    """The principal components of the scans' motion: (components, V, 3), orthonormal.
-
-    Computed by a singular value decomposition of the displacements in `frames` frames, evenly spaced over all examples.
-    """
-    places = [(example, t) for example in examples for t in range(len(example.motion))]
-    chosen = [places[i] for i in torch.linspace(0, len(places) - 1, min(frames, len(places))).long().tolist()]
-    displacement = torch.stack([example.motion[t] - example.template for example, t in chosen])
-    components_vh = torch.linalg.svd(displacement.flatten(1), full_matrices=False).Vh[:components]
-    return components_vh.unflatten(1, displacement.shape[1:])
-
-
-def project_gradient(vertices: Tensor, motions: Tensor) -> Tensor:
-    """The same vertices (B, T, V, 3), whose gradient is projected onto the span of `motions` (K, V, 3), orthonormal.
-
-    A reading loss can be lowered by moving skin near the mouth that no scan moves, whose shading the expert takes for
-    lips. Restricted to motions that occur in the scans, it has to move the mouth.
-    """
-    basis, projected = motions.flatten(1), vertices.view_as(vertices)
-
-    def project(grad_output: Tensor) -> Tensor:
-        return (grad_output.flatten(2) @ basis.T @ basis).view_as(grad_output)
-
-    projected.register_hook(project)
-    return projected
 
 
 class GuidedUtterances(NamedTuple):
@@ -91,33 +66,46 @@ class JointTask(nn.Module):
         self.animator, self.expert, self.render_lips, self.babble = animator, expert, render_lips, babble
         self.lip_vertices, self.scale, self.config = lip_vertices, scale, config
         self.ctc_weight, self.device = ctc_weight, device
+        self.weights = {
+            "mse": config.lambda_mse,
+            "rlv": config.lambda_rlv,
+            "features": config.lambda_features,
+            "av": config.lambda_av,
+            "unscanned": config.lambda_av,
+        }
 
     def forward(self, batch: JointBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
-        """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av"; "unscanned", the
-        L_av of speech without scans; the animator's own; "expert", the L_av that trains the expert; and "share_<term>"
-        of the weighted gradient norms on the vertices."""
+        """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance "av" and "features";
+        "unscanned", the L_av of speech without scans; the animator's own; "expert", the L_av that trains the expert;
+        and "share_<term>" of the weighted gradient norms on the vertices."""
         config, batch = self.config, batch.to(self.device)
         prediction, animator_terms = self.predict(batch)
         vertices = prediction.detach().requires_grad_()  # the terms are differentiated with respect to this leaf
-        valid = frame_mask(batch.frame_lengths)
-        terms = vertex_losses(vertices, batch.motion, valid, self.lip_vertices, self.scale)
-        weights = {"mse": config.lambda_mse, "rlv": config.lambda_rlv, "av": config.lambda_av}
+        terms = self.vertex_terms(vertices, batch)
         guided = None
         if self.expert is not None and progress >= config.guidance_start:
             guided = self.render_guided(vertices, batch, draws)
-            terms["av"] = self.guidance_loss(*guided)
+            terms |= self.guidance_terms(guided)
         # this frees the graph of the reading before the expert's own step builds another
-        gradient, norms = weighted_gradient(terms, weights, vertices)
+        gradients = term_gradients(terms, self.weights, vertices)
         terms = {name: term.detach() for name, term in terms.items()}
-        carrier = (prediction * gradient).sum()  # its gradient on the animator is that of L
         expert_terms = {}
         if guided is not None and config.expert_learns_from != "frozen":
             expert_terms["expert"] = self.expert_loss(guided)
+        nothing, displacement = torch.zeros_like(vertices), vertices.detach() - batch.template[:, None]
+        of_vertices = [gradients[name] for name in VERTEX_TERMS if name in gradients]
+        vertex, vertex_norm = sum(of_vertices, nothing), sum(float(gradient.norm()) for gradient in of_vertices)
+        for name in [name for name in gradients if name not in VERTEX_TERMS]:
+            gradients[name] = self.guiding(gradients[name], vertex, vertex_norm, displacement, draws, progress)
+        carrier = (prediction * sum(gradients.values(), nothing)).sum()  # its gradient on the animator is that of L
+        norms = {name: float(gradients[name].norm()) if name in gradients else 0.0 for name in terms}
         if guided is not None and self.unscanned is not None:
-            terms["unscanned"], further, norms["unscanned"] = self.guide_unscanned(self.unscanned, draws)
-            weights["unscanned"], carrier = config.lambda_av, carrier + further
+            terms["unscanned"], further, norms["unscanned"] = self.guide_unscanned(
+                self.unscanned, vertex_norm, draws, progress
+            )
+            carrier = carrier + further
         total = (
-            sum(weights[name] * term for name, term in terms.items())
+            sum(self.weights[name] * term for name, term in terms.items())
             + sum(animator_terms.values())
             + sum(expert_terms.values())
         )
@@ -140,6 +128,26 @@ class JointTask(nn.Module):
             batch.frame_lengths,
         )
 
+    def vertex_terms(self, vertices: Tensor, batch: JointBatch) -> dict[str, Tensor]:
+        """L_mse and L_rlv."""
+        valid, window = frame_mask(batch.frame_lengths), self.config.context_frames
+        weights = context_weights(batch.motion, valid, window) if window else None
+        return vertex_losses(vertices, batch.motion, valid, self.lip_vertices, self.scale, weights)
+
+    def guiding(
+        self,
+        gradient: Tensor,
+        vertex: Tensor | None,
+        vertex_norm: float,
+        displacement: Tensor,
+        draws: ClipGenerators,
+        progress: float,
+    ) -> Tensor:
+        """A reading term's gradient on the vertices as it is added: see `guidance_gradient`, also for the arguments."""
+        config = self.config
+        kept = without_conflict(gradient, vertex, displacement, config.conflict, draws[0], self.motions)
+        return strength(config, progress) * share_factor(config.share, kept, vertex_norm) * kept
+
     def render_guided(self, vertices: Tensor, batch: JointBatch, draws: ClipGenerators) -> GuidedUtterances:
         """The rendered lips of a few utterances, drawn at random: reading fewer costs less, and the gradient has the
         same direction on average."""
@@ -155,9 +163,11 @@ class JointTask(nn.Module):
         visible = visible.detach() if "gradient" in self.config.as_released else visible
         return self.render_lips(visible[chosen], frame_lengths)[0]
 
-    def guide_unscanned(self, unscanned: UnscannedSpeech, draws: ClipGenerators) -> tuple[Tensor, Tensor, float]:
+    def guide_unscanned(
+        self, unscanned: UnscannedSpeech, vertex_norm: float, draws: ClipGenerators, progress: float
+    ) -> tuple[Tensor, Tensor, float]:
         """L_av of speech without scans; a scalar whose gradient on the animator is that of λ_av·L_av; and the norm of
-        this gradient on the vertices."""
+        this gradient on the vertices. vertex_norm: of the gradients of the vertex terms, on scanned utterances."""
         count = max(1, self.config.unscanned // process_count())
         seed = int(torch.randint(2**62, (), generator=draws[0]))
         batch = unscanned.draw(count, seeded_generator(seed)).to(self.device)
@@ -165,8 +175,33 @@ class JointTask(nn.Module):
         vertices = prediction.detach().requires_grad_()
         video = self.render_visible(vertices, batch.frame_lengths, torch.arange(len(batch)))
         loss = self.guidance_loss(batch, [seeded_generator(seed, n) for n in range(len(batch))], video)
-        gradient, norms = weighted_gradient({"unscanned": loss}, {"unscanned": self.config.lambda_av}, vertices)
-        return loss.detach(), (prediction * gradient).sum(), norms["unscanned"]
+        gradient = sum(term_gradients({"unscanned": loss}, self.weights, vertices).values(), torch.zeros_like(vertices))
+        displacement = vertices.detach() - batch.template[:, None]
+        gradient = self.guiding(gradient, None, vertex_norm, displacement, draws, progress)
+        return loss.detach(), (prediction * gradient).sum(), float(gradient.norm())
+
+    def guidance_terms(self, guided: GuidedUtterances) -> dict[str, Tensor]:
+        """The terms by which the expert guides on scanned utterances: the distance of features, and last L_av."""
+        terms = {}
+        if self.config.lambda_features:
+            terms["features"] = self.feature_distance(guided)
+        if self.config.lambda_av or not terms:
+            terms["av"] = self.guidance_loss(*guided)
+        return terms
+
+    def feature_distance(self, guided: GuidedUtterances) -> Tensor:
+        """The mean squared distance of the expert's visual features of the predicted lips from those of the true lips.
+
+        Features are normalised to zero mean and unit variance, frame by frame, so that layers compare.
+        """
+        assert self.expert is not None
+        self.expert.eval()
+        lengths, layer = guided.batch.video_lengths, self.config.feature_layer
+        with torch.no_grad():
+            true = self.expert.visual_features(crop_and_normalise(guided.batch.video), lengths, layer)
+        predicted = self.expert.visual_features(crop_and_normalise(guided.video), lengths, layer)
+        distance = (nn.functional.layer_norm(x, x.shape[-1:]) for x in (predicted, true))
+        return mean_over(torch.sub(*distance).square().mean(-1).sum(), lengths.sum())
 
     def guidance_loss(self, batch: SpokenBatch, draws: ClipGenerators, video: Tensor) -> Tensor:
         """L_av of rendered lips, with the expert in evaluation mode."""

@@ -7,41 +7,62 @@ from ..core.distributed import mean_over
 
 
 def vertex_losses(
-    prediction: Tensor, truth: Tensor, valid: Tensor, lip_vertices: Tensor, scale: float = 1.0
+    prediction: Tensor,
+    truth: Tensor,
+    valid: Tensor,
+    lip_vertices: Tensor,
+    scale: float = 1.0,
+    weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """{"mse": over all vertices, "rlv": over the lip vertices}: the mean square of a coordinate's error divided by
     `scale`, over all valid frames of the batch.
 
     prediction, truth: (B, T, V, 3); valid: (B, T), boolean; lip_vertices: indices. scale, in the mesh's unit: with the
     root mean square of the corpus's motion, a static face has an mse of about 1 in any unit, so that the weights
-    relative to the reading loss mean the same on every corpus.
+    relative to the reading loss mean the same on every corpus. weights: (B, T, V) of the squared errors, 1 if None.
     """
     error = (prediction - truth) * (valid / scale)[..., None, None]
+    square = error.square() if weights is None else error.square() * weights[..., None]
     coordinates = 3 * valid.sum()  # of one vertex in all valid frames
     return {
-        "mse": mean_over(error.square().sum(), coordinates * error.shape[2]),
-        "rlv": mean_over(error[:, :, lip_vertices].square().sum(), coordinates * len(lip_vertices)),
+        "mse": mean_over(square.sum(), coordinates * error.shape[2]),
+        "rlv": mean_over(square[:, :, lip_vertices].sum(), coordinates * len(lip_vertices)),
     }
 
 
-def weighted_gradient(
-    terms: dict[str, Tensor], weights: dict[str, float], vertices: Tensor
-) -> tuple[Tensor, dict[str, float]]:
-    """The gradient of Σ λ·L with respect to the vertices, and the norm of each weighted term's gradient.
+def context_weights(truth: Tensor, valid: Tensor, window: int) -> Tensor:
+    """Weights (B, T, V) of vertex errors that are larger where a vertex moves more: 1 in the mean over an utterance.
 
-    Terms of weight 0 are skipped and have norm 0. The graph of the last term, which should be the largest (the reading
-    loss), is freed.
+    After Kim & Kim, "Learning Phonetic Context-Dependent Viseme for Enhancing Speech-Driven 3D Facial Animation"
+    (Interspeech 2025): a softmax over an utterance's frames of how far the true vertex moves, in the mean over a window
+    of so many frames. Movements are in multiples of their root mean square over the utterance, so that the weights do
+    not depend on the unit. truth: (B, T, V, 3), at least two frames; valid: (B, T), boolean.
     """
-    total, norms, last = torch.zeros_like(vertices), {}, list(terms)[-1]
-    for name, term in terms.items():
-        norms[name] = 0.0
-        if weights[name]:
-            # materialised: zeros for a term that does not depend on the vertices
-            (gradient,) = torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)
-            gradient = weights[name] * gradient
-            norms[name] = float(gradient.norm())
-            total += gradient
-    return total, norms
+    moved = (truth[:, 1:] - truth[:, :-1]).norm(dim=-1) * valid[:, 1:, None]
+    moved = torch.cat((moved, torch.zeros_like(moved[:, :1])), 1)  # (B, T, V), of each frame to the next
+    counted = torch.cat((valid[:, 1:], torch.zeros_like(valid[:, :1])), 1).to(moved)
+    kernel = moved.new_ones(1, 1, window)
+    seen = torch.nn.functional.conv1d(counted[:, None], kernel, padding="same")[:, 0].clamp_min(1)
+    summed = torch.nn.functional.conv1d(moved.transpose(1, 2).flatten(0, 1)[:, None], kernel, padding="same")
+    mean = summed[:, 0].view(len(moved), -1, moved.shape[1]).transpose(1, 2) / seen[..., None]
+    square = (mean.square() * valid[..., None]).sum((1, 2)) / (valid.sum(1) * mean.shape[2])
+    scores = mean / square.sqrt().clamp_min(1e-12)[:, None, None]
+    shares = scores.masked_fill(~valid[..., None], -torch.inf).softmax(1)
+    return shares * valid.sum(1)[:, None, None]
+
+
+def term_gradients(terms: dict[str, Tensor], weights: dict[str, float], vertices: Tensor) -> dict[str, Tensor]:
+    """The gradient of each weighted term λ·L with respect to the vertices; none for terms of weight 0.
+
+    The graph of the last term, which should be the largest (the reading loss), is freed.
+    """
+    weighted, last = {name: term for name, term in terms.items() if weights[name]}, list(terms)[-1]
+    gradients = {}
+    for name, term in weighted.items():
+        # materialised: zeros for a term that does not depend on the vertices
+        (gradient,) = torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)
+        gradients[name] = weights[name] * gradient
+    return gradients
 
 
 def gradient_shares(norms: dict[str, float]) -> dict[str, float]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from avlib.core.config import JointConfig
+from avlib.training.guidance_gradient import principal_motions, project_gradient
 from avlib.training.joint_batches import Example
-from avlib.training.joint_task import principal_motions, project_gradient, rollout
+from avlib.training.joint_task import rollout
 from avlib.training.losses import vertex_losses
 from avlib.training.schedules import constant_then_cosine
 from tests.training.joint_tasks import build, doubled, step

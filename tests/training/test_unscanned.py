@@ -79,7 +79,7 @@ def test_the_animators_gradient_is_that_of_the_weighted_reading_loss():
     spoken, weight = task.unscanned.draw(2, torch.Generator().manual_seed(0)), task.animator.vertex_map.weight
     task.unscanned.draw = lambda count, generator: spoken
     task.draw_audio = lambda batch, draws: (batch.samples, torch.ones(2, dtype=torch.bool))
-    loss, carrier, norm = task.guide_unscanned(task.unscanned, [torch.Generator()])
+    loss, carrier, norm = task.guide_unscanned(task.unscanned, 1.0, [torch.Generator()], 0.5)
     (found,) = torch.autograd.grad(carrier, weight)
     video, _ = task.render_lips(rollout(task.animator, spoken), spoken.frame_lengths)
     whole = 50.0 * task.reading_loss(video, spoken.samples, torch.ones(2, dtype=torch.bool), spoken)
@@ -110,7 +110,7 @@ def test_codetalker_learns_from_it_through_its_quantiser():
         return model
 
     task, _ = unscanned_task(codetalker)
-    _, carrier, norm = task.guide_unscanned(task.unscanned, [torch.Generator().manual_seed(3)])
+    _, carrier, norm = task.guide_unscanned(task.unscanned, 1.0, [torch.Generator().manual_seed(3)], 0.5)
     carrier.backward()
     learning = [p.grad is not None and bool(p.grad.any()) for p in task.animator.decoder.parameters()]
     assert norm > 0 and any(learning) and task.animator.code_map.weight.grad.any()

@@ -1,0 +1,109 @@
+"""The gradient of the reading terms on the vertices: what it is restricted to, and how it joins that of the others.
+
+Gradients are of weighted terms, λ·∂L/∂vertices, (B, T, V, 3). One of a reading term can pull against the vertex terms,
+which know where the vertices should be; a transcript only says that one should be able to read them.
+"""
+
+import torch
+from torch import Tensor
+
+from ..core.config import JointConfig
+from .joint_batches import Example
+
+# What is removed from a reading term's gradient, utterance by utterance. opposing: its part against the gradient of the
+# vertex terms, if there is one. gain: its part along prediction - template, which only makes the motion larger or
+# smaller. random: a control, a random motion as large as what `opposing` removes. keep: nothing.
+CONFLICTS = ("keep", "opposing", "gain", "random")
+
+
+def principal_motions(examples: list[Example], components: int, frames: int = 600) -> Tensor:
+    """The principal components of the scans' motion: (components, V, 3), orthonormal.
+
+    Computed by a singular value decomposition of the displacements in `frames` frames, evenly spaced over all examples.
+    """
+    places = [(example, t) for example in examples for t in range(len(example.motion))]
+    chosen = [places[i] for i in torch.linspace(0, len(places) - 1, min(frames, len(places))).long().tolist()]
+    displacement = torch.stack([example.motion[t] - example.template for example, t in chosen])
+    components_vh = torch.linalg.svd(displacement.flatten(1), full_matrices=False).Vh[:components]
+    return components_vh.unflatten(1, displacement.shape[1:])
+
+
+def project_gradient(vertices: Tensor, motions: Tensor) -> Tensor:
+    """The same vertices (B, T, V, 3), whose gradient is projected onto the span of `motions` (K, V, 3), orthonormal.
+
+    A reading loss can be lowered by moving skin near the mouth that no scan moves, whose shading the expert takes for
+    lips. Restricted to motions that occur in the scans, it has to move the mouth.
+    """
+    basis, projected = motions.flatten(1), vertices.view_as(vertices)
+
+    def project(grad_output: Tensor) -> Tensor:
+        return (grad_output.flatten(2) @ basis.T @ basis).view_as(grad_output)
+
+    projected.register_hook(project)
+    return projected
+
+
+def check_guidance(config: JointConfig) -> None:
+    """ValueError for settings of the guidance that mean nothing."""
+    if config.conflict not in CONFLICTS:
+        raise ValueError(f"joint.conflict: expected one of {', '.join(CONFLICTS)}, got {config.conflict!r}")
+    if not 0 <= config.share < 1:
+        raise ValueError(f"joint.share: expected a share of the gradient, 0 to below 1, got {config.share:g}")
+    if not 0 <= config.guidance_fade <= 1:
+        raise ValueError(f"joint.guidance_fade: expected a share of the training, 0 to 1, got {config.guidance_fade:g}")
+    for name in ("unscanned", "context_frames", "lambda_features"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"joint.{name}: expected 0 or more, got {getattr(config, name):g}")
+
+
+def strength(config: JointConfig, progress: float) -> float:
+    """Factor of the guidance at a progress of the training in [0, 1]: 1, and falling to 0 over the last
+    `joint.guidance_fade` of it."""
+    return min(1.0, (1 - progress) / config.guidance_fade) if config.guidance_fade else 1.0
+
+
+def without_conflict(
+    reading: Tensor,
+    vertex: Tensor | None,
+    displacement: Tensor,
+    conflict: str,
+    generator: torch.Generator,
+    motions: Tensor | None = None,
+) -> Tensor:
+    """A reading term's gradient without its `conflict`.
+
+    vertex: gradient of the vertex terms; None where there is no scan, so that nothing opposes them. displacement:
+    prediction - template. motions: (K, V, 3), orthonormal, to which the guidance is restricted, if it is.
+    """
+    if conflict == "gain":
+        return reading - _along(reading, displacement)
+    if conflict == "keep" or vertex is None:
+        return reading
+    along = _along(reading, vertex)
+    opposing = torch.where(_dot(reading, vertex) < 0, along, torch.zeros_like(along))
+    if conflict == "opposing":
+        return reading - opposing
+    noise = torch.randn(vertex.shape, generator=generator).to(vertex)
+    if motions is not None:
+        basis = motions.flatten(1)
+        noise = (noise.flatten(2) @ basis.T @ basis).view_as(noise)
+    return reading - noise * (_dot(opposing, opposing) / _dot(noise, noise).clamp_min(1e-30)).sqrt()
+
+
+def share_factor(share: float, reading: Tensor, vertex_norm: float) -> float:
+    """By which a reading gradient is multiplied so that its norm is `share` of its own and `vertex_norm` together.
+
+    1 for a share of 0. vertex_norm: the sum of the norms of the vertex terms' gradients.
+    """
+    norm = float(reading.norm())
+    return share / (1 - share) * vertex_norm / norm if share and norm else 1.0
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The scalar product of two motions, for each utterance: (B, 1, 1, 1)."""
+    return (a * b).flatten(1).sum(1)[:, None, None, None]
+
+
+def _along(a: Tensor, b: Tensor) -> Tensor:
+    """The part of motion a along motion b, for each utterance."""
+    return _dot(a, b) / _dot(b, b).clamp_min(1e-30) * b
