@@ -183,6 +183,7 @@ class JointConfig:
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face
     unscanned: int = 0
+    lambda_unscanned: float = 5e-3  # weight of their L_av
     unscanned_speech: str = ""  # folder of recordings x.wav with transcripts x.txt to use for that instead
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_fade: float = 0.0  # last share of the training over which the guidance falls to 0

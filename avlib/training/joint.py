@@ -44,6 +44,7 @@ GUIDANCE_SETTINGS = (
     "lambda_av_unscaled",
     "guided_per_batch",
     "unscanned",
+    "lambda_unscanned",
     "unscanned_speech",
     "share",
     "lambda_features",

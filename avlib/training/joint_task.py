@@ -71,7 +71,7 @@ class JointTask(nn.Module):
             "rlv": config.lambda_rlv,
             "features": config.lambda_features,
             "av": config.lambda_av,
-            "unscanned": config.lambda_av,
+            "unscanned": config.lambda_unscanned,
         }
 
     def forward(self, batch: JointBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
@@ -166,8 +166,8 @@ class JointTask(nn.Module):
     def guide_unscanned(
         self, unscanned: UnscannedSpeech, vertex_norm: float, draws: ClipGenerators, progress: float
     ) -> tuple[Tensor, Tensor, float]:
-        """L_av of speech without scans; a scalar whose gradient on the animator is that of λ_av·L_av; and the norm of
-        this gradient on the vertices. vertex_norm: of the gradients of the vertex terms, on scanned utterances."""
+        """L_av of speech without scans; a scalar whose gradient on the animator is that of the weighted term; and the
+        norm of this gradient on the vertices. vertex_norm: of the vertex terms' gradients, on scanned utterances."""
         count = max(1, self.config.unscanned // process_count())
         seed = int(torch.randint(2**62, (), generator=draws[0]))
         batch = unscanned.draw(count, seeded_generator(seed)).to(self.device)

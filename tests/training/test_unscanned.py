@@ -31,7 +31,9 @@ def speech(names=TEXTS) -> TranscribedSpeech:
 
 
 def unscanned_task(animator=None, **settings):
-    config = JointConfig(**dict(unscanned=2, lambda_av=50.0, expert_learns_from="frozen", drop_audio=0.0) | settings)
+    config = JointConfig(
+        **dict(unscanned=2, lambda_unscanned=50.0, expert_learns_from="frozen", drop_audio=0.0) | settings
+    )
     task, batch = build(config)
     task.animator = animator(len(batch.template[0])) if animator else task.animator
     task.unscanned = UnscannedSpeech(
@@ -89,7 +91,7 @@ def test_the_animators_gradient_is_that_of_the_weighted_reading_loss():
 
 
 def test_a_step_adds_the_term_and_its_share_once_the_expert_guides():
-    task, batch = unscanned_task(lambda_av=1e-3)
+    task, batch = unscanned_task(lambda_unscanned=1e-3)
     terms = step(task, batch)
     shares = [float(value) for name, value in terms.items() if name.startswith("share_")]
     assert float(terms["unscanned"]) > 0 and 0 < float(terms["share_unscanned"]) < 1 and sum(shares) == pytest.approx(1)
