@@ -184,6 +184,7 @@ class JointConfig:
     # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face
     unscanned: int = 0
     lambda_unscanned: float = 5e-3  # weight of their L_av
+    unscanned_target: str = "transcript"  # what they teach; as controls: motion or speech (docs/guidance.md)
     unscanned_speech: str = ""  # folder of recordings x.wav with transcripts x.txt to use for that instead
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_fade: float = 0.0  # last share of the training over which the guidance falls to 0

@@ -10,11 +10,6 @@ from torch import Tensor
 from ..core.config import JointConfig
 from .joint_batches import Example
 
-# What is removed from a reading term's gradient, utterance by utterance. opposing: its part against the gradient of the
-# vertex terms, if there is one. gain: its part along prediction - template, which only makes the motion larger or
-# smaller. random: a control, a random motion as large as what `opposing` removes. keep: nothing.
-CONFLICTS = ("keep", "opposing", "gain", "random")
-
 
 def principal_motions(examples: list[Example], components: int, frames: int = 600) -> Tensor:
     """The principal components of the scans' motion: (components, V, 3), orthonormal.
@@ -43,19 +38,6 @@ def project_gradient(vertices: Tensor, motions: Tensor) -> Tensor:
     return projected
 
 
-def check_guidance(config: JointConfig) -> None:
-    """ValueError for settings of the guidance that mean nothing."""
-    if config.conflict not in CONFLICTS:
-        raise ValueError(f"joint.conflict: expected one of {', '.join(CONFLICTS)}, got {config.conflict!r}")
-    if not 0 <= config.share < 1:
-        raise ValueError(f"joint.share: expected a share of the gradient, 0 to below 1, got {config.share:g}")
-    if not 0 <= config.guidance_fade <= 1:
-        raise ValueError(f"joint.guidance_fade: expected a share of the training, 0 to 1, got {config.guidance_fade:g}")
-    for name in ("unscanned", "context_frames", "lambda_features"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"joint.{name}: expected 0 or more, got {getattr(config, name):g}")
-
-
 def strength(config: JointConfig, progress: float) -> float:
     """Factor of the guidance at a progress of the training in [0, 1]: 1, and falling to 0 over the last
     `joint.guidance_fade` of it."""
@@ -70,7 +52,11 @@ def without_conflict(
     generator: torch.Generator,
     motions: Tensor | None = None,
 ) -> Tensor:
-    """A reading term's gradient without its `conflict`.
+    """A reading term's gradient without its `conflict`, which is removed utterance by utterance.
+
+    conflict: "opposing" removes its part against the gradient of the vertex terms, if there is one; "gain" its part
+    along the displacement, which only makes the motion larger or smaller; "random", a control, a random motion as large
+    as what "opposing" removes; "keep" nothing.
 
     vertex: gradient of the vertex terms; None where there is no scan, so that nothing opposes them. displacement:
     prediction - template. motions: (K, V, 3), orthonormal, to which the guidance is restricted, if it is.

@@ -1,6 +1,5 @@
 """The joint training: an animator is trained on 3D scans while the expert reads its rendered lips and is fine-tuned."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,9 +20,10 @@ from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
 from .checkpoints import SharedStart, TrainingState
 from .clip_batches import TOKENIZER
-from .convergence import check_patience, convergence, joint_epochs
-from .guidance_gradient import check_guidance, principal_motions
+from .convergence import convergence, joint_epochs
+from .guidance_gradient import principal_motions
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
+from .joint_settings import check_settings, without_guidance
 from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
@@ -33,32 +33,6 @@ from .replication import pretraining_key, pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
 from .unscanned import folder_state, speech_without_scans
-
-# Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
-# that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
-# the expert's training.
-RELEASED = ("gradient", "rate", "normalisation")
-# Settings that change nothing before the expert guides, see `_unguided_start`.
-GUIDANCE_SETTINGS = (
-    "lambda_av",
-    "lambda_av_unscaled",
-    "guided_per_batch",
-    "unscanned",
-    "lambda_unscanned",
-    "unscanned_speech",
-    "share",
-    "lambda_features",
-    "feature_layer",
-    "guidance_fade",
-    "conflict",
-    "guidance_components",
-    "soft_silhouettes",
-    "expert_learns_from",
-    "expert_lr",
-    "babble_db",
-    "drop_audio",
-    "as_released",
-)
 
 
 def build_animator(base: Run, corpus: Corpus, name: str) -> Animator:
@@ -84,13 +58,15 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     Returns the animator and the stage's record. ValueError for an unknown objective or setting of the joint training.
     """
     config, base = objective_settings(run.config.joint, objective), pretraining_run(run, seed)
-    _check(config)
+    check_settings(config)
     stage, inputs = model_name(animator, objective, seed), _inputs(base, corpus, animator)
     guide = [pretraining_key(base, "expert"), *folder_state(config)] if objective == "guided" else []
-    key = run.key(train_joint, config, objective, seed, inputs, guide)
+    teacher = _teacher(config, animator, objective, seed)
+    key = run.key(train_joint, config, objective, seed, inputs, guide, *map(run.finished_key, teacher))
     if not run.finished(stage, key):
         torch.manual_seed(seed)
-        task, train, held_out = joint_task(base, corpus, animator, objective)
+        teachers = [load_animator(run, corpus, name)[0] for name in teacher]
+        task, train, held_out = joint_task(base, corpus, animator, objective, *teachers)
         start = _unguided_start(run, config, animator, seed, inputs)
         state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed, start)
         modules: dict[str, nn.Module] = {"animator": task.animator}
@@ -113,6 +89,12 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     return load_animator(run, corpus, stage)
 
 
+def _teacher(config: JointConfig, animator: str, objective: str, seed: int) -> list[str]:
+    """The model whose motion is the target of speech without scans, if that has such a target."""
+    has_teacher = objective == "guided" and config.unscanned and config.unscanned_target == "motion"
+    return [model_name(animator, "rlv" if config.lambda_rlv else "baseline", seed)] if has_teacher else []
+
+
 def _inputs(base: Run, corpus: Corpus, animator: str) -> list:
     """What every training of an animator depends on besides seed and settings of the joint training. base: the run that
     holds its pre-training."""
@@ -129,35 +111,16 @@ def _unguided_start(run: Run, config: JointConfig, animator: str, seed: int, inp
     """
     if config.guidance_start <= 0:
         return None
-    usual = JointConfig()
-    without_guide = replace(config, **{name: getattr(usual, name) for name in GUIDANCE_SETTINGS})
-    if "rate" in config.as_released:  # the one fault that changes more than the guidance
-        without_guide = replace(without_guide, as_released=("rate",))
     stage = model_name(animator, "rlv" if config.lambda_rlv else "baseline", seed)
     runs = [run]
     while runs[-1].variant_of:
         runs.append(runs[-1].variant_of)
     return SharedStart(
         [r.folder / "weights" / f"{stage}.start.safetensors" for r in runs],
-        run.key(train_joint, without_guide, seed, inputs),
+        run.key(train_joint, without_guidance(config), seed, inputs),
         "animator.",
         config.guidance_start,
     )
-
-
-def _check(config: JointConfig) -> None:
-    if config.expert_learns_from not in ("truth", "prediction", "frozen"):
-        raise ValueError(
-            f"joint.expert_learns_from: expected truth, prediction or frozen, got {config.expert_learns_from!r}"
-        )
-    if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
-        raise ValueError(f"joint.betas: expected two numbers, each 0 to below 1, got {config.betas}")
-    if config.max_gradient_norm < 0:
-        raise ValueError(f"joint.max_gradient_norm: expected a norm, or 0 for none, got {config.max_gradient_norm:g}")
-    check_patience(config)
-    check_guidance(config)
-    if unknown := set(config.as_released) - set(RELEASED):
-        raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
 
 
 def _fit_joint(
@@ -173,6 +136,8 @@ def _fit_joint(
 ) -> TrainingState:
     config = run.config.joint
     groups: list[dict] = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
+    if task.speech_head is not None:
+        groups[0]["params"] += task.speech_head.parameters()
     if task.expert is not None and config.expert_learns_from != "frozen":
         groups.append({"params": task.expert.parameters(), "lr": config.expert_lr})
     return fit(
@@ -195,11 +160,11 @@ def _fit_joint(
 
 
 def joint_task(
-    base: Run, corpus: Corpus, animator: str, objective: str
+    base: Run, corpus: Corpus, animator: str, objective: str, teacher: Animator | None = None
 ) -> tuple[JointTask, list[Example], list[Example]]:
     """The task of an untrained animator, with the expert if that guides it; the training and the held-out examples.
 
-    base: the run that holds the pre-training.
+    base: the run that holds the pre-training. teacher: whose motion is the target of speech without scans, if it is.
     """
     config = with_scaled_weight(objective_settings(base.config.joint, objective), corpus.motion_scale)
     model = build_animator(base, corpus, animator).to(base.device)
@@ -225,7 +190,7 @@ def joint_task(
         Babble(clips),
         base.device,
         principal_motions(train, config.guidance_components) if restricted else None,
-        speech_without_scans(config, corpus, clips, model, tokenizer) if expert is not None else None,
+        speech_without_scans(config, corpus, clips, model, tokenizer, teacher) if expert is not None else None,
     )
     return task.to(base.device), train, held_out
 

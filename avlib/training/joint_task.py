@@ -15,7 +15,7 @@ from ..render.lip_video import LipVideo
 from .guidance_gradient import project_gradient, share_factor, strength, without_conflict
 from .joint_batches import JointBatch, SpokenBatch
 from .losses import context_weights, gradient_shares, term_gradients, vertex_losses
-from .unscanned import UnscannedSpeech
+from .unscanned import SpeechHead, UnscannedSpeech
 
 VERTEX_TERMS = ("mse", "rlv")  # whose optimum is the scan; the others are the expert's
 RELEASED_STD = 0.4  # by which the released code normalises lip crops in the joint training
@@ -61,7 +61,9 @@ class JointTask(nn.Module):
         the expert's pre-training. motions: (K, V, 3), orthonormal, that the guidance is restricted to, if given.
         unscanned: speech without scans, which the expert reads as well, if given."""
         super().__init__()
-        self.unscanned = unscanned
+        self.unscanned, self.speech_head = unscanned, None
+        if unscanned is not None and config.unscanned_target == "speech":
+            self.speech_head = SpeechHead(animator.encoder, unscanned.tokenizer.size)
         self.register_buffer("motions", motions, persistent=False)
         self.animator, self.expert, self.render_lips, self.babble = animator, expert, render_lips, babble
         self.lip_vertices, self.scale, self.config = lip_vertices, scale, config
@@ -166,19 +168,38 @@ class JointTask(nn.Module):
     def guide_unscanned(
         self, unscanned: UnscannedSpeech, vertex_norm: float, draws: ClipGenerators, progress: float
     ) -> tuple[Tensor, Tensor, float]:
-        """L_av of speech without scans; a scalar whose gradient on the animator is that of the weighted term; and the
-        norm of this gradient on the vertices. vertex_norm: of the vertex terms' gradients, on scanned utterances."""
+        """What speech without scans teaches: its loss; a scalar whose gradient on the animator is that of the weighted
+        loss; and the norm of this gradient on the vertices, 0 if the loss is not of vertices.
+
+        vertex_norm: of the vertex terms' gradients, on scanned utterances.
+        """
         count = max(1, self.config.unscanned // process_count())
         seed = int(torch.randint(2**62, (), generator=draws[0]))
         batch = unscanned.draw(count, seeded_generator(seed)).to(self.device)
+        if self.speech_head is not None:
+            loss = self.speech_head(self.animator.encoder, batch)
+            return loss.detach(), self.weights["unscanned"] * loss, 0.0
         prediction = rollout(self.animator, batch)
         vertices = prediction.detach().requires_grad_()
-        video = self.render_visible(vertices, batch.frame_lengths, torch.arange(len(batch)))
-        loss = self.guidance_loss(batch, [seeded_generator(seed, n) for n in range(len(batch))], video)
-        gradient = sum(term_gradients({"unscanned": loss}, self.weights, vertices).values(), torch.zeros_like(vertices))
-        displacement = vertices.detach() - batch.template[:, None]
-        gradient = self.guiding(gradient, None, vertex_norm, displacement, draws, progress)
+        if unscanned.teacher is not None:
+            loss, weight = self.imitation_loss(vertices, unscanned.teacher, batch), 1.0
+        else:
+            video = self.render_visible(vertices, batch.frame_lengths, torch.arange(len(batch)))
+            loss = self.guidance_loss(batch, [seeded_generator(seed, n) for n in range(len(batch))], video)
+            weight = self.weights["unscanned"]
+        gradient = sum(term_gradients({"loss": loss}, {"loss": weight}, vertices).values(), torch.zeros_like(vertices))
+        if unscanned.teacher is None:
+            displacement = vertices.detach() - batch.template[:, None]
+            gradient = self.guiding(gradient, None, vertex_norm, displacement, draws, progress)
         return loss.detach(), (prediction * gradient).sum(), float(gradient.norm())
+
+    def imitation_loss(self, vertices: Tensor, teacher: Animator, batch: SpokenBatch) -> Tensor:
+        """λ_mse·L_mse + λ_rlv·L_rlv against the motion that another animator makes of the same speech."""
+        with torch.no_grad():
+            target = rollout(teacher.eval(), batch)
+        valid = frame_mask(batch.frame_lengths)
+        terms = vertex_losses(vertices, target, valid, self.lip_vertices, self.scale)
+        return sum((self.weights[name] * term for name, term in terms.items()), vertices.new_zeros(()))
 
     def guidance_terms(self, guided: GuidedUtterances) -> dict[str, Tensor]:
         """The terms by which the expert guides on scanned utterances: the distance of features, and last L_av."""

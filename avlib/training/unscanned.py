@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..animators.animator import Animator
 from ..core.config import JointConfig
+from ..core.distributed import mean_over
 from ..core.progress import log
-from ..core.rates import SAMPLES_PER_FRAME
+from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.tensors import pad
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
@@ -16,17 +17,25 @@ from ..corpus.transcribed_speech import TranscribedSpeech, speech_of_clips, spee
 from ..render.lip_video import video_frames
 from ..speech.sound import normalise
 from ..speech.text import Tokenizer, normalise_text
+from ..speech.wav2vec2 import SpeechEncoder
 from .joint_batches import SpokenBatch
 
 
 class UnscannedSpeech:
     """Draws speech at random, and for each utterance a training subject whose template and style speak it."""
 
-    def __init__(self, speech: TranscribedSpeech, animator: Animator, templates: Tensor, tokenizer: Tokenizer):
+    def __init__(
+        self,
+        speech: TranscribedSpeech,
+        animator: Animator,
+        templates: Tensor,
+        tokenizer: Tokenizer,
+        teacher: Animator | None = None,
+    ):
         """animator: whose speech encoder is used. templates: (S, V, 3) of the training subjects, in the order of their
-        styles. tokenizer: of the expert."""
+        styles. tokenizer: of the expert. teacher: a trained animator, whose motion is the target, if it is."""
         self.speech, self.animator, self.templates, self.tokenizer = speech, animator, templates, tokenizer
-        self.names = list(speech.texts)
+        self.names, self.teacher = list(speech.texts), teacher
 
     def summary(self) -> dict:
         """What the record of a training says of it."""
@@ -59,6 +68,24 @@ class UnscannedSpeech:
         )
 
 
+class SpeechHead(nn.Module):
+    """CTC on an animator's speech features: a control, which learns from transcripts without a face."""
+
+    def __init__(self, encoder: SpeechEncoder, vocabulary: int):
+        super().__init__()
+        self.letters = nn.Linear(encoder.width, vocabulary)
+
+    def forward(self, encoder: SpeechEncoder, batch: SpokenBatch) -> Tensor:
+        """L_ctc in nats an utterance, as L_av has it."""
+        lengths = batch.feature_lengths
+        hidden = encoder.contextualise(batch.features, lengths, lengths, FEATURES_PER_SECOND)[:, :, 0]
+        log_probs = self.letters(hidden).log_softmax(-1).transpose(0, 1)
+        ctc = nn.functional.ctc_loss(
+            log_probs, batch.tokens, lengths, batch.token_lengths, reduction="sum", zero_infinity=True
+        )
+        return mean_over(ctc, len(batch))
+
+
 def _cut_to_video(speech: list[Tensor], video_lengths: Tensor) -> Tensor:
     """(B, S): each item of speech as long as its video, or padded with zeros."""
     samples = torch.zeros(len(speech), int(video_lengths.max()) * SAMPLES_PER_FRAME)
@@ -69,7 +96,12 @@ def _cut_to_video(speech: list[Tensor], video_lengths: Tensor) -> Tensor:
 
 
 def speech_without_scans(
-    config: JointConfig, corpus: Corpus, clips: Clips, animator: Animator, tokenizer: Tokenizer
+    config: JointConfig,
+    corpus: Corpus,
+    clips: Clips,
+    animator: Animator,
+    tokenizer: Tokenizer,
+    teacher: Animator | None = None,
 ) -> UnscannedSpeech | None:
     """The speech that `joint.unscanned` asks for, of the folder `joint.unscanned_speech`, else of the clips; None if it
     asks for none.
@@ -89,7 +121,7 @@ def speech_without_scans(
     if not speech.texts:
         raise ValueError(f"joint.unscanned: all {len(speech.excluded)} items of speech without scans are excluded")
     templates = torch.stack([corpus.templates[subject] for subject in corpus.subjects["train"]])
-    return UnscannedSpeech(speech, animator, templates, tokenizer)
+    return UnscannedSpeech(speech, animator, templates, tokenizer, teacher)
 
 
 def folder_state(config: JointConfig) -> list:

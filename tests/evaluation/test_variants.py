@@ -13,7 +13,7 @@ from avlib.core.run import Run
 from avlib.evaluation import variants
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
 from avlib.training.checkpoints import Diverged
-from avlib.training.joint import RELEASED
+from avlib.training.joint_settings import RELEASED
 from tests.evaluation.variant_records import ALL, train_own
 
 OWN = {"joint.epochs": 2, "joint.patience": 0}  # of the run

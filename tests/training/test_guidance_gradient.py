@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from avlib.core.config import JointConfig
-from avlib.training.guidance_gradient import check_guidance, share_factor, strength, without_conflict
+from avlib.training.guidance_gradient import share_factor, strength, without_conflict
+from avlib.training.joint_settings import check_settings
 from tests.training.joint_tasks import build, step
 
 
@@ -132,7 +133,7 @@ def test_a_layer_that_the_expert_lacks_is_refused():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"conflict": "none"}, "joint.conflict: expected one of keep, opposing, gain, random, got 'none'"),
+        ({"conflict": "none"}, "joint.conflict: expected keep, opposing, gain or random, got 'none'"),
         ({"share": 1.0}, "joint.share: expected a share of the gradient, 0 to below 1, got 1"),
         ({"guidance_fade": -0.1}, "joint.guidance_fade: expected a share of the training, 0 to 1, got -0.1"),
         ({"unscanned": -1}, "joint.unscanned: expected 0 or more, got -1"),
@@ -141,4 +142,4 @@ def test_a_layer_that_the_expert_lacks_is_refused():
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        check_guidance(JointConfig(**settings))
+        check_settings(JointConfig(**settings))

@@ -16,6 +16,7 @@ from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint
 from avlib.training.joint import train_joint
 from avlib.training.joint_batches import Example
+from avlib.training.joint_settings import GUIDANCE_SETTINGS
 from avlib.training.joint_task import JointTask
 from avlib.training.objectives import OBJECTIVES, objective_settings
 from tests.conftest import STYLES, TINY, V
@@ -164,7 +165,7 @@ def test_an_unscaled_weight_is_one_of_errors_in_the_unit_of_the_corpus(guided_co
         assert float(in_the_kit) == pytest.approx(float(as_published) / scale**2, rel=1e-5), "the same loss, scaled"
     assert train(guided_corpus, "one", "guided", **LONG)[1]["lambda_av"] == JointConfig().lambda_av
     assert train(guided_corpus, "one", "rlv", **LONG)[1]["lambda_av"] == 0
-    assert "lambda_av_unscaled" in joint.GUIDANCE_SETTINGS, "or trainings with it would not share their start"
+    assert "lambda_av_unscaled" in GUIDANCE_SETTINGS, "or trainings with it would not share their start"
 
 
 def test_adam_and_clipping_of_the_joint_training_are_settings(corpus):

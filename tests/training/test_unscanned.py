@@ -1,5 +1,6 @@
 """Speech without scans: what is drawn, what is excluded, and the gradient that it gives the animator."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -15,7 +16,7 @@ from avlib.speech.sound import write_speech
 from avlib.speech.text import Tokenizer
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training.joint_task import rollout
-from avlib.training.unscanned import UnscannedSpeech, speech_without_scans
+from avlib.training.unscanned import SpeechHead, UnscannedSpeech, speech_without_scans
 from tests.training.joint_tasks import ENCODER, build, step
 
 LETTERS = Tokenizer(" abcdef")
@@ -116,6 +117,35 @@ def test_codetalker_learns_from_it_through_its_quantiser():
     carrier.backward()
     learning = [p.grad is not None and bool(p.grad.any()) for p in task.animator.decoder.parameters()]
     assert norm > 0 and any(learning) and task.animator.code_map.weight.grad.any()
+
+
+def test_the_motion_of_another_animator_can_be_the_target():
+    task, _ = unscanned_task(unscanned_target="motion", lambda_mse=2.0, lambda_rlv=0.5)
+    task.eval()
+    weight, generator = task.animator.vertex_map.weight, [torch.Generator().manual_seed(3)]
+    task.unscanned.teacher = copy.deepcopy(task.animator)
+    loss, carrier, norm = task.guide_unscanned(task.unscanned, 1.0, generator, 0.5)
+    assert float(loss) == norm == 0, "equal animators have nothing to learn from each other"
+    with torch.no_grad():
+        task.unscanned.teacher.vertex_map.bias += 1e-3  # in the task's unit, the root mean square of the motion
+    loss, carrier, norm = task.guide_unscanned(task.unscanned, 1.0, generator, 0.5)
+    (gradient,) = torch.autograd.grad(carrier, weight)
+    assert float(loss) == pytest.approx(2.0 + 0.5, rel=1e-4) and norm > 0 and gradient.any()
+
+
+def test_its_transcript_can_teach_the_speech_features_alone():
+    task, batch = unscanned_task(unscanned_target="speech")
+    task.speech_head = SpeechHead(task.animator.encoder, LETTERS.size)
+    terms = step(task, batch)
+    assert float(terms["unscanned"]) > 0 and float(terms["share_unscanned"]) == 0
+    assert task.speech_head.letters.weight.grad.any()
+    with_it = [p.grad.clone() for p in task.animator.encoder.model.encoder.parameters() if p.grad is not None]
+    of_vertices = task.animator.vertex_map.weight.grad.clone()
+    task.unscanned = None
+    step(task, batch)
+    without = [p.grad for p in task.animator.encoder.model.encoder.parameters() if p.grad is not None]
+    assert any(not torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
+    assert torch.equal(of_vertices, task.animator.vertex_map.weight.grad), "no face takes part"
 
 
 class Corpus:
