@@ -157,6 +157,8 @@ class CodeTalkerConfig(AnimatorConfig):
 class JointConfig:
     """The joint training with L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv."""
 
+    # scanned sentences of each training subject that animators and motion VQ-VAE learn from, the first ones; 0: all
+    scans: int = 0
     epochs: int = 15  # the most of them, with patience
     # 0: exactly joint.epochs. Otherwise the steady part of the training, before the learning rates fall and the expert
     # guides, ends once the held-out LVE of so many epochs is, in the mean, less than 1 % below that of as many before;
@@ -222,8 +224,8 @@ class Config:
     pretrain_each_seed: bool = False
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: ablation, budget, published, weight, expert, audio_condition,
-    # gradient_projection, faults
+    # groups of variants to train and evaluate as well: ablation, budget, published, scans, weight, expert,
+    # audio_condition, gradient_projection, faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

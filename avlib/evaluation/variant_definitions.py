@@ -12,6 +12,7 @@ GROUP_TITLES = {
     "ablation": "Ablation",
     "budget": "Equal steps and equal time",
     "published": "Trained as published",
+    "scans": "Scans of each subject",
     "weight": "Weight of the reading loss",
     "expert": "Fine-tuning of the expert",
     "audio_condition": "Speech input of the guiding expert",
@@ -19,6 +20,11 @@ GROUP_TITLES = {
     "faults": "Faults of the released code",
 }
 GROUP_NOTES = {  # sentences below the tables of a group
+    "scans": [
+        "With n scans: animators and motion VQ-VAE learn from the first n scanned sentences of each training subject, "
+        "for about as many steps as from all; with speech without scans, the expert also reads as many utterances of "
+        "the 2D part a step",
+    ],
     "ablation": [
         "Without 2D prior: the expert is pre-trained on renders of the training scans, for as many steps as on clips",
         "Without speech: the expert sees the lips of clips alone, as often as that of the full method does",
@@ -80,6 +86,33 @@ def _published(label: str, settings: dict, objective: str = "guided", base: str 
     return Variant("published", label, settings, objective, is_sweep=False, epochs=as_many_steps, base=base)
 
 
+def _few_scans(count: int) -> dict[str, Variant]:
+    """Four variants that learn from the first `count` scanned sentences of each subject, in about as many steps as with
+    all. They share one motion model, that of the first of them."""
+
+    def longer(config: Config) -> dict:
+        repeats = max(1.0, config.corpus.sentences_train / count)
+        lengths = {
+            "joint.epochs": config.joint.epochs,
+            "joint.patience": config.joint.patience,
+            "codetalker.vqvae_epochs": config.codetalker.vqvae_epochs,
+        }
+        return {name: round(repeats * length) for name, length in lengths.items()}
+
+    def variant(label: str, objective: str, settings: dict | None = None, **more) -> Variant:
+        return Variant("scans", f"{count} scans, {label}", settings or {}, objective, is_sweep=False, **more)
+
+    base = f"scans-{count}-baseline"
+    return {
+        base: variant(OBJECTIVE_LABELS["baseline"], "baseline", {"joint.scans": count}, further=longer),
+        f"scans-{count}-rlv": variant(OBJECTIVE_LABELS["rlv"], "rlv", base=base),
+        f"scans-{count}-guided": variant(OBJECTIVE_LABELS["guided"], "guided", base=base),
+        f"scans-{count}-unscanned": variant("guided also on speech without scans", "guided", UNSCANNED, base=base),
+    }
+
+
+UNSCANNED = {"joint.unscanned": 4}
+FEW_SCANS = (2, 4, 8, 16)
 # Adam as the released code uses it. Batch size and peak learning rate are those of the run's preset.
 TRAINED_AS_PUBLISHED = {
     "joint.betas": [0.9, 0.999],
@@ -124,6 +157,13 @@ VARIANTS = {
     "as-released": _published(
         "guided as released", {"joint.as_released": ["gradient", "rate", "normalisation"]}, base="paper-text"
     ),
+    "scans-guided": Variant("scans", f"all scans, {OBJECTIVE_LABELS['guided']}", is_sweep=False),
+    "scans-rlv": Variant("scans", f"all scans, {OBJECTIVE_LABELS['rlv']}", objective="rlv", is_sweep=False),
+    "scans-baseline": Variant(
+        "scans", f"all scans, {OBJECTIVE_LABELS['baseline']}", objective="baseline", is_sweep=False
+    ),
+    "scans-unscanned": Variant("scans", "all scans, guided also on speech without scans", UNSCANNED, is_sweep=False),
+    **{name: variant for count in FEW_SCANS for name, variant in _few_scans(count).items()},
     "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{
         f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})

@@ -4,7 +4,7 @@ A variant is the run with some settings changed. Its joint training runs anew in
 is scored there; stages that the changes do not affect are the run's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..training.checkpoints import Diverged
 from ..training.joint import train_joint
+from ..training.motion_vqvae import train_motion_vqvae
 from ..training.objectives import OBJECTIVES, model_name, model_names
 from ..training.readers import pretrain_reader
 from ..training.replication import pretraining_run
@@ -152,7 +153,7 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
         for model in variant_models(run, name, seeds):
             trainings.setdefault((model.run.folder, model.name), []).append(model)
     models = [same[0] for same in trainings.values()]
-    list(run_parallel([(pretrain_reader, r, corpus, "expert") for r in expert_runs(run, models)], run.device))
+    list(run_parallel(pretraining_jobs(run, corpus, models), run.device))
     jobs = [(train_and_score, same, corpus) for same in trainings.values()]
     for n, line in enumerate(run_parallel(jobs, run.device), 1):
         log(f"variants {n}/{len(jobs)}: {line}")
@@ -161,16 +162,28 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
         list(run_parallel(jobs, run.device))
 
 
-def expert_runs(run: Run, models: Sequence[VariantModel]) -> list[Run]:
-    """The runs in which experts that the run does not have are pre-trained: the outermost with their settings."""
-    found: dict[Path, Run] = {}
+def pretraining_jobs(run: Run, corpus: Corpus, models: Sequence[VariantModel]) -> list[tuple]:
+    """Calls that pre-train what variants need and the run does not have: experts, and motion models of fewer scans.
+
+    They go to the outermost run with the same settings.
+    """
+    jobs: dict[tuple, tuple] = {}
     for model in models:
-        if model.objective == "guided" and model.run.config.expert != run.config.expert:
-            place = pretraining_run(model.run, model.seed)
-            while (outer := place.variant_of) and outer.config.expert == place.config.expert:
-                place = outer
-            found.setdefault(place.folder, place)
-    return list(found.values())
+        config, base = model.run.config, pretraining_run(model.run, model.seed)
+        if model.objective == "guided" and config.expert != run.config.expert:
+            place = _outermost(base, lambda outer: outer.expert)
+            jobs.setdefault((place.folder, "expert"), (pretrain_reader, place, corpus, "expert"))
+        if config.joint.scans != run.config.joint.scans:
+            place = _outermost(base, lambda outer: outer.joint.scans)
+            jobs.setdefault((place.folder, model.animator), (train_motion_vqvae, place, corpus, model.animator))
+    return list(jobs.values())
+
+
+def _outermost(run: Run, settings: Callable[[Config], object]) -> Run:
+    """The outermost of the runs that a variant belongs to, and itself, which have the same settings."""
+    while (outer := run.variant_of) and settings(outer.config) == settings(run.config):
+        run = outer
+    return run
 
 
 def variant_experts(run: Run) -> dict[str, Run]:

@@ -14,6 +14,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
 from ..corpus.pictures import lip_video
+from ..corpus.training_scans import training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
@@ -99,6 +100,12 @@ def _inputs(base: Run, corpus: Corpus, animator: str) -> list:
     """What every training of an animator depends on besides seed and settings of the joint training. base: the run that
     holds its pre-training."""
     stages = ["speech", *motion_vqvae_stages(base, corpus, animator)]
+    for stage in stages[1:]:
+        if (scans := base.record(stage).get("scans", 0)) != base.config.joint.scans:
+            raise ValueError(
+                f"{base.folder}: {stage} has learned from {scans or 'all'} scans of each subject, expected "
+                f"{base.config.joint.scans or 'all'} (joint.scans); train it first"
+            )
     plugins = [digest(Path(plugin)) for plugin in base.config.plugins]
     settings = digest(animator_settings(base.config, animator))
     return [animator, settings, corpus.hash, [pretraining_key(base, stage) for stage in stages], plugins]
@@ -172,8 +179,8 @@ def joint_task(
     tokenizer = expert.tokenizer if expert else TOKENIZER
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
     train, held_out = (
-        make_examples(corpus, corpus.utterances(split), model.encoder, tokenizer, fps)
-        for split in ("train", "validation")
+        make_examples(corpus, utterances, model.encoder, tokenizer, fps)
+        for utterances in (training_scans(corpus, config.scans), corpus.utterances("validation"))
     )
     if expert and config.lambda_features:
         expert.check_layer(config.feature_layer)

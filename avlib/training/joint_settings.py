@@ -66,7 +66,7 @@ def check_settings(config: JointConfig) -> None:
         raise ValueError(f"joint.share: expected a share of the gradient, 0 to below 1, got {config.share:g}")
     if not 0 <= config.guidance_fade <= 1:
         raise ValueError(f"joint.guidance_fade: expected a share of the training, 0 to 1, got {config.guidance_fade:g}")
-    for name in ("unscanned", "lambda_unscanned", "context_frames", "lambda_features"):
+    for name in ("scans", "unscanned", "lambda_unscanned", "context_frames", "lambda_features"):
         if (value := getattr(config, name)) < 0:
             raise ValueError(f"joint.{name}: expected 0 or more, got {value:g}")
     check_patience(config)

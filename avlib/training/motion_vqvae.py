@@ -15,6 +15,7 @@ from ..core.files import load_weights
 from ..core.run import Run
 from ..core.tensors import Batch, pad
 from ..corpus.corpus import Corpus
+from ..corpus.training_scans import training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import ClipGenerators
 from .loop import finish_fit, fit
@@ -55,14 +56,15 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
     if not motion_vqvae_stages(run, corpus, animator):
         return
     stage, seed, settings = stage_name(animator), run.config.seed, motion_vqvae_settings(run.config, animator)
-    key = run.key(train_motion_vqvae, settings, seed, corpus.hash)
+    scans = run.config.joint.scans
+    key = run.key(train_motion_vqvae, settings, seed, corpus.hash, scans)
     if run.finished(stage, key):
         return
     torch.manual_seed(seed)
     motion_vqvae = untrained_motion_vqvae(run, corpus, animator)
     assert motion_vqvae is not None  # it has the stage
     task = MotionVQVAETask(motion_vqvae, run.device).to(run.device)
-    train, held_out = corpus.utterances("train"), corpus.utterances("validation")
+    train, held_out = training_scans(corpus, scans), corpus.utterances("validation")
 
     def validate(progress: float) -> dict:
         terms = task(collate(corpus, held_out), [], 1.0)
@@ -81,7 +83,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
         step_decay(settings.vqvae_lr_halving),
         validate,
     )
-    finish_fit(run, stage, key, {"motion_vqvae": task.motion_vqvae}, state, corpus=corpus.hash)
+    finish_fit(run, stage, key, {"motion_vqvae": task.motion_vqvae}, state, corpus=corpus.hash, scans=scans)
 
 
 def stage_name(animator: str) -> str:

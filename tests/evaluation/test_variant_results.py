@@ -152,8 +152,8 @@ def test_effects_are_those_of_the_written_tables(scored_run):
     budget_row = written_rows(scored_run, "budget_ver")[3]["animators"]["FaceFormer"]["difference"]
     assert equal["FaceFormer, baseline (L_mse), as long as guided"]["VER"] == budget_row
     sweeps = [v for v in VARIANTS.values() if v.is_sweep]
-    assert len(groups) == 3 + 3 + len({v.group for v in sweeps})
-    differences_shown = 3 * 2 + 2 * (len(VARIANTS) - len(sweeps) - 3) + len(sweeps) - len({v.group for v in sweeps})
+    assert len(groups) == 3 + 4 + len({v.group for v in sweeps})
+    differences_shown = 3 * 2 + 2 * (len(VARIANTS) - len(sweeps) - 4) + len(sweeps) - len({v.group for v in sweeps})
     lines = 1 + 2 * differences_shown  # a zero line, and an interval and a dot for each difference
     assert [len(axis.lines) for axis in draw_effects(groups, units).axes] == [lines] * 5
 

@@ -11,9 +11,18 @@ from avlib.core.overrides import with_settings
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import variants
-from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, chosen_variants, variant_models, variant_run
+from avlib.evaluation.variants import (
+    GROUP_TITLES,
+    VARIANTS,
+    chosen_variants,
+    pretraining_jobs,
+    variant_models,
+    variant_run,
+)
 from avlib.training.checkpoints import Diverged
 from avlib.training.joint_settings import RELEASED
+from avlib.training.motion_vqvae import train_motion_vqvae
+from avlib.training.readers import pretrain_reader
 from tests.evaluation.variant_records import ALL, train_own
 
 OWN = {"joint.epochs": 2, "joint.patience": 0}  # of the run
@@ -28,13 +37,17 @@ def run(tmp_path, monkeypatch):
 def test_every_variant_is_a_configuration_of_its_own(run):
     variant_runs = {name: variant_run(run, name) for name in chosen_variants(run.config)}
     assert variant_runs.keys() == VARIANTS.keys()
-    changed = [(r.config, VARIANTS[name].objective) for name, r in variant_runs.items() if r is not run]
     with_changes = [v for v in VARIANTS.values() if v.settings]
+    changed = [
+        (r.config, VARIANTS[name].objective)
+        for name, r in variant_runs.items()
+        if r is not run and VARIANTS[name].settings
+    ]
     assert len(set(changed)) == len(changed) == len(with_changes) - 1, "one weight is the default"
     for name, r in variant_runs.items():
         assert (r is run) == (r.config == run.config)
         parent = variant_runs[VARIANTS[name].base].folder if VARIANTS[name].base else run.folder
-        assert r.folder == (run.folder if r is run else parent / "variants" / name)
+        assert r.folder == (parent / "variants" / name if VARIANTS[name].settings and r is not run else parent)
 
 
 def test_the_rows_of_the_paper_and_of_the_released_code_differ_from_the_method_in_all_that_is_known(run):
@@ -143,8 +156,8 @@ def test_rows_trained_as_published_have_as_many_steps_as_the_method_and_the_last
             assert (model.run.config.joint.epochs, model.run.config.joint.patience) == (6, 0)
             assert model.run.variant_of.config == variant_run(run, name).config
     models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [3])]
-    experts = {r.folder.name: r.config.expert for r in variants.expert_runs(run, models)}
-    assert experts.keys() == {"no-prior", "no-speech", "paper-text"}
+    places = [job[1].folder.name for job in pretraining_jobs(run, None, models) if job[0] is pretrain_reader]
+    assert sorted(places) == ["no-prior", "no-speech", "paper-text"]
     released = variant_models(run, "as-released", [3])[0].run
     paper = variant_run(run, "paper-text")
     weights = write_weights(paper.folder / "weights" / "expert.safetensors", {"w": torch.ones(1)}, {})
@@ -158,8 +171,23 @@ def test_each_seed_has_an_expert_of_its_own_where_each_has_a_pretraining(tmp_pat
     run = Run("s", load("smoke", variants="published", pretrain_each_seed=True))
     train_own(run, [0, 1])
     models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [0, 1])]
-    places = [r.folder.relative_to(run.folder) for r in variants.expert_runs(run, models)]
+    places = [job[1].folder.relative_to(run.folder) for job in pretraining_jobs(run, None, models)]
     assert set(map(str, places)) == {"variants/paper-text", "variants/pretraining-1/variants/paper-text"}
+
+
+def test_variants_of_few_scans_take_as_many_steps_and_have_motion_models_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    sizes = {"corpus.sentences_train": 12, "joint.epochs": 30, "joint.patience": 4}
+    run = Run("s", load("smoke", variants="scans", **sizes))
+    models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [0])]
+    configs = {m.run.config.joint.scans: m.run.config for m in models}
+    lengths = {n: (c.joint.epochs, c.joint.patience, c.codetalker.vqvae_epochs) for n, c in configs.items()}
+    assert lengths == {0: (30, 4, 2), 2: (180, 24, 12), 4: (90, 12, 6), 8: (45, 6, 3), 16: (30, 4, 2)}
+    jobs = pretraining_jobs(run, None, models)
+    motion_models = {(job[3], job[1].config.joint.scans) for job in jobs if job[0] is train_motion_vqvae}
+    assert motion_models == {(a, n) for a in ("faceformer", "codetalker") for n in (2, 4, 8, 16)}
+    unscanned = {m.run.name for m in models if m.run.config.joint.unscanned}
+    assert unscanned == {"scans-unscanned", *(f"scans-{n}-unscanned" for n in (2, 4, 8, 16))}
 
 
 def test_trainings_of_equal_effort_need_the_models_of_the_run(run):
@@ -205,6 +233,9 @@ def calls(monkeypatch) -> list[tuple]:
 
     monkeypatch.setattr(variants, "run_parallel", lambda jobs, device: (job[0](*job[1:]) for job in jobs))
     monkeypatch.setattr(variants, "pretrain_reader", lambda r, corpus, stage: done.append((r.folder.name, stage)))
+    monkeypatch.setattr(
+        variants, "train_motion_vqvae", lambda r, corpus, animator: done.append((r.folder.name, animator))
+    )
     monkeypatch.setattr(variants, "train_joint", lambda r, corpus, *model: done.append((r.folder.name, *model)))
     monkeypatch.setattr(variants, "evaluate", evaluate)
     return done
@@ -213,7 +244,11 @@ def calls(monkeypatch) -> list[tuple]:
 def test_each_model_is_trained_once_after_its_own_expert_and_scored_on_each_split_once(run, calls, capsys):
     train_own(run, [0, 1])
     variants.run_variants(run, None, [0, 1])
-    assert calls[:3] == [("no-prior", "expert"), ("no-speech", "expert"), ("paper-text", "expert")]
+    pretrained = [c for c in calls if len(c) == 2]
+    assert calls[: len(pretrained)] == pretrained and len(set(pretrained)) == len(pretrained)
+    assert [r for r, what in pretrained if what == "expert"] == ["no-prior", "no-speech", "paper-text"]
+    few = [f"scans-{n}-baseline" for n in (2, 4, 8, 16)]
+    assert [r for r, what in pretrained if what == "codetalker"] == few, "one for each number of scans"
     trained, scored = [c for c in calls if len(c) == 4], [c for c in calls if len(c) == 3]
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert last_line.startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
