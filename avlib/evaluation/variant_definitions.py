@@ -86,6 +86,11 @@ def _published(label: str, settings: dict, objective: str = "guided", base: str 
     return Variant("published", label, settings, objective, is_sweep=False, epochs=as_many_steps, base=base)
 
 
+UNSCANNED_LABEL = f"{OBJECTIVE_LABELS['guided']}, also on speech without scans"
+UNSCANNED = {"joint.unscanned": 4}
+FEW_SCANS = (2, 4, 8, 16)
+
+
 def _few_scans(count: int) -> dict[str, Variant]:
     """Four variants that learn from the first `count` scanned sentences of each subject, in about as many steps as with
     all. They share one motion model, that of the first of them."""
@@ -107,12 +112,10 @@ def _few_scans(count: int) -> dict[str, Variant]:
         base: variant(OBJECTIVE_LABELS["baseline"], "baseline", {"joint.scans": count}, further=longer),
         f"scans-{count}-rlv": variant(OBJECTIVE_LABELS["rlv"], "rlv", base=base),
         f"scans-{count}-guided": variant(OBJECTIVE_LABELS["guided"], "guided", base=base),
-        f"scans-{count}-unscanned": variant("guided also on speech without scans", "guided", UNSCANNED, base=base),
+        f"scans-{count}-unscanned": variant(UNSCANNED_LABEL, "guided", UNSCANNED, base=base),
     }
 
 
-UNSCANNED = {"joint.unscanned": 4}
-FEW_SCANS = (2, 4, 8, 16)
 # Adam as the released code uses it. Batch size and peak learning rate are those of the run's preset.
 TRAINED_AS_PUBLISHED = {
     "joint.betas": [0.9, 0.999],
@@ -162,7 +165,7 @@ VARIANTS = {
     "scans-baseline": Variant(
         "scans", f"all scans, {OBJECTIVE_LABELS['baseline']}", objective="baseline", is_sweep=False
     ),
-    "scans-unscanned": Variant("scans", "all scans, guided also on speech without scans", UNSCANNED, is_sweep=False),
+    "scans-unscanned": Variant("scans", f"all scans, {UNSCANNED_LABEL}", UNSCANNED, is_sweep=False),
     **{name: variant for count in FEW_SCANS for name, variant in _few_scans(count).items()},
     "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{

@@ -1,0 +1,43 @@
+"""Learning curves over the number of scans."""
+
+from statistics import mean, stdev
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from ..evaluation.scan_curves import Curves
+from .figures import placeholder
+
+
+def scan_curves(curves: Curves, units: dict[str, tuple[float, str]]) -> Figure:
+    """A row for each animator and a column for each metric: the mean over the seeds against the number of scans, with
+    the standard deviation over the seeds as a bar.
+
+    units: metric -> size and name of one printed unit.
+    """
+    if not curves:
+        return placeholder("No curves: the run has no variants of few scans.")
+    figure, axes = plt.subplots(
+        len(curves),
+        len(units),
+        figsize=(2.7 * len(units), 2.6 * len(curves) + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, (animator, methods) in zip(axes, curves.items()):
+        for axis, (metric, (scale, unit)) in zip(row, units.items()):
+            for method, points in methods.items():
+                values = [[value / scale for value in point.values[metric]] for point in points]
+                bars = [stdev(v) if len(v) > 1 else 0.0 for v in values]
+                scans = [point.scans for point in points]
+                axis.errorbar(scans, list(map(mean, values)), bars, marker="o", ms=3, lw=1.2, capsize=2, label=method)
+            numbers = sorted({point.scans for points in methods.values() for point in points})
+            axis.set(xscale="log", title=f"{animator}: {metric} ({unit})", xlabel="scans of each subject")
+            axis.title.set_fontsize(9)
+            axis.xaxis.set_major_locator(FixedLocator(numbers))
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.set_xticklabels(map(str, numbers))
+            axis.spines[["right", "top"]].set_visible(False)
+    axes[0][0].legend(frameon=False, fontsize=7)
+    return figure

@@ -1,0 +1,74 @@
+"""Learning curves over the number of scans, from hand-written records."""
+
+import pytest
+
+from avlib.core import run as runs
+from avlib.core.presets import load
+from avlib.core.run import Run
+from avlib.evaluation.evaluate import evaluation_stage
+from avlib.evaluation.scan_curves import Point, scan_curves, scan_table, worth_in_scans
+from avlib.evaluation.variants import chosen_variants, variant_models
+from avlib.plots.scan_curves import scan_curves as draw
+from tests.evaluation.variant_records import TRAINED, record, train_own, written_rows
+
+UNITS = {"LVE": (1e-5, "1e-5 m²"), "CER": (1.0, "%")}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Run:
+    """The CER falls by 8 points whenever the scans double, and by as much with guidance; half of that on its own."""
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(runs, "commit", lambda: "a commit")
+    run = Run("s", load("smoke", variants="scans", **{"corpus.sentences_train": 32}))
+    train_own(run, [0, 1])
+    for name in chosen_variants(run.config):
+        for model in variant_models(run, name, [0, 1]):
+            doublings = (model.run.config.joint.scans or 32).bit_length() - 1
+            gain = {"baseline": -4.0, "rlv": 0.0, "guided": 4.0}[model.objective] + 4.0 * bool(
+                model.run.config.joint.unscanned
+            )
+            if model.run is not run:
+                model.run.finish(model.name, "k", **{k: v for k, v in run.record(model.name).items() if k in TRAINED})
+            record(model.run, evaluation_stage(model.name), 90.0 - 8.0 * doublings - gain + model.seed)
+    record(run, "evaluation-truth", 1.0)
+    return run
+
+
+def test_a_curve_has_a_point_for_each_number_of_scans_with_a_value_a_seed(run):
+    curves = scan_curves(run, [0, 1])
+    assert curves.keys() == {"FaceFormer", "CodeTalker"} and len(curves["CodeTalker"]) == 4
+    for points in curves["CodeTalker"].values():
+        assert [point.scans for point in points] == [2, 4, 8, 16, 32]
+        assert [len(point.values["CER"]) for point in points] == [2] * 5
+    assert curves["FaceFormer"]["+ L_rlv"][0].values["CER"] == [82.5, 83.5]
+    figure = draw(curves, UNITS)
+    assert len(figure.axes) == 4 and figure.axes[1].get_title() == "FaceFormer: CER (%)"
+    assert [len(axis.containers) for axis in figure.axes] == [4] * 4
+
+
+def test_guidance_is_worth_the_scans_with_which_the_reference_reaches_as_much(run):
+    text = scan_table(run, [0, 1], "embedded corpus")
+    rows = {(row["method"], row["scans"]): row["worth"]["CER"] for row in written_rows(run, "scans_worth")}
+    both = "CodeTalker, + L_rlv + guidance, also on speech without scans"
+    assert rows[both, 2] == pytest.approx(4) and rows[both, 8] == pytest.approx(16)
+    assert rows["FaceFormer, + L_rlv + guidance", 4] == pytest.approx(4 * 2**0.5)
+    assert rows[both, 32] is None and f"| {both} | 32 | " in text, "no number of scans reaches it"
+
+
+def test_worth_is_undefined_outside_the_reference():
+    reference = [Point(2, {"CER": [50.0]}), Point(8, {"CER": [30.0]}), Point(16, {"CER": [30.0]})]
+    points = [Point(n, {"CER": [value]}) for n, value in ((1, 60.0), (2, 50.0), (4, 40.0), (8, 30.0), (16, 20.0))]
+    assert worth_in_scans(points, reference, "CER") == [
+        (1, None),
+        (2, pytest.approx(2)),
+        (4, pytest.approx(4)),
+        (8, pytest.approx(8)),
+        (16, None),
+    ]
+
+
+def test_a_run_without_them_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    run = Run("s", load("smoke"))
+    assert scan_curves(run, [0]) == {} and "--set variants=scans" in scan_table(run, [0], "embedded corpus")
+    assert not (run.folder / "tables").exists() and draw({}, UNITS).axes
