@@ -33,6 +33,7 @@ from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint, joint_batches, joint_task
 from avlib.training.dry_run_attempts import noise_clips
 from avlib.training.dry_run_sizes import ellipsoid_head
+from avlib.training.guide import Guide
 
 MESHES = {"FLAME": (5023, 9976), "BIWI": (23370, 46068), "four times BIWI": (93480, 184272)}  # vertices, faces
 IMAGE_SIZE, CROP = 224, (64, 160)  # pixels; rows and columns of the crop
@@ -166,18 +167,10 @@ def published_step(device: str) -> tuple[joint_task.JointTask, joint_batches.Joi
         30,
         antialias=True,
     )
-    expert = Expert(5049, dropout=0.1)
-    task = joint_task.JointTask(
-        FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})),
-        expert,
-        lips,
-        torch.arange(250),
-        0.01,
-        config.joint,
-        config.expert.ctc,
-        Babble(noise_clips()),
-        torch.device(device),
-    )
+    animator, expert = FaceFormer(len(vertices), 8, encoder=SpeechEncoder({})), Expert(5049, dropout=0.1)
+    on = torch.device(device)
+    guide = Guide(expert, lips, config.joint, config.expert.ctc, Babble(noise_clips()), on)
+    task = joint_task.JointTask(animator, torch.arange(250), 0.01, config.joint, on, guide)
     draw, count = torch.Generator().manual_seed(0), torch.tensor
     batch = joint_batches.JointBatch(
         features=torch.randn(1, 199, 512, generator=draw),
@@ -206,6 +199,7 @@ def run_step(name: str, device: str) -> tuple[joint_task.JointTask, joint_batche
 def print_share(name: str, task: joint_task.JointTask, batch: joint_batches.JointBatch, threads: int) -> None:
     """Times the whole step and its lip renderer alone, alternately."""
     torch.set_num_threads(threads)
+    assert task.guide is not None
     task.train()
     guided = min(task.config.guided_per_batch, len(batch))
 
@@ -215,7 +209,7 @@ def print_share(name: str, task: joint_task.JointTask, batch: joint_batches.Join
 
     def render() -> None:
         vertices = batch.motion[:guided].clone().requires_grad_()
-        task.render_lips(vertices, batch.frame_lengths[:guided])[0].square().sum().backward()
+        task.guide.render_lips(vertices, batch.frame_lengths[:guided])[0].square().sum().backward()
 
     step_times, render_times = [], []
     for _ in range(ROUNDS + 1):

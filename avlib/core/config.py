@@ -112,6 +112,24 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True)
+class MeshReaderConfig:
+    """A reader of lip vertices, a second guide that needs no pictures (`joint.lambda_mesh`), and its training."""
+
+    width: int = 64
+    heads: int = 4
+    feedforward: int = 256
+    layers: int = 2
+    kernel: int = 15  # of the Conformer's convolutions, frames
+    dropout: float = 0.1
+    epochs: int = 60
+    batch: int = 8  # utterances
+    lr: float = 2e-3
+    warmup: float = 0.1  # share of the training
+    noise: float = 0.1  # on each coordinate, in multiples of the scans' root mean square motion
+    phoneme: float = 50.0  # weight of the frame-wise phoneme loss, which is a mean; CTC sums over an utterance
+
+
+@dataclass(frozen=True)
 class AnimatorConfig:
     """Base of the settings of an animator: the group that has the animator's name."""
 
@@ -182,11 +200,12 @@ class JointConfig:
     feature_layer: int = (
         -1
     )  # of the expert's video encoder: 0 its front-end, 1, 2, ... its Conformer layers; -1 the last
+    lambda_mesh: float = 0.0  # weight of what a reader of lip vertices reads, a second guide without pictures
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face
     unscanned: int = 0
     lambda_unscanned: float = 5e-3  # weight of their L_av
-    unscanned_target: str = "transcript"  # what they teach; as controls: motion or speech (docs/guidance.md)
+    unscanned_target: str = "transcript"  # what they teach; or mesh, and as controls motion, speech (docs/guidance.md)
     unscanned_speech: str = ""  # folder of recordings x.wav with transcripts x.txt to use for that instead
     guidance_start: float = 0.5  # share of the training after which the expert guides and is fine-tuned
     guidance_fade: float = 0.0  # last share of the training over which the guidance falls to 0
@@ -239,6 +258,7 @@ class Config:
     )
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=6))
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+    mesh_reader: MeshReaderConfig = field(default_factory=MeshReaderConfig)
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)
     joint: JointConfig = field(default_factory=JointConfig)

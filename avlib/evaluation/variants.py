@@ -16,6 +16,8 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..training.checkpoints import Diverged
 from ..training.joint import train_joint
+from ..training.joint_settings import has_mesh_guide
+from ..training.mesh_reader import train_mesh_reader
 from ..training.motion_vqvae import train_motion_vqvae
 from ..training.objectives import OBJECTIVES, model_name, model_names
 from ..training.readers import pretrain_reader
@@ -163,7 +165,8 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
 
 
 def pretraining_jobs(run: Run, corpus: Corpus, models: Sequence[VariantModel]) -> list[tuple]:
-    """Calls that pre-train what variants need and the run does not have: experts, and motion models of fewer scans.
+    """Calls that pre-train what variants need and the run may lack: experts, motion models of fewer scans, and readers
+    of lip vertices.
 
     They go to the outermost run with the same settings.
     """
@@ -176,6 +179,9 @@ def pretraining_jobs(run: Run, corpus: Corpus, models: Sequence[VariantModel]) -
         if config.joint.scans != run.config.joint.scans:
             place = _outermost(base, lambda outer: outer.joint.scans)
             jobs.setdefault((place.folder, model.animator), (train_motion_vqvae, place, corpus, model.animator))
+        if model.objective == "guided" and has_mesh_guide(config.joint):
+            place = _outermost(base, lambda outer: (outer.joint.scans, outer.mesh_reader))
+            jobs.setdefault((place.folder, "mesh"), (train_mesh_reader, place, corpus))
     return list(jobs.values())
 
 

@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     def __init__(
         self,
         frontend: nn.Module,
-        frontend_width: int,
+        inputs: int,
         width: int,
         heads: int,
         feedforward: int,
@@ -85,10 +85,11 @@ class Encoder(nn.Module):
         kernel: int,
         dropout: float,
     ):
+        """inputs: channels of the front-end's output."""
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}, expected an odd number of frames")
-        self.frontend, self.embed = frontend, nn.Linear(8 * frontend_width, width)
+        self.frontend, self.embed = frontend, nn.Linear(inputs, width)
         self.layers = nn.ModuleList(ConformerLayer(width, heads, feedforward, kernel, dropout) for _ in range(layers))
         self.norm, self.drop = nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout)
 

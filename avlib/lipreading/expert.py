@@ -35,6 +35,13 @@ from .fusion import Fusion
 from .published_weights import rename_published_weights, sizes_of
 
 
+def _encoder(
+    frontend: type[VideoFrontEnd] | type[AudioFrontEnd], dropout: float, frontend_width: int, **sizes
+) -> Encoder:
+    """The encoder of one stream; a front-end's output has eight times as many channels as its first layer."""
+    return Encoder(frontend(frontend_width), 8 * frontend_width, **sizes, dropout=dropout)
+
+
 class Expert(nn.Module):
     """Recognises speech from lip video, audio or both. Token 0 is the CTC blank, the last token is start and end."""
 
@@ -80,10 +87,9 @@ class Expert(nn.Module):
         audio_sizes = video_sizes | (audio or {})
         self.encoders = nn.ModuleDict()
         if "video" in modalities:
-            self.encoders["video"] = Encoder(VideoFrontEnd(frontend_width), **video_sizes, dropout=dropout)
+            self.encoders["video"] = _encoder(VideoFrontEnd, dropout, **video_sizes)
         if "audio" in modalities:
-            frontend = AudioFrontEnd(audio_sizes["frontend_width"])
-            self.encoders["audio"] = Encoder(frontend, **audio_sizes, dropout=dropout)
+            self.encoders["audio"] = _encoder(AudioFrontEnd, dropout, **audio_sizes)
         if len(self.encoders) == 2:
             self.fusion = Fusion(width + audio_sizes["width"], fusion, width)
         decoder_width = decoder_width or width

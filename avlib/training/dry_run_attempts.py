@@ -18,6 +18,7 @@ from ..render.lip_video import LipVideo, video_frames
 from ..speech.wav2vec2 import SpeechEncoder
 from .clip_batches import IGNORED, PHONEMES, ClipBatch
 from .dry_run_sizes import CorpusSizes
+from .guide import Guide
 from .joint_batches import JointBatch
 from .joint_task import JointTask
 from .judge import JudgeTask, build_judge, judge_epochs
@@ -153,17 +154,12 @@ def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator
         sizes.fps,
         config.corpus.soft_silhouettes,
     )
-    task = JointTask(
-        model,
-        build_reader(config.expert) if objective == "guided" else None,
-        lips,
-        sizes.lip_vertices,
-        0.01,
-        objective_settings(config.joint, objective),
-        config.expert.ctc,
-        Babble(noise_clips()),
-        device,
-    )
+    settings = objective_settings(config.joint, objective)
+    guide = None
+    if objective == "guided":
+        expert = build_reader(config.expert)
+        guide = Guide(expert, lips, settings, config.expert.ctc, Babble(noise_clips()), device)
+    task = JointTask(model, sizes.lip_vertices, 0.01, settings, device, guide)
     vocabulary = tokenizer_of(config.expert.tokenizer).size
     channels: int = encoder.model.config.conv_dim[-1]  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]  # Hugging Face types
     batch = random_examples(sizes, config.joint.batch, channels, vocabulary)

@@ -23,10 +23,13 @@ from .checkpoints import SharedStart, TrainingState
 from .clip_batches import TOKENIZER
 from .convergence import convergence, joint_epochs
 from .guidance_gradient import principal_motions
+from .guide import Guide
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
-from .joint_settings import check_settings, without_guidance
+from .joint_settings import check_settings, has_mesh_guide, without_guidance
 from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
+from .mesh_reader import STAGE as MESH_READER
+from .mesh_reader import load_mesh_guide
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
 from .objectives import model_name, objective_settings, with_scaled_weight
 from .readers import load_reader
@@ -61,7 +64,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     config, base = objective_settings(run.config.joint, objective), pretraining_run(run, seed)
     check_settings(config)
     stage, inputs = model_name(animator, objective, seed), _inputs(base, corpus, animator)
-    guide = [pretraining_key(base, "expert"), *folder_state(config)] if objective == "guided" else []
+    guides = ["expert", *([MESH_READER] if has_mesh_guide(config) else [])]
+    guide = [*(pretraining_key(base, name) for name in guides), *folder_state(config)] if objective == "guided" else []
     teacher = _teacher(config, animator, objective, seed)
     key = run.key(train_joint, config, objective, seed, inputs, guide, *map(run.finished_key, teacher))
     if not run.finished(stage, key):
@@ -71,8 +75,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
         start = _unguided_start(run, config, animator, seed, inputs)
         state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed, start)
         modules: dict[str, nn.Module] = {"animator": task.animator}
-        if task.expert is not None:
-            modules["expert"] = task.expert
+        if task.guide is not None:
+            modules["expert"] = task.guide.expert
         finish_fit(
             run,
             stage,
@@ -83,7 +87,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             seed=seed,
             animator=animator,
             objective=objective,
-            lambda_av=0.0 if task.expert is None else task.config.lambda_av,
+            lambda_av=0.0 if task.guide is None else task.config.lambda_av,
             unscanned=task.unscanned.summary() if task.unscanned else None,
             convergence=convergence(state.history, config),
         )
@@ -145,8 +149,8 @@ def _fit_joint(
     groups: list[dict] = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
     if task.speech_head is not None:
         groups[0]["params"] += task.speech_head.parameters()
-    if task.expert is not None and config.expert_learns_from != "frozen":
-        groups.append({"params": task.expert.parameters(), "lr": config.expert_lr})
+    if task.guide is not None and config.expert_learns_from != "frozen":
+        groups.append({"params": task.guide.expert.parameters(), "lr": config.expert_lr})
     return fit(
         run,
         stage,
@@ -184,21 +188,21 @@ def joint_task(
     )
     if expert and config.lambda_features:
         expert.check_layer(config.feature_layer)
-    restricted = expert is not None and config.guidance_components > 0
     clips = guide_clips(corpus, base.config.corpus.judge_share)
-    task = JointTask(
-        model,
-        expert,
-        lip_video(corpus, config.soft_silhouettes, fps),
-        corpus.regions["lip"],
-        corpus.motion_scale,
-        config,
-        base.config.expert.ctc,
-        Babble(clips),
-        base.device,
-        principal_motions(train, config.guidance_components) if restricted else None,
-        speech_without_scans(config, corpus, clips, model, tokenizer, teacher) if expert is not None else None,
-    )
+    guide = unscanned = None
+    if expert:
+        guide = Guide(
+            expert,
+            lip_video(corpus, config.soft_silhouettes, fps),
+            config,
+            base.config.expert.ctc,
+            Babble(clips),
+            base.device,
+            principal_motions(train, config.guidance_components) if config.guidance_components else None,
+            load_mesh_guide(base, corpus) if has_mesh_guide(config) else None,
+        )
+        unscanned = speech_without_scans(config, corpus, clips, model, tokenizer, teacher)
+    task = JointTask(model, corpus.regions["lip"], corpus.motion_scale, config, base.device, guide, unscanned)
     return task.to(base.device), train, held_out
 
 
@@ -212,10 +216,10 @@ def held_out_terms(task: JointTask, batch: JointBatch, progress: float = 1.0) ->
         lve(p[:n], t[:n], task.lip_vertices) * int(n) for p, t, n in zip(prediction, batch.motion, batch.frame_lengths)
     ]
     terms = {"held_out_lve": float(sum(errors) / batch.frame_lengths.sum())}
-    if task.expert is not None and progress > task.config.guidance_start:
-        video, _ = task.render_lips(prediction, batch.frame_lengths)
+    if task.guide is not None and progress > task.config.guidance_start:
+        video = task.guide.show(prediction, batch, []).video
         silent = torch.zeros(len(video), dtype=torch.bool, device=video.device)
-        terms["held_out_av"] = float(task.reading_loss(video, batch.samples, silent, batch))
+        terms["held_out_av"] = float(task.guide.reading_loss(video, batch.samples, silent, batch))
     return terms
 
 

@@ -6,9 +6,10 @@ from ..core.config import JointConfig
 from .convergence import check_patience
 
 EXPERT_LEARNS_FROM = ("truth", "prediction", "frozen")
-# What speech without scans teaches: that its transcript can be read from the lips; as controls, the motion that the
-# animator without guidance makes of it, or its transcript by CTC on the animator's speech features, without any face.
-UNSCANNED_TARGETS = ("transcript", "motion", "speech")
+# What speech without scans teaches: lips from which the expert can read the transcript, or the reader of lip vertices
+# (mesh); as controls, the motion that the animator without guidance makes of it, or the transcript by CTC on the
+# animator's speech features, without any face.
+UNSCANNED_TARGETS = ("transcript", "mesh", "motion", "speech")
 # What is removed from a reading term's gradient, see `guidance_gradient.without_conflict`.
 CONFLICTS = ("keep", "opposing", "gain", "random")
 # Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
@@ -22,6 +23,7 @@ GUIDANCE_SETTINGS = (
     "share",
     "lambda_features",
     "feature_layer",
+    "lambda_mesh",
     "guided_per_batch",
     "unscanned",
     "lambda_unscanned",
@@ -48,6 +50,11 @@ def without_guidance(config: JointConfig) -> JointConfig:
     return shared
 
 
+def has_mesh_guide(config: JointConfig) -> bool:
+    """Whether a reader of lip vertices guides."""
+    return bool(config.lambda_mesh or (config.unscanned and config.unscanned_target == "mesh"))
+
+
 def check_settings(config: JointConfig) -> None:
     """ValueError for a setting without a meaning."""
     choices = {
@@ -66,7 +73,7 @@ def check_settings(config: JointConfig) -> None:
         raise ValueError(f"joint.share: expected a share of the gradient, 0 to below 1, got {config.share:g}")
     if not 0 <= config.guidance_fade <= 1:
         raise ValueError(f"joint.guidance_fade: expected a share of the training, 0 to 1, got {config.guidance_fade:g}")
-    for name in ("scans", "unscanned", "lambda_unscanned", "context_frames", "lambda_features"):
+    for name in ("scans", "unscanned", "lambda_unscanned", "context_frames", "lambda_features", "lambda_mesh"):
         if (value := getattr(config, name)) < 0:
             raise ValueError(f"joint.{name}: expected 0 or more, got {value:g}")
     check_patience(config)

@@ -6,7 +6,9 @@ from ..core.distributed import is_distributed
 from ..core.parallel import run_parallel
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from .joint_settings import has_mesh_guide
 from .judge import pretrain_judge
+from .mesh_reader import train_mesh_reader
 from .motion_vqvae import train_motion_vqvae
 from .readers import pretrain_reader
 from .replication import pretraining_runs
@@ -25,6 +27,7 @@ def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
         (pretrain_judge, run, corpus),
         (pretrain_reader, run, corpus, "reader"),
         *((pretrain_speech, base, corpus) for base in bases),
+        *((train_mesh_reader, base, corpus) for base in bases if has_mesh_guide(run.config.joint)),
     ]
     workers = 1 if is_distributed() else None  # processes that share batches train the same stage at the same time
     for _ in run_parallel(jobs, run.device, workers):

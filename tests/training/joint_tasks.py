@@ -10,6 +10,7 @@ from avlib.lipreading.expert import Expert
 from avlib.render.camera import camera_for
 from avlib.render.lip_video import LipVideo
 from avlib.speech.wav2vec2 import SpeechEncoder
+from avlib.training.guide import Guide
 from avlib.training.joint_batches import JointBatch
 from avlib.training.joint_task import JointTask
 
@@ -69,17 +70,13 @@ def build(config: JointConfig, guided: bool = True, modalities=("audio", "video"
         else None
     )
     draw = torch.Generator().manual_seed(1)
-    task = JointTask(
-        animator,
-        expert,
-        lips,
-        torch.arange(50, 90),
-        1e-3,
-        config,
-        0.1,
-        lambda s, draws: torch.stack([torch.randn(s, generator=g) for g in draws]),
-        torch.device("cpu"),
-    )
+    cpu = torch.device("cpu")
+
+    def babble(s, draws):
+        return torch.stack([torch.randn(s, generator=g) for g in draws])
+
+    guide = Guide(expert, lips, config, 0.1, babble, cpu) if expert else None
+    task = JointTask(animator, torch.arange(50, 90), 1e-3, config, cpu, guide)
     batch = JointBatch(
         features=torch.randn(2, 20, 8, generator=draw),
         feature_lengths=torch.tensor([19, 9]),

@@ -20,8 +20,8 @@ def test_vertex_gradient_of_the_reading_loss_matches_finite_differences(modaliti
     task, batch = task.double().eval(), doubled(batch)
 
     def loss(vertices):
-        video, _ = task.render_lips(vertices, batch.frame_lengths)
-        return task.reading_loss(video, batch.samples, torch.tensor([True, False]), batch)
+        video, _ = task.guide.render_lips(vertices, batch.frame_lengths)
+        return task.guide.reading_loss(video, batch.samples, torch.tensor([True, False]), batch)
 
     vertices = batch.motion.clone().requires_grad_()
     gradient = torch.autograd.grad(loss(vertices), vertices)[0]
@@ -101,7 +101,7 @@ def test_as_released_no_gradient_of_the_reading_reaches_the_animator():
         task, batch = build(JointConfig(lambda_av=weight, expert_learns_from="truth", as_released=faults))
         shares.append(float(step(task, batch)["share_av"]))
         grads.append(task.animator.vertex_map.weight.grad)
-        assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters())
+        assert any(p.grad is not None and p.grad.any() for p in task.guide.expert.parameters())
     assert torch.equal(*grads) and shares == [0, 0]
 
 
@@ -113,7 +113,7 @@ def test_as_released_lips_have_another_contrast():
     duller = 0.421 + (video - 0.421) * 0.165 / 0.4
 
     def read(task, lips):
-        return float(task.double().eval().reading_loss(lips, batch.samples, audible, batch).detach())
+        return float(task.double().eval().guide.reading_loss(lips, batch.samples, audible, batch).detach())
 
     assert read(faulty, video) == pytest.approx(read(sound, duller), rel=1e-12)
     assert read(faulty, video) != pytest.approx(read(sound, video), rel=1e-7)
@@ -123,10 +123,12 @@ def test_as_released_lips_have_another_contrast():
 def test_the_expert_learns_from_the_configured_lips(source, learns):
     task, batch = build(JointConfig(expert_learns_from=source))
     step(task, batch)
-    assert any(p.grad is not None and p.grad.any() for p in task.expert.parameters()) is learns
+    assert any(p.grad is not None and p.grad.any() for p in task.guide.expert.parameters()) is learns
     seen = []
-    encode = task.expert.encode
-    task.expert.encode = lambda video, *rest, **named: seen.append(video.detach()) or encode(video, *rest, **named)
+    encode = task.guide.expert.encode
+    task.guide.expert.encode = lambda video, *rest, **named: (
+        seen.append(video.detach()) or encode(video, *rest, **named)
+    )
     step(task, dataclasses.replace(batch, video=torch.ones_like(batch.video)))
     white = [bool((v == v[0, 0, 0, 0]).all()) for v in seen]
     assert white == {"truth": [False, True], "prediction": [False, False], "frozen": [False]}[source]

@@ -14,6 +14,7 @@ from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
 from avlib.speech.wav2vec2 import SpeechEncoder
 from avlib.training import joint
+from avlib.training.guide import Guide
 from avlib.training.joint import train_joint
 from avlib.training.joint_batches import Example
 from avlib.training.joint_settings import GUIDANCE_SETTINGS
@@ -105,10 +106,8 @@ def guided_corpus(corpus, monkeypatch) -> SimpleNamespace:
 
     monkeypatch.setattr(joint, "load_reader", lambda *rest: Reader(1, 1))
     monkeypatch.setattr(joint, "lip_video", lambda *rest: render)
-    monkeypatch.setattr(JointTask, "draw_audio", lambda *rest: (None, None))
-    monkeypatch.setattr(
-        JointTask, "reading_loss", lambda self, video, *rest: self.expert(video.flatten()[:, None]).sum()
-    )
+    monkeypatch.setattr(Guide, "draw_audio", lambda *rest: (None, None))
+    monkeypatch.setattr(Guide, "reading_loss", lambda self, video, *rest: self.expert(video.flatten()[:, None]).sum())
     for name in ("one", "other"):
         Run(name, load("smoke", device="cpu", **LONG)).finish("expert", "k")
     return corpus
