@@ -32,13 +32,17 @@ PRESETS = {
     },
     # The paper's experiment in miniature: 23 minutes on two cores with AVX-512.
     "demo": {},
-    # The experiments in docs/evidence.md: twice the data, all variants, trainings until the held-out LVE rests, and a
-    # pre-training for each training seed.
+    # The experiments in docs/evidence.md: twice the scans and three times the clips, all variants, trainings until the
+    # held-out LVE rests, and a pre-training for each training seed. The readers train longer, too: they judge.
     "study": {
         "pretrain_each_seed": True,
-        "corpus.clips_2d": 1700,
+        "corpus.clips_2d": 2600,
         "corpus.validation_clips_2d": 120,
-        "corpus.judge_clips_2d": 1000,
+        "corpus.judge_clips_2d": 1500,
+        "speech.epochs": 4,
+        "expert.epochs": 5,
+        "reader.epochs": 9,
+        "judge.epochs": 9,
         "corpus.sentences_train": 24,
         "corpus.sentences_validation": 10,
         "corpus.sentences_test": 15,

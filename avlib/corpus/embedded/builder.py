@@ -58,6 +58,7 @@ INTERVIEW = Studio(
     noise=0.015,
     quality=(50, 95),
 )
+LIP_TONE = 0.85  # brightness of the lips of scans beside the skin
 STUDIOS = {"train": CINEMA, "validation": CINEMA, "judge": INTERVIEW}  # of the 2D part
 
 
@@ -67,12 +68,15 @@ def double_image(camera: Camera, crop: int) -> Camera:
     return replace(camera, scale=camera.scale / 2, image_size=2 * crop, rows=window, columns=window)
 
 
-def untextured(albedo: torch.Tensor, rig: Rig) -> torch.Tensor:
-    """An albedo (V,) with one tone for lips and skin around the mouth: scans have no texture."""
+def plain_albedo(albedo: torch.Tensor, rig: Rig) -> torch.Tensor:
+    """The albedo (V,) of scans, which have hardly any texture: one tone for the skin around the mouth, and the lips
+    `LIP_TONE` times as bright."""
+    lip = rig.regions["lip"]
     skin = torch.arange(len(albedo))[rig.parts["skin"]]
-    outside, mouth = torch.cat((skin, rig.regions["lip"])), rig.regions["mouth"]
+    outside, mouth = torch.cat((skin, lip)), rig.regions["mouth"]
     around = mouth[torch.isin(mouth, outside)]
-    return albedo.index_fill(0, around, float(albedo[around].median()))
+    tone = float(albedo[around].median())
+    return albedo.index_fill(0, around, tone).index_fill(0, lip, LIP_TONE * tone)
 
 
 class CorpusBuilder:
@@ -86,7 +90,7 @@ class CorpusBuilder:
         self.recordings = find_recordings(config.recordings)
         self.rig = FaceKit(face) if face else Rig()
         self.identities = [self.rig.identity(k) for k in range(len(self.rig.subjects))]
-        self.albedo = untextured(self.identities[0].albedo, self.rig)  # of all scans
+        self.albedo = plain_albedo(self.identities[0].albedo, self.rig)  # of all scans
         lips = torch.stack([p.template[self.rig.regions["lip"]] for p in self.identities])
         self.camera = double_image(crop_camera(lips, config.crop, margin=self.rig.margin), config.crop)
         self.mouth = self.rig.regions["mouth"]
