@@ -4,6 +4,8 @@
 OBJECTIVE_LABELS = {"baseline": "baseline (L_mse)", "rlv": "+ L_rlv", "guided": "+ L_rlv + guidance"}
 SHORT_OBJECTIVE_LABELS = {"baseline": "baseline", "rlv": "+ L_rlv", "guided": "guided"}
 
+METRICS = ("LVE", "CER", "VER", "CER_judge", "VER_judge")  # of the main tables
+
 # Predictions that no training made, scored like models; see `reference_predictions`. The last four are ideal ones.
 TRUTH, STILL, LATE = "truth", "still", "late"
 ALL_KNOWN, OWN_STYLE, TRAINING_STYLES, FLOOR = "all-known", "own-style", "training-styles", "floor"

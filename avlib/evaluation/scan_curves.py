@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols, score_value
-from .labels import OBJECTIVE_LABELS
+from .labels import METRICS, OBJECTIVE_LABELS
 from .results import animator_label, run_description
 from .table_formats import Table
-from .tables import METRICS
 from .variant_definitions import GROUP_NOTES, UNSCANNED_LABEL
 from .variants import chosen_variants, seeds_of, unfinished, variant_models, variant_record
 

@@ -11,11 +11,10 @@ from ..metrics.protocols import KIT, Score, read_protocols, score_value
 from .agreement import NETWORK_FREE, counted_gains
 from .differences import Difference, bootstrap_note, difference
 from .floor import ABOVE_FLOOR, FLOOR_NOTE, add_excess
-from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, STILL, TRUTH
+from .labels import FLOOR, METRICS, OBJECTIVE_LABELS, REFERENCE_LABELS, STILL, TRUTH
 from .table_formats import Table
 
 Records = list[dict]  # evaluation records of one method, one for each seed
-METRICS = ("LVE", "CER", "VER", "CER_judge", "VER_judge")
 # A secondary source quotes these figures from the paper; the paper's own tables were not available.
 QUOTED = "quoted second-hand from the paper, protocol not confirmed"
 PUBLISHED = {

@@ -9,9 +9,10 @@ from ..metrics.protocols import KIT, read_protocols
 from ..training.objectives import OBJECTIVES, model_name
 from . import tables
 from .convergence import training_table
+from .labels import METRICS
 from .results import COMPARISONS, animator_label, comparison_label, method_label, run_description
 from .table_formats import Table
-from .tables import METRICS, Difference, Records
+from .tables import Difference, Records
 from .variant_definitions import GROUP_NOTES, GROUP_TITLES, VARIANTS, Variant
 from .variants import (
     VariantModel,

@@ -10,7 +10,8 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import results, variant_results, variants
 from avlib.evaluation.evaluate import evaluation_stage
-from avlib.evaluation.tables import METRICS, PUBLISHED_ABLATION
+from avlib.evaluation.labels import METRICS
+from avlib.evaluation.tables import PUBLISHED_ABLATION
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, variant_models
 from avlib.plots.results import effects as draw_effects
 from avlib.training.checkpoints import Diverged
