@@ -59,6 +59,7 @@ KINDS = {
     "starts": r"\./run_all\.sh (lab|test|setup|--help)$",
     "launches": "accelerate ",
     "asks": r"python -m avlib\.cli\.prepare_video",
+    "pools": r"\./run_all\.sh pool",
     "tests": r"\S+ python -m pytest",
     "trains": r"\./run_all\.sh($| --(?!help))",
 }
@@ -170,7 +171,8 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     if "--dry-run" in arguments:
         assert done == ["dry run"] and not (desk / "results").exists()
         return
-    seeds = 3 if "0,1,2" in line else 5 if "study" in line else 1
+    named = arguments[arguments.index("--seeds") + 1] if "--seeds" in arguments else ""
+    seeds = len(named.split(",")) if named else 5 if "study" in line else 1
     models = 3 * seeds * (1 if "animators=faceformer" in arguments else 2)
     assert [name for name in done if name[0] == "0"] == sorted(
         ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"] + models * ["03_joint_training"]
@@ -180,6 +182,20 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     )
     if "--run" in arguments:
         assert (desk / "results" / arguments[arguments.index("--run") + 1]).is_dir()
+
+
+@pytest.mark.parametrize("line", of_kind("pools"))
+def test_runs_are_pooled(desk, monkeypatch, line):
+    asked = []
+
+    def pool(folders, name):
+        asked.append((list(map(str, folders)), name))
+        raise ValueError("results/first: no such run")
+
+    monkeypatch.setattr("avlib.cli.pool.pool", pool)
+    with pytest.raises(ValueError, match="no such run"):
+        main(filled(line))
+    assert asked == [(["results/first", "results/rest"], "study")]
 
 
 @pytest.mark.parametrize("line", of_kind("animates"))
