@@ -197,9 +197,8 @@ class JointConfig:
     share: float = 0.0
     # weight of the squared distance of the expert's features of predicted lips from those of true lips
     lambda_features: float = 0.0
-    feature_layer: int = (
-        -1
-    )  # of the expert's video encoder: 0 its front-end, 1, 2, ... its Conformer layers; -1 the last
+    # of the expert's video encoder: 0 its front-end, 1, 2, ... its Conformer layers; -1 the last
+    feature_layer: int = -1
     lambda_mesh: float = 0.0  # weight of what a reader of lip vertices reads, a second guide without pictures
     guided_per_batch: int = 4  # utterances of each batch that the expert reads
     # utterances a step of speech without scans (the 2D part's), which the expert reads on a training subject's face

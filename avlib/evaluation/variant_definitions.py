@@ -62,6 +62,12 @@ class Variant:
     base: str = ""
 
 
+def scans_of(name: str) -> int:
+    """How many scanned sentences of each subject a variant learns from; 0 stands for all."""
+    variant = VARIANTS[name]
+    return variant.settings.get("joint.scans", 0) or (scans_of(variant.base) if variant.base else 0)
+
+
 def lips_alone_epochs(config: Config) -> dict:
     """The epochs of an expert without audio that sees lips alone as often as the run's audio-visual expert does.
 

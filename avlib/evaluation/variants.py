@@ -23,7 +23,7 @@ from ..training.objectives import OBJECTIVES, model_name, model_names
 from ..training.readers import pretrain_reader
 from ..training.replication import pretraining_run
 from .evaluate import evaluate, evaluation_stage, summary_line
-from .variant_definitions import GROUP_TITLES, VARIANTS, Variant
+from .variant_definitions import GROUP_TITLES, VARIANTS, Variant, scans_of
 
 VARIANT_SEEDS = 3  # variants that are trained for several seeds have the run's first so many
 
@@ -73,7 +73,12 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
     """The variants of the configuration's groups, by name. ValueError for an unknown group."""
     if unknown := set(config.variants) - GROUP_TITLES.keys():
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
-    return {name: v for name, v in VARIANTS.items() if v.group in config.variants}
+    most = config.corpus.sentences_train  # of fewer scans, there are only variants with fewer
+    return {
+        name: v
+        for name, v in VARIANTS.items()
+        if v.group in config.variants and (v.group != "scans" or scans_of(name) < most)
+    }
 
 
 def groups_of(config: Config) -> list[str]:

@@ -188,6 +188,11 @@ def joint_task(
     )
     if expert and config.lambda_features:
         expert.check_layer(config.feature_layer)
+    if expert and has_mesh_guide(config) and tokenizer.size != TOKENIZER.size:
+        raise ValueError(
+            f"joint.lambda_mesh: the reader of lip vertices spells in {TOKENIZER.size} characters, the expert in "
+            f"{tokenizer.size} units; leave expert.tokenizer empty"
+        )
     clips = guide_clips(corpus, base.config.corpus.judge_share)
     guide = unscanned = None
     if expert:

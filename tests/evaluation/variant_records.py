@@ -6,7 +6,7 @@ from avlib.evaluation.variants import GROUP_TITLES
 from avlib.metrics.protocols import read_protocols
 from avlib.training.objectives import model_names
 
-ALL = {"variants": ",".join(GROUP_TITLES)}
+ALL = {"variants": ",".join(GROUP_TITLES), "corpus.sentences_train": 32}
 TRAINED = ("history", "epochs", "steps", "seconds", "lambda_av", "convergence")
 SECONDS = {"baseline": 20.0, "rlv": 25.0, "guided": 60.0}  # of two epochs
 
