@@ -39,5 +39,6 @@ def scan_curves(curves: Curves, units: dict[str, tuple[float, str]]) -> Figure:
             axis.xaxis.set_minor_locator(NullLocator())
             axis.set_xticklabels(map(str, numbers))
             axis.spines[["right", "top"]].set_visible(False)
-    axes[0][0].legend(frameon=False, fontsize=7)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
