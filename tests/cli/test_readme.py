@@ -146,6 +146,9 @@ def filled(line: str) -> list[str]:
         ("/data/mine", "VOCASET"),
         ("/their/result/npy", "result/npy"),
         ("FOLDER", folder),
+        ("FILMS", "my_videos"),
+        ("CHECKOUT", "ICT-FaceKit"),
+        ("TAKES", "mine"),
     ):
         line = line.replace(there, here)
     return shlex.split(line)[1:]
