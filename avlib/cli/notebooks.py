@@ -204,6 +204,8 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
         variants.run_variants(run, prepare_corpus(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
     execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
+    if "scans" in run.config.variants:
+        execute(run, "06_guidance", {**common, "seeds": seeds})
     print(f"report: {report.write_report(run)}", flush=True)
     if args.speech:
         from ..export.animate import animate_file

@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "trainings": ".convergence:trainings",
         "variant_tables": ".variant_results:variant_tables",
         "effects": ".variant_results:effects",
+        "scan_curves": ".scan_curves:scan_curves",
+        "scan_table": ".scan_curves:scan_table",
         "model_names": "..training.objectives:model_names",
         "models_by_animator": "..training.objectives:models_by_animator",
         "model_label": ".results:model_label",

@@ -25,11 +25,13 @@ OPEN_TABLES = (
     "table_ablation_cer",
     "table_ablation_cer_judge",
     "table_published_differences",
+    "table_scans_worth",
 )
 # Chapters of the page, by the number of the notebook that their figures' names begin with.
 CHAPTERS = {
     "4": "Evaluation",
     "5": "Feature analysis",
+    "6": "Guidance with few scans",
     "3": "Joint training",
     "2": "Pre-training",
     "1": "Data preparation",
@@ -47,6 +49,7 @@ FIGURE_CAPTIONS = {
     "5_tsne_words": "Whole words of held-out clips: four t-SNE maps of each reader's features",
     "5_tsne_lips": "Whole words on the lips of the scans and of an animator",
     "5_tsne_frames": "Single frames of the words of held-out clips",
+    "6_scans": "Errors over the number of scanned sentences of each subject; bars: standard deviation over the seeds",
     "3_scan_beside_": "A held-out sentence: the scan and the prediction",
     "3_tracks_": "Lip aperture of the same sentence",
     "3_losses_": "Losses of the training steps and on held-out sentences",

@@ -11,8 +11,8 @@ from ..metrics.protocols import KIT, read_protocols, score_value
 from .labels import METRICS, OBJECTIVE_LABELS
 from .results import animator_label, run_description
 from .table_formats import Table
-from .variant_definitions import GROUP_NOTES, UNSCANNED_LABEL
-from .variants import chosen_variants, seeds_of, unfinished, variant_models, variant_record
+from .variant_definitions import FEW_SCANS, GROUP_NOTES, UNSCANNED_LABEL, scans_of
+from .variants import chosen_variants, seeds_of, unfinished, variant_models, variant_record, variant_run
 
 GROUP = "scans"
 REFERENCE = OBJECTIVE_LABELS["rlv"]  # the method in whose scans the others are counted
@@ -47,6 +47,19 @@ def scan_curves(run: Run, seeds: Sequence[int]) -> Curves:
         for points in methods.values():
             points.sort(key=lambda point: point.scans)
     return curves
+
+
+def few_scans_run(run: Run, scans: int) -> Run:
+    """The run of the models of so many scanned sentences of each subject whose guide also reads speech without scans.
+
+    Its models without guidance, or without such speech, are those of the other variants with as many scans. ValueError
+    if there is no such variant.
+    """
+    names = [f"scans-{count}-unscanned" for count in FEW_SCANS]
+    chosen = {scans_of(name): name for name in names if name in chosen_variants(run.config)}
+    if scans not in chosen:
+        raise ValueError(f"scans: expected one of {', '.join(map(str, chosen))}, got {scans}")
+    return variant_run(run, chosen[scans])
 
 
 def _add(points: list[Point], scans: int, record: dict) -> None:

@@ -25,7 +25,7 @@ from ..training.replication import pretraining_run
 from .evaluate import evaluate, evaluation_stage, summary_line
 from .variant_definitions import GROUP_TITLES, VARIANTS, Variant, scans_of
 
-VARIANT_SEEDS = 3  # variants that are trained for several seeds have the run's first so many
+VARIANT_SEEDS = 3  # variants that are trained for several seeds have the run's first so many; "scans" has all
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ def is_sweep(group: str) -> bool:
 
 def seeds_of(group: str, seeds: list[int]) -> list[int]:
     """The seeds for which a group's variants are trained."""
+    if group == "scans":
+        return seeds
     return seeds[:1] if is_sweep(group) else seeds[:VARIANT_SEEDS]
 
 
@@ -123,7 +125,7 @@ def model_run(run: Run, name: str, animator: str, seed: int) -> Run:
 
 
 def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
-    """A variant's models: of all animators and the first `VARIANT_SEEDS` seeds, or in a sweep of the first ones."""
+    """A variant's models: of all animators and several seeds, or in a sweep of the first ones."""
     variant, animators = VARIANTS[name], run.config.animators
     return [
         VariantModel(

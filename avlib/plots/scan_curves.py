@@ -7,17 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..evaluation.scan_curves import Curves
+from ..metrics.protocols import KIT, read_protocols
 from .figures import placeholder
 
+METRICS = ("LVE", "CER", "CER_judge")
 
-def scan_curves(curves: Curves, units: dict[str, tuple[float, str]]) -> Figure:
-    """A row for each animator and a column for each metric: the mean over the seeds against the number of scans, with
-    the standard deviation over the seeds as a bar.
 
-    units: metric -> size and name of one printed unit.
+def scan_curves(curves: Curves, unit: str) -> Figure:
+    """A row for each animator and a column for each of `METRICS`: the mean over the seeds against the number of scans,
+    with the standard deviation over the seeds as a bar.
+
+    unit: of the corpus.
     """
     if not curves:
         return placeholder("No curves: the run has no variants of few scans.")
+    scores = read_protocols()[KIT].scores
+    units = {metric: scores[metric].printed(unit) for metric in METRICS}
     figure, axes = plt.subplots(
         len(curves),
         len(units),

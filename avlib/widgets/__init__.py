@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "run_status": ".status:run_status",
         "train_missing": ".status:train_missing",
         "compare_models": ".player:compare_models",
+        "compare_few_scans": ".player:compare_few_scans",
         "explore_tsne": ".tsne_explorer:explore_tsne",
         "live_face": ".live_widget:live_face",
         "preference_page": ".preference_study:preference_page",

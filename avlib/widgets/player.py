@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import anywidget
 import ipywidgets
+from IPython.display import Markdown
 from ipywidgets import Layout
 from matplotlib.figure import Figure
 from traitlets import Dict
@@ -15,6 +16,7 @@ from ..core.progress import HEADLESS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
+from ..evaluation.scan_curves import few_scans_run, scan_curves
 from ..training.objectives import OBJECTIVES
 from .browser_data import mesh_bytes, module
 from .player_clip import SCAN, ClipSource, FaceChoice
@@ -172,3 +174,12 @@ def compare_models(run: Run, corpus: Corpus, seeds: list[int]) -> ComparisonPlay
     choices = [FaceChoice(run.config.animators[0], objective, style, seeds[0]) for objective in COMPARED]
     motions = {str(choice): source.motion(utterance, "", choice) for choice in choices}
     return still_figure(corpus, source.clip(utterance, "", choices), motions)
+
+
+def compare_few_scans(run: Run, corpus: Corpus, seeds: list[int], scans: int) -> ComparisonPlayer | Figure | Markdown:
+    """`compare_models` for the run's models that learned from so many scanned sentences of each subject, the guided
+    ones also from speech without scans; a line of text if the run has no such models yet. ValueError for a number of
+    scans that no variant has."""
+    if not scan_curves(run, seeds):
+        return Markdown("Nothing to compare: this run has no models of few scans.")
+    return compare_models(few_scans_run(run, scans), corpus, seeds)

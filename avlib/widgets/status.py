@@ -13,6 +13,7 @@ from ..corpus.corpus import Corpus
 from ..training.joint import train_joint
 from ..training.objectives import model_name, model_names, training_order
 
+# Those that every run executes. 06_guidance has no stages of its own and shows what variants have computed.
 NOTEBOOKS = ("01_data_prep", "02_expert_pretraining", "03_joint_training", "04_evaluation", "05_tsne_analysis")
 PRETRAINING = NOTEBOOKS[1]  # every later notebook needs its stages
 
@@ -48,7 +49,8 @@ def missing_stages(run: Run, stages: list[str]) -> list[str]:
 def run_status(run: Run, notebook: str, seeds: Sequence[int] = (0,)) -> str:
     """Markdown: the status of each notebook's stages, and the other runs.
 
-    notebook: the one that is open. MissingStages, a ValueError, if another notebook must run first.
+    notebook: the one that is open, which need not be one of `NOTEBOOKS`. MissingStages, a ValueError, if another
+    notebook must run first.
     """
     notebooks = notebook_stages(run, seeds)
     lines = [

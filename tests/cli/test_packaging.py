@@ -57,8 +57,8 @@ def test_notebooks_hold_calls_and_prose(path):
     assert cells[0]["cell_type"] == "markdown"
 
 
-def test_five_notebooks():
-    assert [p.stem[:2] for p in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+def test_notebooks_are_numbered():
+    assert [p.stem[:2] for p in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -203,7 +203,7 @@ def test_all_figures_of_the_notebooks_have_captions():
     saved = [
         name
         for path in sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
-        for name in re.findall(r"([1-5]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)", path.read_text())
+        for name in re.findall(r"([1-6]_[a-z_]+)(?:\{name\})?\.(?:png|mp4)", path.read_text())
     ]
     unknown = [name for name in saved if report.place_and_caption(Path(name))[0] == len(report.FIGURE_CAPTIONS)]
     assert len(saved) > 15 and unknown == []

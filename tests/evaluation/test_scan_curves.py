@@ -6,12 +6,10 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation.evaluate import evaluation_stage
-from avlib.evaluation.scan_curves import Point, scan_curves, scan_table, worth_in_scans
+from avlib.evaluation.scan_curves import Point, few_scans_run, scan_curves, scan_table, worth_in_scans
 from avlib.evaluation.variants import chosen_variants, variant_models
 from avlib.plots.scan_curves import scan_curves as draw
 from tests.evaluation.variant_records import TRAINED, record, train_own, written_rows
-
-UNITS = {"LVE": (1e-5, "1e-5 m²"), "CER": (1.0, "%")}
 
 
 @pytest.fixture
@@ -41,9 +39,9 @@ def test_a_curve_has_a_point_for_each_number_of_scans_with_a_value_a_seed(run):
         assert [point.scans for point in points] == [2, 4, 8, 16, 32]
         assert [len(point.values["CER"]) for point in points] == [2] * 5
     assert curves["FaceFormer"]["+ L_rlv"][0].values["CER"] == [82.5, 83.5]
-    figure = draw(curves, UNITS)
-    assert len(figure.axes) == 4 and figure.axes[1].get_title() == "FaceFormer: CER (%)"
-    assert [len(axis.containers) for axis in figure.axes] == [4] * 4
+    figure = draw(curves, "m")
+    assert len(figure.axes) == 6 and figure.axes[1].get_title() == "FaceFormer: CER (%)"
+    assert [len(axis.containers) for axis in figure.axes] == [4] * 6
 
 
 def test_guidance_is_worth_the_scans_with_which_the_reference_reaches_as_much(run):
@@ -71,4 +69,14 @@ def test_a_run_without_them_says_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     run = Run("s", load("smoke"))
     assert scan_curves(run, [0]) == {} and "--set variants=scans" in scan_table(run, [0], "embedded corpus")
-    assert not (run.folder / "tables").exists() and draw({}, UNITS).axes
+    assert not (run.folder / "tables").exists() and draw({}, "m").axes
+
+
+def test_models_of_few_scans_have_one_run(run):
+    """The guided model is that with speech without scans; the others are found from it."""
+    few = few_scans_run(run, 4)
+    assert few.config.joint.scans == 4 and few.config.joint.unscanned > 0
+    assert few.home("faceformer-guided-s0") == few.folder and few.home("faceformer-rlv-s0") != run.folder
+    assert few.home("faceformer-rlv-s0") == few.home("codetalker-baseline-s1")
+    with pytest.raises(ValueError, match="scans: expected one of 2, 4, 8, 16, got 3"):
+        few_scans_run(run, 3)
