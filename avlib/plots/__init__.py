@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "noise_curves": ".readers:noise_curves",
         "confusion_matrices": ".readers:confusion_matrices",
         "effects": ".results:effects",
-        "scan_curves": ".scan_curves:scan_curves",
+        "scan_curves": ".few_scans:scan_curves",
         "tsne_maps": ".results:tsne_maps",
         "save_capture_sounds": ".capture:save_capture_sounds",
         "save_capture_aperture": ".capture:save_capture_aperture",

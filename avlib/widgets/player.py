@@ -15,8 +15,8 @@ from ..core.files import write_atomic
 from ..core.progress import HEADLESS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..evaluation.few_scans import few_scans_run, scan_curves
 from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
-from ..evaluation.scan_curves import few_scans_run, scan_curves
 from ..training.objectives import OBJECTIVES
 from .browser_data import mesh_bytes, module
 from .player_clip import SCAN, ClipSource, FaceChoice

@@ -6,9 +6,9 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation.evaluate import evaluation_stage
-from avlib.evaluation.scan_curves import Point, few_scans_run, scan_curves, scan_table, worth_in_scans
+from avlib.evaluation.few_scans import Point, few_scans_run, scan_curves, scan_table, worth_in_scans
 from avlib.evaluation.variants import chosen_variants, variant_models
-from avlib.plots.scan_curves import scan_curves as draw
+from avlib.plots.few_scans import scan_curves as draw
 from tests.evaluation.variant_records import TRAINED, record, train_own, written_rows
 
 

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..evaluation.scan_curves import Curves
+from ..evaluation.few_scans import Curves
 from ..metrics.protocols import KIT, read_protocols
 from .figures import placeholder
 
