@@ -15,6 +15,7 @@ from ..core.files import read_json, write_json
 from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run
 from ..core.presets import load
+from ..core.published import describe_method
 from ..core.run import ROOT, Run, exclusive
 from ..corpus.prepare import check_corpus, prepare_corpus
 from ..evaluation import external_predictions
@@ -170,6 +171,7 @@ def main(argv: list[str]) -> int:
     set_environment()
     name = f"{specification['name']}-{args.preset}" if config.corpus.data else args.preset
     run = open_run(args.run or name, args.preset, args.device, args.overrides)
+    print(describe_method(config), flush=True)
     with exclusive(run):
         run_notebooks(run, args, predictions)
     return 0

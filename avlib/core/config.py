@@ -195,6 +195,7 @@ class JointConfig:
     lambda_av_unscaled: float = 0.0
     # share of the gradient on the vertices that each reading term is given, in place of lambda_av and lambda_features
     share: float = 0.0
+    share_steps: int = 0  # guided steps whose mean gradients decide what weight that is; 0: each step has its own
     # weight of the squared distance of the expert's features of predicted lips from those of true lips
     lambda_features: float = 0.0
     # of the expert's video encoder: 0 its front-end, 1, 2, ... its Conformer layers; -1 the last
@@ -236,6 +237,7 @@ class Config:
     """All settings of a run. Groups are addressed with a dot: `--set joint.epochs=3`."""
 
     preset: str = "demo"  # that the settings started from
+    method: str = "avlib"  # of training: avlib, paper or released; see core/published.py
     seed: int = 0  # of the pre-training
     # one pre-training of the speech encoder, the expert and the motion VQ-VAE for each training seed, with that seed,
     # instead of one for all; the readers that score stay the same

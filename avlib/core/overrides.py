@@ -35,19 +35,26 @@ RENAMED_SETTINGS = {
 }
 RENAMED_VARIANTS = {"hearing": "audio_condition", "push": "gradient_projection"}
 
+# Settings that take one another's place. The one that is set counts, and the others no longer.
+WEIGHTS_OF_GUIDANCE = ("joint.lambda_av", "joint.lambda_av_unscaled", "joint.share")
+
 Group = TypeVar("Group")  # a configuration, or a group of its settings
 
 
 def with_settings(config: Config, settings: dict[str, Any]) -> Config:
     """A copy of the configuration with other values for some dotted keys, such as {"joint.epochs": 3}.
 
-    Values may be strings, as on a command line, which are read as JSON. ValueError, with the key, for an unknown or
+    Values may be strings, as on a command line, which are read as JSON. Of `WEIGHTS_OF_GUIDANCE`, those that are not
+    among the settings no longer count if one of them is. ValueError, with the key, for an unknown or
     renamed setting and for a value of another type.
     """
     for key, value in settings.items():
         if key in RENAMED_SETTINGS:
             raise ValueError(f"setting {key} is now {RENAMED_SETTINGS[key]}")
         config = _replaced(config, key, key, value)
+    if any(key in settings for key in WEIGHTS_OF_GUIDANCE):
+        for key in ("joint.lambda_av_unscaled", "joint.share"):
+            config = config if key in settings else _replaced(config, key, key, 0.0)
     for name in config.variants:
         if name in RENAMED_VARIANTS:
             raise ValueError(f"variants {name} is now {RENAMED_VARIANTS[name]}")

@@ -2,6 +2,7 @@
 
 from .config import Config
 from .overrides import with_settings
+from .published import SIZES, method_settings
 
 PRESETS = {
     # A smoke test of every stage. Its results are not meaningful.
@@ -59,8 +60,10 @@ PRESETS = {
             "faults",
         ),
     },
-    # The published sizes and schedules, for a GPU, with the published weights of wav2vec 2.0.
+    # The published sizes and schedules, for a GPU, with the published weights of wav2vec 2.0. `SIZES` has those that
+    # depend on the corpus.
     "paper": {
+        "method": "paper",
         "corpus.crop": 96,
         "corpus.clips_2d": 20000,
         "corpus.validation_clips_2d": 500,
@@ -113,25 +116,25 @@ PRESETS = {
             f"codetalker.{name}": value
             for name, value in {
                 "width": 1024,
-                "layers": 6,
                 "scheduled_sampling": 0.0,
                 "vqvae_width": 1024,
                 "vqvae_layers": 6,
                 "vqvae_hidden": 1536,
-                "codes_per_frame": 16,
-                "code_width": 64,
                 "codebook_size": 256,
                 "vqvae_epochs": 200,
                 "vqvae_batch": 1,
                 "vqvae_lr": 1e-4,
-                "vqvae_lr_halving": 0.1,
             }.items()
         },
         "joint.epochs": 100,
         "joint.patience": 10,
         "joint.batch": 1,
         "joint.lr": 1e-4,
-        "joint.lr_decay_fraction": 0.0,
+        # of method avlib; the guide hears what its readers were trained on
+        "joint.babble_db": (-5.0, 0.0),
+        "joint.drop_audio": 0.0,
+        "joint.share": 0.4,
+        "joint.share_steps": 200,
         "evaluation.beam": 40,
         "evaluation.styles": 8,
         "evaluation.ctc_weight": 0.1,
@@ -142,9 +145,14 @@ PRESETS = {
 def load(preset: str, /, **overrides) -> Config:
     """The configuration of a preset, with other values for some dotted keys: `load("smoke", **{"joint.epochs": 3})`.
 
+    Preset `paper` has the sizes published for the corpus. The settings of the method come after those of the preset.
     Values may be strings, as on a command line; they are read as JSON and must fit the setting's type.
     ValueError for an unknown preset or setting, or a value of another type.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    return with_settings(Config(preset=preset), {**PRESETS[preset], **overrides})
+    config = with_settings(Config(preset=preset), PRESETS[preset])
+    if preset == "paper":
+        config = with_settings(config, SIZES.get(overrides.get("corpus.name", ""), SIZES["vocaset"]))
+    config = with_settings(config, method_settings(overrides.get("method", config.method)))
+    return with_settings(config, overrides)

@@ -37,9 +37,9 @@ def comparison_label(one: str, other: str) -> str:
 
 
 def run_description(run: Run, seeds: list[int], corpus: str) -> str:
-    """Corpus, preset and seeds, for titles: "on the embedded corpus, preset demo, seed 0"."""
-    numbers = ", ".join(map(str, seeds))
-    return f"on the {corpus}, preset {run.config.preset}, seed{'s' if len(seeds) > 1 else ''} {numbers}"
+    """Corpus, preset, method and seeds, for titles: "on the embedded corpus, preset demo, method avlib, seed 0"."""
+    config, numbers = run.config, f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"on the {corpus}, preset {config.preset}, method {config.method}, {numbers}"
 
 
 def evaluation_records(run: Run, seeds: list[int], external: Sequence[str] = ()) -> dict[str, Records]:

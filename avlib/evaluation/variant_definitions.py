@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..core.config import Config
+from ..core.published import AS_THE_PAPER_READS, CLEAN_SPEECH, FAULTS, TRAINED_AS_PUBLISHED
 from .budgets import as_long, as_many_steps
 from .labels import OBJECTIVE_LABELS
 
@@ -122,25 +123,6 @@ def _few_scans(count: int) -> dict[str, Variant]:
     }
 
 
-# Adam as the released code uses it. Batch size and peak learning rate are those of the run's preset.
-TRAINED_AS_PUBLISHED = {
-    "joint.betas": [0.9, 0.999],
-    "joint.max_gradient_norm": 0.0,
-    "joint.lr_decay_fraction": 0.0,
-    "joint.guidance_start": 0.0,  # of a model without guidance, this changes nothing
-}
-CLEAN_SPEECH = {"joint.babble_db": [50.0, 50.0], "joint.drop_audio": 0.0}
-# The method as the paper's text describes it. Time masks are part of the pre-training there; whether the joint training
-# has them is not stated, and it has none here.
-AS_THE_PAPER_READS = {
-    **TRAINED_AS_PUBLISHED,
-    **CLEAN_SPEECH,
-    "joint.lambda_av_unscaled": 1e-7,
-    "joint.expert_learns_from": "prediction",
-    "joint.guidance_components": 0,
-    "joint.soft_silhouettes": False,
-    "expert.time_mask": 0.4,
-}
 # Each group's first variant is the reference of its differences: in sweeps the method itself, or λ_av = 0.
 VARIANTS = {
     "full": _ablation("full method", {}),
@@ -163,9 +145,7 @@ VARIANTS = {
     ),
     "published-baseline": _published("baseline, trained as published", TRAINED_AS_PUBLISHED, "baseline"),
     "paper-text": _published("guided as the paper reads", AS_THE_PAPER_READS),
-    "as-released": _published(
-        "guided as released", {"joint.as_released": ["gradient", "rate", "normalisation"]}, base="paper-text"
-    ),
+    "as-released": _published("guided as released", {"joint.as_released": list(FAULTS)}, base="paper-text"),
     "scans-guided": Variant("scans", f"all scans, {OBJECTIVE_LABELS['guided']}", is_sweep=False),
     "scans-rlv": Variant("scans", f"all scans, {OBJECTIVE_LABELS['rlv']}", objective="rlv", is_sweep=False),
     "scans-baseline": Variant(

@@ -5,7 +5,7 @@ which know where the vertices should be; a transcript only says that one should 
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.config import JointConfig
 from .joint_batches import Example
@@ -76,13 +76,36 @@ def without_conflict(
     return reading - noise * (_dot(opposing, opposing) / _dot(noise, noise).clamp_min(1e-30)).sqrt()
 
 
-def share_factor(share: float, reading: Tensor, vertex_norm: float) -> float:
-    """By which a reading gradient is multiplied so that its norm is `share` of its own and `vertex_norm` together.
+class ShareFactor(nn.Module):
+    """By which a reading term's gradient is multiplied so that it has a share of the gradient on the vertices.
 
-    1 for a share of 0. vertex_norm: the sum of the norms of the vertex terms' gradients.
+    The sums of norms are buffers: checkpoints keep them, and processes that share a batch have those of the first.
     """
-    norm = float(reading.norm())
-    return share / (1 - share) * vertex_norm / norm if share and norm else 1.0
+
+    norms: Tensor  # (2,): of the vertex terms' gradients and of the reading term's, summed over the steps that count
+    counted: Tensor  # how many steps those are
+
+    def __init__(self, share: float, steps: int):
+        """share: of its own norm and that of the vertex terms together; 0: the factor is 1. steps: the first so many
+        decide by their mean norms, and the factor then stays; 0: each step has its own."""
+        super().__init__()
+        self.share, self.steps = share, steps
+        self.register_buffer("norms", torch.zeros(2))
+        self.register_buffer("counted", torch.zeros((), dtype=torch.long))
+        self.last = 1.0  # the factor of the step before
+
+    def forward(self, reading: Tensor, vertex_norm: float) -> float:
+        """vertex_norm: the sum of the norms of the vertex terms' gradients. 1 for a gradient of 0."""
+        if not self.share:
+            return 1.0
+        if self.steps == 0 or self.counted == 0:
+            self.norms.zero_()
+        if self.steps == 0 or self.counted < self.steps:
+            self.norms += torch.tensor([vertex_norm, float(reading.norm())]).to(self.norms)
+            self.counted += 1
+        vertex, guide = self.norms.tolist()
+        self.last = self.share / (1 - self.share) * vertex / guide if guide else 1.0
+        return self.last
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..core.config import JointConfig
+from ..core.published import FAULTS
 from .convergence import check_patience
 
 EXPERT_LEARNS_FROM = ("truth", "prediction", "frozen")
@@ -12,15 +13,12 @@ EXPERT_LEARNS_FROM = ("truth", "prediction", "frozen")
 UNSCANNED_TARGETS = ("transcript", "mesh", "motion", "speech")
 # What is removed from a reading term's gradient, see `guidance_gradient.without_conflict`.
 CONFLICTS = ("keep", "opposing", "gain", "random")
-# Faults of the released code. gradient: no gradient passes the renderer. rate: motion at 30 fps is taken for 25 fps, so
-# that the speech ends before the video. normalisation: lip crops are normalised by another standard deviation than in
-# the expert's training.
-RELEASED = ("gradient", "rate", "normalisation")
 # Settings that change nothing before the expert guides.
 GUIDANCE_SETTINGS = (
     "lambda_av",
     "lambda_av_unscaled",
     "share",
+    "share_steps",
     "lambda_features",
     "feature_layer",
     "lambda_mesh",
@@ -73,9 +71,17 @@ def check_settings(config: JointConfig) -> None:
         raise ValueError(f"joint.share: expected a share of the gradient, 0 to below 1, got {config.share:g}")
     if not 0 <= config.guidance_fade <= 1:
         raise ValueError(f"joint.guidance_fade: expected a share of the training, 0 to 1, got {config.guidance_fade:g}")
-    for name in ("scans", "unscanned", "lambda_unscanned", "context_frames", "lambda_features", "lambda_mesh"):
+    for name in (
+        "scans",
+        "share_steps",
+        "unscanned",
+        "lambda_unscanned",
+        "context_frames",
+        "lambda_features",
+        "lambda_mesh",
+    ):
         if (value := getattr(config, name)) < 0:
             raise ValueError(f"joint.{name}: expected 0 or more, got {value:g}")
     check_patience(config)
-    if unknown := set(config.as_released) - set(RELEASED):
-        raise ValueError(f"joint.as_released: expected some of {', '.join(RELEASED)}, got {min(unknown)!r}")
+    if unknown := set(config.as_released) - set(FAULTS):
+        raise ValueError(f"joint.as_released: expected some of {', '.join(FAULTS)}, got {min(unknown)!r}")

@@ -8,7 +8,7 @@ from ..core.config import JointConfig
 from ..core.distributed import process_count
 from ..core.tensors import frame_mask, seeded_generator
 from ..lipreading.augmentation import ClipGenerators
-from .guidance_gradient import share_factor, strength, without_conflict
+from .guidance_gradient import ShareFactor, strength, without_conflict
 from .guide import Guide, ShownLips
 from .joint_batches import JointBatch, SpokenBatch
 from .losses import context_weights, gradient_shares, term_gradients, vertex_losses
@@ -55,11 +55,14 @@ class JointTask(nn.Module):
             "av": config.lambda_av,
             "unscanned": config.lambda_unscanned,
         }
+        guiding = [name for name in self.weights if name not in VERTEX_TERMS]
+        self.share_factors = nn.ModuleDict({name: ShareFactor(config.share, config.share_steps) for name in guiding})
 
     def forward(self, batch: JointBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", of which the gradient is taken; "mse", "rlv" and with guidance those of `Guide.terms`;
-        "unscanned", of speech without scans; the animator's own; "expert", the L_av that trains the expert; and
-        "share_<term>" of the weighted gradient norms on the vertices."""
+        "unscanned", of speech without scans; the animator's own; "expert", the L_av that trains the expert;
+        "share_<term>" of the weighted gradient norms on the vertices; and "lambda_<term>", the weight of a reading term
+        that `joint.share` has set."""
         config, batch = self.config, batch.to(self.device)
         prediction, animator_terms = self.predict(batch)
         vertices = prediction.detach().requires_grad_()  # the terms are differentiated with respect to this leaf
@@ -78,7 +81,7 @@ class JointTask(nn.Module):
         of_vertices = [gradients[name] for name in VERTEX_TERMS if name in gradients]
         vertex, vertex_norm = sum(of_vertices, nothing), sum(float(gradient.norm()) for gradient in of_vertices)
         for name in [name for name in gradients if name not in VERTEX_TERMS]:
-            gradients[name] = self.guiding(gradients[name], vertex, vertex_norm, displacement, draws, progress)
+            gradients[name] = self.guiding(name, gradients[name], vertex, vertex_norm, displacement, draws, progress)
         carrier = (prediction * sum(gradients.values(), nothing)).sum()  # its gradient on the animator is that of L
         norms = {name: float(gradients[name].norm()) if name in gradients else 0.0 for name in terms}
         if lips is not None and self.unscanned is not None:
@@ -97,7 +100,18 @@ class JointTask(nn.Module):
             **animator_terms,
             **expert_terms,
             **{f"share_{name}": torch.tensor(share) for name, share in gradient_shares(norms).items()},
+            **self.weights_by_share(terms),
         }
+
+    def weights_by_share(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "lambda_<term>" of each reading term of this step, if `joint.share` sets them."""
+        names = [name for name in terms if name in self.share_factors] if self.config.share else []
+        return {f"lambda_{name}": torch.tensor(self.weights[name] * self.factor(name).last) for name in names}
+
+    def factor(self, name: str) -> ShareFactor:
+        factor = self.share_factors[name]
+        assert isinstance(factor, ShareFactor)
+        return factor
 
     def predict(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Vertices (B, T, V, 3) and the animator's own loss terms."""
@@ -125,6 +139,7 @@ class JointTask(nn.Module):
 
     def guiding(
         self,
+        name: str,
         gradient: Tensor,
         vertex: Tensor | None,
         vertex_norm: float,
@@ -132,10 +147,11 @@ class JointTask(nn.Module):
         draws: ClipGenerators,
         progress: float,
     ) -> Tensor:
-        """A guide's gradient on the vertices as it is added: see `guidance_gradient`, also for the arguments."""
+        """The gradient of a reading term on the vertices as it is added: see `guidance_gradient`, also for the
+        arguments."""
         config, motions = self.config, self.guide.motions if self.guide is not None else None
         kept = without_conflict(gradient, vertex, displacement, config.conflict, draws[0], motions)
-        return strength(config, progress) * share_factor(config.share, kept, vertex_norm) * kept
+        return strength(config, progress) * self.factor(name)(kept, vertex_norm) * kept
 
     def learn_unscanned(
         self, unscanned: UnscannedSpeech, vertex_norm: float, draws: ClipGenerators, progress: float
@@ -160,7 +176,7 @@ class JointTask(nn.Module):
             loss = self.unscanned_loss(vertices, batch, [seeded_generator(seed, n) for n in range(len(batch))])
             (gradient,) = torch.autograd.grad(self.weights["unscanned"] * loss, vertices, materialize_grads=True)
             displacement = vertices.detach() - batch.template[:, None]
-            gradient = self.guiding(gradient, None, vertex_norm, displacement, draws, progress)
+            gradient = self.guiding("unscanned", gradient, None, vertex_norm, displacement, draws, progress)
         return loss.detach(), (prediction * gradient).sum(), float(gradient.norm())
 
     def unscanned_loss(self, vertices: Tensor, batch: SpokenBatch, draws: ClipGenerators) -> Tensor:

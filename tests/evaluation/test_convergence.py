@@ -34,10 +34,10 @@ def test_each_training_has_a_row_and_the_sentence_sums_them_up(run):
     assert "| FaceFormer, + L_rlv + guidance, seed 0 | 4 | 20 | 1.5 | 2.500 | −2.5 | +0.2 | epoch 2 |" in text
     assert "held-out LVE (1e-5 m²)" in text and "the mean of 4 epochs is less than 1 % below" in text
     assert text.startswith(
-        "Convergence on the embedded corpus, preset smoke, seeds 0, 1; split validation. Held-out LVE reached a "
-        "plateau in 2 of 6 trainings; it still changed by −5.5 to −0.5 % in the last fifth of the steady part and by "
-        "+0.0 to +0.5 % in the last fifth of the whole training. Those without one have not converged: give "
-        "them more epochs (joint.epochs, joint.patience). Held-out LVE: at the end"
+        "Convergence on the embedded corpus, preset smoke, method avlib, seeds 0, 1; split validation. Held-out LVE "
+        "reached a plateau in 2 of 6 trainings; it still changed by −5.5 to −0.5 % in the last fifth of the "
+        "steady part and by +0.0 to +0.5 % in the last fifth of the whole training. Those without one have not "
+        "converged: give them more epochs (joint.epochs, joint.patience). Held-out LVE: at the end"
     )
     rows = read_json(run.folder / "tables" / "table_convergence.json")["rows"]
     assert len(rows) == 6 and rows[0]["held_out_lve"] == 2.5e-5 and rows[0]["seconds"] == 90.0

@@ -63,7 +63,7 @@ def test_variants_of_the_first_seeds_stand_beside_models_of_all(monkeypatch):
     pooled = pool([part.folder for part in parts], "pooled")
     assert pooled.run.config.variants == ("ablation",)
     assert "seeds 0, 1" in results.results_table(pooled.run, pooled.seeds, pooled.corpus)
-    assert "Ablation on the embedded corpus, preset smoke, seed 0;" in variant_tables(
+    assert "Ablation on the embedded corpus, preset smoke, method avlib, seed 0;" in variant_tables(
         pooled.run, pooled.seeds, "embedded corpus"
     )
 

@@ -9,6 +9,7 @@ from avlib.core import run as runs
 from avlib.core.files import write_weights
 from avlib.core.overrides import with_settings
 from avlib.core.presets import load
+from avlib.core.published import FAULTS
 from avlib.core.run import Run
 from avlib.evaluation import variants
 from avlib.evaluation.variants import (
@@ -20,7 +21,6 @@ from avlib.evaluation.variants import (
     variant_run,
 )
 from avlib.training.checkpoints import Diverged
-from avlib.training.joint_settings import RELEASED
 from avlib.training.motion_vqvae import train_motion_vqvae
 from avlib.training.readers import pretrain_reader
 from tests.evaluation.variant_records import ALL, train_own
@@ -65,7 +65,7 @@ def test_the_rows_of_the_paper_and_of_the_released_code_differ_from_the_method_i
         assert min(joint.babble_db) >= 50 and joint.drop_audio == 0 and joint.expert_learns_from == "prediction"
         assert joint.guidance_components == 0 and not joint.soft_silhouettes
         assert config.expert == replace(run.config.expert, time_mask=0.4)
-    assert paper.joint.as_released == () and set(released.joint.as_released) == set(RELEASED)
+    assert paper.joint.as_released == () and set(released.joint.as_released) == set(FAULTS)
     assert with_settings(released, {"joint.as_released": []}) == paper
 
 

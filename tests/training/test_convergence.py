@@ -102,12 +102,10 @@ def test_convergence_tells_the_steady_part_from_the_whole():
 
 
 def test_presets_that_claim_convergence_have_patience():
-    assert {preset: load(preset).joint.patience for preset in ("smoke", "demo", "study", "paper")} == {
+    assert {preset: load(preset).joint.patience for preset in ("smoke", "demo", "study")} == {
         "smoke": 0,
         "demo": 0,
         "study": 4,
-        "paper": 10,
     }
-    for preset in ("study", "paper"):
-        check_patience(load(preset).joint)
-        assert steady_share(load(preset).joint) == 0.5
+    check_patience(load("study").joint)
+    assert steady_share(load("study").joint) == 0.5

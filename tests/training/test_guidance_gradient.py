@@ -7,7 +7,7 @@ import torch
 
 from avlib.core.config import JointConfig
 from avlib.lipreading.mesh_reader import MeshReader
-from avlib.training.guidance_gradient import share_factor, strength, without_conflict
+from avlib.training.guidance_gradient import ShareFactor, strength, without_conflict
 from avlib.training.joint_settings import check_settings
 from avlib.training.mesh_reader import MeshGuide
 from tests.training.joint_tasks import build, doubled, step
@@ -64,11 +64,32 @@ def test_the_control_removes_as_much_at_random(gradients, generator):
 
 def test_the_share_of_the_gradient_is_met(gradients):
     reading, vertex, _ = gradients
-    scaled = share_factor(0.8, reading, float(vertex.norm())) * reading
+    scaled = ShareFactor(0.8, 0)(reading, float(vertex.norm())) * reading
     assert float(scaled.norm() / (scaled.norm() + vertex.norm())) == pytest.approx(0.8)
-    assert share_factor(0.0, reading, 2.0) == 1.0 and share_factor(0.5, 0 * reading, 2.0) == 1.0
+    assert ShareFactor(0.0, 0)(reading, 2.0) == 1.0 and ShareFactor(0.5, 0)(0 * reading, 2.0) == 1.0
     task, batch = build(JointConfig(share=0.6, lambda_av=1e-9, expert_learns_from="frozen"))
     assert float(step(task, batch)["share_av"]) == pytest.approx(0.6, abs=1e-5), "whatever the weight"
+
+
+def test_the_first_steps_decide_the_weight_that_has_the_share():
+    reading = torch.ones(4)  # of norm 2
+    factor = ShareFactor(0.75, 2)
+    assert factor(reading, 2.0) == pytest.approx(3) and factor(2 * reading, 4.0) == pytest.approx(3)
+    restored = ShareFactor(0.75, 2)
+    restored.load_state_dict(factor.state_dict())
+    for later in (factor, restored):
+        assert later(100 * reading, 1.0) == pytest.approx(3), "what comes later changes nothing"
+    each = ShareFactor(0.75, 0)
+    assert [each(reading, 2.0), each(reading, 4.0)] == [pytest.approx(3), pytest.approx(6)]
+
+
+def test_the_weight_that_the_share_gives_is_logged():
+    task, batch = build(JointConfig(share=0.6, share_steps=1, lambda_av=1e-3, expert_learns_from="frozen"))
+    terms = step(task, batch)
+    assert float(terms["lambda_av"]) == pytest.approx(1e-3 * task.factor("av").last) and task.factor("av").last != 1
+    assert float(terms["share_av"]) == pytest.approx(0.6, abs=1e-5) and "lambda_mse" not in terms
+    task, batch = build(JointConfig(lambda_av=1e-3, expert_learns_from="frozen"))
+    assert "lambda_av" not in step(task, batch)
 
 
 def test_guidance_fades():
