@@ -19,9 +19,10 @@ from ..core.published import describe_method
 from ..core.run import ROOT, Run, exclusive
 from ..corpus.prepare import check_corpus, prepare_corpus
 from ..evaluation import external_predictions
-from ..evaluation.variants import chosen_variants
+from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
+from ..training.reader_checks import check_readers
 from .arguments import parse_arguments
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -162,7 +163,8 @@ def main(argv: list[str]) -> int:
     ]
     for animator in config.animators:
         find_animator(animator, config.plugins)
-    chosen_variants(config)
+    check_readers(config)
+    check_variants(config)
     check_words(config.evaluation.words)
     if args.speech:
         from ..speech.sound import SpeechFile

@@ -21,13 +21,16 @@ from ..corpus.prepare import prepare_corpus
 from ..training.joint import train_joint
 from ..training.objectives import training_order
 from ..training.pretraining import pretrain
+from ..training.reader_checks import check_readers
 from .arguments import parse_arguments
 
 
 def main(argv: list[str]) -> None:
     """Trains everything that the options of ./run_all.sh ask for."""
     args = parse_arguments(argv)
-    device = pick_device(load(args.preset, device=args.device, **args.overrides).device)
+    config = load(args.preset, device=args.device, **args.overrides)
+    check_readers(config)
+    device = pick_device(config.device)
     processes = PartialState(cpu=device.type == "cpu")
     with processes.main_process_first():
         run = open_run(args.run or args.preset, args.preset, args.device, args.overrides)

@@ -20,6 +20,7 @@ from ..training.joint_settings import has_mesh_guide
 from ..training.mesh_reader import train_mesh_reader
 from ..training.motion_vqvae import train_motion_vqvae
 from ..training.objectives import OBJECTIVES, model_name, model_names
+from ..training.reader_checks import check_readers
 from ..training.readers import pretrain_reader
 from ..training.replication import pretraining_run
 from .evaluate import evaluate, evaluation_stage, summary_line
@@ -98,12 +99,27 @@ def seeds_of(group: str, seeds: list[int]) -> list[int]:
     return seeds[:1] if is_sweep(group) else seeds[:VARIANT_SEEDS]
 
 
+def check_variants(config: Config) -> None:
+    """ValueError for an unknown group, and for a variant whose readers could not read what they would be given."""
+    for name in chosen_variants(config):
+        try:
+            check_readers(variant_config(config, name))
+        except ValueError as error:
+            raise ValueError(f"variant {name}: {error}") from None
+
+
+def variant_config(config: Config, name: str) -> Config:
+    """The configuration of a variant of a run with this one."""
+    variant = VARIANTS[name]
+    base = variant_config(config, variant.base) if variant.base else config
+    return with_settings(base, variant.settings | (variant.further(config) if variant.further else {}))
+
+
 def variant_run(run: Run, name: str) -> Run:
     """The run of a variant with the run's number of epochs: `run` itself where the variant changes no setting."""
     variant = VARIANTS[name]
     base = variant_run(run, variant.base) if variant.base else run
-    further = variant.further(run.config) if variant.further else {}
-    config = with_settings(base.config, variant.settings | further)
+    config = variant_config(run.config, name)
     return base if config == base.config else Run(name, config, base)
 
 

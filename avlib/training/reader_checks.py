@@ -1,0 +1,40 @@
+"""Whether the readers can read what a run would give them, checked before anything is trained."""
+
+from ..core.config import Config
+
+# What Auto-AVSR's published weights were trained on: the side of stored mouth crops in pixels, and speech in babble at
+# these signal-to-noise ratios in dB, or clean, but always there.
+PUBLISHED_CROP, PUBLISHED_BABBLE_DB, PUBLISHED_DROP_AUDIO = 96, (-5.0, 20.0), 0.0
+
+
+def check_readers(config: Config) -> None:
+    """ValueError for mouth crops of a size that published weights do not read, and for a guide that would get speech
+    unlike any that it was trained on."""
+    for stage in ("expert", "reader"):
+        if getattr(config, stage).pretrained and config.corpus.crop != PUBLISHED_CROP:
+            raise ValueError(
+                f"{stage}.pretrained: published weights read mouth crops of {PUBLISHED_CROP} pixels, corpus.crop is "
+                f"{config.corpus.crop}; set corpus.crop={PUBLISHED_CROP}"
+            )
+    if set(config.expert.modalities) == {"audio", "video"}:
+        check_hearing(config)
+
+
+def check_hearing(config: Config) -> None:
+    """ValueError if the guide would get speech in louder babble than in its training, or none if it always had it."""
+    expert, joint = config.expert, config.joint
+    source = "the published expert" if expert.pretrained else "the expert"
+    babble_db, drop_audio = expert.babble_db, expert.drop_audio
+    if expert.pretrained:
+        babble_db, drop_audio = PUBLISHED_BABBLE_DB, PUBLISHED_DROP_AUDIO
+    if joint.babble_db[0] < babble_db[0]:
+        raise ValueError(
+            f"joint.babble_db: {joint.babble_db[0]:g} dB is louder babble than {source} was trained in, "
+            f"{babble_db[0]:g} dB; set joint.babble_db={babble_db[0]:g},{max(babble_db[0], joint.babble_db[1]):g}"
+        )
+    if joint.drop_audio > 0 and drop_audio == 0:
+        mended = "joint.drop_audio=0" if expert.pretrained else "joint.drop_audio=0, or expert.drop_audio=0.5"
+        raise ValueError(
+            f"joint.drop_audio: {source} would read lips without speech, which it never had in its training; set "
+            f"{mended}"
+        )
