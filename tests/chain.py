@@ -15,6 +15,7 @@ PAGES = (  # whose commands and Python snippets are run by tests/cli/test_readme
             "export",
             "own_data",
             "own_animator",
+            "paper",
             "preference_study",
             "published_weights",
             "scaling",

@@ -84,8 +84,9 @@ def measure_trainings(config: Config, sizes: CorpusSizes) -> Iterator[TrainingCo
             yield pool.submit(measure, stage, build, config, sizes, *arguments).result()
 
 
-def table(costs: list[TrainingCost]) -> str:
-    """The costs as text, with the total duration of all trainings, one after the other."""
+def table(costs: list[TrainingCost], corpus_bytes: int = 0) -> str:
+    """The costs as text, with the total duration of all trainings, one after the other, and the disk space of a corpus
+    of so many bytes and of the weights of one seed."""
     lines = [f"{'':20}{'weights':>10}{'trained':>10}{'memory':>9}{'a step':>10}{'steps':>9}{'in all':>10}"]
     for cost in costs:
         lines.append(
@@ -93,15 +94,18 @@ def table(costs: list[TrainingCost]) -> str:
             f"{cost.step_s:>8.2f} s{cost.steps:>9}{cost.hours:>8.1f} h"
         )
     hours, memory_gb = sum(cost.hours for cost in costs), max(cost.memory_gb for cost in costs)
-    return "\n".join([*lines, f"one after the other: {hours:.1f} h; memory: {memory_gb:.1f} GB"])
+    # of the largest checkpoint, with Adam's two moments, there is an old one while the new one is written
+    weights_gb = 4e-9 * (sum(cost.parameters for cost in costs) + 2 * max(c.parameters + 2 * c.trained for c in costs))
+    disk = f"disk: {corpus_bytes / 1e9:.1f} GB for the corpus, {weights_gb:.1f} GB for weights and checkpoints"
+    return "\n".join([*lines, f"one after the other: {hours:.1f} h; memory: {memory_gb:.1f} GB; {disk}"])
 
 
 def main(config: Config) -> None:
     """Measures all trainings of a run and prints their costs."""
-    costs = []
-    for cost in measure_trainings(config, corpus_sizes(config)):
+    costs, sizes = [], corpus_sizes(config)
+    for cost in measure_trainings(config, sizes):
         log(f"{cost.stage}: {cost.step_s:.2f} s a step")
         costs.append(cost)
-    log(table(costs))
+    log(table(costs, sizes.disk_bytes))
     if config.joint.patience:
         log("at most: animators are trained until their held-out error stops falling (joint.patience)")

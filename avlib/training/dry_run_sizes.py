@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ..core.config import Config, CorpusConfig
 from ..core.run import DATA
+from ..corpus.disk_space import EMBEDDED_SENTENCE_S, SCAN_SENTENCE_S, clip_bytes, scan_bytes
 from ..corpus.embedded.builder import CorpusBuilder
 from ..corpus.embedded.subjects import SUBJECTS
 from ..corpus.scans.conversion import resize_crop
+from ..corpus.scans.selection import sentence_limits
 from ..corpus.specification import CorpusSpec, read_specification, scan_specification
 from ..render.camera import Camera
-
-EMBEDDED_SENTENCE_S, SCAN_SENTENCE_S = 2.8, 4.0  # average duration in the embedded corpus, and in corpora of scans
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class CorpusSizes:
     sentence_s: float  # average duration of these
     clips: int  # training clips of the 2D part
     clip_s: float  # average duration of these
+    disk_bytes: int  # of both parts with their validation and test splits
 
 
 def corpus_sizes(config: Config) -> CorpusSizes:
@@ -44,7 +45,8 @@ def corpus_sizes(config: Config) -> CorpusSizes:
 
 def _embedded_sizes(config: CorpusConfig) -> CorpusSizes:
     builder = CorpusBuilder(replace(config, clips_2d=1, validation_clips_2d=1, judge_clips_2d=1), DATA / "none")
-    subjects = len(SUBJECTS["train"])
+    subjects, vertices = len(SUBJECTS["train"]), len(builder.identities[0].template)
+    scans = sum(len(SUBJECTS[split]) * limit for split, limit in sentence_limits(config).items())
     return CorpusSizes(
         template=builder.identities[0].template,
         faces=builder.rig.faces,
@@ -57,6 +59,7 @@ def _embedded_sizes(config: CorpusConfig) -> CorpusSizes:
         sentence_s=EMBEDDED_SENTENCE_S,
         clips=config.clips_2d,
         clip_s=EMBEDDED_SENTENCE_S,
+        disk_bytes=_embedded_clip_bytes(config) + scan_bytes(scans, EMBEDDED_SENTENCE_S, config.fps, vertices),
     )
 
 
@@ -67,6 +70,11 @@ def _scan_sizes(config: CorpusConfig, spec: CorpusSpec) -> CorpusSizes:
     (template,), faces = ellipsoid_head(spec.vertices, 2 * spec.vertices, 1)
     template = template / (spec.camera or camera).scale  # it fills the picture, as faces do
     column, row, _ = camera.to_pixels(template.T * camera.pixels_per_unit)
+    limits = sentence_limits(config)
+    scans = sum(
+        len(split.subjects) * min(limits.get(name, config.sentences_test), len(split.numbers()))
+        for name, split in spec.splits.items()
+    )
     in_crop = _is_near_crop(column, config.crop) & _is_near_crop(row, config.crop) & (template[:, 2] > 0)
     return CorpusSizes(
         template=template,
@@ -80,7 +88,14 @@ def _scan_sizes(config: CorpusConfig, spec: CorpusSpec) -> CorpusSizes:
         sentence_s=SCAN_SENTENCE_S,
         clips=config.clips_2d,
         clip_s=EMBEDDED_SENTENCE_S,
+        disk_bytes=_embedded_clip_bytes(config) + scan_bytes(scans, SCAN_SENTENCE_S, spec.fps, spec.vertices),
     )
+
+
+def _embedded_clip_bytes(config: CorpusConfig) -> int:
+    """Of the 2D part. Validation clips are there twice: as film, and as renders of the same motion."""
+    clips = config.clips_2d + config.judge_clips_2d + 2 * config.validation_clips_2d
+    return clip_bytes(clips, EMBEDDED_SENTENCE_S, config.crop)
 
 
 def _is_near_crop(pixel: Tensor, crop: int) -> Tensor:

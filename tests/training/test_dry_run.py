@@ -50,4 +50,7 @@ def test_the_table_sums_the_hours():
     costs = [TrainingCost("speech", 2_000_000, 1_000_000, 1.5, 0.5, 7200), TrainingCost("expert", 1, 1, 2.5, 1.0, 3600)]
     lines = table(costs).splitlines()
     assert lines[1].split()[:3] == ["speech", "2.0", "M"] and lines[1].endswith("1.0 h")
-    assert lines[-1] == "one after the other: 2.0 h; memory: 2.5 GB"
+    assert lines[-1] == (
+        "one after the other: 2.0 h; memory: 2.5 GB; disk: 0.0 GB for the corpus, 0.0 GB for weights and checkpoints"
+    )
+    assert "disk: 15.2 GB for the corpus" in table(costs, 15_200_000_000)

@@ -17,6 +17,7 @@ from ...render.camera import Camera, crop_camera
 from ...render.lip_video import submesh
 from ...render.renderer import Renderer
 from ..clips import Clip, write_shard
+from ..disk_space import EMBEDDED_SENTENCE_S, check_room, clip_bytes, scan_bytes
 from ..specification import TRUE_RENDERS
 from ..utterance import Utterance
 from .articulation import articulate, random_style, subject_style
@@ -147,6 +148,15 @@ class CorpusBuilder:
             if not (path := self.folder / "2d" / f"{split}-{first // CLIPS_PER_SHARD:03d}.safetensors").exists()
         ]
 
+    def missing_bytes(self, shards: list[tuple[Path, str, int]]) -> int:
+        """About the size of shards and of the 3D part."""
+        clips = sum(min(CLIPS_PER_SHARD, len(self.texts[split]) - first) for _, split, first in shards)
+        scans = sum(len(texts) for part, texts in self.texts.items() if part.startswith("3d "))
+        vertices = len(self.identities[0].template)
+        return clip_bytes(clips, EMBEDDED_SENTENCE_S, self.config.crop) + scan_bytes(
+            scans, EMBEDDED_SENTENCE_S, self.config.fps, vertices
+        )
+
     def build_shard(self, path: Path, split: str, first: int) -> None:
         """Renders and writes the clips of one shard, from clip `first` on."""
         texts = self.texts[split]
@@ -206,7 +216,9 @@ class CorpusBuilder:
         """
         if self.rig.still:
             log(f"corpus: {', '.join(self.rig.still)} do not move, because the face lacks their expressions")
-        jobs = [(self.build_shard, *shard) for shard in self.missing_shards()]
+        shards = self.missing_shards()
+        check_room(self.folder, self.missing_bytes(shards))
+        jobs = [(self.build_shard, *shard) for shard in shards]
         jobs += [(self.write_scans, split, k) for split, subjects in SUBJECTS.items() for k in subjects]
         utterances: list[Utterance] = []
         for written in progress_bar(run_parallel(jobs), "corpus", len(jobs)):

@@ -16,6 +16,7 @@ from ...render.camera import Camera, crop_camera
 from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import write_speech
+from ..disk_space import SCAN_SENTENCE_S, check_room, scan_bytes
 from ..lip_vertices import find_lips
 from ..specification import SPLITS, CorpusSpec
 from ..utterance import Utterance, shortened
@@ -83,6 +84,7 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
     )
     record_paths = {s.utterance.name: folder / "sequences" / f"{s.utterance.name}.json" for s in selected}
     jobs = [(convert_sequence, s, spec, folder) for s in selected if not record_paths[s.utterance.name].exists()]
+    check_room(folder, scan_bytes(len(jobs), SCAN_SENTENCE_S, spec.fps, spec.vertices))
     for fault in progress_bar(run_parallel(jobs), "sequences", len(jobs)):
         if fault and config.strict:
             raise ValueError(fault)
