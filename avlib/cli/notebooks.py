@@ -22,7 +22,7 @@ from ..evaluation import external_predictions
 from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
-from ..training.reader_checks import check_readers
+from ..training.reader_checks import check_readers, check_weights
 from .arguments import parse_arguments
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -165,6 +165,7 @@ def main(argv: list[str]) -> int:
         find_animator(animator, config.plugins)
     check_readers(config)
     check_variants(config)
+    check_weights(config)
     check_words(config.evaluation.words)
     if args.speech:
         from ..speech.sound import SpeechFile

@@ -21,7 +21,7 @@ from ..corpus.prepare import prepare_corpus
 from ..training.joint import train_joint
 from ..training.objectives import training_order
 from ..training.pretraining import pretrain
-from ..training.reader_checks import check_readers
+from ..training.reader_checks import check_readers, check_weights
 from .arguments import parse_arguments
 
 
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     args = parse_arguments(argv)
     config = load(args.preset, device=args.device, **args.overrides)
     check_readers(config)
+    check_weights(config)
     device = pick_device(config.device)
     processes = PartialState(cpu=device.type == "cpu")
     with processes.main_process_first():

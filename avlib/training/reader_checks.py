@@ -1,6 +1,9 @@
-"""Whether the readers can read what a run would give them, checked before anything is trained."""
+"""Whether the readers can read what a run would give them, and whether the published weights that it names are there:
+checked before anything is trained."""
 
 from ..core.config import Config
+from .readers import build_reader
+from .speech_encoder import build_speech_encoder
 
 # What Auto-AVSR's published weights were trained on: the side of stored mouth crops in pixels, and speech in babble at
 # these signal-to-noise ratios in dB, or clean, but always there.
@@ -38,3 +41,19 @@ def check_hearing(config: Config) -> None:
             f"joint.drop_audio: {source} would read lips without speech, which it never had in its training; set "
             f"{mended}"
         )
+
+
+def check_weights(config: Config) -> None:
+    """Loads all published weights that the settings name. ValueError lists those that are missing or do not fit, in one
+    line."""
+    stages = {"speech": build_speech_encoder, "expert": build_reader, "reader": build_reader}
+    faults = []
+    for stage, build in stages.items():
+        settings = getattr(config, stage)
+        if settings.pretrained:
+            try:
+                build(settings)
+            except ValueError as error:
+                faults.append(f"{stage}.pretrained: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))

@@ -163,6 +163,7 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
         lambda run, name, parameters, *more: ran.append((name, notebooks.notebook_key(name, parameters))),
     )
     monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
+    monkeypatch.setattr(notebooks, "check_weights", lambda config: None)  # a reader has those that the command names
     monkeypatch.setattr(notebooks, "prepare_corpus", lambda run: None)
     monkeypatch.setattr(variants, "run_variants", lambda run, corpus, seeds: ran.append(("study", seeds)))
     monkeypatch.setattr(report, "write_report", lambda run: run.folder / "report.html")
@@ -232,6 +233,7 @@ def test_a_page_for_people_is_made_and_its_table(desk, smoke, capsys):
 def test_many_processes_are_understood(desk, monkeypatch, line):
     told = launch_command_parser().parse_args(shlex.split(line)[2:])
     trained = []
+    monkeypatch.setattr(train, "check_weights", lambda config: None)
     monkeypatch.setattr(train, "prepare_corpus", lambda run: None)
     monkeypatch.setattr(train, "pretrain", lambda run, corpus, seeds: trained.append(run.config.preset))
     monkeypatch.setattr(train, "train_joint", lambda run, corpus, *model: trained.append(model))

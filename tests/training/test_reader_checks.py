@@ -3,11 +3,14 @@
 import re
 
 import pytest
+import torch
 
 from avlib.core.presets import PRESETS, load
 from avlib.core.published import METHODS
 from avlib.evaluation.variants import check_variants
-from avlib.training.reader_checks import check_readers
+from avlib.training.reader_checks import check_readers, check_weights
+from tests.conftest import write_units
+from tests.training.test_pretraining import published_weights
 
 PUBLISHED = {"expert.pretrained": "avsr.pth", "corpus.crop": "96"}
 
@@ -54,3 +57,22 @@ def test_variants_are_checked_before_the_run():
     check_variants(load("study"))
     with pytest.raises(ValueError, match="^variant audio-absent: joint.drop_audio: the expert would read lips without"):
         check_variants(load("paper", variants="audio_condition"))
+
+
+def test_all_weights_that_are_missing_are_listed_at_once(tmp_path):
+    check_weights(load("demo"))
+    settings = {f"{stage}.pretrained": str(tmp_path / f"{stage}.pth") for stage in ("speech", "expert", "reader")}
+    with pytest.raises(ValueError) as error:
+        check_weights(load("demo", **settings))
+    text = str(error.value)
+    assert "\n" not in text and [text.count(f"{key}: {path}") for key, path in settings.items()] == [1, 1, 1]
+    assert "huggingface.co/facebook/wav2vec2-base-960h" in text, "where to get them"
+
+
+def test_weights_of_another_kind_are_refused(tmp_path):
+    torch.save(published_weights("video", 5049), tmp_path / "vsr.pth")
+    write_units(tmp_path, 5047)
+    right = {"reader.pretrained": str(tmp_path / "vsr.pth"), "reader.tokenizer": str(tmp_path)}
+    check_weights(load("demo", **right))
+    with pytest.raises(ValueError, match="^expert.pretrained: .*vsr.pth: reads video, expected audio and video$"):
+        check_weights(load("demo", **(right | {"expert.pretrained": str(tmp_path / "vsr.pth")})))
