@@ -34,6 +34,8 @@ MIXED = (
 # An index may be on the CPU where the indexed tensor is on the device.
 INDEXED = (_ops.index.Tensor, _ops.index_put_.default, _ops.index_put.default, _ops._index_put_impl_.default)
 TO_HOST = (_ops._local_scalar_dense.default, _ops.equal.default)  # return values, not tensors
+# The shape of what these return depends on values.
+SHAPED_BY_VALUES = (_ops.nonzero.default, _ops.masked_select.default, _ops.unique_consecutive.default)
 
 
 def gru_cell(input_gates, hidden_gates, hidden, input_bias=None, hidden_bias=None):
@@ -117,6 +119,8 @@ def run(func: Callable, args: tuple, kwargs: dict) -> Any:
         WAITS["copy to the CPU"] += bool(there) and not on_device
     kwargs = {k: v for k, v in kwargs.items() if k != "pin_memory"}
     result = ON_ACCELERATORS.get(func, func)(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+    if func in SHAPED_BY_VALUES or (func in INDEXED and any(_is_mask(x) for x in args[1])):
+        WAITS["shaped by values"] += on_device
     if func in TO_HOST:
         WAITS[str(func)] += bool(there)
         return result
@@ -131,6 +135,10 @@ def run(func: Callable, args: tuple, kwargs: dict) -> Any:
         return changed[0] if changed else Pretend(x)
 
     return tree_map(outer, result)
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype == torch.bool
 
 
 def _inner(x: Any) -> Any:

@@ -175,7 +175,8 @@ class CodeTalkerConfig(AnimatorConfig):
 class JointConfig:
     """The joint training with L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv."""
 
-    # scanned sentences of each training subject that animators and motion VQ-VAE learn from, the first ones; 0: all
+    # scanned sentences of each training subject that animators and motion VQ-VAE learn from, the first ones, in as many
+    # steps as from all, so in more epochs; 0: all
     scans: int = 0
     epochs: int = 15  # the most of them, with patience
     # 0: exactly joint.epochs. Otherwise the steady part of the training, before the learning rates fall and the expert

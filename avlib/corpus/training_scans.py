@@ -22,3 +22,8 @@ def training_scans(corpus: Corpus, count: int = 0) -> list[Utterance]:
         subject = min(fewer, key=lambda name: fewer[name])
         raise ValueError(f"joint.scans: expected at most {fewer[subject]}, as {subject} has, got {count}")
     return kept
+
+
+def passes_as_long(corpus: Corpus, count: int) -> float:
+    """How many passes over the first `count` scans of each subject are as long as one over all; 1 for a count of 0."""
+    return len(training_scans(corpus)) / len(training_scans(corpus, count))

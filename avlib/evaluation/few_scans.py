@@ -21,7 +21,7 @@ REFERENCE = OBJECTIVE_LABELS["rlv"]  # the method in whose scans the others are 
 class Point(NamedTuple):
     """What a method reaches with so many scanned sentences of each subject. values: metric -> one value a seed."""
 
-    scans: int
+    scans: float
     values: dict[str, list[float]]
 
 
@@ -42,7 +42,7 @@ def scan_curves(run: Run, seeds: Sequence[int]) -> Curves:
             for model in variant_models(run, name, seeds_of(GROUP, list(seeds))):
                 if record := variant_record(model):
                     points = curves.setdefault(animator_label(model.animator), {}).setdefault(method, [])
-                    _add(points, model.run.config.joint.scans or run.config.corpus.sentences_train, record)
+                    _add(points, model.run.record(model.name)["scans"], record)
     for methods in curves.values():
         for points in methods.values():
             points.sort(key=lambda point: point.scans)
@@ -62,7 +62,7 @@ def few_scans_run(run: Run, scans: int) -> Run:
     return variant_run(run, chosen[scans])
 
 
-def _add(points: list[Point], scans: int, record: dict) -> None:
+def _add(points: list[Point], scans: float, record: dict) -> None:
     """Adds the scores of one model to the point of its number of scans."""
     scores = read_protocols()[KIT].scores
     values = next((point.values for point in points if point.scans == scans), None)
@@ -74,14 +74,16 @@ def _add(points: list[Point], scans: int, record: dict) -> None:
             values.setdefault(metric, []).append(value)
 
 
-def worth_in_scans(points: Sequence[Point], reference: Sequence[Point], metric: str) -> list[tuple[int, float | None]]:
+def worth_in_scans(
+    points: Sequence[Point], reference: Sequence[Point], metric: str
+) -> list[tuple[float, float | None]]:
     """For each point: its number of scans, and with how many the reference reaches the same mean value.
 
     Interpolated linearly over the logarithm of the number of scans; None where the reference does not reach it with all
     scans, or is better with the fewest. The metric is one of which less is better.
     """
     known = [(math.log(point.scans), mean(point.values[metric])) for point in reference]
-    worth: list[tuple[int, float | None]] = []
+    worth: list[tuple[float, float | None]] = []
     for point in points:
         value, found = mean(point.values[metric]), None
         for (left, before), (right, after) in zip(known, known[1:]):
@@ -108,7 +110,7 @@ def scan_table(run: Run, seeds: Sequence[int], corpus: str) -> str:
             for point in methods[method]:
                 found = {metric: worth[metric][point.scans] for metric in METRICS}
                 cells = ["–" if n is None else f"{n:.1f}" for n in found.values()]
-                rows.append([f"{animator}, {method}", str(point.scans), *cells])
+                rows.append([f"{animator}, {method}", f"{point.scans:g}", *cells])
                 data.append({"method": f"{animator}, {method}", "scans": point.scans, "worth": found})
     used = seeds_of(GROUP, list(seeds))
     title = f"What guidance is worth in scans, {run_description(run, used, corpus)}"

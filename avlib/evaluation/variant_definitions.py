@@ -99,27 +99,18 @@ FEW_SCANS = (2, 4, 8, 16)
 
 
 def _few_scans(count: int) -> dict[str, Variant]:
-    """Four variants that learn from the first `count` scanned sentences of each subject, in about as many steps as with
-    all. They share one motion model, that of the first of them."""
+    """Four variants that learn from the first `count` scanned sentences of each subject. They share one motion model,
+    that of the first of them."""
 
-    def longer(config: Config) -> dict:
-        repeats = max(1.0, config.corpus.sentences_train / count)
-        lengths = {
-            "joint.epochs": config.joint.epochs,
-            "joint.patience": config.joint.patience,
-            "codetalker.vqvae_epochs": config.codetalker.vqvae_epochs,
-        }
-        return {name: round(repeats * length) for name, length in lengths.items()}
-
-    def variant(label: str, objective: str, settings: dict | None = None, **more) -> Variant:
-        return Variant("scans", f"{count} scans, {label}", settings or {}, objective, is_sweep=False, **more)
+    def variant(label: str, objective: str, settings: dict, base: str = "") -> Variant:
+        return Variant("scans", f"{count} scans, {label}", settings, objective, is_sweep=False, base=base)
 
     base = f"scans-{count}-baseline"
     return {
-        base: variant(OBJECTIVE_LABELS["baseline"], "baseline", {"joint.scans": count}, further=longer),
-        f"scans-{count}-rlv": variant(OBJECTIVE_LABELS["rlv"], "rlv", base=base),
-        f"scans-{count}-guided": variant(OBJECTIVE_LABELS["guided"], "guided", base=base),
-        f"scans-{count}-unscanned": variant(UNSCANNED_LABEL, "guided", UNSCANNED, base=base),
+        base: variant(OBJECTIVE_LABELS["baseline"], "baseline", {"joint.scans": count}),
+        f"scans-{count}-rlv": variant(OBJECTIVE_LABELS["rlv"], "rlv", {}, base),
+        f"scans-{count}-guided": variant(OBJECTIVE_LABELS["guided"], "guided", {}, base),
+        f"scans-{count}-unscanned": variant(UNSCANNED_LABEL, "guided", UNSCANNED, base),
     }
 
 

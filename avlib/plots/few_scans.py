@@ -42,7 +42,7 @@ def scan_curves(curves: Curves, unit: str) -> Figure:
             axis.title.set_fontsize(9)
             axis.xaxis.set_major_locator(FixedLocator(numbers))
             axis.xaxis.set_minor_locator(NullLocator())
-            axis.set_xticklabels(map(str, numbers))
+            axis.set_xticklabels([f"{number:g}" for number in numbers])
             axis.spines[["right", "top"]].set_visible(False)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)

@@ -92,19 +92,19 @@ class ShareFactor(nn.Module):
         self.share, self.steps = share, steps
         self.register_buffer("norms", torch.zeros(2))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
-        self.last = 1.0  # the factor of the step before
+        self.last = torch.ones(())  # the factor of the step before
 
-    def forward(self, reading: Tensor, vertex_norm: float) -> float:
-        """vertex_norm: the sum of the norms of the vertex terms' gradients. 1 for a gradient of 0."""
+    def forward(self, reading: Tensor, vertex_norm: Tensor) -> Tensor:
+        """A scalar. vertex_norm: the sum of the norms of the vertex terms' gradients. 1 for a gradient of 0."""
         if not self.share:
-            return 1.0
-        if self.steps == 0 or self.counted == 0:
-            self.norms.zero_()
-        if self.steps == 0 or self.counted < self.steps:
-            self.norms += torch.tensor([vertex_norm, float(reading.norm())]).to(self.norms)
-            self.counted += 1
-        vertex, guide = self.norms.tolist()
-        self.last = self.share / (1 - self.share) * vertex / guide if guide else 1.0
+            return torch.ones_like(vertex_norm)
+        before = self.norms if self.steps else torch.zeros_like(self.norms)
+        counts = (self.counted < self.steps) | (self.steps == 0)
+        self.norms.copy_(before + counts * torch.stack((vertex_norm, reading.norm())).to(before))
+        self.counted += counts
+        vertex, guide = self.norms.clone()
+        factor = self.share / (1 - self.share) * vertex / guide
+        self.last = torch.where(guide > 0, factor, torch.ones_like(factor))
         return self.last
 
 

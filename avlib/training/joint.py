@@ -14,7 +14,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
 from ..corpus.pictures import lip_video
-from ..corpus.training_scans import training_scans
+from ..corpus.training_scans import passes_as_long, training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
@@ -25,7 +25,7 @@ from .convergence import convergence, joint_epochs
 from .guidance_gradient import principal_motions
 from .guide import Guide
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
-from .joint_settings import check_settings, has_mesh_guide, without_guidance
+from .joint_settings import check_settings, has_mesh_guide, lengthened, without_guidance
 from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
 from .mesh_reader import STAGE as MESH_READER
@@ -73,7 +73,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
         teachers = [load_animator(run, corpus, name)[0] for name in teacher]
         task, train, held_out = joint_task(base, corpus, animator, objective, *teachers)
         start = _unguided_start(run, config, animator, seed, inputs)
-        state = _fit_joint(run, stage, key, task, train, held_out, corpus.subjects["train"], seed, start)
+        config = lengthened(config, passes_as_long(corpus, config.scans))
+        state = _fit_joint(run, stage, key, config, task, train, held_out, corpus.subjects["train"], seed, start)
         modules: dict[str, nn.Module] = {"animator": task.animator}
         if task.guide is not None:
             modules["expert"] = task.guide.expert
@@ -88,6 +89,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             animator=animator,
             objective=objective,
             lambda_av=0.0 if task.guide is None else task.config.lambda_av,
+            scans=len(train) / len(corpus.subjects["train"]),  # of each subject, in the mean
             unscanned=task.unscanned.summary() if task.unscanned else None,
             convergence=convergence(state.history, config),
         )
@@ -138,6 +140,7 @@ def _fit_joint(
     run: Run,
     stage: str,
     key: str,
+    config: JointConfig,
     task: JointTask,
     train: list[Example],
     held_out: list[Example],
@@ -145,7 +148,6 @@ def _fit_joint(
     seed: int,
     start: SharedStart | None,
 ) -> TrainingState:
-    config = run.config.joint
     groups: list[dict] = [{"params": [p for p in task.animator.parameters() if p.requires_grad], "lr": config.lr}]
     if task.speech_head is not None:
         groups[0]["params"] += task.speech_head.parameters()

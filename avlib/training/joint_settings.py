@@ -48,6 +48,11 @@ def without_guidance(config: JointConfig) -> JointConfig:
     return shared
 
 
+def lengthened(config: JointConfig, passes: float) -> JointConfig:
+    """The settings with so many times the epochs, so that a training on few scans takes as many steps as one on all."""
+    return replace(config, epochs=round(passes * config.epochs), patience=round(passes * config.patience))
+
+
 def has_mesh_guide(config: JointConfig) -> bool:
     """Whether a reader of lip vertices guides."""
     return bool(config.lambda_mesh or (config.unscanned and config.unscanned_target == "mesh"))

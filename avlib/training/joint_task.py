@@ -79,11 +79,11 @@ class JointTask(nn.Module):
             expert_terms["expert"] = guide.expert_loss(lips)
         nothing, displacement = torch.zeros_like(vertices), vertices.detach() - batch.template[:, None]
         of_vertices = [gradients[name] for name in VERTEX_TERMS if name in gradients]
-        vertex, vertex_norm = sum(of_vertices, nothing), sum(float(gradient.norm()) for gradient in of_vertices)
+        vertex, vertex_norm = sum(of_vertices, nothing), sum((g.norm() for g in of_vertices), nothing.new_zeros(()))
         for name in [name for name in gradients if name not in VERTEX_TERMS]:
             gradients[name] = self.guiding(name, gradients[name], vertex, vertex_norm, displacement, draws, progress)
         carrier = (prediction * sum(gradients.values(), nothing)).sum()  # its gradient on the animator is that of L
-        norms = {name: float(gradients[name].norm()) if name in gradients else 0.0 for name in terms}
+        norms = {name: gradients.get(name, nothing).norm() for name in terms}
         if lips is not None and self.unscanned is not None:
             terms["unscanned"], further, norms["unscanned"] = self.learn_unscanned(
                 self.unscanned, vertex_norm, draws, progress
@@ -99,14 +99,14 @@ class JointTask(nn.Module):
             **terms,
             **animator_terms,
             **expert_terms,
-            **{f"share_{name}": torch.tensor(share) for name, share in gradient_shares(norms).items()},
+            **{f"share_{name}": share for name, share in gradient_shares(norms).items()},
             **self.weights_by_share(terms),
         }
 
     def weights_by_share(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """ "lambda_<term>" of each reading term of this step, if `joint.share` sets them."""
         names = [name for name in terms if name in self.share_factors] if self.config.share else []
-        return {f"lambda_{name}": torch.tensor(self.weights[name] * self.factor(name).last) for name in names}
+        return {f"lambda_{name}": self.weights[name] * self.factor(name).last for name in names}
 
     def factor(self, name: str) -> ShareFactor:
         factor = self.share_factors[name]
@@ -142,7 +142,7 @@ class JointTask(nn.Module):
         name: str,
         gradient: Tensor,
         vertex: Tensor | None,
-        vertex_norm: float,
+        vertex_norm: Tensor,
         displacement: Tensor,
         draws: ClipGenerators,
         progress: float,
@@ -154,8 +154,8 @@ class JointTask(nn.Module):
         return strength(config, progress) * self.factor(name)(kept, vertex_norm) * kept
 
     def learn_unscanned(
-        self, unscanned: UnscannedSpeech, vertex_norm: float, draws: ClipGenerators, progress: float
-    ) -> tuple[Tensor, Tensor, float]:
+        self, unscanned: UnscannedSpeech, vertex_norm: Tensor, draws: ClipGenerators, progress: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What speech without scans teaches: its loss; a scalar whose gradient on the animator is that of the weighted
         loss; and the norm of this gradient on the vertices, 0 if the loss is not of vertices.
 
@@ -166,7 +166,7 @@ class JointTask(nn.Module):
         batch = unscanned.draw(count, seeded_generator(seed)).to(self.device)
         if self.speech_head is not None:
             loss = self.speech_head(self.animator.encoder, batch)
-            return loss.detach(), self.weights["unscanned"] * loss, 0.0
+            return loss.detach(), self.weights["unscanned"] * loss, torch.zeros_like(loss)
         prediction = rollout(self.animator, batch)
         vertices = prediction.detach().requires_grad_()
         if unscanned.teacher is not None:
@@ -177,7 +177,7 @@ class JointTask(nn.Module):
             (gradient,) = torch.autograd.grad(self.weights["unscanned"] * loss, vertices, materialize_grads=True)
             displacement = vertices.detach() - batch.template[:, None]
             gradient = self.guiding("unscanned", gradient, None, vertex_norm, displacement, draws, progress)
-        return loss.detach(), (prediction * gradient).sum(), float(gradient.norm())
+        return loss.detach(), (prediction * gradient).sum(), gradient.norm()
 
     def unscanned_loss(self, vertices: Tensor, batch: SpokenBatch, draws: ClipGenerators) -> Tensor:
         """What a guide reads from speech without scans: the expert, or the reader of lip vertices."""

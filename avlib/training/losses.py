@@ -65,7 +65,7 @@ def term_gradients(terms: dict[str, Tensor], weights: dict[str, float], vertices
     return gradients
 
 
-def gradient_shares(norms: dict[str, float]) -> dict[str, float]:
+def gradient_shares(norms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each norm's share of their sum; 0 if all are 0."""
-    whole = sum(norms.values()) or 1.0
-    return {name: norm / whole for name, norm in norms.items()}
+    whole = torch.stack(list(norms.values())).sum()
+    return {name: norm / whole.where(whole > 0, 1) for name, norm in norms.items()}

@@ -15,7 +15,7 @@ from ..core.files import load_weights
 from ..core.run import Run
 from ..core.tensors import Batch, pad
 from ..corpus.corpus import Corpus
-from ..corpus.training_scans import training_scans
+from ..corpus.training_scans import passes_as_long, training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import ClipGenerators
 from .loop import finish_fit, fit
@@ -76,7 +76,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
         key,
         task,
         [{"params": task.parameters(), "lr": settings.vqvae_lr}],
-        settings.vqvae_epochs,
+        round(passes_as_long(corpus, scans) * settings.vqvae_epochs),
         lambda generator: shuffled_batches(len(train), settings.vqvae_batch, generator),
         lambda indices: collate(corpus, [train[i] for i in indices]),
         seed,

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from avlib.corpus.training_scans import training_scans
+from avlib.corpus.training_scans import passes_as_long, training_scans
 
 
 def corpus():
@@ -22,3 +22,7 @@ def test_each_subject_keeps_its_first_scans():
 def test_more_scans_than_a_subject_has_are_refused():
     with pytest.raises(ValueError, match="joint.scans: expected at most 3, as Ben has, got 4"):
         training_scans(corpus(), 4)
+
+
+def test_few_scans_are_passed_as_often_as_makes_equally_many_steps():
+    assert passes_as_long(corpus(), 0) == 1 and passes_as_long(corpus(), 1) == 7 / 2

@@ -26,7 +26,8 @@ def run(tmp_path, monkeypatch) -> Run:
                 model.run.config.joint.unscanned
             )
             if model.run is not run:
-                model.run.finish(model.name, "k", **{k: v for k, v in run.record(model.name).items() if k in TRAINED})
+                trained = {k: v for k, v in run.record(model.name).items() if k in TRAINED}
+                model.run.finish(model.name, "k", **trained | {"scans": float(model.run.config.joint.scans or 32)})
             record(model.run, evaluation_stage(model.name), 90.0 - 8.0 * doublings - gain + model.seed)
     record(run, "evaluation-truth", 1.0)
     return run

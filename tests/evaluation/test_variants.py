@@ -175,14 +175,11 @@ def test_each_seed_has_an_expert_of_its_own_where_each_has_a_pretraining(tmp_pat
     assert set(map(str, places)) == {"variants/paper-text", "variants/pretraining-1/variants/paper-text"}
 
 
-def test_variants_of_few_scans_take_as_many_steps_and_have_motion_models_of_their_own(tmp_path, monkeypatch):
+def test_variants_of_few_scans_have_motion_models_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    sizes = {"corpus.sentences_train": 12, "joint.epochs": 30, "joint.patience": 4}
-    run = Run("s", load("smoke", variants="scans", **sizes))
+    run = Run("s", load("smoke", variants="scans", **{"corpus.sentences_train": 12}))
     models = [m for name in chosen_variants(run.config) for m in variant_models(run, name, [0])]
-    configs = {m.run.config.joint.scans: m.run.config for m in models}
-    lengths = {n: (c.joint.epochs, c.joint.patience, c.codetalker.vqvae_epochs) for n, c in configs.items()}
-    assert lengths == {0: (30, 4, 2), 2: (180, 24, 12), 4: (90, 12, 6), 8: (45, 6, 3)}, "not 16 of 12"
+    assert {m.run.config.joint.scans for m in models} == {0, 2, 4, 8}, "not 16 of 12"
     jobs = pretraining_jobs(run, None, models)
     motion_models = {(job[3], job[1].config.joint.scans) for job in jobs if job[0] is train_motion_vqvae}
     assert motion_models == {(a, n) for a in ("faceformer", "codetalker") for n in (2, 4, 8)}

@@ -7,6 +7,7 @@ import pytest
 from avlib.core.config import JointConfig
 from avlib.core.presets import load
 from avlib.training.convergence import check_patience, convergence, joint_epochs, last_change, plateau, steady_share
+from avlib.training.joint_settings import lengthened
 
 CONFIG = JointConfig(epochs=40, patience=3, lr_decay_fraction=0.5, guidance_start=0.5)
 
@@ -99,6 +100,11 @@ def test_convergence_tells_the_steady_part_from_the_whole():
     assert rests["plateau"] == 8, "judged by the usual patience"
     late = convergence(history(settled(40, 25)), CONFIG)
     assert late["plateau"] is None and late["change_steady"] == pytest.approx(100 * (0.9**4 - 1))
+
+
+def test_a_training_on_few_scans_has_more_epochs():
+    longer = lengthened(CONFIG, 3.5)
+    assert longer == replace(CONFIG, epochs=140, patience=10) and lengthened(CONFIG, 1.0) == CONFIG
 
 
 def test_presets_that_claim_convergence_have_patience():

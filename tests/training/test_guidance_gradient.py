@@ -64,23 +64,24 @@ def test_the_control_removes_as_much_at_random(gradients, generator):
 
 def test_the_share_of_the_gradient_is_met(gradients):
     reading, vertex, _ = gradients
-    scaled = ShareFactor(0.8, 0)(reading, float(vertex.norm())) * reading
+    scaled = ShareFactor(0.8, 0)(reading, vertex.norm()) * reading
     assert float(scaled.norm() / (scaled.norm() + vertex.norm())) == pytest.approx(0.8)
-    assert ShareFactor(0.0, 0)(reading, 2.0) == 1.0 and ShareFactor(0.5, 0)(0 * reading, 2.0) == 1.0
+    two = torch.tensor(2.0)
+    assert ShareFactor(0.0, 0)(reading, two) == 1.0 and ShareFactor(0.5, 0)(0 * reading, two) == 1.0
     task, batch = build(JointConfig(share=0.6, lambda_av=1e-9, expert_learns_from="frozen"))
     assert float(step(task, batch)["share_av"]) == pytest.approx(0.6, abs=1e-5), "whatever the weight"
 
 
 def test_the_first_steps_decide_the_weight_that_has_the_share():
-    reading = torch.ones(4)  # of norm 2
+    reading, two = torch.ones(4), torch.tensor(2.0)  # both of norm 2
     factor = ShareFactor(0.75, 2)
-    assert factor(reading, 2.0) == pytest.approx(3) and factor(2 * reading, 4.0) == pytest.approx(3)
+    assert factor(reading, two) == pytest.approx(3) and factor(2 * reading, 2 * two) == pytest.approx(3)
     restored = ShareFactor(0.75, 2)
     restored.load_state_dict(factor.state_dict())
     for later in (factor, restored):
-        assert later(100 * reading, 1.0) == pytest.approx(3), "what comes later changes nothing"
+        assert later(100 * reading, two / 2) == pytest.approx(3), "what comes later changes nothing"
     each = ShareFactor(0.75, 0)
-    assert [each(reading, 2.0), each(reading, 4.0)] == [pytest.approx(3), pytest.approx(6)]
+    assert [each(reading, two), each(reading, 2 * two)] == [pytest.approx(3), pytest.approx(6)]
 
 
 def test_the_weight_that_the_share_gives_is_logged():

@@ -24,8 +24,9 @@ def test_gradients_are_of_the_weighted_terms(generator):
     gradients = term_gradients(terms, {"a": 2.0, "b": 0.5, "c": 0.0}, x)
     whole = torch.autograd.grad(2 * x.square().sum() + 0.5 * x.sin().sum(), x)[0]
     assert gradients.keys() == {"a", "b"} and torch.allclose(gradients["a"] + gradients["b"], whole)
-    shares = gradient_shares({"a": 3.0, "b": 1.0, "c": 0.0})
-    assert shares == {"a": 0.75, "b": 0.25, "c": 0.0} and gradient_shares({"a": 0.0}) == {"a": 0.0}
+    norms = {name: torch.tensor(norm) for name, norm in (("a", 3.0), ("b", 1.0), ("c", 0.0))}
+    assert gradient_shares(norms) == {"a": 0.75, "b": 0.25, "c": 0.0}
+    assert gradient_shares({"a": torch.tensor(0.0)}) == {"a": 0.0}
 
 
 def test_context_weights_are_larger_where_the_scan_moves():

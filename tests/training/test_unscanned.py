@@ -82,7 +82,7 @@ def test_the_animators_gradient_is_that_of_the_weighted_reading_loss():
     spoken, weight = task.unscanned.draw(2, torch.Generator().manual_seed(0)), task.animator.vertex_map.weight
     task.unscanned.draw = lambda count, generator: spoken
     task.guide.draw_audio = lambda lips: (lips.batch.samples, torch.ones(2, dtype=torch.bool))
-    loss, carrier, norm = task.learn_unscanned(task.unscanned, 1.0, [torch.Generator()], 0.5)
+    loss, carrier, norm = task.learn_unscanned(task.unscanned, torch.tensor(1.0), [torch.Generator()], 0.5)
     (found,) = torch.autograd.grad(carrier, weight)
     video, _ = task.guide.render_lips(rollout(task.animator, spoken), spoken.frame_lengths)
     whole = 50.0 * task.guide.reading_loss(video, spoken.samples, torch.ones(2, dtype=torch.bool), spoken)
@@ -113,7 +113,7 @@ def test_codetalker_learns_from_it_through_its_quantiser():
         return model
 
     task, _ = unscanned_task(codetalker)
-    _, carrier, norm = task.learn_unscanned(task.unscanned, 1.0, [torch.Generator().manual_seed(3)], 0.5)
+    _, carrier, norm = task.learn_unscanned(task.unscanned, torch.tensor(1.0), [torch.Generator().manual_seed(3)], 0.5)
     carrier.backward()
     learning = [p.grad is not None and bool(p.grad.any()) for p in task.animator.decoder.parameters()]
     assert norm > 0 and any(learning) and task.animator.code_map.weight.grad.any()
@@ -124,11 +124,11 @@ def test_the_motion_of_another_animator_can_be_the_target():
     task.eval()
     weight, generator = task.animator.vertex_map.weight, [torch.Generator().manual_seed(3)]
     task.unscanned.teacher = copy.deepcopy(task.animator)
-    loss, carrier, norm = task.learn_unscanned(task.unscanned, 1.0, generator, 0.5)
+    loss, carrier, norm = task.learn_unscanned(task.unscanned, torch.tensor(1.0), generator, 0.5)
     assert float(loss) == norm == 0, "equal animators have nothing to learn from each other"
     with torch.no_grad():
         task.unscanned.teacher.vertex_map.bias += 1e-3  # in the task's unit, the root mean square of the motion
-    loss, carrier, norm = task.learn_unscanned(task.unscanned, 1.0, generator, 0.5)
+    loss, carrier, norm = task.learn_unscanned(task.unscanned, torch.tensor(1.0), generator, 0.5)
     (gradient,) = torch.autograd.grad(carrier, weight)
     assert float(loss) == pytest.approx(2.0 + 0.5, rel=1e-4) and norm > 0 and gradient.any()
 
