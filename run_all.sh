@@ -167,7 +167,9 @@ case "$command" in
     for option in "$@"; do
       if [ "$option" = --quick ]; then options+=(-m 'not slow'); else options+=("$option"); fi
     done
-    exec "$python" -m pytest ${options[@]+"${options[@]}"} ;;
+    # Each process takes whole files, and one thread: most tests are too small for more.
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    exec "$python" -m pytest -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder ${options[@]+"${options[@]}"} ;;
   lint)
     "$python" -m ruff check avlib tests benchmarks
     "$python" -m ruff format --check avlib tests benchmarks

@@ -60,10 +60,17 @@ def write_units(folder: Path, count: int = 0):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m "not slow"
 def pytest_collection_modifyitems(items):
-    """Marks every test that needs a finished run of the notebooks as slow."""
+    """Marks every test that needs a finished run of the notebooks as slow, and says which tests belong together.
+
+    One process (pytest-xdist) has all tests that need that run, or all others of a file. Slow tests last longest and
+    begin first.
+    """
     for item in items:
-        if "smoke" in getattr(item, "fixturenames", ()):
+        needs_run = "smoke" in getattr(item, "fixturenames", ())
+        if needs_run:
             item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("smoke" if needs_run else item.location[0]))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ def main() -> None:
     config = load("smoke", **SMALL)
     sizes = dataclasses.replace(corpus_sizes(config), clip_s=0.4, sentence_s=0.4)
     for stage, build, arguments in attempts(config):
+        torch.manual_seed(0)
         with pretend_device() as device:
             attempt = build(config, sizes, device, *arguments)
             task = attempt.task.to(device).train()

@@ -179,11 +179,13 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     seeds = len(named.split(",")) if named else 5 if "study" in line else 1
     models = 3 * seeds * (1 if "animators=faceformer" in arguments else 2)
     assert [name for name in done if name[0] == "0"] == sorted(
-        ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"] + models * ["03_joint_training"]
+        ["01_data_prep", "02_expert_pretraining", "04_evaluation", "05_tsne_analysis"]
+        + models * ["03_joint_training"]
+        + (["06_guidance"] if "variants=scans" in arguments else [])
     )
-    assert ("study" in done) == ("study" in line and "variants=" not in line) and ("speech" in done) == (
-        "--speech" in line
-    )
+    variants_asked = [argument for argument in arguments if argument.startswith("variants=")]
+    has_variants = variants_asked[0] != "variants=" if variants_asked else "study" in line
+    assert ("study" in done) == has_variants and ("speech" in done) == ("--speech" in line)
     if "--run" in arguments:
         assert (desk / "results" / arguments[arguments.index("--run") + 1]).is_dir()
 

@@ -19,11 +19,11 @@ WAITS = {
     "judge": 6,
     "faceformer-baseline": 6,
     "faceformer-rlv": 6,
-    "faceformer-guided": 68,
+    "faceformer-guided": 80,
     "codetalker-motion_vqvae": 2,
     "codetalker-baseline": 9,
     "codetalker-rlv": 9,
-    "codetalker-guided": 68,
+    "codetalker-guided": 80,
 }
 
 
