@@ -45,13 +45,15 @@ class StylePredictions(NamedTuple):
 def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequence[str] = ()) -> None:
     """Scores all models of the run over all seeds, the reference predictions, and predictions of other methods.
 
+    The latter on the test split, the others on every test split: BIWI has a second one of seen subjects, test_seen.
     external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run or a reference.
     """
     models = [*model_names(run, seeds), *reversed(references(run.config.corpus))]  # the longest first
     folders = dict(map(external_predictions.named_folder, external))
     if taken := folders.keys() & {*models, *REFERENCE_LABELS}:
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
-    jobs = [(evaluate, run, corpus, model) for model in models]
+    splits = [split for split in corpus.subjects if split.startswith("test")]
+    jobs = [(evaluate, run, corpus, model, split) for split in splits for model in models]
     jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
     for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
         log(summary_line(record))
@@ -157,8 +159,8 @@ def _row(
 def model_predictions(
     run: Run, corpus: Corpus, model: str, examples: list[Example], folder: Path | None = None
 ) -> Iterator[StylePredictions]:
-    """A model's predictions, style by style: once per training style for a trained model; references as
-    `reference_motions` makes them.
+    """A model's predictions, style by style: of a trained model in every training style, or of a training subject in
+    the subject's own; references as `reference_motions` makes them.
 
     folder: predictions of another method; once for each style in it, with the examples that have a file.
     """
@@ -176,12 +178,22 @@ def model_predictions(
     else:
         animator, _ = load_animator(run, corpus, model)
         subjects = corpus.subjects["train"]
-        for k, style in enumerate(subjects[: run.config.evaluation.styles]):
-            batch = collate_examples(examples, subjects).to(run.device)
-            batch.style = torch.eye(len(subjects), device=run.device)[k].expand(len(examples), -1)
+        for style, chosen in styles_of(examples, subjects, run.config.evaluation.styles):
+            batch = collate_examples(chosen, subjects).to(run.device)
+            batch.style = torch.eye(len(subjects), device=run.device)[subjects.index(style)].expand(len(chosen), -1)
             vertices = rollout(animator, batch)
             motions = [v[:frames].cpu() for v, frames in zip(vertices, batch.frame_lengths)]
-            yield StylePredictions(style, examples, motions)
+            yield StylePredictions(style, chosen, motions)
+
+
+def styles_of(examples: list[Example], subjects: list[str], count: int) -> Iterator[tuple[str, list[Example]]]:
+    """The styles in which examples are animated: those of other subjects in the first `count` training styles, those
+    of a training subject in the subject's own, as published work does. subjects: the training subjects."""
+    unseen = [e for e in examples if e.utterance.subject not in subjects]
+    for k, style in enumerate(subjects):
+        own = [e for e in examples if e.utterance.subject == style]
+        if chosen := own + (unseen if k < count else []):
+            yield style, chosen
 
 
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:

@@ -20,6 +20,7 @@ OPEN_TABLES = (
     "table",
     "table_differences",
     "table_verdicts",
+    "table_seen",
     "table_convergence",
     "table_ablation_lve",
     "table_ablation_cer",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ..core.run import Run
 from ..training.objectives import OBJECTIVES, model_name
 from . import tables
+from .evaluate import evaluation_stage
 from .external_predictions import named_folder
 from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, SHORT_OBJECTIVE_LABELS, STILL, TRUTH
 from .table_formats import markdown_table
@@ -42,31 +43,47 @@ def run_description(run: Run, seeds: list[int], corpus: str) -> str:
     return f"on the {corpus}, preset {config.preset}, method {config.method}, {numbers}"
 
 
-def evaluation_records(run: Run, seeds: list[int], external: Sequence[str] = ()) -> dict[str, Records]:
+def evaluation_records(
+    run: Run, seeds: list[int], external: Sequence[str] = (), split: str = "test"
+) -> dict[str, Records]:
     """Evaluation records of each method over the seeds, after those of the references that have been scored.
 
     external: predictions of others, as NAME=FOLDER.
     """
-    scored = [name for name in REFERENCE_LABELS if name in (TRUTH, STILL) or _is_scored(run, name)]
+    scored = [name for name in REFERENCE_LABELS if name in (TRUTH, STILL) or _is_scored(run, name, split)]
     models = {REFERENCE_LABELS[name]: [name] for name in scored}
     for animator in run.config.animators:
         for objective in OBJECTIVES:
             models[method_label(animator, objective)] = [model_name(animator, objective, seed) for seed in seeds]
     models |= {name: [name] for name, _ in map(named_folder, external)}
-    return {method: [run.record(f"evaluation-{m}") for m in names] for method, names in models.items()}
+    return {method: [run.record(evaluation_stage(m, split)) for m in names] for method, names in models.items()}
 
 
-def _is_scored(run: Run, model: str) -> bool:
-    stage = f"evaluation-{model}"
+def further_test_splits(run: Run) -> list[str]:
+    """Test splits besides "test" on which the run has been scored, such as "test_seen"."""
+    paths = (run.folder / "records").glob(f"evaluation-test_*-{TRUTH}.json")
+    return sorted(path.stem.removeprefix("evaluation-").removesuffix(f"-{TRUTH}") for path in paths)
+
+
+def _is_scored(run: Run, model: str, split: str) -> bool:
+    stage = evaluation_stage(model, split)
     return (run.home(stage) / "records" / f"{stage}.json").exists()
 
 
 def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[str] = ()) -> str:
     """Writes the tables of methods, of `COMPARISONS` and of their verdicts to the run's tables/; returns the Markdown.
 
-    Published figures stand beside measured ones where they are of the run's own corpus. external: as NAME=FOLDER.
+    There are others for further test splits. Published figures stand beside measured ones where they are of the run's
+    own corpus. external: predictions of others for the test split, as NAME=FOLDER.
     """
-    records, description = evaluation_records(run, seeds, external), run_description(run, seeds, corpus)
+    texts = [_split_tables(run, seeds, corpus, "test", external)]
+    texts += [_split_tables(run, seeds, corpus, split) for split in further_test_splits(run)]
+    return "\n".join(texts)
+
+
+def _split_tables(run: Run, seeds: list[int], corpus: str, split: str, external: Sequence[str] = ()) -> str:
+    records, description = evaluation_records(run, seeds, external, split), run_description(run, seeds, corpus)
+    ending = split.removeprefix("test")
     corpus_name = records[REFERENCE_LABELS[TRUTH]][0]["corpus_name"]
     published = [column for column in PUBLISHED_UNITS if column.split()[0].lower() == corpus_name]
     pairs = {
@@ -78,9 +95,9 @@ def results_table(run: Run, seeds: list[int], corpus: str, external: Sequence[st
         for one, other in COMPARISONS
     }
     results = {
-        "table": tables.methods(records, f"Results {description}", published=published),
-        "table_differences": tables.differences(pairs, f"Effects of L_rlv and of guidance {description}"),
-        "table_verdicts": tables.verdicts(pairs, f"What L_rlv and guidance improve {description}"),
+        f"table{ending}": tables.methods(records, f"Results {description}", published=published),
+        f"table{ending}_differences": tables.differences(pairs, f"Effects of L_rlv and of guidance {description}"),
+        f"table{ending}_verdicts": tables.verdicts(pairs, f"What L_rlv and guidance improve {description}"),
     }
     folder = run.folder / "tables"
     return "\n".join(table.write(folder, name, corpus=corpus, seeds=seeds) for name, table in results.items())

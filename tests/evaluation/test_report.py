@@ -11,6 +11,7 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import report, results
+from avlib.evaluation.evaluate import evaluation_stage
 from avlib.evaluation.tables import PUBLISHED, PUBLISHED_ABLATION
 from avlib.training.objectives import OBJECTIVES, model_name
 
@@ -37,11 +38,11 @@ def rows(lve: float, rate: float, read: str = "") -> list[dict]:
     ]
 
 
-def score(run: Run, model: str, lve: float, rate: float) -> None:
+def score(run: Run, model: str, lve: float, rate: float, split: str = "test") -> None:
     run.finish(
-        f"evaluation-{model}",
+        evaluation_stage(model, split),
         "key",
-        split="test",
+        split=split,
         corpus_name="embedded",
         unit="m",
         rows=rows(lve, rate, f"{model} read"),
@@ -100,6 +101,15 @@ def test_the_table_has_mean_and_standard_deviation_of_the_records(run):
     assert (run.folder / "tables" / "table_differences.tex").exists()
     (verdicts,) = re.findall(r"^\| FaceFormer, guided minus baseline \| better, .*$", markdown, re.M)
     assert verdicts.count("better") == 3 and verdicts.endswith("none |"), "the judge has not read"
+
+
+def test_seen_subjects_have_tables_of_their_own(run):
+    for model in ("truth", "still", *(model_name("faceformer", objective, 0) for objective in OBJECTIVES)):
+        score(run, model, 1e-5, 30.0, "test_seen")
+    markdown = results.results_table(run, [0], "embedded corpus")
+    assert markdown.count("| FaceFormer, guided minus baseline |") == 4 and "split test_seen" in markdown
+    table = json.loads((run.folder / "tables" / "table_seen.json").read_text())
+    assert table["rows"][2]["metrics"]["LVE"]["values"] == [pytest.approx(1e-5)] and table["split"] == "test_seen"
 
 
 def test_published_figures_stand_beside_their_own_corpus_only(run):
