@@ -169,7 +169,7 @@ case "$command" in
     done
     # Each process takes whole files, and one thread: most tests are too small for more.
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-    exec "$python" -m pytest -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder ${options[@]+"${options[@]}"} ;;
+    exec "$python" -m pytest -n auto --maxprocesses 8 --no-loadscope-reorder ${options[@]+"${options[@]}"} ;;
   lint)
     "$python" -m ruff check avlib tests benchmarks
     "$python" -m ruff format --check avlib tests benchmarks

@@ -58,19 +58,30 @@ def write_units(folder: Path, count: int = 0):
     (folder / "unigram5000_units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
 
 
+ONE_RUN = ("tests/cli/test_notebooks.py", "tests/cli/test_readme.py")  # use the fixture `smoke`
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m "not slow"
 def pytest_collection_modifyitems(items):
-    """Marks every test that needs a finished run of the notebooks as slow, and says which tests belong together.
-
-    One process (pytest-xdist) has all tests that need that run, or all others of a file. Slow tests last longest and
-    begin first.
-    """
+    """Marks every test that needs a finished run of the notebooks as slow. Slow tests last longest and begin first."""
     for item in items:
-        needs_run = "smoke" in getattr(item, "fixturenames", ())
-        if needs_run:
+        if "smoke" in getattr(item, "fixturenames", ()):
+            assert item.location[0] in ONE_RUN, f"{item.location[0]}: ONE_RUN has to name it"
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("smoke" if needs_run else item.location[0]))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    """One process takes all tests of a file, whose fixtures they share, and of the files that share a finished run."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return ONE_RUN[0] if file in ONE_RUN else file
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="session")

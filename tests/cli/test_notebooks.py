@@ -115,7 +115,7 @@ def test_an_interrupted_run_has_the_same_records(smoke):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "expert: resumes at step" in done.stdout
     resumed, whole = records(smoke, "two", ("codetalker",)), records(smoke, "one")
-    of_all_animators = {"tsne.json", "domain_gap.json"}
+    of_all_animators = {"tsne.json", "domain_gap-fine-tuned.json"}
     assert len(resumed.keys() - of_all_animators) > 20 and resumed.keys() <= whole.keys()
     for name in resumed.keys() - of_all_animators:
         assert resumed[name] == whole[name], name
