@@ -160,6 +160,11 @@ setup "$@"
 export PYTHONUNBUFFERED=1
 # Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/lipreading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
+# glibc gives the pages of large blocks back as soon as they are freed, and each training step gets them anew: on large
+# meshes that takes longer than the computation (docs/timings.md). With these settings it keeps them.
+keep_memory() {
+  export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-68719476736}"
+}
 case "$command" in
   setup) echo "environment: ready, $("$python" --version)" ;;
   test)
@@ -174,7 +179,7 @@ case "$command" in
     "$python" -m ruff check avlib tests benchmarks
     "$python" -m ruff format --check avlib tests benchmarks
     exec "$python" -m pyright --pythonpath "$(command -v "$python")" ;;
-  lab) exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
+  lab) keep_memory; exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
   animate|preference|pool) exec "$python" -m avlib "$command" "$@" ;;
-  run) exec "$python" -m avlib "$@" ;;
+  run) keep_memory; exec "$python" -m avlib "$@" ;;
 esac
