@@ -61,7 +61,8 @@ def evaluation_records(
 
 def further_test_splits(run: Run) -> list[str]:
     """Test splits besides "test" on which the run has been scored, such as "test_seen"."""
-    paths = (run.folder / "records").glob(f"evaluation-test_*-{TRUTH}.json")
+    home = run.home(evaluation_stage(TRUTH))  # where runs that are pooled have their records
+    paths = (home / "records").glob(f"evaluation-test_*-{TRUTH}.json")
     return sorted(path.stem.removeprefix("evaluation-").removesuffix(f"-{TRUTH}") for path in paths)
 
 

@@ -88,7 +88,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             seed=seed,
             animator=animator,
             objective=objective,
-            lambda_av=0.0 if task.guide is None else task.config.lambda_av,
+            # of the last epoch, where joint.share sets it
+            lambda_av=0.0 if task.guide is None else state.history[-1].get("lambda_av", task.config.lambda_av),
             scans=len(train) / len(corpus.subjects["train"]),  # of each subject, in the mean
             unscanned=task.unscanned.summary() if task.unscanned else None,
             convergence=convergence(state.history, config),
