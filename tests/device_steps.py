@@ -40,7 +40,7 @@ def main() -> None:
                 waits.append(dict(WAITS))
                 optimizer.step()
                 optimizer.zero_grad()
-            loss = float(terms["loss"])
+            loss = float(terms["loss"].detach())
         print(json.dumps({"stage": stage, "waits": waits[1], "loss": loss}), flush=True)
 
 

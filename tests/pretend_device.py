@@ -119,7 +119,7 @@ def run(func: Callable, args: tuple, kwargs: dict) -> Any:
         WAITS["copy to the CPU"] += bool(there) and not on_device
     kwargs = {k: v for k, v in kwargs.items() if k != "pin_memory"}
     result = ON_ACCELERATORS.get(func, func)(*tree_map(_inner, args), **tree_map(_inner, kwargs))
-    if func in SHAPED_BY_VALUES or (func in INDEXED and any(_is_mask(x) for x in args[1])):
+    if func in SHAPED_BY_VALUES or (func in INDEXED and any(map(_is_mask, args[1])) and not _fills(args)):
         WAITS["shaped by values"] += on_device
     if func in TO_HOST:
         WAITS[str(func)] += bool(there)
@@ -138,7 +138,13 @@ def run(func: Callable, args: tuple, kwargs: dict) -> Any:
 
 
 def _is_mask(index: Any) -> bool:
-    return isinstance(index, torch.Tensor) and index.dtype == torch.bool
+    """Whether an index is a mask on the device, of which the host has to know how many elements it selects."""
+    return isinstance(index, Pretend) and index.dtype == torch.bool
+
+
+def _fills(args: tuple) -> bool:
+    """Whether an assignment to masked elements assigns a single value, for which PyTorch need not know how many."""
+    return len(args) > 2 and args[2].numel() == 1
 
 
 def _inner(x: Any) -> Any:

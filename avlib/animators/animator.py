@@ -102,6 +102,13 @@ class Animator(nn.Module, ABC):
         added to them. By default the roll-out, without further terms. motion: (B, T, V, 3), the true motion."""
         return self(features, feature_lengths, template, style, frames), {}
 
+    def training_rollout(
+        self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor
+    ) -> Tensor:
+        """The vertices on which the losses of speech without a scan are computed, (B, T, V, 3): `forward`, unless its
+        gradient is not fit for training."""
+        return self(features, feature_lengths, template, style, frames)
+
     @classmethod
     def build(cls, settings, motion_model: MotionModel | None, **common) -> "Animator":
         """An untrained animator. settings: its group of the configuration, a dataclass, or None; motion_model: the
@@ -156,10 +163,10 @@ class Animator(nn.Module, ABC):
                 device
             )
             vertices = self(
-                *self.encoder.extract(window, torch.tensor([window.shape[1]], device=device)),
+                *self.encoder.extract(window, torch.tensor([window.shape[1]])),
                 template[None],
                 style[None],
-                torch.tensor([last - first], device=device),
+                torch.tensor([last - first]),
             )
             yield vertices[0, begin - first : end - first]
 

@@ -126,7 +126,7 @@ class CodeTalker(AlignedAnimator):
             kept = codes if kept is None else torch.cat((kept, codes), 1)
             ready = kept.shape[1] - context * more
             if ready > before:
-                frames = torch.full((len(kept),), kept.shape[1], device=kept.device)
+                frames = torch.full((len(kept),), kept.shape[1])
                 yield self.decode(kept, frames, template)[:, before:ready]
                 before, kept = min(ready, context), kept[:, max(0, ready - context) :]
 
@@ -186,7 +186,7 @@ class CodeTalker(AlignedAnimator):
         with torch.no_grad():
             displacement = ((motion - template[:, None]) / self.scale).flatten(-2)
             _, true_codes = self.motion_vqvae.quantiser(self.motion_vqvae.encode(displacement, frames))
-        valid = frame_mask(frames, predicted.shape[1])[..., None, None]
+        valid = frame_mask(frames, predicted.shape[1], predicted.device)[..., None, None]
         squared = ((predicted - true_codes) * valid).square()
         distance = squared.sum() / (valid.sum() * predicted.shape[2] * predicted.shape[3])
         return self.decode(passed, frames, template), distance
@@ -206,13 +206,27 @@ class CodeTalker(AlignedAnimator):
         own roll-out."""
         audio_features, input_motion = self.audio_features(features, feature_lengths, frames), motion
         if self.scheduled_sampling:
-            with torch.no_grad():
-                codes = self.rollout(style, self.window or self.TRAINING_WINDOW)(audio_features)
-                predicted = self.decode(codes, frames, template)
+            predicted = self._own_motion(audio_features, template, style, frames)
             sampled = torch.rand(motion.shape[:2], device=motion.device) < self.scheduled_sampling
             input_motion = torch.where(sampled[..., None, None], predicted, motion)
         vertices, distance = self._forced(audio_features, template, style, motion, frames, input_motion)
         return vertices, {"codes": distance}
+
+    def training_rollout(
+        self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor
+    ) -> Tensor:
+        """See `Animator.training_rollout`. The input of each frame is the animator's own prediction of the frame before,
+        without gradient, as in `training_forward`: back through a hundred frames of codes, the gradient overflows."""
+        audio_features = self.audio_features(features, feature_lengths, frames)
+        motion = self._own_motion(audio_features, template, style, frames)
+        passed, _ = self.codes(self.states(audio_features, style, template, motion))
+        return self.decode(passed, frames, template)
+
+    @torch.no_grad()
+    def _own_motion(self, audio_features: Tensor, template: Tensor, style: Tensor, frames: Tensor) -> Tensor:
+        """The motion of a roll-out in windows (B, T, V, 3), from audio features (B, T, R, D)."""
+        codes = self.rollout(style, self.window or self.TRAINING_WINDOW)(audio_features)
+        return self.decode(codes, frames, template)
 
     def codes(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States (..., D) -> codes and the predictions before quantisation, (..., codes_per_frame, W) each."""

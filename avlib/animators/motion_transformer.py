@@ -87,8 +87,8 @@ class Context(nn.Module):
     def convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (B, T, D) -> (B, T, D). Beyond its frames (B,), an item's first and last frames are repeated."""
         frames, reach = x.shape[1], self.REACH
-        positions = torch.arange(-reach, frames + reach, device=x.device).clamp_min(0)
-        positions = torch.minimum(positions, (lengths - 1)[:, None])
+        positions = torch.arange(-reach, frames + reach).clamp_min(0)
+        positions = torch.minimum(positions, (lengths.cpu() - 1)[:, None]).to(x.device)
         padded = x[torch.arange(len(x), device=x.device)[:, None], positions]
         return F.leaky_relu(self.convolution(padded.transpose(1, 2)), self.slope).transpose(1, 2)
 
@@ -100,12 +100,13 @@ class Context(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x: (B, T, D), with the frames (B,) of each item. Returns (B, T, D), which does not depend on padding."""
         x = self.convolve(x, lengths)
-        valid = frame_mask(lengths, x.shape[1])
-        count, weight = lengths[:, None, None], valid[..., None]
+        on_host = frame_mask(lengths, x.shape[1])
+        valid = on_host.to(x.device)
+        count, weight = lengths[:, None, None].to(x.device), valid[..., None]
         mean = (x * weight).sum(1, True) / count
         variance = ((x - mean).square() * weight).sum(1, True) / count
         x = self.normalise(x, mean, variance)
-        attended = None if bool(valid.all()) else valid
+        attended = None if bool(on_host.all()) else valid
         for block in self.blocks:
             x, _ = block(x, attended)
         return x

@@ -126,7 +126,7 @@ class MotionVQVAE(MotionModel):
         """The reconstruction (B, T, 3 V), the loss of the codes, and their indices (B, T, codes_per_frame)."""
         encoded = self.encode(displacement, lengths)
         passed, nearest = self.quantiser(encoded)
-        valid = frame_mask(lengths, encoded.shape[1])[..., None, None]
+        valid = frame_mask(lengths, encoded.shape[1], encoded.device)[..., None, None]
         count = valid.sum() * nearest.shape[2] * nearest.shape[3]
         # the first term moves the encoder towards fixed codes, the second the codes towards a fixed encoder
         squared = 0.25 * (nearest.detach() - encoded).square() + (nearest - encoded.detach()).square()
@@ -136,7 +136,7 @@ class MotionVQVAE(MotionModel):
     def losses(self, displacement: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """See `MotionModel.losses`: the sum of "reconstruction" (mean absolute error) and "codes"."""
         reconstructed, codes, _ = self(displacement, lengths)
-        valid = frame_mask(lengths, reconstructed.shape[1])[..., None]
+        valid = frame_mask(lengths, reconstructed.shape[1], reconstructed.device)[..., None]
         error = ((reconstructed - displacement) * valid).abs().sum() / (valid.sum() * reconstructed.shape[-1])
         return {"loss": error + codes, "reconstruction": error, "codes": codes}
 

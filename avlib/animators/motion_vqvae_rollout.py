@@ -24,7 +24,7 @@ class GrowingDecoder:
         reach, context = Context.REACH, self.context
         self.inputs = [*self.inputs, self.project(codes)][-(2 * reach + 1) :]
         recent = torch.stack(self.inputs, 1)
-        lengths = torch.full((len(recent),), recent.shape[1], device=recent.device)
+        lengths = torch.full((len(recent),), recent.shape[1])
         # correct for the last three, which are those that the new frame changes; the others lack frames before them
         changed = context.convolve(recent, lengths)[:, -(reach + 1) :]
         x = torch.cat((torch.stack(self.final, 1), changed), 1) if self.final else changed
@@ -61,7 +61,7 @@ class WindowedDecoder:
         context, frames = self.context, codes.shape[1]
         inputs = self.project(codes)
         inputs = inputs if self.inputs is None else torch.cat((self.inputs, inputs), 1)
-        lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+        lengths = torch.full((len(inputs),), inputs.shape[1])
         again = min(self.OVERLAP, inputs.shape[1] - frames)
         x = context.convolve(inputs, lengths)[:, -(again + frames) :]
         exact = x.double()  # the first frames vary little about their mean

@@ -37,11 +37,11 @@ def mean_over(total: Tensor, count: Tensor | int) -> Tensor:
     return total / (count.clamp_min(1) if torch.is_tensor(count) else max(1, count))
 
 
-def any_process(which: Tensor) -> bool:
-    """Whether any element of a boolean tensor is true in any process."""
+def any_process(which: Tensor, device: torch.device) -> bool:
+    """Whether any element of a boolean tensor is true in any process. device: on which the processes exchange it."""
     result = which.any()
     if is_distributed():
-        result = result.float()
+        result = result.float().to(device)
         dist.all_reduce(result)
     return bool(result)
 

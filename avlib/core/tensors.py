@@ -10,10 +10,14 @@ from torch import Tensor, nn
 from .config import digest
 
 
-def frame_mask(lengths: Tensor, frames: int | None = None) -> Tensor:
-    """True at an item's frames, False in its padding: (B,) -> (B, T), with T = max(lengths) unless given."""
+def frame_mask(lengths: Tensor, frames: int | None = None, device: torch.device | None = None) -> Tensor:
+    """True at an item's frames, False in its padding: (B,) -> (B, T), with T = max(lengths) unless given.
+
+    device: of the mask; that of the lengths unless given.
+    """
     frames = int(lengths.max()) if frames is None else frames
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+    mask = torch.arange(frames, device=lengths.device) < lengths[:, None]
+    return mask if device is None else mask.to(device)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -28,7 +32,11 @@ def pad(items: list[Tensor]) -> Tensor:
 
 @dataclass(kw_only=True)
 class Batch:
-    """Base of the typed batches: dataclasses of tensors whose first axis is the batch. A field without data is None."""
+    """Base of the typed batches: dataclasses of tensors whose first axis is the batch. A field without data is None.
+
+    Lengths and tokens stay on the CPU. The host reads them, to shape or to check what is computed, and would have to
+    wait for an accelerator to finish its work.
+    """
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
@@ -39,8 +47,9 @@ class Batch:
         return {name: value for name, value in values if torch.is_tensor(value)}
 
     def to(self, device: torch.device) -> Self:
-        """A copy with every tensor on the device."""
-        return dataclasses.replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+        """A copy on the device, but for lengths and tokens."""
+        moved = {name: x.to(device) for name, x in self.tensors().items() if not name.endswith(("lengths", "tokens"))}
+        return dataclasses.replace(self, **moved)
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:

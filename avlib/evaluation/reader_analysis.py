@@ -96,7 +96,7 @@ def transcribe_in_noise(
     for places in length_batches(clips.frames[indices], budget, torch.Generator().manual_seed(0)):
         chosen = [indices[k] for k in places]
         batch = collate_clips(clips, chosen, video="video" in names, tokenizer=reader.tokenizer)
-        lengths = batch.frame_lengths.to(device)
+        lengths = batch.frame_lengths
         video = None if batch.video is None else crop_and_normalise(batch.video).to(device)
         noise = [babble(clips.utterances[i].frames * SAMPLES_PER_FRAME, [seeded_generator(seed, i)]) for i in chosen]
         encoded, audio = {}, None

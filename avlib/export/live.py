@@ -156,7 +156,7 @@ def convolution_features(encoder: SpeechEncoder, samples: Tensor, skip: int) -> 
     stride = encoder.model.config.conv_stride[0]
     samples = samples[skip % stride :][None]
     first_layer, *layers = encoder.model.feature_extractor.conv_layers
-    lengths = torch.tensor([samples.shape[1]], device=samples.device)
+    lengths = torch.tensor([samples.shape[1]])
     x = first_layer(normalise(samples, lengths)[:, None])[..., skip // stride :]
     for layer in layers:
         x = layer(x)

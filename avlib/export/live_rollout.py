@@ -78,5 +78,4 @@ class CodeTalkerRollout:
 
 def lengths(features: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     """Numbers of features and of frames as tensors (1,)."""
-    feature_lengths = torch.tensor([features.shape[1]], device=features.device)
-    return feature_lengths, torch.tensor([frames], device=features.device)
+    return torch.tensor([features.shape[1]]), torch.tensor([frames])

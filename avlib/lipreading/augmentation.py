@@ -70,7 +70,7 @@ def mask_time_spans(
             start = int(torch.randint(max(1, length - width), (), generator=generator))
             row[start : start + width] = False
     keep = keep.to(x.device).view(*keep.shape, *[1] * (x.ndim - 2))
-    valid = frame_mask(lengths.to(x.device), x.shape[1]).view(keep.shape)
+    valid = frame_mask(lengths, x.shape[1], x.device).view(keep.shape)
     mean = (x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)
     return torch.where(keep | ~valid, x, mean)
 

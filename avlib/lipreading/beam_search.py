@@ -79,8 +79,8 @@ class Beam:
         prefixes = PrefixScorer(log_probs, lengths)
         return cls(
             items=torch.arange(batch, device=features.device),
-            lengths=lengths,
-            mask=frame_mask(lengths, frames),
+            lengths=lengths.to(features.device),
+            mask=frame_mask(lengths, frames, features.device),
             memory=decoder.memory(features),
             prefixes=prefixes,
             tokens=tokens,

@@ -23,11 +23,11 @@ class PrefixScorer:
 
     def __init__(self, log_probs: Tensor, lengths: Tensor):
         """log_probs: (B, T, vocabulary), natural logarithms; lengths: (B,) frames."""
-        padding = ~frame_mask(lengths, log_probs.shape[1])
+        padding = ~frame_mask(lengths, log_probs.shape[1], log_probs.device)
         emitted = log_probs.double().masked_fill(padding[..., None], IMPOSSIBLE)
         emitted[..., BLANK].masked_fill_(padding, 0.0)  # padding emits blanks, so the last frame has the final scores
         self.emitted, self.probs = emitted, emitted.exp()  # (B, T, vocabulary)
-        self.last_tokens = torch.full_like(lengths[:, None], -1)  # (B, W); -1: the empty prefix
+        self.last_tokens = torch.full((len(lengths), 1), -1, device=log_probs.device)  # (B, W); -1: the empty prefix
         self.scores = emitted.new_zeros(len(lengths), 1)  # (B, W)
         # forward variables (B, W, 1 + T), the first before the first frame
         self.in_blank = F.pad(emitted[..., BLANK].cumsum(1), (1, 0))[:, None]

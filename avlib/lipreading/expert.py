@@ -129,8 +129,9 @@ class Expert(nn.Module):
         """
         streams = {name: x for name, x in (("video", video), ("audio", audio)) if x is not None}
         frames = self._check_streams(streams, lengths)
-        valid = Packing(torch.full_like(lengths, frames) if leak_padding else lengths, frames)
-        keys = frame_mask(lengths, frames)[:, None, None]
+        device = next(iter(streams.values())).device
+        valid = Packing(torch.full_like(lengths, frames) if leak_padding else lengths, frames, device)
+        keys = frame_mask(lengths, frames, device)[:, None, None]
         rows = {
             name: self._encode_stream(name, streams[name], valid, keys, (present or {}).get(name))
             for name in self.encoders
@@ -152,8 +153,8 @@ class Expert(nn.Module):
         video, lengths: see `encode_streams`. layer: 0 for the front-end, n for the n-th Conformer layer, -1 for the
         last.
         """
-        valid = Packing(lengths, video.shape[1])
-        keys = frame_mask(lengths, video.shape[1])[:, None, None]
+        valid = Packing(lengths, video.shape[1], video.device)
+        keys = frame_mask(lengths, video.shape[1], video.device)[:, None, None]
         encoder = cast(Encoder, self.encoders["video"])
         return encoder(video, valid, keys, None if layer == -1 else layer)
 
@@ -180,19 +181,19 @@ class Expert(nn.Module):
         encoder = cast(Encoder, self.encoders[name])
         if present is None:
             return encoder(x, valid, keys)
-        used = any_process(present)  # every process has to take part in this exchange
+        used = any_process(present, x.device)  # every process has to take part in this exchange
         if present.all():
             return encoder(x, valid, keys)
         batch, frames = valid.mask.shape
         features = x.new_zeros(batch, frames, encoder.embed.out_features)
         if present.any():
-            subset = Packing(valid.lengths[present], frames)
-            encoded = subset.unpack(encoder(x[present], subset, keys[present]))
-            features = features.index_put((present,), encoded.to(features))
+            subset, rows = Packing(valid.lengths[present], frames, x.device), present.nonzero().squeeze(1).to(x.device)
+            encoded = subset.unpack(encoder(x.index_select(0, rows), subset, keys.index_select(0, rows)))
+            features = features.index_copy(0, rows, encoded.to(features))
         elif used:
             # other processes wait for this one in the encoder's batch norms and for its gradients: zeros, uncounted
             with uncounted():
-                encoded = encoder(x[:1], Packing(valid.lengths[:1], frames), keys[:1])
+                encoded = encoder(x[:1], Packing(valid.lengths[:1], frames, x.device), keys[:1])
                 features = features + 0 * encoded.sum()
         return valid.pack(features)
 
@@ -211,16 +212,17 @@ class Expert(nn.Module):
         Returns scalars: "ctc" and "attention", in nats an utterance, and "accuracy", the share of next tokens that the
         decoder predicts correctly, which has no gradient. ValueError for a token that is blank, end or unknown.
         """
-        valid, end = frame_mask(token_lengths, tokens.shape[1]), self.vocabulary - 1
-        if ((tokens <= BLANK) | (tokens >= end))[valid].any():
-            raise ValueError(f"tokens lie in {tokens[valid].min()}..{tokens[valid].max()}, expected 1..{end - 1}")
-        tokens = tokens.masked_fill(~valid, end)
+        device, end = features.device, self.vocabulary - 1
+        self._check_tokens(tokens, token_lengths)
+        tokens = tokens.masked_fill(~frame_mask(token_lengths, tokens.shape[1], tokens.device), end).to(device)
         log_probs = self.ctc_log_probs(features).transpose(0, 1)
         ctc = F.ctc_loss(log_probs, tokens, lengths, token_lengths, BLANK, "sum", zero_infinity=True)
         inputs = F.pad(tokens, (1, 0), value=end)
-        targets = F.pad(tokens, (0, 1), value=end).masked_fill(~frame_mask(token_lengths + 1, tokens.shape[1] + 1), -1)
+        targets = F.pad(tokens, (0, 1), value=end).masked_fill(
+            ~frame_mask(token_lengths + 1, tokens.shape[1] + 1, device), -1
+        )
         memory = self.decoder.memory(self.memory(features))
-        logits, _ = self.decoder(inputs, memory, frame_mask(lengths, features.shape[1]))
+        logits, _ = self.decoder(inputs, memory, frame_mask(lengths, features.shape[1], device))
         logits = at_least_float32(logits)
         count = (targets >= 0).sum()
         correct = (logits.detach().argmax(-1) == targets).sum().float()
@@ -229,6 +231,13 @@ class Expert(nn.Module):
             "attention": mean_over(self._divergence(logits, targets, count), len(tokens)),
             "accuracy": mean_over(correct, count),
         }
+
+    def _check_tokens(self, tokens: Tensor, token_lengths: Tensor) -> None:
+        """ValueError for a token that is blank, end or unknown."""
+        end = self.vocabulary - 1
+        used = tokens[frame_mask(token_lengths, tokens.shape[1], tokens.device)]
+        if len(used) and not BLANK < used.min() <= used.max() < end:
+            raise ValueError(f"tokens lie in {used.min()}..{used.max()}, expected 1..{end - 1}")
 
     def _divergence(self, logits: Tensor, targets: Tensor, count: Tensor) -> Tensor:
         """Kullback-Leibler divergence of the predictions from the smoothed targets, summed over the batch.

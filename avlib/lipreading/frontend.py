@@ -22,12 +22,13 @@ class Packing:
     seams: (B - 1,), the rows at which the second and later utterances begin.
     """
 
-    def __init__(self, lengths: Tensor, frames: int):
-        """lengths: (B,) frames; frames: T."""
-        self.lengths, self.mask = lengths, frame_mask(lengths, frames)  # (B,), (B, T)
-        self.index = self.mask.flatten().nonzero().squeeze(-1)  # (N,)
-        self.seams = lengths.cumsum(0)[:-1]
-        self.full = len(self.index) == self.mask.numel()
+    def __init__(self, lengths: Tensor, frames: int, device: torch.device):
+        """lengths: (B,) frames; frames: T; device: of the batch."""
+        mask = frame_mask(lengths, frames)
+        index = mask.flatten().nonzero().squeeze(-1)
+        self.full = len(index) == mask.numel()
+        self.lengths, self.mask = lengths, mask.to(device)  # (B,), (B, T)
+        self.index, self.seams = index.to(device), lengths.cumsum(0)[:-1].to(device)  # (N,), (B - 1,)
 
     def pack(self, x: Tensor) -> Tensor:
         """(B, T, ...) -> (N, ...)"""

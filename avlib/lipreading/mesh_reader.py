@@ -42,9 +42,9 @@ class MeshReader(nn.Module):
     def encode(self, displacement: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, D), zero in the padding. displacement: (B, T, L, 3) from the face at rest, of order one, at
         25 fps; lengths: (B,) frames."""
-        frames = displacement.shape[1]
-        valid = Packing(lengths, frames)
-        return valid.unpack(self.encoder(displacement, valid, frame_mask(lengths, frames)[:, None, None]))
+        frames, device = displacement.shape[1], displacement.device
+        valid = Packing(lengths, frames, device)
+        return valid.unpack(self.encoder(displacement, valid, frame_mask(lengths, frames, device)[:, None, None]))
 
     def log_probs(self, features: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, vocabulary), natural logarithms"""
@@ -56,5 +56,6 @@ class MeshReader(nn.Module):
         features: (B, T, D); lengths: (B,) frames; tokens: (B, L), padded; token_lengths: (B,).
         """
         log_probs = self.log_probs(features).transpose(0, 1)
+        tokens = tokens.to(features.device)
         total = F.ctc_loss(log_probs, tokens, lengths, token_lengths, BLANK, "sum", zero_infinity=True)
         return mean_over(total, len(tokens))

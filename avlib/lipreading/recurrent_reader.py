@@ -81,7 +81,7 @@ class RecurrentReader(nn.Module):
         frames = video.shape[1]
         if len(video) != len(lengths) or lengths.min() < 1 or lengths.max() > frames:
             raise ValueError(f"lengths are {lengths.tolist()}, expected {len(video)} of 1 to {frames} frames")
-        valid = Packing(lengths, frames)
+        valid = Packing(lengths, frames, video.device)
         rows = valid.pack(video)[:, None]  # (N, 1, H, W)
         for n, convolution in enumerate(self.convolutions, 1):
             rows = convolution(rows, valid)
@@ -101,6 +101,7 @@ class RecurrentReader(nn.Module):
         features: (B, T, D); lengths: (B,) frames; tokens: (B, L), padded; token_lengths: (B,).
         """
         log_probs = self.ctc_log_probs(features).transpose(0, 1)
+        tokens = tokens.to(features.device)
         total = F.ctc_loss(log_probs, tokens, lengths, token_lengths, BLANK, "sum", zero_infinity=True)
         return mean_over(total, len(tokens))
 

@@ -15,26 +15,40 @@ class NearMesh(NamedTuple):
     vertices: (V',) vertices of the whole mesh: those of all faces that share a vertex with a reaching face, since these
         faces take part in the normals.
     faces: (F', 3) these faces as indices into `vertices`; the first S are the reaching ones.
+    finite: whether all vertices of the meshes are.
     """
 
     reaching: Tensor
     vertices: Tensor
     faces: Tensor
+    finite: bool
 
 
 def near_mesh(meshes: Tensor, faces: Tensor, camera: Camera) -> NearMesh:
     """The part of meshes (N, V, 3), mesh unit, with faces (F, 3) that the camera's crop can show in some frame."""
     outside = _outside(meshes, camera)
     a, b, c = (outside.index_select(0, corner) for corner in faces.T)
-    reaching = ((a & b & c) == 0).nonzero().squeeze(1)  # not all three corners are beyond the same side of the crop
-    near = torch.zeros(meshes.shape[1], dtype=torch.bool, device=meshes.device)
-    near[faces[reaching].flatten()] = True
-    touching = near[faces].any(1)
-    touching[reaching] = False
-    near_faces = faces[torch.cat([reaching, touching.nonzero().squeeze(1)])]
-    near[near_faces.flatten()] = True
-    index_in_near = torch.cumsum(near, 0) - 1
-    return NearMesh(reaching, near.nonzero().squeeze(1), index_in_near[near_faces])
+    is_reaching = (a & b & c) == 0  # not all three corners are beyond the same side of the crop
+    is_kept = _corners_of(is_reaching, faces, meshes.shape[1])[faces].any(1)
+    is_near = _corners_of(is_kept, faces, meshes.shape[1])
+    counts = torch.stack([is_reaching.sum(), is_kept.sum(), is_near.sum(), meshes.sum().isfinite()])
+    reaching_count, kept_count, near_count, finite = counts.tolist()  # the one time that the host waits for a device
+    reaching, touching, near = (
+        mask.nonzero_static(size=count).squeeze(1)
+        for mask, count in (
+            (is_reaching, reaching_count),
+            (is_kept & ~is_reaching, kept_count - reaching_count),
+            (is_near, near_count),
+        )
+    )
+    index_in_near = torch.cumsum(is_near, 0) - 1
+    return NearMesh(reaching, near, index_in_near[faces[torch.cat([reaching, touching])]], bool(finite))
+
+
+def _corners_of(chosen: Tensor, faces: Tensor, vertices: int) -> Tensor:
+    """Which vertices are corners of the chosen faces (F,): (vertices,), boolean."""
+    times = torch.zeros(vertices, dtype=torch.int32, device=faces.device)
+    return times.index_add_(0, faces.flatten(), chosen.int()[:, None].expand(-1, 3).flatten()) > 0
 
 
 def _outside(meshes: Tensor, camera: Camera) -> Tensor:

@@ -69,7 +69,7 @@ class LipVideo(nn.Module):
         lengths = video_frames(frames, self.fps)
         motion = resample_motion(vertices[:, :, self.mouth], self.fps, int(lengths.max()))
         valid = frame_mask(lengths)
-        images = self.renderer(motion[valid])
-        video = images.new_zeros(*valid.shape, *images.shape[1:])
-        video[valid] = images
-        return video, lengths
+        frame = valid.flatten().nonzero().squeeze(1).to(motion.device)
+        images = self.renderer(motion.flatten(0, 1).index_select(0, frame))
+        video = images.new_zeros(valid.numel(), *images.shape[1:]).index_copy(0, frame, images)
+        return video.unflatten(0, valid.shape), lengths

@@ -91,8 +91,9 @@ def _bounding_boxes(columns: Corners, rows: Corners, size: tuple[int, int]) -> _
     )
     size_class, order = (down * len(widths) + across).sort(stable=True)
     index = index.index_select(0, order)
-    classes, counts = (x.tolist() for x in torch.unique_consecutive(size_class, return_counts=True))
-    sizes = [(widths[c % len(widths)], heights[c // len(widths)]) for c in classes]
+    classes = torch.arange(len(widths) * len(heights) + 1, device=device)
+    counts = torch.searchsorted(size_class, classes.to(size_class)).diff().tolist()
+    sizes = [(width, height) for height in heights for width in widths]
 
     # A box that has grown beyond the image moves back into it.
     last_left, last_top = (

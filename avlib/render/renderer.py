@@ -27,6 +27,7 @@ AREA_EPSILON = 1e-8
 # released renderer.
 NORMAL_FLOOR = 1e-6
 CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once, to save memory and fit the cache
+ACCELERATOR_CHUNKS = 8  # so many times as large on an accelerator, which has to wait for the host in each chunk
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Fragments:
     corners: (3, P) int32, the three corners of each pixel's face, as indices into a flattened (V', N).
     barycentrics: (3, P) of the pixel centre in that face. With gradient.
     near: (V',) index of the near vertices in the whole mesh.
+    finite: whether all vertices are.
     """
 
     face: Tensor
@@ -60,6 +62,7 @@ class Fragments:
     corners: Tensor
     barycentrics: Tensor
     near: Tensor
+    finite: bool
 
 
 class Renderer(nn.Module):
@@ -126,7 +129,8 @@ class Renderer(nn.Module):
             directions = directions.expand(*lead, *directions.shape[-2:]).reshape(-1, *directions.shape[-2:])
         if not len(meshes):
             return vertices.new_zeros(*lead, height // self.supersampling, width // self.supersampling)
-        frames = max(1, CHUNK_ELEMENTS // (len(self.faces) + 4 * height * width))  # of a chunk
+        elements = CHUNK_ELEMENTS * (1 if vertices.device.type == "cpu" else ACCELERATOR_CHUNKS)
+        frames = max(1, elements // (len(self.faces) + 4 * height * width))  # of a chunk
         albedos = albedo.split(frames) if albedo.ndim else itertools.repeat(albedo)
         lights = itertools.repeat(None) if directions is None else directions.split(frames)
         images = []
@@ -142,7 +146,7 @@ class Renderer(nn.Module):
         near = near_mesh(meshes.detach(), self.faces, self.camera)
         reaching = near.faces[: len(near.reaching)]
         vertices = meshes.index_select(1, near.vertices).permute(2, 1, 0).contiguous() * self.camera.pixels_per_unit
-        if not vertices.detach().sum().isfinite():
+        if not near.finite:
             # A vertex that is not finite takes its faces out of the image, and neither gets nor passes on a gradient.
             vertices = vertices.where(vertices.isfinite().all(0), torch.nan)
         column, row, distance = self.camera.to_pixels(vertices)
@@ -165,7 +169,7 @@ class Renderer(nn.Module):
             barycentrics = self._barycentrics(column, row, distance, corners, pixel)
         no_face = near.reaching.new_full((1,), -1)
         face = torch.cat([no_face, near.reaching]).index_select(0, (near_face + 1).flatten()).view(near_face.shape)
-        return Fragments(face, pixel, vertices, near.faces, corners, barycentrics, near.vertices)
+        return Fragments(face, pixel, vertices, near.faces, corners, barycentrics, near.vertices, near.finite)
 
     def _linear_depth(self, distance: Tensor) -> Tensor:
         """A depth that is linear over a face in the image and grows with the distance, (V', N) -> (V', N)."""
@@ -195,7 +199,7 @@ class Renderer(nn.Module):
         """
         f = fragments
         floor = NORMAL_FLOOR * self.camera.pixels_per_unit**2
-        normals = vertex_normals(f.vertices, f.faces, floor).flatten(1)
+        normals = vertex_normals(f.vertices, f.faces, floor, f.finite).flatten(1)
         normal = Interpolate.apply(normals, f.corners, f.barycentrics)  # (3, P), not normalised
         lights = self.directions if directions is None else directions  # (L, 3) or (N, L, 3)
         lights = nn.functional.normalize(lights.to(normal.dtype), dim=-1).movedim(-1, 0)[..., None]

@@ -12,21 +12,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6) -> Tensor:
+def vertex_normals(vertices: Tensor, faces: Tensor, floor: float = 1e-6, finite: bool | None = None) -> Tensor:
     """Area-weighted unit normals, (3, V, N) -> (3, V, N): each face's normal counts by its area at its three corners.
 
     floor: sums of doubled areas below it, in the vertices' squared unit, are not scaled to unit length: where a mesh
     folds onto itself the normals cancel, and the direction of what is left means nothing. Faces with a vertex that is
-    not finite do not count.
+    not finite do not count. finite: whether all vertices are; looked up if None.
     """
-    finite = None if vertices.detach().sum().isfinite() else vertices.detach().isfinite().all(0)
-    if finite is not None:
-        vertices = vertices.where(finite, 0)
+    finite = bool(vertices.detach().sum().isfinite()) if finite is None else finite
+    is_finite = None if finite else vertices.detach().isfinite().all(0)
+    if is_finite is not None:
+        vertices = vertices.where(is_finite, 0)
     a, b, c = (vertices.index_select(1, corner) for corner in faces.T)
     (ux, uy, uz), (vx, vy, vz) = b - a, c - a
     face_normals = torch.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx])
-    if finite is not None:
-        face_normals = face_normals * finite[faces].all(1)
+    if is_finite is not None:
+        face_normals = face_normals * is_finite[faces].all(1)
     normals = torch.zeros_like(vertices)
     for corner in faces.T:
         normals = normals.index_add(1, corner, face_normals)

@@ -55,15 +55,12 @@ def antialias(
     # The silhouette's ends as seen from the near pixel, (2 coordinates, 2 ends, M): along the walk and across it.
     ends = points.index_select(1, ends.flatten()).view(2, 2, -1) - start[:, None]
     (along0, along1), (across0, across1) = (ends.gather(0, i.expand(1, 2, -1))[0] for i in (axis, 1 - axis))
-    # A silhouette that runs along the walk gets no weight below, so it is left out.
-    crossing = ((across1 - across0).abs() > 1e-3 * (along1 - along0).abs()).nonzero().squeeze(1)
-    along0, along1, across0, across1, near, step = (
-        x.index_select(0, crossing) for x in (along0, along1, across0, across1, near, step)
-    )
-    tilt = (along1 - along0) / (across1 - across0)
+    # A silhouette that runs along the walk would get hardly any weight below: it gets none.
+    crossing = (across1 - across0).abs() > 1e-3 * (along1 - along0).abs()
+    tilt = (along1 - along0).where(crossing, 0) / (across1 - across0).where(crossing, 1)
     crossed_at = along0 - across0 * tilt  # pixels along the axis
     covered = (crossed_at * step.sign()).clamp(0, 1)  # as a fraction of the way to the far pixel
-    return _blend(image, near, near + step, covered, tilt)
+    return _blend(image, near, near + step, covered, tilt, crossing)
 
 
 def _depth_jumps(distance: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,18 +70,18 @@ def _depth_jumps(distance: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     the other: 1 or -1 along columns, w or -w along rows, (K,).
     """
     width = distance.shape[2]
-    pairs = []
-    for axis, stride, recession in zip((2, 1), (1, width), slope.clamp(-STEEPEST, STEEPEST)):
+    jumps = []
+    for axis, recession in zip((2, 1), slope.clamp(-STEEPEST, STEEPEST)):
         last = distance.shape[axis] - 1
         jump = distance.narrow(axis, 1, last) - distance.narrow(axis, 0, last)  # NaN between two infinities
         expected = torch.where(jump > 0, recession.narrow(axis, 0, last), -recession.narrow(axis, 1, last)).clamp_min(0)
         jump = jump.where(jump.abs() > DEPTH_JUMP + expected, 0)
-        jump = torch.nn.functional.pad(jump, (0, 1) if axis == 2 else (0, 0, 0, 1)).flatten()
-        first = jump.nonzero().squeeze(1)
-        recedes = jump.index_select(0, first) > 0
-        pairs.append(torch.stack([torch.where(recedes, first, first + stride), torch.where(recedes, stride, -stride)]))
-    near, step = torch.cat(pairs, 1)
-    return near, step
+        jumps.append(torch.nn.functional.pad(jump, (0, 1) if axis == 2 else (0, 0, 0, 1)).flatten())
+    jump = torch.cat(jumps)
+    pair = jump.nonzero().squeeze(1)
+    recedes, pixels = jump.index_select(0, pair) > 0, distance.numel()
+    first, stride = pair % pixels, torch.where(pair < pixels, 1, width)
+    return torch.where(recedes, first, first + stride), torch.where(recedes, stride, -stride)
 
 
 class _Walks(NamedTuple):
@@ -112,7 +109,7 @@ def _find_silhouettes(
     # An edge is named 3 * face + the corner that it lies opposite.
     faces, neighbours = faces.flatten(), neighbours.flatten()
     walk, face, entered = torch.arange(len(walks.face), device=faces.device), walks.face, torch.zeros_like(walks.face)
-    facing, silhouettes = None, []
+    facing, found, walking = None, torch.full_like(walk, -1), torch.ones_like(walk, dtype=torch.bool)
     for _ in range(WALK):
         frame, start = walks.frame.index_select(0, walk), walks.start.index_select(1, walk)
         corners = [faces.index_select(0, face * 3 + i) * frames + frame for i in range(3)]
@@ -122,18 +119,21 @@ def _find_silhouettes(
         axis, direction = walks.axis.index_select(0, walk), walks.direction.index_select(0, walk)
         orientation, length, corner = _leave_face(columns, rows, axis, direction)
         facing = orientation if facing is None else facing  # of the face at the start
-        turned = orientation != facing.index_select(0, walk)
+        turned = walking & (orientation != facing.index_select(0, walk))
         leaving = face * 3 + corner
         across = neighbours.index_select(0, leaving)
-        goes_on = ~turned & (length < 1)
-        for ended, edge in ((turned, entered), (goes_on & (across < 0), leaving)):
-            ended = ended.nonzero().squeeze(1)
-            silhouettes.append(torch.stack([walk.index_select(0, ended), edge.index_select(0, ended)]))
-        goes_on = (goes_on & (across >= 0)).nonzero().squeeze(1)
-        walk, face, entered = (x.index_select(0, goes_on) for x in (walk, across, leaving))
-        if not len(walk):
-            break
-    walk, edge = torch.cat(silhouettes, 1)
+        inside = walking & ~turned & (length < 1)
+        edge = entered.where(turned, leaving)
+        found[walk] = edge.where(turned | inside & (across < 0), found.index_select(0, walk))
+        walking = inside & (across >= 0)
+        face, entered = across.where(walking, face), leaving.where(walking, entered)
+        if walking.device.type == "cpu":  # on an accelerator, the host would have to wait for the number of walks left
+            left = walking.nonzero().squeeze(1)
+            walk, face, entered, walking = (x.index_select(0, left) for x in (walk, face, entered, walking))
+            if not len(walk):
+                break
+    walk = (found >= 0).nonzero().squeeze(1)
+    edge = found.index_select(0, walk)
     first_corner = edge - edge % 3
     ends = torch.stack([faces.index_select(0, first_corner + (edge + i) % 3) for i in (1, 2)])
     return walk, ends * frames + walks.frame.index_select(0, walk)
@@ -158,18 +158,18 @@ def _leave_face(
     return orientation, length, corner
 
 
-def _blend(image: Tensor, near: Tensor, far: Tensor, covered: Tensor, tilt: Tensor) -> Tensor:
+def _blend(image: Tensor, near: Tensor, far: Tensor, covered: Tensor, tilt: Tensor, crossing: Tensor) -> Tensor:
     """Mixes the colours of M pairs of neighbouring pixels. near, far: (M,) indices into the flattened image.
 
     covered: (M,) the near surface's share of the way between the two centres; beyond a half it spills into the far
     pixel, below it the far surface spills into the near one. tilt: (M,) by how many pixels the silhouette moves along
-    this way per pixel across it.
+    this way per pixel across it. crossing: (M,) False for pairs that are not mixed.
     """
     spills = covered.detach() > 0.5
     target, source = torch.where(spills, far, near), torch.where(spills, near, far)
     colours = image.flatten()
     # Pairs along columns and pairs along rows both count the whole silhouette, so they share it according to its
     # direction, in weights that add up to one.
-    weight = (covered - 0.5).abs() / (1 + tilt.square().square())
+    weight = (covered - 0.5).abs() * crossing / (1 + tilt.square().square())
     change = weight * (colours.index_select(0, source) - colours.index_select(0, target))
     return colours.index_add(0, target, change).view_as(image).clamp(0, 1)

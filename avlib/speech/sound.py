@@ -103,7 +103,7 @@ def normalise(samples: Tensor, sample_lengths: Tensor) -> Tensor:
 
     sample_lengths: (B,)
     """
-    valid = frame_mask(sample_lengths, samples.shape[1])
+    valid = frame_mask(sample_lengths, samples.shape[1], samples.device)
     count = sample_lengths[:, None].to(samples)
     centred = torch.where(valid, samples - torch.where(valid, samples, 0).sum(1, True) / count, 0)
     return centred / (centred.square().sum(1, True) / count + 1e-7).sqrt()

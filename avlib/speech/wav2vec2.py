@@ -66,7 +66,7 @@ def even_positions(feature_lengths: Tensor, frame_lengths: Tensor) -> tuple[Tens
 
 def interpolate(features: Tensor, before: Tensor, weight: Tensor) -> Tensor:
     """Features (B, N, C), interpolated linearly at the positions `before` + `weight`, both (B, T) -> (B, T, C)."""
-    rows = torch.arange(len(features), device=features.device)[:, None]
+    before, rows = before.to(features.device), torch.arange(len(features), device=features.device)[:, None]
     after = (before + 1).clamp_max(features.shape[1] - 1)
     return torch.lerp(features[rows, before], features[rows, after], weight.to(features)[..., None])
 
@@ -157,7 +157,7 @@ class SpeechEncoder(nn.Module):
             features = samples.new_zeros(len(samples), int(feature_lengths.max()), self.model.config.conv_dim[-1])
             # items of one length at a time: the first layer normalises over time, padding would change its statistics
             for length in sample_lengths.unique().tolist():
-                rows = sample_lengths == length
+                rows = (sample_lengths == length).nonzero().squeeze(1).to(samples.device)
                 extracted = extractor(samples[rows, :length]).transpose(1, 2)
                 features[rows, : extracted.shape[1]] = extracted
         return features, feature_lengths
@@ -185,7 +185,7 @@ class SpeechEncoder(nn.Module):
                 f"{int(feature_lengths[item])} speech features, expected {int(frames[item] * group)}"
             )
         aligned = interpolate(features, *feature_positions(feature_lengths, frames, fps))
-        valid = frame_mask(frames * group, aligned.shape[1])
+        valid = frame_mask(frames * group, aligned.shape[1], aligned.device)
         return self._transform(aligned, valid).unflatten(1, (-1, group))
 
     def _transform(self, features: Tensor, valid: Tensor) -> Tensor:

@@ -105,11 +105,11 @@ class Guide(nn.Module):
         return self.reading_loss(video.detach(), audio, audible, lips.batch, lips.draws)
 
     def draw_audio(self, lips: ShownLips) -> tuple[Tensor, Tensor]:
-        """Normalised speech with babble (K, S), and which utterances the expert has the speech of (K,), boolean."""
+        """Normalised speech with babble (K, S), and which utterances the expert has the speech of, (K,) on the CPU."""
         config, batch = self.config, lips.batch
         audible = torch.stack([torch.rand((), generator=draw) for draw in lips.draws]) >= config.drop_audio
         audio = noisy_speech(batch.samples, batch.video_lengths, self.babble, config.babble_db, lips.draws)
-        return audio, audible.to(self.device)
+        return audio, audible
 
     def reading_loss(
         self, video: Tensor, audio: Tensor, audible: Tensor, batch: SpokenBatch, draws: ClipGenerators | None = None

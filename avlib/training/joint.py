@@ -226,7 +226,7 @@ def held_out_terms(task: JointTask, batch: JointBatch, progress: float = 1.0) ->
     terms = {"held_out_lve": float(sum(errors) / batch.frame_lengths.sum())}
     if task.guide is not None and progress > task.config.guidance_start:
         video = task.guide.show(prediction, batch, []).video
-        silent = torch.zeros(len(video), dtype=torch.bool, device=video.device)
+        silent = torch.zeros(len(video), dtype=torch.bool)
         terms["held_out_av"] = float(task.guide.reading_loss(video, batch.samples, silent, batch))
     return terms
 

@@ -126,7 +126,7 @@ class JointTask(nn.Module):
 
     def vertex_terms(self, vertices: Tensor, batch: JointBatch) -> dict[str, Tensor]:
         """L_mse and L_rlv."""
-        valid, window = frame_mask(batch.frame_lengths), self.config.context_frames
+        valid, window = frame_mask(batch.frame_lengths, device=self.device), self.config.context_frames
         weights = context_weights(batch.motion, valid, window) if window else None
         return vertex_losses(vertices, batch.motion, valid, self.lip_vertices, self.scale, weights)
 
@@ -167,7 +167,9 @@ class JointTask(nn.Module):
         if self.speech_head is not None:
             loss = self.speech_head(self.animator.encoder, batch)
             return loss.detach(), self.weights["unscanned"] * loss, torch.zeros_like(loss)
-        prediction = rollout(self.animator, batch)
+        prediction = self.animator.training_rollout(
+            batch.features, batch.feature_lengths, batch.template, batch.style, batch.frame_lengths
+        )
         vertices = prediction.detach().requires_grad_()
         if unscanned.teacher is not None:
             loss = self.imitation_loss(vertices, unscanned.teacher, batch)
@@ -190,6 +192,6 @@ class JointTask(nn.Module):
         """λ_mse·L_mse + λ_rlv·L_rlv against the motion that another animator makes of the same speech."""
         with torch.no_grad():
             target = rollout(teacher.eval(), batch)
-        valid = frame_mask(batch.frame_lengths)
+        valid = frame_mask(batch.frame_lengths, device=self.device)
         terms = vertex_losses(vertices, target, valid, self.lip_vertices, self.scale)
         return sum((self.weights[name] * term for name, term in terms.items()), vertices.new_zeros(()))

@@ -32,9 +32,8 @@ class JudgeTask(nn.Module):
         """Named terms: "loss", "ctc", in nats a clip, and "phoneme", in nats a frame."""
         assert batch.video is not None
         video = augmented_lips(batch.video, batch.frame_lengths, self.config.time_mask, draws).to(self.device)
-        lengths = batch.frame_lengths.to(self.device)
-        features = self.reader.encode(video, None, lengths)
-        ctc = self.reader.loss(features, lengths, batch.tokens.to(self.device), batch.token_lengths.to(self.device))
+        features = self.reader.encode(video, None, batch.frame_lengths)
+        ctc = self.reader.loss(features, batch.frame_lengths, batch.tokens, batch.token_lengths)
         phoneme = phoneme_loss(self.phonemes(features), batch.frame_phonemes.to(self.device))
         return {"loss": ctc + self.config.phoneme * phoneme, "ctc": ctc, "phoneme": phoneme}
 

@@ -48,7 +48,7 @@ class MeshReaderTask(nn.Module):
     def forward(self, batch: LipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", in nats an utterance, and "phoneme", in nats a frame."""
         noise = torch.stack([torch.randn(batch.displacement.shape[1:], generator=draw) for draw in draws])
-        valid = frame_mask(batch.lengths, batch.displacement.shape[1])[..., None, None]
+        valid = frame_mask(batch.lengths, batch.displacement.shape[1], self.device)[..., None, None]
         noisy = (batch.displacement + self.config.noise * valid * noise).to(self.device)
         batch = batch.to(self.device)
         features = self.reader.encode(noisy, batch.lengths)

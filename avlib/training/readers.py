@@ -39,20 +39,20 @@ class ReaderTask(nn.Module):
 
     def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", "attention" and "accuracy" as `Expert.losses` has them, and "phoneme"."""
-        config, frame_lengths = self.config, batch.frame_lengths
+        config, lengths = self.config, batch.frame_lengths
         # on the CPU, whose generators the augmentations draw from
         video = self.augmented_video(batch, draws) if "video" in config.modalities else None
         audio = self.augmented_audio(batch, draws) if "audio" in config.modalities else None
         present = self.draw_streams(draws, progress) if len(config.modalities) == 2 else None
-        lengths = frame_lengths.to(self.device)
         rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
         features = self.expert.fuse(rows, valid)
-        terms = self.expert.losses(features, lengths, batch.tokens.to(self.device), batch.token_lengths.to(self.device))
+        terms = self.expert.losses(features, lengths, batch.tokens, batch.token_lengths)
         reading = config.ctc * terms["ctc"] + (1 - config.ctc) * terms["attention"]
         labels = batch.frame_phonemes.to(self.device)
         phoneme_terms = []
         for name, stream in rows.items():
-            labels_of_stream = labels if present is None else labels.masked_fill(~present[name][:, None], IGNORED)
+            absent = None if present is None else ~present[name][:, None].to(self.device)
+            labels_of_stream = labels if absent is None else labels.masked_fill(absent, IGNORED)
             phoneme_terms.append(phoneme_loss(self.phonemes(valid.unpack(stream)), labels_of_stream))
         terms["phoneme"] = sum(phoneme_terms, torch.zeros((), device=self.device))
         return {"loss": reading + config.phoneme * terms["phoneme"], **terms}
@@ -71,9 +71,9 @@ class ReaderTask(nn.Module):
         return mask_time_spans(audio, sample_lengths, sample_rate_hz, config.time_mask, draws).to(self.device)
 
     def draw_streams(self, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
-        """Which clips have audio and which have video, (B,) each; every clip has one or both."""
+        """Which clips have audio and which have video, (B,) each, on the CPU; every clip has one or both."""
         config = self.config
-        uniform = torch.stack([torch.rand((), generator=draw) for draw in draws]).to(self.device)
+        uniform = torch.stack([torch.rand((), generator=draw) for draw in draws])
         audio_only = progress < config.audio_only_fraction
         drop_audio, drop_video = (0.0, 1.0) if audio_only else (config.drop_audio, config.drop_video)
         return {"audio": uniform >= drop_audio, "video": uniform < 1 - drop_video}

@@ -18,7 +18,7 @@ def encode_batch(reader: Reader, batch: ReaderInput, streams: tuple[str, ...] = 
     streams: "audio", "video" or both, of the reader's modalities; all of them if empty. The others count as absent.
     """
     device = next(reader.parameters()).device
-    lengths = batch.frame_lengths.to(device)
+    lengths = batch.frame_lengths
     video = audio = None
     if "video" in reader.modalities:
         assert batch.video is not None

@@ -50,7 +50,7 @@ class SpeechTask(nn.Module):
         hidden, lengths = self.encode(batch.to(self.device))
         ctc = F.ctc_loss(
             self.letters(hidden).log_softmax(-1).transpose(0, 1),
-            batch.tokens,
+            batch.tokens.to(self.device),
             lengths,
             batch.token_lengths,
             reduction="sum",

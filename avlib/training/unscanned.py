@@ -47,7 +47,7 @@ class UnscannedSpeech:
         subjects = torch.randint(len(self.templates), (len(chosen),), generator=generator)
         device = next(self.animator.parameters()).device
         speech = [self.speech.read(name) for name in chosen]
-        lengths = torch.tensor([len(samples) for samples in speech], device=device)
+        lengths = torch.tensor([len(samples) for samples in speech])
         with torch.no_grad():
             features, feature_lengths = self.animator.encoder.extract(
                 normalise(pad(speech).to(device), lengths), lengths
@@ -81,7 +81,12 @@ class SpeechHead(nn.Module):
         hidden = encoder.contextualise(batch.features, lengths, lengths, FEATURES_PER_SECOND)[:, :, 0]
         log_probs = self.letters(hidden).log_softmax(-1).transpose(0, 1)
         ctc = nn.functional.ctc_loss(
-            log_probs, batch.tokens, lengths, batch.token_lengths, reduction="sum", zero_infinity=True
+            log_probs,
+            batch.tokens.to(log_probs.device),
+            lengths,
+            batch.token_lengths,
+            reduction="sum",
+            zero_infinity=True,
         )
         return mean_over(ctc, len(batch))
 

@@ -209,6 +209,28 @@ def test_scheduled_sampling_of_all_frames_uses_no_true_motion(generator):
     assert model.speech_map.weight.grad.norm() > 0 and model.motion_map.weight.grad.norm() > 0
 
 
+def test_training_on_its_own_roll_out_has_a_gradient_that_does_not_overflow(generator):
+    model, x = animator(), inputs(generator, 60_000)
+    features, lengths = model.encoder.extract(x.samples, x.lengths)
+    frames = model.frames(lengths)
+
+    def vertices(rollout) -> torch.Tensor:
+        return rollout(features, lengths, x.template, x.style, frames)
+
+    def largest_gradient(rollout) -> float:
+        model.zero_grad()
+        vertices(rollout)[:, -1].sum().backward()
+        return model.speech_map.weight.grad.abs().max().item()
+
+    model.scheduled_sampling = 1.0
+    motion = torch.zeros(1, int(frames), V, 3)
+    scanned, _ = model.training_forward(features, lengths, x.template, x.style, motion, frames)
+    torch.testing.assert_close(vertices(model.training_rollout), scanned)
+    with torch.no_grad():
+        model.motion_map.weight *= 100  # what goes back through the feedback grows from frame to frame
+    assert 0 < largest_gradient(model.training_rollout) < 10 and not largest_gradient(model) < 1e4
+
+
 def test_the_motion_vqvae_stays_frozen_in_training():
     model = animator().train()
     assert model.training and not any(module.training for module in model.motion_vqvae.modules())
