@@ -11,12 +11,13 @@ def separation(features: np.ndarray | torch.Tensor, labels: Sequence, utterances
 
     features: (N, D). labels, utterances: of each vector, (N,).
     Returns "silhouette", from -1 to 1, 0 if the labels overlap entirely (Rousseeuw 1987); and "probe", the balanced
-    accuracy of a linear classifier on utterances it was not fitted to (five folds), 1 / number of labels at chance.
+    accuracy of a linear classifier on utterances it was not fitted to (five folds, or one utterance at a time where a
+    label has fewer than five), 1 / number of labels at chance.
     Errors: ValueError if shapes do not match, with fewer than two labels, or a label in fewer than two utterances.
     """
     from sklearn.linear_model import LogisticRegression  # imported here: it takes a second, and few runs need it
     from sklearn.metrics import balanced_accuracy_score, silhouette_score
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -28,7 +29,9 @@ def separation(features: np.ndarray | torch.Tensor, labels: Sequence, utterances
         raise ValueError(
             f"utterances of each label: {utterance_counts}; expected two labels or more, in two utterances or more"
         )
-    folds = StratifiedGroupKFold(min(5, *utterance_counts.values()), shuffle=True, random_state=0)
+    # A fold of several utterances could hold all of a label that has few.
+    few = min(utterance_counts.values()) < 5
+    folds = LeaveOneGroupOut() if few else StratifiedGroupKFold(5, shuffle=True, random_state=0)
     probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     held_out = cross_val_predict(probe, x, y, groups=groups, cv=folds)
     return {"silhouette": float(silhouette_score(x, y)), "probe": float(balanced_accuracy_score(y, held_out))}

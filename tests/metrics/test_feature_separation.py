@@ -33,3 +33,12 @@ def test_separation_does_not_depend_on_order(generator):
     assert turned["silhouette"] == pytest.approx(separation(features, labels, who)["silhouette"], rel=1e-5)
     with pytest.raises(ValueError, match="'just': 1"):
         separation(np.zeros((3, 2)), ["just", "must", "must"], [0, 1, 2])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_utterances_that_share_labels_are_held_out_one_by_one(seed):
+    # the utterance with both labels may not take the only other example of one with it
+    labels, who = ["just", "must", "just", "must"] * 3, [0, 0, 1, 2] * 3
+    features = np.random.default_rng(seed).normal(0, 0.1, (12, 3)) + np.array([[label == "just"] for label in labels])
+    order = np.random.default_rng(seed).permutation(3)
+    assert separation(features, labels, order[who])["probe"] == 1
