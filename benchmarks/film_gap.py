@@ -31,6 +31,8 @@ from avlib.corpus.captured.splits import select
 from avlib.corpus.captured.take_files import load_take
 from avlib.corpus.prepare import prepare_corpus
 from avlib.corpus.video.sources import Source, list_sources
+from avlib.evaluation.search_settings import search_settings
+from avlib.lipreading.beam_search import SearchSettings
 from avlib.lipreading.expert import Expert
 from avlib.metrics.error_rates import corpus_rate
 from avlib.render.camera import Camera
@@ -88,14 +90,14 @@ class Renders:
 
 
 @torch.no_grad()
-def error_rate(reader: Expert, videos, texts: list[str], beam: int, ctc_weight: float) -> float:
+def error_rate(reader: Expert, videos, texts: list[str], settings: SearchSettings) -> float:
     """CER, %, of videos that are read without sound."""
 
     def read(video: Tensor) -> str:
         silence = torch.zeros(1, len(video) * SAMPLES_PER_FRAME)
         batch = ReaderInput(samples=silence, frame_lengths=torch.tensor([len(video)]), video=video[None])
         features, lengths = encode_batch(reader, batch, ("video",))
-        return decode(reader, features, lengths, beam, ctc_weight)[0]
+        return decode(reader, features, lengths, settings)[0]
 
     return 100 * corpus_rate(texts, [read(video) for video in videos])
 
@@ -104,7 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("run")
     run = open_run(parser.parse_args().run)
-    corpus, reader, config = prepare_corpus(run), load_reader(run, "reader"), run.config.evaluation
+    corpus, reader = prepare_corpus(run), load_reader(run, "reader")
+    settings = search_settings(run, corpus)
     data = Path(run.config.corpus.data)
     takes = takes_folder(data, needed_models(run.config.corpus, data))
     selection = select(list_sources(data)[1], run.config.corpus)
@@ -114,12 +117,12 @@ def main() -> None:
     )
     texts = [source.text for source in held_out]
     clips = corpus.clips("validation")
-    film = corpus_rate([u.text for u in clips.utterances], transcribe(reader, clips, config.beam, config.ctc_weight))
+    film = corpus_rate([u.text for u in clips.utterances], transcribe(reader, clips, settings))
     print(f"commit {commit()}; {len(texts)} validation films; film: CER {100 * film:.1f} %", flush=True)
     for face in (FaceKitFace(Path(run.config.corpus.face)), LandmarkFace()):
         renders = Renders(face, held_out, train, takes, run.config.corpus.crop)
         for name, changes in renders.variants().items():
-            rate = error_rate(reader, renders.videos(**changes), texts, config.beam, config.ctc_weight)
+            rate = error_rate(reader, renders.videos(**changes), texts, settings)
             print(f"{face.name}, {name}: CER {rate:.1f} %", flush=True)
 
 

@@ -215,8 +215,8 @@ class CodeTalker(AlignedAnimator):
     def training_rollout(
         self, features: Tensor, feature_lengths: Tensor, template: Tensor, style: Tensor, frames: Tensor
     ) -> Tensor:
-        """See `Animator.training_rollout`. The input of each frame is the animator's own prediction of the frame before,
-        without gradient, as in `training_forward`: back through a hundred frames of codes, the gradient overflows."""
+        """See `Animator.training_rollout`. The input of each frame is the animator's own prediction of the frame
+        before, without gradient, as in `training_forward`: back through a hundred frames, the gradient overflows."""
         audio_features = self.audio_features(features, feature_lengths, frames)
         motion = self._own_motion(audio_features, template, style, frames)
         passed, _ = self.codes(self.states(audio_features, style, template, motion))

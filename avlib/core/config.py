@@ -65,7 +65,8 @@ class ReaderConfig:
     modalities: tuple = ("audio", "video")
     pretrained: str = ""  # file of Auto-AVSR's published weights to use instead; the sizes below are then ignored
     tokenizer: str = ""  # folder of the published unigram5000.model and unigram5000_units.txt; characters if empty
-    # 2d: clips; 3d: renders of the training scans with their speech, for about as many steps as `epochs` of the clips
+    # 2d: clips; 3d: renders of the training scans with their speech, for about as many steps as `epochs` of the clips;
+    # both: clips and such renders
     trained_on: str = "2d"
     width: int = 128
     heads: int = 4
@@ -227,6 +228,9 @@ class EvaluationConfig:
 
     beam: int = 10  # hypotheses of the beam search
     ctc_weight: float = 0.5  # in the beam search; as λ_ctc in training
+    length_bonus: float = 0.0  # in the beam search, for each token
+    # take the beam, up to `beam`, and the two weights with which the reader reads validation renders best
+    choose_search: bool = False
     styles: int = 4  # training styles in which each test sentence is animated
     tsne_perplexity: float = 20.0
     # the two words whose features are compared; if the held-out sentences lack them, others are chosen from these

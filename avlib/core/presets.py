@@ -99,6 +99,7 @@ PRESETS = {
                 "average": 10,
             }.items()
         },
+        "reader.trained_on": "both",
         **{
             f"judge.{name}": value
             for name, value in {
@@ -138,6 +139,7 @@ PRESETS = {
         "evaluation.beam": 40,
         "evaluation.styles": 8,
         "evaluation.ctc_weight": 0.1,
+        "evaluation.choose_search": True,
     },
 }
 

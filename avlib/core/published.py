@@ -30,6 +30,9 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 
+# The paper's λ_av, for errors in the unit of the corpus.
+PUBLISHED_LAMBDA_AV = 1e-7
+
 # Adam as the released code uses it, without decay of the learning rate, for a set number of epochs. Batch size and peak
 # learning rate are those of the preset.
 TRAINED_AS_PUBLISHED: dict[str, Any] = {
@@ -44,7 +47,7 @@ CLEAN_SPEECH: dict[str, Any] = {"joint.babble_db": [50.0, 50.0], "joint.drop_aud
 AS_THE_PAPER_READS: dict[str, Any] = {
     **TRAINED_AS_PUBLISHED,
     **CLEAN_SPEECH,
-    "joint.lambda_av_unscaled": 1e-7,
+    "joint.lambda_av_unscaled": PUBLISHED_LAMBDA_AV,
     "joint.expert_learns_from": "prediction",
     "joint.guidance_components": 0,
     "joint.soft_silhouettes": False,

@@ -67,6 +67,19 @@ class Clips:
         part._positions = [self._positions[i] for i in indices]
         return part
 
+    def joined(self, other: "Clips") -> "Clips":
+        """These clips, then the other's. ValueError if frames are of another size."""
+        sizes = {position.size for position in (*self._positions, *other._positions)}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"crops of {' and '.join(f'{h} x {w} pixels' for h, w in sorted(sizes))} cannot be read together; the "
+                "setting corpus.crop is the size of renders"
+            )
+        whole = self.subset(range(len(self)))
+        whole.utterances = [*self.utterances, *other.utterances]
+        whole._positions = [*self._positions, *other._positions]
+        return whole
+
     def video(self, i: int) -> torch.Tensor:
         """(T, H, W) uint8."""
         position = self._positions[i]

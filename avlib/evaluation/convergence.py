@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..core.published import PUBLISHED_LAMBDA_AV
 from ..core.run import Run
 from ..metrics.protocols import KIT, read_protocols
 from ..training.convergence import GAIN, USUAL_PATIENCE
@@ -61,6 +62,9 @@ def training_table(run: Run, records: dict[str, dict], title: str) -> Table:
         f"Plateau: where the mean of {patience} epochs is less than {100 * GAIN:g} % below that of as many before",
         "Minutes: of the training steps, several trainings at a time",
     ]
+    if weights := [(r["lambda_av"], r["lambda_av_published"]) for r in records.values() if r["lambda_av"]]:
+        span = " to ".join(dict.fromkeys(f"{weight:.3g}" for weight in (min(weights)[0], max(weights)[0])))
+        notes.append(f"λ_av: {span}; the published {PUBLISHED_LAMBDA_AV:g} amounts to {weights[0][1]:.3g} here")
     return Table(title, heads, rows, {"split": "validation"}, notes, data)
 
 

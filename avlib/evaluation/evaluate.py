@@ -15,6 +15,7 @@ from ..core.run import Run
 from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
+from ..lipreading.beam_search import SearchSettings
 from ..lipreading.reader import Reader
 from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
@@ -32,6 +33,7 @@ from ..training.speech_encoder import load_speech
 from . import external_predictions
 from .labels import REFERENCE_LABELS
 from .reference_predictions import reference_motions, references
+from .search_settings import search_settings
 
 
 class StylePredictions(NamedTuple):
@@ -53,6 +55,7 @@ def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequen
     if taken := folders.keys() & {*models, *REFERENCE_LABELS}:
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
     splits = [split for split in corpus.subjects if split.startswith("test")]
+    search_settings(run, corpus)  # once, before several processes need them
     jobs = [(evaluate, run, corpus, model, split) for split in splits for model in models]
     jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
     for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
@@ -77,7 +80,8 @@ def evaluate(
     ValueError for a judge that has learned from clips which the expert or the reader has seen.
     """
     config, stage = run.config.evaluation, f"judged-{model}" if guide else evaluation_stage(model, split)
-    key = run.key(evaluate, config, model, split, corpus.hash, _inputs(run, model, folder, guide))
+    settings = search_settings(run, corpus)
+    key = run.key(evaluate, config, settings, model, split, corpus.hash, _inputs(run, model, folder, guide))
     if record := run.finished(stage, key):
         return record
     readers: dict[str, Reader] = {"reader": load_guide(run, corpus, guide) if guide else load_reader(run, "reader")}
@@ -89,7 +93,7 @@ def evaluate(
     rows = []
     for predictions in model_predictions(run, corpus, model, examples, folder):
         video, lengths = lips(pad(predictions.motions), torch.tensor([len(m) for m in predictions.motions]))
-        read = [_read_lips(r, video, lengths, config.beam, config.ctc_weight) for r in readers.values()]
+        read = [_read_lips(r, video, lengths, settings) for r in readers.values()]
         for example, motion, *texts in zip(predictions.examples, predictions.motions, *read):
             intensity = loudness[example.utterance.name]
             rows.append(_row(corpus, example, motion, predictions.style, dict(zip(readers, texts)), intensity))
@@ -125,12 +129,12 @@ def _inputs(run: Run, model: str, folder: Path | None, guide: str | None) -> lis
     return inputs
 
 
-def _read_lips(reader: Reader, video: torch.Tensor, lengths: torch.Tensor, beam: int, ctc_weight: float) -> list[str]:
+def _read_lips(reader: Reader, video: torch.Tensor, lengths: torch.Tensor, settings: SearchSettings) -> list[str]:
     """Transcripts of lip videos (B, T, H, W) without their speech."""
     silence = torch.zeros(len(video), int(lengths.max()) * SAMPLES_PER_FRAME)
     batch = ReaderInput(samples=silence, frame_lengths=lengths, video=video)
     features, lengths = encode_batch(reader, batch, ("video",))
-    return decode(reader, features, lengths, beam, ctc_weight)
+    return decode(reader, features, lengths, settings)
 
 
 def _row(

@@ -52,14 +52,19 @@ def scan_curves(run: Run, seeds: Sequence[int]) -> Curves:
 def few_scans_run(run: Run, scans: int) -> Run:
     """The run of the models of so many scanned sentences of each subject whose guide also reads speech without scans.
 
-    Its models without guidance, or without such speech, are those of the other variants with as many scans. ValueError
-    if there is no such variant.
+    Its models without guidance, or without such speech, are those of the other variants with as many scans. scans: 0
+    for the fewest. ValueError if there is no such variant.
     """
+    chosen = few_scans_variants(run)
+    if scans not in (0, *chosen) or not chosen:
+        raise ValueError(f"scans: expected one of {', '.join(map(str, [0, *chosen]))}, got {scans}")
+    return variant_run(run, chosen[scans or min(chosen)])
+
+
+def few_scans_variants(run: Run) -> dict[int, str]:
+    """Number of scans -> name of its variant with speech without scans; without those that learn from all scans."""
     names = [f"scans-{count}-unscanned" for count in FEW_SCANS]
-    chosen = {scans_of(name): name for name in names if name in chosen_variants(run.config)}
-    if scans not in chosen:
-        raise ValueError(f"scans: expected one of {', '.join(map(str, chosen))}, got {scans}")
-    return variant_run(run, chosen[scans])
+    return {scans_of(name): name for name in names if name in chosen_variants(run.config)}
 
 
 def _add(points: list[Point], scans: float, record: dict) -> None:
@@ -106,8 +111,9 @@ def scan_table(run: Run, seeds: Sequence[int], corpus: str) -> str:
     rows, data = [], []
     for animator, methods in curves.items():
         for method in (OBJECTIVE_LABELS["guided"], UNSCANNED_LABEL):
-            worth = {m: dict(worth_in_scans(methods[method], methods[REFERENCE], m)) for m in METRICS}
-            for point in methods[method]:
+            points, reference = methods.get(method, []), methods.get(REFERENCE, [])  # none if all have diverged
+            worth = {metric: dict(worth_in_scans(points, reference, metric)) for metric in METRICS}
+            for point in points:
                 found = {metric: worth[metric][point.scans] for metric in METRICS}
                 cells = ["–" if n is None else f"{n:.1f}" for n in found.values()]
                 rows.append([f"{animator}, {method}", f"{point.scans:g}", *cells])

@@ -19,9 +19,10 @@ from ..lipreading.reader import Reader
 from ..metrics.error_rates import corpus_rate
 from ..speech.visemes import text_to_visemes
 from ..training.clip_batches import collate_clips
-from ..training.reading import decode, transcribe
+from ..training.reading import GREEDY, decode, transcribe
 from ..training.schedules import length_batches
 from .labels import VISEME_PHONEMES
+from .search_settings import search_settings
 from .table_formats import markdown_table
 
 LEVELS_DB = (None, 20, 10, 5, 0, -5, -10)  # signal-to-noise ratios of speech in babble; None: no babble
@@ -33,14 +34,12 @@ def score_readers(run: Run, corpus: Corpus, readers: Mapping[str, Reader], examp
 
     readers: stage -> reader. examples: transcripts shown, if there are so many.
     """
-    clips, config = corpus.clips("validation"), run.config.evaluation
+    clips, settings = corpus.clips("validation"), search_settings(run, corpus)
     references = [u.text for u in clips.utterances]
-    key = run.key(score_readers, config, corpus.hash, [run.finished_key(stage) for stage in readers])
+    key = run.key(score_readers, settings, corpus.hash, [run.finished_key(stage) for stage in readers])
     record = run.finished("readers", key)
     if not record:
-        transcripts = {
-            stage: transcribe(reader, clips, config.beam, config.ctc_weight) for stage, reader in readers.items()
-        }
+        transcripts = {stage: transcribe(reader, clips, settings) for stage, reader in readers.items()}
         rates = {
             stage: {"value": 100 * corpus_rate(references, texts), "unit": "%"} for stage, texts in transcripts.items()
         }
@@ -110,7 +109,7 @@ def transcribe_in_noise(
             for streams, choice in choices.items():
                 if k < len(transcripts[streams]):
                     present = {m: encoded[m] if m in choice else torch.zeros_like(encoded[m]) for m in names}
-                    texts = decode(reader, reader.fuse(present, packing), lengths, 1, 0.0)
+                    texts = decode(reader, reader.fuse(present, packing), lengths, GREEDY)
                     for place, text in zip(places, texts):
                         transcripts[streams][k][place] = text
     return transcripts

@@ -39,13 +39,12 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(NamedTuple):
     """The arguments of `run_beam_search` that are not data."""
 
     beam: int  # hypotheses kept of each utterance
-    ctc_weight: float
-    length_bonus: float
+    ctc_weight: float = 0.1
+    length_bonus: float = 0.0
 
 
 class Candidates(NamedTuple):

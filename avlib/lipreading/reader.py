@@ -37,6 +37,8 @@ class Reader(Protocol):
         """(B, T, D) -> (B, T, vocabulary), natural logarithms"""
         ...
 
-    def decode(self, features: Tensor, lengths: Tensor, beam: int, ctc_weight: float) -> list[Hypothesis]:
+    def decode(
+        self, features: Tensor, lengths: Tensor, beam: int, ctc_weight: float, length_bonus: float
+    ) -> list[Hypothesis]:
         """The best hypothesis of each utterance."""
         ...

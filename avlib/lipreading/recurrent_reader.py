@@ -105,8 +105,11 @@ class RecurrentReader(nn.Module):
         total = F.ctc_loss(log_probs, tokens, lengths, token_lengths, BLANK, "sum", zero_infinity=True)
         return mean_over(total, len(tokens))
 
-    def decode(self, features: Tensor, lengths: Tensor, beam: int = 10, ctc_weight: float = 1.0) -> list[Hypothesis]:
-        """The best hypothesis of each utterance by `search_ctc`. ctc_weight: ignored, since there is no decoder."""
+    def decode(
+        self, features: Tensor, lengths: Tensor, beam: int = 10, ctc_weight: float = 1.0, length_bonus: float = 0.0
+    ) -> list[Hypothesis]:
+        """The best hypothesis of each utterance by `search_ctc`. There is no decoder that CTC would have to be weighed
+        against, nor one that would prefer short texts: ctc_weight and length_bonus are ignored."""
         return search_ctc(self.ctc_log_probs(features), lengths, beam)
 
 

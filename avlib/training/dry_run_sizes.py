@@ -11,6 +11,7 @@ from ..core.run import DATA
 from ..corpus.disk_space import EMBEDDED_SENTENCE_S, SCAN_SENTENCE_S, clip_bytes, scan_bytes
 from ..corpus.embedded.builder import CorpusBuilder
 from ..corpus.embedded.subjects import SUBJECTS
+from ..corpus.needed_clips import needed_corpus
 from ..corpus.scans.conversion import resize_crop
 from ..corpus.scans.selection import sentence_limits
 from ..corpus.specification import CorpusSpec, read_specification, scan_specification
@@ -39,8 +40,8 @@ def corpus_sizes(config: Config) -> CorpusSizes:
     """The sizes of the corpus that the configuration names, from its specification."""
     specification = read_specification(config.corpus.name)
     if specification["kind"] == "embedded":
-        return _embedded_sizes(config.corpus)
-    return _scan_sizes(config.corpus, scan_specification(specification))
+        return _embedded_sizes(needed_corpus(config))
+    return _scan_sizes(needed_corpus(config), scan_specification(specification))
 
 
 def _embedded_sizes(config: CorpusConfig) -> CorpusSizes:

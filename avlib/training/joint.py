@@ -9,6 +9,8 @@ from ..animators.animator import Animator, animator_settings
 from ..animators.registry import find_animator
 from ..core.config import JointConfig, digest
 from ..core.files import load_weights
+from ..core.progress import log
+from ..core.published import PUBLISHED_LAMBDA_AV
 from ..core.rates import VIDEO_FPS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
@@ -31,7 +33,7 @@ from .loop import finish_fit, fit
 from .mesh_reader import STAGE as MESH_READER
 from .mesh_reader import load_mesh_guide
 from .motion_vqvae import load_motion_vqvae, motion_vqvae_stages
-from .objectives import model_name, objective_settings, with_scaled_weight
+from .objectives import model_name, objective_settings, published_weight, with_scaled_weight
 from .readers import load_reader
 from .replication import pretraining_key, pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
@@ -70,10 +72,14 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
     key = run.key(train_joint, config, objective, seed, inputs, guide, *map(run.finished_key, teacher))
     if not run.finished(stage, key):
         torch.manual_seed(seed)
+        published = published_weight(corpus.motion_scale)
         teachers = [load_animator(run, corpus, name)[0] for name in teacher]
         task, train, held_out = joint_task(base, corpus, animator, objective, *teachers)
         start = _unguided_start(run, config, animator, seed, inputs)
         config = lengthened(config, passes_as_long(corpus, config.scans))
+        if task.guide is not None:
+            weight = "set by its share of the gradient" if config.share else f"{task.config.lambda_av:.3g}"
+            log(f"{stage}: λ_av is {weight}; the published {PUBLISHED_LAMBDA_AV:g} would be {published:.3g} here")
         state = _fit_joint(run, stage, key, config, task, train, held_out, corpus.subjects["train"], seed, start)
         modules: dict[str, nn.Module] = {"animator": task.animator}
         if task.guide is not None:
@@ -90,6 +96,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
             objective=objective,
             # of the last epoch, where joint.share sets it
             lambda_av=0.0 if task.guide is None else state.history[-1].get("lambda_av", task.config.lambda_av),
+            lambda_av_published=published,  # what the published weight amounts to
             scans=len(train) / len(corpus.subjects["train"]),  # of each subject, in the mean
             unscanned=task.unscanned.summary() if task.unscanned else None,
             convergence=convergence(state.history, config),

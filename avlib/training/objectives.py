@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..core.config import JointConfig
+from ..core.published import PUBLISHED_LAMBDA_AV
 from ..core.run import Run
 
 # L_mse alone, as published; L_mse + L_rlv; L_mse + L_rlv + L_av, the expert's loss.
@@ -38,13 +39,23 @@ def training_order(run: Run, seeds: list[int]) -> list[tuple[str, str, int]]:
 
 
 def with_scaled_weight(config: JointConfig, motion_scale: float) -> JointConfig:
-    """The settings with `lambda_av_unscaled`, if it counts, converted into `lambda_av`.
+    """The settings with `lambda_av_unscaled`, if it counts, converted into `lambda_av`. motion_scale: of the corpus."""
+    unscaled = config.lambda_av_unscaled
+    return replace(config, lambda_av=scaled_weight(unscaled, motion_scale)) if unscaled else config
+
+
+def scaled_weight(unscaled: float, motion_scale: float) -> float:
+    """The λ_av that means the same as one for errors in the corpus's unit.
 
     motion_scale: by which `vertex_losses` divides errors. Their squares are then 1 / motion_scale² times as large, and
-    so must be a weight that is to mean the same.
+    so must be the weight.
     """
-    unscaled = config.lambda_av_unscaled
-    return replace(config, lambda_av=unscaled / motion_scale**2) if unscaled else config
+    return unscaled / motion_scale**2
+
+
+def published_weight(motion_scale: float) -> float:
+    """The published λ_av in the units of `joint.lambda_av`."""
+    return scaled_weight(PUBLISHED_LAMBDA_AV, motion_scale)
 
 
 def objective_settings(config: JointConfig, objective: str) -> JointConfig:

@@ -134,8 +134,8 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     ValueError for settings that would leave clips without audio and video, and for unknown training data.
     """
     config: ReaderConfig = getattr(run.config, stage)
-    if config.trained_on not in ("2d", "3d"):
-        raise ValueError(f"{stage}.trained_on: expected 2d or 3d, got {config.trained_on!r}")
+    if config.trained_on not in ("2d", "3d", "both"):
+        raise ValueError(f"{stage}.trained_on: expected 2d, 3d or both, got {config.trained_on!r}")
     if config.drop_audio + config.drop_video > 1:
         raise ValueError(
             f"{stage}.drop_audio and {stage}.drop_video: expected a sum of at most 1, so that every clip keeps "
@@ -161,11 +161,14 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
 
 
 def training_data(run: Run, corpus: Corpus, config: ReaderConfig) -> tuple[Clips, Clips, int]:
-    """Training clips, held-out clips, and epochs: of the 2D part, or of the 3D part for as many frames in all."""
+    """Training clips, held-out clips, and epochs: of the 2D part, with or without renders of the training scans, or of
+    these renders for as many frames in all."""
     clips = guide_clips(corpus, run.config.corpus.judge_share)
     if config.trained_on == "2d":
         return clips, corpus.clips("validation"), config.epochs
     scans = guide_scans(run, corpus)
+    if config.trained_on == "both":
+        return clips.joined(scans), corpus.clips("validation"), config.epochs
     epochs = math.ceil(config.epochs * int(clips.frames.sum()) / int(scans.frames.sum()))
     return scans, scan_clips(run, corpus, "validation"), epochs
 

@@ -5,11 +5,14 @@ from torch import Tensor
 
 from ..corpus.clips import Clips
 from ..lipreading.augmentation import crop_and_normalise, normalise_speech
+from ..lipreading.beam_search import SearchSettings
 from ..lipreading.expert import greedy_ctc
 from ..lipreading.reader import Reader
 from ..metrics.error_rates import corpus_rate
 from .clip_batches import ReaderInput, collate_clips
 from .schedules import length_batches
+
+GREEDY = SearchSettings(1)
 
 
 def encode_batch(reader: Reader, batch: ReaderInput, streams: tuple[str, ...] = ()) -> tuple[Tensor, Tensor]:
@@ -34,12 +37,11 @@ def encode_batch(reader: Reader, batch: ReaderInput, streams: tuple[str, ...] = 
 def transcribe(
     reader: Reader,
     clips: Clips,
-    beam: int = 1,
-    ctc_weight: float = 0.1,
+    settings: SearchSettings = GREEDY,
     frame_budget: int = 2000,
     streams: tuple[str, ...] = (),
 ) -> list[str]:
-    """The reader's transcript of each clip: by beam search, or by greedy CTC with `beam` 1.
+    """The reader's transcript of each clip: by beam search, or by greedy CTC with a beam of 1.
 
     frame_budget: video frames in a batch. streams: see `encode_batch`.
     """
@@ -48,16 +50,16 @@ def transcribe(
     for indices in length_batches(clips.frames, frame_budget, torch.Generator().manual_seed(0)):
         batch = collate_clips(clips, indices, has_video, reader.tokenizer)
         features, lengths = encode_batch(reader, batch, streams)
-        for i, text in zip(indices, decode(reader, features, lengths, beam, ctc_weight)):
+        for i, text in zip(indices, decode(reader, features, lengths, settings)):
             texts[i] = text
     return texts
 
 
-def decode(reader: Reader, features: Tensor, lengths: Tensor, beam: int, ctc_weight: float) -> list[str]:
-    """Texts of a batch from the reader's features (B, T, D) and their lengths (B,). beam 1: greedy CTC."""
-    if beam == 1:
+def decode(reader: Reader, features: Tensor, lengths: Tensor, settings: SearchSettings) -> list[str]:
+    """Texts of a batch from the reader's features (B, T, D) and their lengths (B,). A beam of 1: greedy CTC."""
+    if settings.beam == 1:
         return [reader.tokenizer.decode(ids) for ids in greedy_ctc(reader.ctc_log_probs(features), lengths)]
-    hypotheses = reader.decode(features, lengths, beam=beam, ctc_weight=ctc_weight)
+    hypotheses = reader.decode(features, lengths, *settings)
     return [reader.tokenizer.decode(hypothesis.tokens) for hypothesis in hypotheses]
 
 

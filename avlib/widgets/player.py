@@ -15,7 +15,7 @@ from ..core.files import write_atomic
 from ..core.progress import HEADLESS
 from ..core.run import Run
 from ..corpus.corpus import Corpus
-from ..evaluation.few_scans import few_scans_run, scan_curves
+from ..evaluation.few_scans import few_scans_run, few_scans_variants, scan_curves
 from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
 from ..training.objectives import OBJECTIVES
 from .browser_data import mesh_bytes, module
@@ -177,9 +177,9 @@ def compare_models(run: Run, corpus: Corpus, seeds: list[int]) -> ComparisonPlay
 
 
 def compare_few_scans(run: Run, corpus: Corpus, seeds: list[int], scans: int) -> ComparisonPlayer | Figure | Markdown:
-    """`compare_models` for the run's models that learned from so many scanned sentences of each subject, the guided
-    ones also from speech without scans; a line of text if the run has no such models yet. ValueError for a number of
-    scans that no variant has."""
-    if not scan_curves(run, seeds):
+    """`compare_models` for the run's models that learned from so many scanned sentences of each subject, 0 for the
+    fewest, the guided ones also from speech without scans; a line of text if the run has no such models yet. ValueError
+    for a number of scans that no variant has."""
+    if not few_scans_variants(run) or not scan_curves(run, seeds):
         return Markdown("Nothing to compare: this run has no models of few scans.")
     return compare_models(few_scans_run(run, scans), corpus, seeds)

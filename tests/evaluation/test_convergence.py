@@ -13,8 +13,9 @@ from avlib.training.objectives import model_names
 def finish(run: Run, model: str, plateau: int | None, steady: float | None, whole: float | None) -> None:
     """A training of four epochs of five steps each, in a minute and a half."""
     found = {"plateau": plateau, "steady_epochs": 2, "change_steady": steady, "change": whole}
+    weights = {"lambda_av": 0.005 if "guided" in model else 0.0, "lambda_av_published": 0.0312}
     history = [{"held_out_lve": value * 1e-5} for value in (8, 4, 3, 2.5)]
-    run.finish(model, "k", history=history, epochs=4, steps=20, seconds=90.0, convergence=found)
+    run.finish(model, "k", history=history, epochs=4, steps=20, seconds=90.0, convergence=found, **weights)
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def test_each_training_has_a_row_and_the_sentence_sums_them_up(run):
         "steady part and by +0.0 to +0.5 % in the last fifth of the whole training. Those without one have not "
         "converged: give them more epochs (joint.epochs, joint.patience). Held-out LVE: at the end"
     )
+    assert "λ_av: 0.005; the published 1e-07 amounts to 0.0312 here" in text
     rows = read_json(run.folder / "tables" / "table_convergence.json")["rows"]
     assert len(rows) == 6 and rows[0]["held_out_lve"] == 2.5e-5 and rows[0]["seconds"] == 90.0
 

@@ -12,6 +12,7 @@ class GapRun:
 
 def table(monkeypatch, read: dict) -> list[str]:
     monkeypatch.setattr(domain_gap, "domain_gap", lambda run, corpus, models: {"read": run.read})
+    monkeypatch.setattr(domain_gap, "search_description", lambda run, corpus: "Beam search: beam 2.")
     return domain_gap.domain_gap_table(GapRun(read), None).splitlines()
 
 

@@ -5,6 +5,7 @@ import pytest
 from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
+from avlib.evaluation import few_scans
 from avlib.evaluation.evaluate import evaluation_stage
 from avlib.evaluation.few_scans import Point, few_scans_run, scan_curves, scan_table, worth_in_scans
 from avlib.evaluation.variants import chosen_variants, variant_models
@@ -79,5 +80,21 @@ def test_models_of_few_scans_have_one_run(run):
     assert few.config.joint.scans == 4 and few.config.joint.unscanned > 0
     assert few.home("faceformer-guided-s0") == few.folder and few.home("faceformer-rlv-s0") != run.folder
     assert few.home("faceformer-rlv-s0") == few.home("codetalker-baseline-s1")
-    with pytest.raises(ValueError, match="scans: expected one of 2, 4, 8, 16, got 3"):
+    with pytest.raises(ValueError, match="scans: expected one of 0, 2, 4, 8, 16, got 3"):
         few_scans_run(run, 3)
+    assert few_scans_run(run, 0).config.joint.scans == 2, "the fewest"
+
+
+def test_a_method_whose_trainings_all_diverged_has_no_points(run, monkeypatch):
+    record_of = few_scans.variant_record
+    diverged = ("guided", "codetalker")
+
+    def without_codetalkers(model):
+        return None if (model.objective, model.animator) == diverged else record_of(model)
+
+    monkeypatch.setattr(few_scans, "variant_record", without_codetalkers)
+    curves = scan_curves(run, [0, 1])
+    assert curves["CodeTalker"].keys() == {"baseline (L_mse)", "+ L_rlv"} and len(curves["FaceFormer"]) == 4
+    assert [len(axis.containers) for axis in draw(curves, "m").axes] == [4] * 3 + [2] * 3
+    text = scan_table(run, [0, 1], "embedded corpus")
+    assert "| FaceFormer, + L_rlv + guidance | 2 |" in text and "| CodeTalker" not in text

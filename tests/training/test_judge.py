@@ -13,6 +13,7 @@ from avlib.core.run import Run
 from avlib.corpus.clips import Clips, write_shard
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.utterance import Utterance
+from avlib.lipreading.beam_search import SearchSettings
 from avlib.speech.segment import Segment
 from avlib.training.clip_batches import IGNORED, collate_clips
 from avlib.training.judge import SEED, JudgeTask, build_judge, judge_epochs, load_judge, pretrain_judge
@@ -109,7 +110,7 @@ def test_it_learns_to_tell_sounds_apart(folder):
         read = task.phonemes(encode_batch(task.reader, batch)[0]).argmax(-1)
     spoken = batch.frame_phonemes[:, : read.shape[1]]
     assert (read == spoken)[spoken != IGNORED].float().mean() > 0.9
-    assert all(len(transcribe(task.reader, held_out, beam)) == len(held_out) for beam in (1, 4))
+    assert all(len(transcribe(task.reader, held_out, SearchSettings(beam))) == len(held_out) for beam in (1, 4))
 
 
 def test_the_stage_has_a_seed_and_clips_of_its_own_and_is_loaded_again(run, folder, monkeypatch):

@@ -11,6 +11,7 @@ from avlib.core.config import ReaderConfig
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
+from avlib.lipreading.beam_search import SearchSettings
 from avlib.speech.segment import Segment
 from avlib.training import published
 from avlib.training.clip_batches import IGNORED, PHONEMES, ClipBatch, phoneme_labels
@@ -131,7 +132,7 @@ def test_published_readers_read_in_the_published_units(tmp_path, kind, modalitie
     assert reader.tokenizer.decode(reader.tokenizer.encode("must just")) == "must just"
     features, lengths = torch.randn(2, 6, reader.ctc.in_features), torch.tensor([6, 4])
     for beam in (1, 3):
-        assert len(decode(reader, features, lengths, beam, 0.1)) == 2
+        assert len(decode(reader, features, lengths, SearchSettings(beam))) == 2
     with pytest.raises(ValueError, match="base.pth: has 5049 outputs, its tokenizer has 30 units"):
         build_reader(dataclasses.replace(config, tokenizer=""))
     other = ("audio",) if kind == "video" else ("video",)

@@ -77,11 +77,20 @@ def test_by_default_a_reader_is_trained_on_the_2d_part(run, corpus):
     assert ([u.name for u in held_out.utterances], epochs) == (["validation0"], 2)
 
 
+def test_or_on_both_parts(run, corpus):
+    clips, _, epochs = training_data(run, corpus, replace(run.config.expert, trained_on="both"))
+    of_clips, of_scans = (training_data(run, corpus, replace(run.config.expert, trained_on=p))[0] for p in ("2d", "3d"))
+    assert clips.utterances == of_clips.utterances + of_scans.utterances and epochs == 2
+    assert len(clips.frames) == len(clips) > len(of_clips) > 0
+    for i, (part, k) in enumerate([*((of_clips, k) for k in range(6)), (of_scans, 0)]):
+        assert torch.equal(clips.video(i), part.video(k)) and torch.equal(clips.speech(i), part.speech(k))
+
+
 def test_the_training_data_are_part_of_the_key(run, corpus, monkeypatch):
     monkeypatch.setattr(readers, "_train_reader", lambda run, corpus, stage, key, seed: run.finish(stage, key))
     pretrain_reader(run, corpus, "expert")
     other = Run("two", load("smoke", **TINY | {"expert.trained_on": "2d"}))
     pretrain_reader(other, corpus, "expert")
     assert run.finished_key("expert") != other.finished_key("expert")
-    with pytest.raises(ValueError, match="^expert.trained_on: expected 2d or 3d, got '4d'$"):
+    with pytest.raises(ValueError, match="^expert.trained_on: expected 2d, 3d or both, got '4d'$"):
         pretrain_reader(Run("three", load("smoke", **TINY | {"expert.trained_on": "4d"})), corpus, "expert")

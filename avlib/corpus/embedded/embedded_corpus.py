@@ -8,6 +8,7 @@ from ...core.config import CorpusConfig
 from ...core.progress import log
 from ...core.run import DATA, Run
 from ..corpus import Corpus
+from ..needed_clips import needed_corpus
 from ..run_corpus import record_corpus
 from ..video import video_corpus
 from .builder import CorpusBuilder
@@ -25,7 +26,7 @@ def build_embedded(run: Run, face: Path | None = None) -> Corpus:
     """
     # the settings that the corpus does not depend on are reset
     config = replace(
-        run.config.corpus,
+        needed_corpus(run.config),
         name="embedded",
         data="",
         strict=False,
