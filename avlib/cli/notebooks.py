@@ -22,7 +22,7 @@ from ..evaluation import external_predictions
 from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
-from ..training.reader_checks import check_readers, check_weights
+from ..training.reader_checks import check_readers, check_sizes, check_weights
 from .arguments import parse_arguments
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -163,6 +163,7 @@ def main(argv: list[str]) -> int:
     ]
     for animator in config.animators:
         find_animator(animator, config.plugins)
+    check_sizes(config)
     check_readers(config)
     check_variants(config)
     check_weights(config)

@@ -1,13 +1,41 @@
-"""Whether the readers can read what a run would give them, and whether the published weights that it names are there:
-checked before anything is trained."""
+"""Whether the sizes of the networks fit together, whether the readers can read what a run would give them, and whether
+the published weights that it names are there: checked before anything is trained."""
 
+import torch
+
+from ..animators.animator import animator_settings
+from ..animators.registry import find_animator
 from ..core.config import Config
-from .readers import build_reader
+from .judge import build_judge
+from .readers import build_reader, tokenizer_of, untrained_reader
 from .speech_encoder import build_speech_encoder
 
 # What Auto-AVSR's published weights were trained on: the side of stored mouth crops in pixels, and speech in babble at
 # these signal-to-noise ratios in dB, or clean, but always there.
 PUBLISHED_CROP, PUBLISHED_BABBLE_DB, PUBLISHED_DROP_AUDIO = 96, (-5.0, 20.0), 0.0
+
+
+def check_sizes(config: Config) -> None:
+    """ValueError for sizes of readers and motion models that do not fit together. Takes no memory: builds them on
+    PyTorch's meta device."""
+    readers = [stage for stage in ("expert", "reader") if not getattr(config, stage).pretrained]
+    for network in (*readers, "judge", *config.animators):
+        try:
+            with torch.device("meta"):
+                _build(config, network)
+        except ValueError as error:
+            raise ValueError(f"{network}: {error}") from error
+
+
+def _build(config: Config, network: str) -> None:
+    """A reader of these sizes, untrained, or the motion model of an animator, if it has one."""
+    if network == "judge":
+        build_judge(config.judge)
+    elif network in config.animators:
+        find_animator(network, config.plugins).motion_model(vertices=3, settings=animator_settings(config, network))
+    else:
+        settings = getattr(config, network)
+        untrained_reader(settings, tokenizer_of(settings.tokenizer))
 
 
 def check_readers(config: Config) -> None:

@@ -8,7 +8,7 @@ import torch
 from avlib.core.presets import PRESETS, load
 from avlib.core.published import METHODS
 from avlib.evaluation.variants import check_variants
-from avlib.training.reader_checks import check_readers, check_weights
+from avlib.training.reader_checks import check_readers, check_sizes, check_weights
 from tests.conftest import write_units
 from tests.training.test_pretraining import published_weights
 
@@ -76,3 +76,23 @@ def test_weights_of_another_kind_are_refused(tmp_path):
     check_weights(load("demo", **right))
     with pytest.raises(ValueError, match="^expert.pretrained: .*vsr.pth: reads video, expected audio and video$"):
         check_weights(load("demo", **(right | {"expert.pretrained": str(tmp_path / "vsr.pth")})))
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ("codetalker.codes_per_frame=3", "codetalker: 3 codes of width 16 do not fill a hidden width of 128"),
+        ("expert.heads=5", "expert: width 128 does not divide into 5 heads"),
+        ("reader.kernel=8", "reader: kernel is 8, expected an odd number of frames"),
+        ("judge.width=0", "judge: hidden_size must be greater than zero"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_by_the_name_of_the_network(setting, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_sizes(load("demo", **dict([setting.split("=")])))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("corpus", ["vocaset", "biwi"])
+def test_sizes_of_the_presets_fit(preset, corpus):
+    check_sizes(load(preset, **{"corpus.name": corpus}))
