@@ -40,15 +40,15 @@ def inputs(generator, *lengths: int) -> SimpleNamespace:
     )
 
 
-def write_units(folder: Path, count: int = 0):
+def write_units(folder: Path, count: int = 0, *further: str):
     """Writes a small SentencePiece model under the published names, and the list that numbers its pieces.
 
-    As in Auto-AVSR, the list numbers them otherwise than the model does. It is filled up to `count` units.
+    As in Auto-AVSR, the list numbers them otherwise than the model does. It is filled up to `count` units. further:
+    lines of text that the model learns from as well.
     """
+    lines = ["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS", *further]
     text = folder / "text.txt"
-    text.write_text(
-        "\n".join(["YOU MUST GO NOW", "IT IS JUST ME", "WE WERE AWAY A YEAR AGO", "DON'T BUY FIVE BIG MAPS"] * 5)
-    )
+    text.write_text("\n".join(lines * 5))
     sentencepiece.SentencePieceTrainer.train(
         input=str(text), model_prefix=str(folder / "unigram5000"), vocab_size=50, hard_vocab_limit=False, minloglevel=2
     )

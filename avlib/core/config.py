@@ -90,6 +90,8 @@ class ReaderConfig:
     drop_video: float = 0.15  # share of clips whose video it does not receive
     audio_only_fraction: float = 0.5  # first share of the training without any video: speech is learned sooner
     time_mask: float = 0.0  # longest masked time span per second of clip, seconds; published: 0.4
+    # of products and convolutions in training: float32, or bfloat16 for accelerators that have it
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class JudgeConfig:
     average: int = 1  # the weights are averaged over so many last epochs
     phoneme: float = 50.0  # weight of the frame-wise phoneme loss, which is a mean; CTC sums over an utterance
     time_mask: float = 0.0  # longest masked time span per second of clip, seconds
+    precision: str = "float32"  # see ReaderConfig
 
 
 @dataclass(frozen=True)

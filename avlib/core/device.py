@@ -1,6 +1,7 @@
 """The device that a run computes on."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -17,3 +18,13 @@ def pick_device(name: str) -> torch.device:
     if device_types[name] == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager:
+    """A context in which PyTorch computes products and convolutions in this precision (autocast); weights stay float32.
+
+    precision: float32 or bfloat16. ValueError for any other.
+    """
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision: expected float32 or bfloat16, got {precision!r}")
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

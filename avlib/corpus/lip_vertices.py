@@ -76,3 +76,19 @@ def find_lips(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
     height = LIP_HEIGHT * np.ptp(x[line])
     lip = np.isfinite(surface.distances(line, height)) & (z > z[line].min() - height / 2)
     return {"lip": np.flatnonzero(lip), "upper_lip_middle": np.array([upper]), "lower_lip_middle": np.array([lower])}
+
+
+def find_upper_face(vertices: np.ndarray, faces: np.ndarray, lip: np.ndarray) -> np.ndarray:
+    """Vertex indices of the upper face, from the eyes to the forehead, on a neutral face.
+
+    What the skin has in a box in multiples of the width of the mouth: 1.2 to 2.5 above the middle of the lips, 1.25 to
+    either side of it, and at most 1.3 behind the foremost point of the lips. The box was read off the mean face of
+    ICT-FaceKit, of whose upper face it has all but 0.1 %. Eyeballs are no part of the skin.
+
+    vertices: (V, 3), any unit, y up, the face towards +z. faces: (F, 3). lip: vertex indices.
+    """
+    lips = vertices[lip]
+    offset = (vertices - [*lips.mean(0)[:2], lips[:, 2].max()]) / np.ptp(lips[:, 0])
+    x, y, z = offset.T
+    is_skin = np.isfinite(Surface(vertices, faces).distances(list(lip)))
+    return np.flatnonzero(is_skin & (1.2 < y) & (y < 2.5) & (np.abs(x) < 1.25) & (z > -1.3))

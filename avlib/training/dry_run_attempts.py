@@ -158,7 +158,8 @@ def try_joint(config: Config, sizes: CorpusSizes, device: torch.device, animator
     guide = None
     if objective == "guided":
         expert = build_reader(config.expert)
-        guide = Guide(expert, lips, settings, config.expert.ctc, Babble(noise_clips()), device)
+        precision = config.expert.precision
+        guide = Guide(expert, lips, settings, config.expert.ctc, Babble(noise_clips()), device, precision=precision)
     task = JointTask(model, sizes.lip_vertices, 0.01, settings, device, guide)
     vocabulary = tokenizer_of(config.expert.tokenizer).size
     channels: int = encoder.model.config.conv_dim[-1]  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]  # Hugging Face types

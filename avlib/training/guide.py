@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.config import JointConfig
+from ..core.device import computing_in
 from ..core.distributed import mean_over
+from ..core.tensors import at_least_float32
 from ..lipreading.augmentation import STD, Babble, ClipGenerators, crop_and_normalise, noisy_speech
 from ..lipreading.expert import Expert
 from ..render.lip_video import LipVideo
@@ -41,13 +43,14 @@ class Guide(nn.Module):
         device: torch.device,
         motions: Tensor | None = None,
         mesh: MeshGuide | None = None,
+        precision: str = "float32",
     ):
         """ctc_weight: λ_ctc of the expert's pre-training. motions: (K, V, 3), orthonormal, that the guidance is
-        restricted to, if given. mesh: the second guide, if there is one."""
+        restricted to, if given. mesh: the second guide, if there is one. precision: in which the expert reads."""
         super().__init__()
         self.register_buffer("motions", motions, persistent=False)
         self.expert, self.render_lips, self.config, self.babble = expert, render_lips, config, babble
-        self.ctc_weight, self.device, self.mesh = ctc_weight, device, mesh
+        self.ctc_weight, self.device, self.mesh, self.precision = ctc_weight, device, mesh, precision
 
     def show(self, vertices: Tensor, batch: SpokenBatch, draws: ClipGenerators) -> ShownLips:
         """Renders the lips of the predicted vertices, (K, T, V, 3), with the gradient that guidance passes on."""
@@ -89,9 +92,11 @@ class Guide(nn.Module):
         assert isinstance(lips.batch, JointBatch)
         self.expert.eval()
         lengths, layer = lips.batch.video_lengths, self.config.feature_layer
-        with torch.no_grad():
+        with torch.no_grad(), computing_in(self.precision, self.device):
             true = self.expert.visual_features(crop_and_normalise(lips.batch.video), lengths, layer)
-        predicted = self.expert.visual_features(crop_and_normalise(lips.video), lengths, layer)
+        with computing_in(self.precision, self.device):
+            predicted = self.expert.visual_features(crop_and_normalise(lips.video), lengths, layer)
+        predicted, true = at_least_float32(predicted), at_least_float32(true)
         predicted, true = (nn.functional.layer_norm(x, x.shape[-1:]) for x in (predicted, true))
         return mean_over((predicted - true).square().mean(-1).sum(), lengths.sum())
 
@@ -120,11 +125,12 @@ class Guide(nn.Module):
         draws: generators that augment the video; None: no augmentation.
         """
         deviation = RELEASED_STD if "normalisation" in self.config.as_released else STD
-        features = self.expert.encode(
-            crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
-            audio if "audio" in self.expert.modalities else None,
-            batch.video_lengths,
-            present={"audio": audible},
-        )
-        terms = self.expert.losses(features, batch.video_lengths, batch.tokens, batch.token_lengths)
+        with computing_in(self.precision, self.device):
+            features = self.expert.encode(
+                crop_and_normalise(video, draws, deviation) if "video" in self.expert.modalities else None,
+                audio if "audio" in self.expert.modalities else None,
+                batch.video_lengths,
+                present={"audio": audible},
+            )
+            terms = self.expert.losses(features, batch.video_lengths, batch.tokens, batch.token_lengths)
         return self.ctc_weight * terms["ctc"] + (1 - self.ctc_weight) * terms["attention"]

@@ -215,6 +215,7 @@ def joint_task(
             base.device,
             principal_motions(train, config.guidance_components) if config.guidance_components else None,
             load_mesh_guide(base, corpus) if has_mesh_guide(config) else None,
+            base.config.expert.precision,
         )
         unscanned = speech_without_scans(config, corpus, clips, model, tokenizer, teacher)
     task = JointTask(model, corpus.regions["lip"], corpus.motion_scale, config, base.device, guide, unscanned)

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.config import Config, JudgeConfig
+from ..core.device import computing_in
 from ..core.files import load_weights
 from ..core.run import Run
+from ..core.tensors import at_least_float32
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips, judge_clips
 from ..lipreading.augmentation import ClipGenerators, augmented_lips
@@ -32,7 +34,9 @@ class JudgeTask(nn.Module):
         """Named terms: "loss", "ctc", in nats a clip, and "phoneme", in nats a frame."""
         assert batch.video is not None
         video = augmented_lips(batch.video, batch.frame_lengths, self.config.time_mask, draws).to(self.device)
-        features = self.reader.encode(video, None, batch.frame_lengths)
+        with computing_in(self.config.precision, self.device):
+            features = self.reader.encode(video, None, batch.frame_lengths)
+        features = at_least_float32(features)
         ctc = self.reader.loss(features, batch.frame_lengths, batch.tokens, batch.token_lengths)
         phoneme = phoneme_loss(self.phonemes(features), batch.frame_phonemes.to(self.device))
         return {"loss": ctc + self.config.phoneme * phoneme, "ctc": ctc, "phoneme": phoneme}

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.config import ReaderConfig
+from ..core.device import computing_in
 from ..core.files import load_weights
 from ..core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.run import Run
+from ..core.tensors import at_least_float32
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
@@ -44,16 +46,17 @@ class ReaderTask(nn.Module):
         video = self.augmented_video(batch, draws) if "video" in config.modalities else None
         audio = self.augmented_audio(batch, draws) if "audio" in config.modalities else None
         present = self.draw_streams(draws, progress) if len(config.modalities) == 2 else None
-        rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
-        features = self.expert.fuse(rows, valid)
-        terms = self.expert.losses(features, lengths, batch.tokens, batch.token_lengths)
+        with computing_in(config.precision, self.device):
+            rows, valid = self.expert.encode_streams(video, audio, lengths, present=present)
+            features = self.expert.fuse(rows, valid)
+            terms = self.expert.losses(features, lengths, batch.tokens, batch.token_lengths)
         reading = config.ctc * terms["ctc"] + (1 - config.ctc) * terms["attention"]
         labels = batch.frame_phonemes.to(self.device)
         phoneme_terms = []
         for name, stream in rows.items():
             absent = None if present is None else ~present[name][:, None].to(self.device)
             labels_of_stream = labels if absent is None else labels.masked_fill(absent, IGNORED)
-            phoneme_terms.append(phoneme_loss(self.phonemes(valid.unpack(stream)), labels_of_stream))
+            phoneme_terms.append(phoneme_loss(self.phonemes(at_least_float32(valid.unpack(stream))), labels_of_stream))
         terms["phoneme"] = sum(phoneme_terms, torch.zeros((), device=self.device))
         return {"loss": reading + config.phoneme * terms["phoneme"], **terms}
 

@@ -21,6 +21,8 @@ from tests.training.test_pretraining import published_weights
 
 pytestmark = pytest.mark.slow
 SIZES = {  # of all networks that have no published weights
+    "plugins": "",
+    "animators": "faceformer,codetalker",
     **{name: value for name, value in PRESETS["smoke"].items() if not name.startswith("corpus.sentences")},
     **{f"{reader}.heads": 2 for reader in ("expert", "reader")},
     **{f"{reader}.feedforward": 64 for reader in ("expert", "reader")},
@@ -53,9 +55,7 @@ def settings(values: dict) -> list[str]:
 def rehearse(folder: Path, corpus: str, values: dict) -> Path:
     """The run's folder."""
     arguments = ["--preset", "paper", "--corpus", corpus, "--data", str(folder / corpus), "--run", corpus]
-    done = chain.avlib(
-        folder, *arguments, *settings({"plugins": "", "animators": "faceformer,codetalker"} | SIZES | values)
-    )
+    done = chain.avlib(folder, *arguments, *settings(SIZES | values))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = folder / "results" / corpus
     page = (run / "report.html").read_text()
@@ -69,7 +69,7 @@ def rehearse(folder: Path, corpus: str, values: dict) -> Path:
 def test_vocaset_as_distributed_with_published_weights(tmp_path):
     scan_corpora.write_vocaset(tmp_path / "vocaset")
     SpeechEncoder(TINY_ENCODER).model.save_pretrained(tmp_path / "wav2vec2")
-    write_units(tmp_path, 5047)
+    write_units(tmp_path, 5047, "THE QUICK BROWN FOX", "JUMPS OVER A LAZY DOG")
     for stage, kind in (("expert", "both"), ("reader", "video")):
         torch.save(published_weights(kind, 5049), tmp_path / f"{stage}.pth")
     weights = {

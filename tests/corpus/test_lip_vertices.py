@@ -12,8 +12,9 @@ import torch
 
 from avlib.core.config import CorpusConfig
 from avlib.corpus.corpus import Corpus
+from avlib.corpus.embedded.facekit import FaceKit
 from avlib.corpus.embedded.rig import Rig
-from avlib.corpus.lip_vertices import Surface, find_lips
+from avlib.corpus.lip_vertices import Surface, find_lips, find_upper_face
 from avlib.corpus.pictures import lip_video
 from avlib.corpus.scans import conversion
 from avlib.corpus.scans.meshes import read_mesh
@@ -53,6 +54,32 @@ def test_the_lips_of_a_scanned_face_are_found(name):
     assert away[48:].max() < 0.3 and np.median(away[48:]) == 0 and away[[7, 8, 9, *range(31, 36)]].min() > 1
     for side, landmark in (("upper", 62), ("lower", 66)):
         assert np.linalg.norm(vertices[regions[f"{side}_lip_middle"][0]] - vertices[landmarks[landmark]]) < 0.1
+
+
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+def test_the_upper_face_is_skin_above_the_eyes_lower_lids(size):
+    """Of a sheet as wide as a face, with a pair of eyeballs that hang free, in front of it."""
+    columns, rows = np.meshgrid(np.linspace(-0.09, 0.09, 61), np.linspace(-0.1, 0.15, 101))
+    skin = np.stack((columns, rows, 0.1 - 5 * columns**2), -1).reshape(-1, 3)
+    i = np.arange(100 * 61).reshape(100, 61)[:, :60].ravel()
+    faces = np.concatenate([np.stack((i, i + 1, i + 61), 1), np.stack((i + 1, i + 62, i + 61), 1)])
+    eyes = np.array([[x, 0.03 + dy, 0.11] for x in (-0.03, 0.03) for dy in (0, 0.01, 0.02)])
+    faces = np.concatenate((faces, len(skin) + np.arange(6).reshape(2, 3)))
+    lip = np.flatnonzero((np.abs(skin[:, 0]) < 0.0251) & (np.abs(skin[:, 1] + 0.05) < 0.01))
+    found = find_upper_face(size * np.concatenate((skin, eyes)), faces, lip)
+    width, middle = np.ptp(skin[lip, 0]), skin[lip, 1].mean()
+    assert found.max() < len(skin), "no eyeballs"
+    x, y, z = skin[found].T
+    assert y.min() == pytest.approx(middle + 1.2 * width, abs=0.0026) and np.abs(x).max() <= 1.25 * width + 1e-9
+    assert y.max() == pytest.approx(middle + 2.5 * width, abs=0.0026) and z.min() > 0.1 - 1.3 * width
+
+
+@pytest.mark.skipif(not FACEKIT.is_dir(), reason="no ICT-FaceKit here: AVLIB_FACEKIT_DIR names it")
+def test_the_upper_face_of_facekit_is_found():
+    kit = FaceKit(FACEKIT)
+    found = set(find_upper_face(np.asarray(kit.mean), np.asarray(kit.faces), kit.regions["lip"].numpy()).tolist())
+    known = set(kit.regions["upper_face"].tolist())
+    assert len(found & known) > 0.95 * len(found | known)
 
 
 def test_a_face_without_a_mouth_is_an_error():

@@ -17,7 +17,7 @@ from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import write_speech
 from ..disk_space import SCAN_SENTENCE_S, check_room, scan_bytes
-from ..lip_vertices import find_lips
+from ..lip_vertices import find_lips, find_upper_face
 from ..specification import SPLITS, CorpusSpec
 from ..utterance import Utterance, shortened
 from .layouts import Layout, find_layout
@@ -159,13 +159,18 @@ def recorded_utterance(utterance: Utterance, record: dict) -> Utterance:
 
 
 def find_regions(spec: CorpusSpec, templates: torch.Tensor, faces: np.ndarray) -> dict[str, torch.Tensor]:
-    """Vertex indices by region, of the specification; lips that it does not define are found on the mean template.
+    """Vertex indices by region, of the specification; lips and upper face that it does not define are found on the
+    mean template.
 
     templates: (subjects, V, 3).
     """
     regions: dict[str, list[int] | np.ndarray] = dict(spec.regions)
+    mean = templates.mean(0).double().numpy()
     if {"lip", "upper_lip_middle", "lower_lip_middle"} - regions.keys():
-        regions = find_lips(templates.mean(0).double().numpy(), faces) | regions
+        regions = find_lips(mean, faces) | regions
+    upper_face = find_upper_face(mean, faces, np.asarray(regions["lip"]))
+    if "upper_face" not in regions and len(upper_face):
+        regions["upper_face"] = upper_face
     return {name: torch.as_tensor(index) for name, index in regions.items()}
 
 
