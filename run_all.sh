@@ -87,17 +87,30 @@ setup() {
   home=$PWD/.venv
   [ -z "$conda" ] || home=$PWD/.conda
   python=$home/bin/python
-  if [ ! -f "$home/.ready" ] || [ "$(cat "$home/.ready")" != "$state" ]; then
+  is_ready || wait_for_other_setup
+  if ! is_ready; then
     echo "environment: setting up $home (about 5 GB)"
     create_environment
     printf '%s' "$state" >"$home/.ready"
   fi
+  exec 9<&-    # lets others go on
   if [ -z "$conda" ] && [ ! -f "$home/.video" ] && reads_films "$@"; then
     echo "environment: adding MediaPipe, which finds faces in films"
     install '.[video]'
     touch "$home/.video"
   fi
 }
+
+# Two set-ups at a time would delete each other's files: the second waits until the first has ended, however it ends.
+# macOS has no flock; there they have to be started one after the other.
+wait_for_other_setup() {
+  if command -v flock >/dev/null; then
+    exec 9<pyproject.toml
+    flock --nonblock 9 || { echo "environment: another run_all.sh is setting it up; waiting"; flock 9; }
+  fi
+}
+
+is_ready() { [ -f "$home/.ready" ] && [ "$(cat "$home/.ready")" = "$state" ]; }
 
 # Whether the arguments of run_all.sh ask for something that reads films: such a corpus, or a film or a folder of films to
 # animate.
