@@ -252,7 +252,7 @@ class Config:
     pretrain_each_seed: bool = False
     device: str = "auto"  # cpu, cuda or auto
     animators: tuple = ("faceformer", "codetalker")
-    # groups of variants to train and evaluate as well: ablation, budget, published, scans, weight, expert,
+    # groups of variants to train and evaluate as well: ablation, budget, published, scans, guiding, weight, expert,
     # audio_condition, gradient_projection, faults
     variants: tuple = ()
     plugins: tuple = ()  # Python files with animators of your own; they are executed

@@ -14,6 +14,7 @@ GROUP_TITLES = {
     "budget": "Equal steps and equal time",
     "published": "Trained as published",
     "scans": "Scans of each subject",
+    "guiding": "Ways of guiding with few scans",
     "weight": "Weight of the reading loss",
     "expert": "Fine-tuning of the expert",
     "audio_condition": "Speech input of the guiding expert",
@@ -25,6 +26,11 @@ GROUP_NOTES = {  # sentences below the tables of a group
         "With n scans: animators and motion VQ-VAE learn from the first n scanned sentences of each training subject, "
         "for about as many steps as from all; with speech without scans, the expert also reads as many utterances of "
         "the 2D part a step",
+    ],
+    "guiding": [
+        "Animators learn from the first 4 scanned sentences of each training subject, for as many steps as from all",
+        "By its share: the gradients of the vertex terms and of the guide are as large as each other",
+        "Controls: as many utterances of speech without scans, which teach without the expert's reading of lips",
     ],
     "ablation": [
         "Without 2D prior: the expert is pre-trained on renders of the training scans, for as many steps as on clips",
@@ -114,6 +120,56 @@ def _few_scans(count: int) -> dict[str, Variant]:
     }
 
 
+GUIDED_WITH = 4  # scans of each subject, in the group "guiding"
+BY_SHARE = {"joint.share": 0.5}
+FEATURES = {"joint.lambda_features": 1.0, "joint.lambda_av": 0.0} | BY_SHARE
+OF_SPEECH = "speech without scans"
+
+
+def _guiding(label: str, settings: dict, objective: str = "guided") -> Variant:
+    return Variant("guiding", label, settings, objective, base=f"scans-{GUIDED_WITH}-baseline")
+
+
+GUIDING = {
+    "guiding-rlv": _guiding(OBJECTIVE_LABELS["rlv"], {}, "rlv"),
+    "guiding-transcript": _guiding("guided by transcripts (method)", {}),
+    "guiding-readings": _guiding("with twice as many readings", {"joint.guided_per_batch": 8}),
+    "guiding-unscanned": Variant("guiding", f"also on {OF_SPEECH}", base=f"scans-{GUIDED_WITH}-unscanned"),
+    "guiding-unscanned-more": _guiding(f"on twice as much {OF_SPEECH}", {"joint.unscanned": 8}),
+    "guiding-unscanned-strong": _guiding(
+        f"on {OF_SPEECH}, three times the weight", UNSCANNED | {"joint.lambda_unscanned": 0.015}
+    ),
+    "guiding-motion": _guiding(
+        f"control: {OF_SPEECH}, + L_rlv's motion as target", UNSCANNED | {"joint.unscanned_target": "motion"}
+    ),
+    "guiding-speech": _guiding(
+        f"control: {OF_SPEECH}, spelled from speech features", UNSCANNED | {"joint.unscanned_target": "speech"}
+    ),
+    **{
+        f"guiding-features-{layer}": _guiding(
+            f"by features of {name}, by their share", FEATURES | {"joint.feature_layer": layer}
+        )
+        for layer, name in ((0, "the front-end"), (1, "the first layer"), (-1, "the last layer"))
+    },
+    "guiding-features-unscanned": _guiding(
+        f"by features of the last layer, and by transcripts on {OF_SPEECH}", FEATURES | UNSCANNED
+    ),
+    "guiding-share": _guiding("by transcripts, by their share", BY_SHARE),
+    "guiding-opposing": _guiding("without what opposes the vertex terms", {"joint.conflict": "opposing"}),
+    "guiding-random": _guiding("control: without a random motion as large", {"joint.conflict": "random"}),
+    "guiding-gain": _guiding("without what only scales the motion", {"joint.conflict": "gain"}),
+    "guiding-fade": _guiding("falling to nothing over the last quarter", {"joint.guidance_fade": 0.25}),
+    "guiding-context-rlv": _guiding("+ L_rlv, phonetic context", {"joint.context_frames": 5}, "rlv"),
+    "guiding-context": _guiding("guided, phonetic context", {"joint.context_frames": 5}),
+    "guiding-mesh": _guiding(
+        "by a reader of lip vertices, by its share", {"joint.lambda_mesh": 1.0, "joint.lambda_av": 0.0} | BY_SHARE
+    ),
+    "guiding-mesh-unscanned": _guiding(
+        f"by a reader of lip vertices on {OF_SPEECH}", UNSCANNED | {"joint.unscanned_target": "mesh"}
+    ),
+}
+
+
 # Each group's first variant is the reference of its differences: in sweeps the method itself, or λ_av = 0.
 VARIANTS = {
     "full": _ablation("full method", {}),
@@ -144,6 +200,7 @@ VARIANTS = {
     ),
     "scans-unscanned": Variant("scans", f"all scans, {UNSCANNED_LABEL}", UNSCANNED, is_sweep=False),
     **{name: variant for count in FEW_SCANS for name, variant in _few_scans(count).items()},
+    **GUIDING,
     "weight-0": Variant("weight", "λ_av = 0", {}, "rlv"),
     **{
         f"weight-{weight:g}": Variant("weight", f"λ_av = {weight:g}", {"joint.lambda_av": weight})

@@ -4,6 +4,7 @@ A variant is the run with some settings changed. Its joint training runs anew in
 is scored there; stages that the changes do not affect are the run's own.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..training.checkpoints import Diverged
 from ..training.joint import train_joint
-from ..training.joint_settings import has_mesh_guide
+from ..training.joint_settings import has_mesh_guide, has_teacher
 from ..training.mesh_reader import train_mesh_reader
 from ..training.motion_vqvae import train_motion_vqvae
 from ..training.objectives import OBJECTIVES, model_name, model_names
@@ -71,16 +72,19 @@ class VariantModel:
 
 
 def chosen_variants(config: Config) -> dict[str, Variant]:
-    """The variants of the configuration's groups, by name. ValueError for an unknown group."""
+    """The variants of the configuration's groups, by name. ValueError for an unknown group, and for one of which no
+    variant suits the corpus."""
     if unknown := set(config.variants) - GROUP_TITLES.keys():
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
     # There are only variants with fewer scans than all. Of few people, a captured corpus has as many as of eight.
     most = config.corpus.sentences_train * (8 if config.corpus.name == "captured" else 1)
-    return {
-        name: v
-        for name, v in VARIANTS.items()
-        if v.group in config.variants and (v.group != "scans" or scans_of(name) < most)
-    }
+    chosen = {n: v for n, v in VARIANTS.items() if v.group in config.variants and scans_of(n) < most}
+    if empty := set(config.variants) - {variant.group for variant in chosen.values()}:
+        raise ValueError(
+            f"variants {min(empty)}: there are no more than {most} sentences of a training subject, and the variants "
+            "use a part of them; see corpus.sentences_train"
+        )
+    return chosen
 
 
 def groups_of(config: Config) -> list[str]:
@@ -180,9 +184,12 @@ def run_variants(run: Run, corpus: Corpus, seeds: list[int]) -> None:
             trainings.setdefault((model.run.folder, model.name), []).append(model)
     models = [same[0] for same in trainings.values()]
     list(run_parallel(pretraining_jobs(run, corpus, models), run.device))
-    jobs = [(train_and_score, same, corpus) for same in trainings.values()]
-    for n, line in enumerate(run_parallel(jobs, run.device), 1):
-        log(f"variants {n}/{len(jobs)}: {line}")
+    numbers = itertools.count(1)
+    for pupils in (False, True):  # of models that are trained before
+        part = [same for same in trainings.values() if has_teacher(same[0].run.config.joint) == pupils]
+        jobs = [(train_and_score, same, corpus) for same in part]
+        for line, n in zip(run_parallel(jobs, run.device), numbers):
+            log(f"variants {n}/{len(trainings)}: {line}")
     if "ablation" in run.config.variants:
         jobs = [(score_with_guide, run, corpus, a, o, seeds[0]) for a in run.config.animators for o in OBJECTIVES]
         list(run_parallel(jobs, run.device))

@@ -27,7 +27,7 @@ from .convergence import convergence, joint_epochs
 from .guidance_gradient import principal_motions
 from .guide import Guide
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
-from .joint_settings import check_settings, has_mesh_guide, lengthened, without_guidance
+from .joint_settings import check_settings, has_mesh_guide, has_teacher, lengthened, without_guidance
 from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
 from .mesh_reader import STAGE as MESH_READER
@@ -106,8 +106,8 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
 
 def _teacher(config: JointConfig, animator: str, objective: str, seed: int) -> list[str]:
     """The model whose motion is the target of speech without scans, if that has such a target."""
-    has_teacher = objective == "guided" and config.unscanned and config.unscanned_target == "motion"
-    return [model_name(animator, "rlv" if config.lambda_rlv else "baseline", seed)] if has_teacher else []
+    needed = objective == "guided" and has_teacher(config)
+    return [model_name(animator, "rlv" if config.lambda_rlv else "baseline", seed)] if needed else []
 
 
 def _inputs(base: Run, corpus: Corpus, animator: str) -> list:

@@ -58,6 +58,11 @@ def has_mesh_guide(config: JointConfig) -> bool:
     return bool(config.lambda_mesh or (config.unscanned and config.unscanned_target == "mesh"))
 
 
+def has_teacher(config: JointConfig) -> bool:
+    """Whether the motion of another animator is the target of speech without scans."""
+    return bool(config.unscanned and config.unscanned_target == "motion")
+
+
 def check_settings(config: JointConfig) -> None:
     """ValueError for a setting without a meaning."""
     choices = {

@@ -91,8 +91,23 @@ def test_each_label_is_unique_within_its_group_and_its_first_is_the_reference():
     assert len(set(labels)) == len(labels)
     assert {group for group, _ in labels} == GROUP_TITLES.keys()
     first = {v.group: v for v in reversed(VARIANTS.values())}
-    assert all(not (v.settings or v.epochs or v.further or v.base) for v in first.values()), "the run itself"
+    assert not any(v.settings or v.epochs or v.further for v in first.values()), "the run itself"
+    assert {v.base for v in first.values()} == {"", "scans-4-baseline"}, "or that of few scans"
     assert all(v.is_sweep == variants.is_sweep(v.group) for v in VARIANTS.values()), "a group has one kind of variants"
+
+
+def test_a_group_without_variants_for_the_corpus_is_refused():
+    assert chosen_variants(load("smoke", variants="guiding", **{"corpus.sentences_train": 5}))
+    with pytest.raises(ValueError, match="^variants guiding: there are no more than 4 sentences of a training subject"):
+        chosen_variants(load("smoke", variants="guiding", **{"corpus.sentences_train": 4}))
+
+
+def test_motion_to_imitate_is_made_before_it_is_imitated(run, calls):
+    train_own(run, [0])
+    variants.run_variants(run, None, [0])
+    trained = [c for c in calls if len(c) == 4]
+    teacher = ("scans-4-baseline", "faceformer", "rlv", 0)
+    assert trained[-1] == ("guiding-motion", "faceformer", "guided", 0) and teacher in trained
 
 
 def test_groups_are_chosen_by_name(run):
@@ -233,6 +248,7 @@ def calls(monkeypatch) -> list[tuple]:
     monkeypatch.setattr(
         variants, "train_motion_vqvae", lambda r, corpus, animator: done.append((r.folder.name, animator))
     )
+    monkeypatch.setattr(variants, "train_mesh_reader", lambda r, corpus: done.append((r.folder.name, "mesh")))
     monkeypatch.setattr(variants, "train_joint", lambda r, corpus, *model: done.append((r.folder.name, *model)))
     monkeypatch.setattr(variants, "evaluate", evaluate)
     return done
@@ -246,6 +262,7 @@ def test_each_model_is_trained_once_after_its_own_expert_and_scored_on_each_spli
     assert [r for r, what in pretrained if what == "expert"] == ["no-prior", "no-speech", "paper-text"]
     few = [f"scans-{n}-baseline" for n in (2, 4, 8, 16)]
     assert [r for r, what in pretrained if what == "codetalker"] == few, "one for each number of scans"
+    assert [r for r, what in pretrained if what == "mesh"] == ["scans-4-baseline"], "one for two variants"
     trained, scored = [c for c in calls if len(c) == 4], [c for c in calls if len(c) == 3]
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert last_line.startswith(f"variants {len(trained)}/{len(trained)}: {trained[-1][0]}  ")
