@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the environment if needed, then runs the notebooks in order, or the given command. See --help.
 set -euo pipefail
+export AVLIB_CALLER="$PWD"    # paths on the command line are relative to it
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
@@ -11,7 +12,8 @@ commands
   (none)         run the five notebooks in order; results go to results/<run>/. Interrupted runs resume when you rerun
                  the command.
   animate INPUT  animate a sound file, a folder of sound files or a text with a trained model, and export the motion;
-                 a film, or a folder of films: export the motion of the face in it, without a model
+                 a film, or a folder of films: export the motion of the face in it, without a model. What exists, begins
+                 like a path or ends like a sound or film is one; --text=TEXT and --file=PATH say which it is
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
   pool FOLDERS   write the tables of finished runs that trained other seeds, on one machine or several, together
                  (pool --help)

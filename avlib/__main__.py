@@ -1,8 +1,9 @@
 """`python -m avlib [animate|preference|pool] ...`: what run_all.sh runs.
 
-Errors in the input are reported in one line.
+Errors in the input are reported in one line. Relative paths are the caller's, whom run_all.sh names in AVLIB_CALLER.
 """
 
+import os
 import sys
 
 
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
+        os.chdir(os.environ.get("AVLIB_CALLER", "."))
         sys.exit(main(sys.argv[1:]))
     except ValueError as error:
         sys.exit(f"avlib: {error}")

@@ -5,8 +5,6 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
-import soundfile
-
 from ..core.opening import open_run
 from ..core.progress import log
 from ..core.run import RESULTS
@@ -19,7 +17,7 @@ from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..export import arkit
 from ..export.animation import arkit_shapes_for, check_writable, parse_formats, speaking
 from ..export.film import animate_film
-from ..export.film_files import is_film
+from ..export.film_files import SOUND_SUFFIXES, is_film
 from ..export.speaker import MODEL, Speaker, load_sound, looks_like_file
 from ..export.subject_mesh import corpus_mesh
 from .arguments import Parser
@@ -31,18 +29,21 @@ OF_A_MODEL = ("run", "model", "subject", "style")  # options with which the soun
 FILMS = "films"  # folder in results/ for the motion of films
 
 
-def find_inputs(text: str) -> dict[str, str | Path]:
+def find_inputs(text: str, is_file: bool | None = None) -> dict[str, str | Path]:
     """Name of the output -> sound file, film or text. text: one of these, or a folder of sound files and films.
 
+    is_file: whether it is a path; None to look. Hidden files of a folder, such as macOS's ._x.wav, are left out.
     ValueError for a folder without such files, or with two of the same stem.
     """
-    if not text or not looks_like_file(text):
+    if not (looks_like_file(text) if is_file is None else is_file):
         words = re.sub(r"\W+", "-", text.lower()).strip("-")
         return {words[:MAX_NAME].strip("-"): text}
     if not Path(text).is_dir():
         return {Path(text).stem: Path(text)}
-    extensions = {f".{kind.lower()}" for kind in soundfile.available_formats()} | set(VIDEO_SUFFIXES)
-    paths = [path for path in sorted(Path(text).iterdir()) if path.suffix.lower() in extensions]
+    files = [path for path in sorted(Path(text).iterdir()) if not path.name.startswith(".")]
+    paths = [path for path in files if path.suffix.lower() in (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)]
+    if raw := [path.name for path in files if path.suffix.lower() == ".raw"]:
+        log(f"{text}: {shortened(raw)} left out: sound without a header, whose rate nothing tells")
     if not paths:
         raise ValueError(
             f"{text}: no sound files or films in this folder, expected .wav, .flac, .ogg, .mp3, .mp4, .mov or the like"
@@ -65,7 +66,9 @@ def parse_style(text: str | None) -> str | dict[str, float] | None:
 
 def parse_animate_arguments(argv: list[str]) -> Namespace:
     parser = Parser(prog="./run_all.sh animate", allow_abbrev=False)
-    parser.add_argument("input")
+    parser.add_argument("input", nargs="?")
+    parser.add_argument("--text")  # what the input is where it could be either
+    parser.add_argument("--file")
     for option in OF_A_MODEL:
         parser.add_argument(f"--{option}")
     parser.add_argument("--formats", default=DEFAULT_FORMATS)
@@ -74,6 +77,10 @@ def parse_animate_arguments(argv: list[str]) -> Namespace:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(argv)
+    given = [source for source in (args.input, args.text, args.file) if source is not None]
+    if len(given) != 1:
+        raise ValueError(f"animate: expected one sound file, film, folder or text, got {len(given)}; see --help")
+    args.inputs = find_inputs(given[0], None if args.input is not None else args.file is not None)
     args.with_model = any(getattr(args, option) is not None for option in OF_A_MODEL)
     args.run, args.model, args.style = args.run or "demo", args.model or MODEL, parse_style(args.style)
     return args
@@ -81,7 +88,7 @@ def parse_animate_arguments(argv: list[str]) -> Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_animate_arguments(argv)
-    formats, inputs = parse_formats(args.formats), find_inputs(args.input)
+    formats, inputs = parse_formats(args.formats), args.inputs
     films = {} if args.with_model else {n: p for n, p in inputs.items() if isinstance(p, Path) and is_film(p)}
     speech = {name: source for name, source in inputs.items() if name not in films}
     if speech:

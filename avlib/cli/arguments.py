@@ -5,6 +5,22 @@ from pathlib import Path
 
 from ..core.presets import PRESETS
 
+# Settings that name files or folders; of published weights also names on the Hugging Face hub.
+PATHS = (
+    "corpus.name",
+    "corpus.data",
+    "corpus.recordings",
+    "corpus.video_corpus",
+    "corpus.landmarks",
+    "corpus.face",
+    "speech.pretrained",
+    "expert.pretrained",
+    "expert.tokenizer",
+    "reader.pretrained",
+    "reader.tokenizer",
+    "joint.unscanned_speech",
+    "plugins",
+)
 SEEDS = {"study": "0,1,2,3,4"}  # default seeds of the joint training, by preset; others have 0
 
 
@@ -25,15 +41,23 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise ValueError(f"--seeds: expected whole numbers as 0,1,2, got {args.seeds!r}") from None
     if wrong := [setting for setting in args.set if "=" not in setting]:
         raise ValueError(f"--set: expected KEY=VALUE, got {wrong[0]!r}")
-    is_file = args.corpus and args.corpus.endswith(".json")
-    corpus = {
-        "corpus.name": str(Path(args.corpus).resolve()) if is_file else args.corpus,
-        "corpus.data": args.data and str(args.data.resolve()),
-        "corpus.strict": args.strict,
-    }
-    changed = {key: value for key, value in corpus.items() if value}
-    args.overrides = changed | dict(setting.split("=", 1) for setting in args.set)
+    corpus = {"corpus.name": args.corpus, "corpus.data": args.data, "corpus.strict": args.strict}
+    changed = {key: value for key, value in corpus.items() if value} | dict(s.split("=", 1) for s in args.set)
+    args.overrides = {key: whole_path(value) if names_path(key, value) else value for key, value in changed.items()}
+    args.speech = args.speech and args.speech.absolute()
     return args
+
+
+def names_path(key: str, value: str) -> bool:
+    """Whether a setting names files: a corpus's name does so only if it ends in .json."""
+    return key in PATHS and (key != "corpus.name" or value.endswith(".json"))
+
+
+def whole_path(value: str) -> str:
+    """A path, or several with commas between them, from the root of the file system, for notebooks run elsewhere. What
+    does not exist stays as it is: it may be a name."""
+    parts = [value] if Path(value).exists() else value.split(",")
+    return ",".join(str(Path(part).resolve()) if part and Path(part).exists() else part for part in parts)
 
 
 def run_parser() -> Parser:
@@ -54,9 +78,7 @@ def run_parser() -> Parser:
         metavar="NAME",
         help="embedded (default), facekit, vocaset, biwi, or a specification file of your own (.json)",
     )
-    parser.add_argument(
-        "--data", metavar="DIR", type=Path, help="folder of the corpus's scans, as their owners distribute them"
-    )
+    parser.add_argument("--data", metavar="DIR", help="folder of the corpus's scans, as their owners distribute them")
     parser.add_argument("--strict", action="store_true", help="stop at a sequence that cannot be used")
     parser.add_argument(
         "--predictions",

@@ -1,7 +1,6 @@
 """Speech of any length, animated by a trained model of a run."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ import torchaudio
 from ..core.rates import SPEECH_HZ
 from ..core.run import Run
 from ..corpus.run_corpus import open_corpus
+from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
 from ..training.joint import load_animator
 from ..training.objectives import OBJECTIVES
-from .film_files import film_sound, is_film
+from .film_files import SOUND_SUFFIXES, film_sound, is_film
 
 MODEL = "faceformer-guided-s0"
 
@@ -71,8 +71,9 @@ def load_sound(speech: str | Path | torch.Tensor) -> Sound:
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether the text is the path of a file or folder, or a single word with a slash or a file extension."""
-    return bool(text) and (os.path.exists(text) or re.fullmatch(r"\S*/\S*|\S+\.\w+", text) is not None)
+    """Whether the text is the path of a file or folder, or ends like a sound or a film, or begins like a path."""
+    ends, begins = (*SOUND_SUFFIXES, *VIDEO_SUFFIXES, ".raw", "/"), ("/", "./", "../", "~/")
+    return bool(text) and (os.path.exists(text) or text.lower().endswith(ends) or text.startswith(begins))
 
 
 def trained_models(run: Run) -> list[str]:

@@ -29,6 +29,8 @@ class SpeechFile:
         self.path, self.mean, self.deviation = Path(path), 0.0, 1.0
         if not self.path.is_file():
             raise ValueError(f"{path}: no such file")
+        if self.path.suffix.lower() == ".raw":
+            raise ValueError(f"{path}: no header says how to read this sound; expected WAV, FLAC, OGG or MP3")
         try:
             with soundfile.SoundFile(self.path) as f:
                 self.rate_hz = f.samplerate

@@ -279,6 +279,27 @@ def test_wrong_input_is_reported_and_leaves_no_file(place, tmp_path, arguments, 
     assert "\n" not in str(raised.value) and sorted(place.rglob("*")) == before and not list(tmp_path.iterdir())
 
 
+def test_hidden_and_headerless_files_of_a_folder_are_left_out(place, tmp_path, capsys):
+    for name in ("a.wav", "._a.wav", "._b.wav", "c.raw"):
+        (tmp_path / name).write_bytes(b"")
+    assert animate_module.find_inputs(str(tmp_path)) == {"a": tmp_path / "a.wav"}
+    assert "c.raw left out: sound without a header" in capsys.readouterr().out
+
+
+def test_text_and_file_can_be_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    parse = animate_module.parse_animate_arguments
+    assert parse(["--text", "results"]).inputs == {"results": "results"}
+    assert parse(["--text=-hello there.wav"]).inputs == {"hello-there-wav": "-hello there.wav"}
+    assert parse(["--file", "and/or"]).inputs == {"or": Path("and/or")} and parse(["and/or"]).inputs == {
+        "and-or": "and/or"
+    }
+    for wrong in ([], ["a", "--text", "b"]):
+        with pytest.raises(ValueError, match="^animate: expected one sound file, film, folder or text"):
+            parse(wrong)
+
+
 def test_two_sounds_of_one_name_are_reported(place, tmp_path):
     for ending in ("wav", "flac"):
         soundfile.write(tmp_path / f"a.{ending}", np.zeros(9600), 16000)
@@ -334,7 +355,12 @@ def test_errors_on_the_command_line_are_one_line(monkeypatch):
         ("Hello there.", False),
         ("Hello", False),
         ("voice.wav", True),
-        ("a/b", True),
+        ("my recordng.wav", True),
+        ("recordings/take 1.MP3", True),
+        ("./recordngs", True),
+        ("and/or", False),
+        ("3.5", False),
+        ("U.S.A", False),
         ("Is it 3.5?", False),
         ("x" * 5000, False),
     ],
