@@ -255,6 +255,7 @@ class Config:
     # groups of variants to train and evaluate as well: ablation, budget, published, scans, guiding, weight, expert,
     # audio_condition, gradient_projection, faults
     variants: tuple = ()
+    few_scans: tuple = (2, 4, 8, 16)  # numbers of scanned sentences of each subject in variants scans; some of these
     plugins: tuple = ()  # Python files with animators of your own; they are executed
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)

@@ -25,7 +25,7 @@ from ..training.reader_checks import check_readers
 from ..training.readers import pretrain_reader
 from ..training.replication import pretraining_run
 from .evaluate import evaluate, evaluation_stage, summary_line
-from .variant_definitions import GROUP_TITLES, VARIANTS, Variant, scans_of
+from .variant_definitions import FEW_SCANS, GROUP_TITLES, VARIANTS, Variant, scans_of
 
 VARIANT_SEEDS = 3  # variants that are trained for several seeds have the run's first so many; "scans" has all
 
@@ -78,7 +78,14 @@ def chosen_variants(config: Config) -> dict[str, Variant]:
         raise ValueError(f"variants: expected some of {', '.join(GROUP_TITLES)}, got {min(unknown)!r}")
     # There are only variants with fewer scans than all. Of few people, a captured corpus has as many as of eight.
     most = config.corpus.sentences_train * (8 if config.corpus.name == "captured" else 1)
-    chosen = {n: v for n, v in VARIANTS.items() if v.group in config.variants and scans_of(n) < most}
+    if unknown := set(config.few_scans) - set(FEW_SCANS):
+        raise ValueError(f"few_scans: expected some of {', '.join(map(str, FEW_SCANS))}, got {min(unknown)}")
+    kept = {0, *config.few_scans}
+    chosen = {
+        name: v
+        for name, v in VARIANTS.items()
+        if v.group in config.variants and scans_of(name) < most and (v.group != "scans" or scans_of(name) in kept)
+    }
     if empty := set(config.variants) - {variant.group for variant in chosen.values()}:
         raise ValueError(
             f"variants {min(empty)}: there are no more than {most} sentences of a training subject, and the variants "

@@ -102,6 +102,13 @@ def test_a_group_without_variants_for_the_corpus_is_refused():
         chosen_variants(load("smoke", variants="guiding", **{"corpus.sentences_train": 4}))
 
 
+def test_numbers_of_scans_are_chosen():
+    few = load("smoke", variants="scans", few_scans="4", **{"corpus.sentences_train": 32})
+    assert {variants.scans_of(name) for name in chosen_variants(few)} == {0, 4}
+    with pytest.raises(ValueError, match="^few_scans: expected some of 2, 4, 8, 16, got 3$"):
+        chosen_variants(load("smoke", few_scans="3,4"))
+
+
 def test_motion_to_imitate_is_made_before_it_is_imitated(run, calls):
     train_own(run, [0])
     variants.run_variants(run, None, [0])
