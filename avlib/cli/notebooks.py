@@ -7,23 +7,24 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import reduce
 from pathlib import Path
 
 from ..animators.registry import find_animator
-from ..core.config import as_dict, digest
+from ..core.config import digest
 from ..core.files import read_json, write_json
 from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run
 from ..core.presets import load
 from ..core.published import describe_method
-from ..core.run import ROOT, Run, exclusive
+from ..core.run import DATA, RESULTS, ROOT, Run, exclusive
 from ..corpus.prepare import check_corpus, prepare_corpus
 from ..evaluation import external_predictions
 from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
 from ..training.reader_checks import check_readers, check_sizes, check_weights
-from .arguments import parse_arguments
+from .arguments import PATHS, names_path, parse_arguments
 
 NOTEBOOKS = ROOT / "notebooks"
 # asyncio warns about tasks that remain when a kernel is stopped.
@@ -60,24 +61,20 @@ def notebook_key(notebook: str, parameters: dict) -> str:
 def external_files(parameters: dict) -> list:
     """Path, size and modification time of the files and of the folders' files that settings and predictions name.
 
-    They may change while the parameters stay the same. A prediction is NAME=FOLDER.
+    They may change while the parameters stay the same. A prediction is NAME=FOLDER. Hidden files, and what runs have
+    written, do not count: a folder may hold the results, too.
     """
-    settings = as_dict(load(parameters["preset"], **parameters["overrides"]))
-    texts = nested_strings([parameters.get("predictions", []), settings])
-    files = []
-    for path in sorted({Path(name) for text in texts for name in (text, text.rpartition("=")[2]) if name}):
-        if path.is_file():
-            files.append(path)
-        elif path.is_dir():
-            files += [file for file in path.rglob("*") if file.is_file()]
-    return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files)
-
-
-def nested_strings(value) -> list[str]:
-    """All strings in nested dicts, lists and tuples."""
-    if isinstance(value, dict | list | tuple):
-        return [s for v in (value.values() if isinstance(value, dict) else value) for s in nested_strings(v)]
-    return [value] if isinstance(value, str) else []
+    config = load(parameters["preset"], **parameters["overrides"])
+    names = [text.rpartition("=")[2] for text in parameters.get("predictions", [])]
+    for key in PATHS:
+        value = reduce(getattr, key.split("."), config)
+        names += [name for name in ([value] if isinstance(value, str) else value) if names_path(key, name)]
+    files = {path for path in map(Path, filter(None, names)) if path.is_file()}
+    for folder in (path for path in map(Path, filter(None, names)) if path.is_dir()):
+        for place, folders, found in os.walk(folder):
+            folders[:] = [f for f in folders if f[0] != "." and (Path(place) / f).resolve() not in (RESULTS, DATA)]
+            files |= {Path(place) / file for file in found if file[0] != "."}
+    return sorted([str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file())
 
 
 def is_finished(run: Run, notebook: str, parameters: dict, name: str | None = None) -> bool:

@@ -4,11 +4,13 @@ Weights from elsewhere say little about the beam, the weight of CTC and the leng
 """
 
 import itertools
+from typing import NamedTuple
 
 import torch
 
 from ..core.rates import SAMPLES_PER_FRAME
 from ..core.run import Run
+from ..core.tensors import pad, seeded_generator
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lips
@@ -19,10 +21,22 @@ from ..metrics.error_rates import error_counts
 from ..training.clip_batches import ReaderInput
 from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch, transcribe
+from ..training.schedules import length_batches
 
 Texts = list[tuple[str, str]]  # of each clip: what was said, and what was read
 BEAM_SHARES, CTC_WEIGHTS, LENGTH_BONUSES = (0.25, 1.0), (0.1, 0.3, 0.5), (0.0, 0.5, 1.0)
 STAGE = "search"
+FRAME_BUDGET = 2000  # video frames in a batch
+
+
+class Encoded(NamedTuple):
+    """A batch of renders as a reader sees them. texts: what was said. indices: their places among all renders.
+    features: (B, T, D). lengths: (B,)."""
+
+    texts: list[str]
+    indices: list[int]
+    features: torch.Tensor
+    lengths: torch.Tensor
 
 
 def search_settings(run: Run, corpus: Corpus) -> SearchSettings:
@@ -44,9 +58,10 @@ def choose_search(run: Run, corpus: Corpus) -> dict:
     if record := run.finished(STAGE, key):
         return record
     reader, tried = load_reader(run, "reader"), []
+    renders = encode_renders(corpus, reader)
     beams = sorted({max(1, round(share * beam)) for share in BEAM_SHARES})
     for settings in itertools.starmap(SearchSettings, itertools.product(beams, CTC_WEIGHTS, LENGTH_BONUSES)):
-        texts = read_renders(corpus, reader, settings)
+        texts = read_encoded(reader, renders, settings)
         empty = sum(bool(said) and not read for said, read in texts)
         tried.append(settings._asdict() | {"cer": 100 * error_rate(texts), "empty": empty})
     best = min(tried, key=lambda row: (row["empty"], row["cer"]))
@@ -81,17 +96,36 @@ def read_clips(clips: Clips, reader: Reader, settings: SearchSettings) -> Texts:
     return [(u.text, text) for u, text in zip(clips.utterances, read)]
 
 
-@torch.no_grad()
 def read_renders(corpus: Corpus, reader: Reader, settings: SearchSettings) -> Texts:
-    """What it reads on the renders of true motion that the corpus has, else on those of its validation split."""
+    """What the reader reads on `encode_renders`."""
+    return read_encoded(reader, encode_renders(corpus, reader), settings)
+
+
+@torch.no_grad()
+def encode_renders(corpus: Corpus, reader: Reader) -> list[Encoded]:
+    """The reader's features of the renders of true motion that the corpus has, else of those of its validation
+    split."""
     if corpus.has_clips(TRUE_RENDERS):
-        return read_clips(corpus.clips(TRUE_RENDERS), reader, settings)
-    texts = []
-    for utterance in corpus.utterances("validation"):
-        video = lips(corpus, corpus.motion(utterance)).float()[None] / 255
-        lengths = torch.tensor([video.shape[1]])
-        silence = torch.zeros(1, int(lengths) * SAMPLES_PER_FRAME)
-        batch = ReaderInput(samples=silence, frame_lengths=lengths, video=video)
-        features, lengths = encode_batch(reader, batch, ("video",))
-        texts.append((utterance.text, decode(reader, features, lengths, settings)[0]))
-    return texts
+        clips = corpus.clips(TRUE_RENDERS)
+        videos = ((u.text, clips.video(i)) for i, u in enumerate(clips.utterances))
+    else:
+        videos = ((u.text, lips(corpus, corpus.motion(u))) for u in corpus.utterances("validation"))
+    texts, pixels = zip(*videos)
+    frames, encoded = torch.tensor([len(video) for video in pixels]), []
+    for indices in length_batches(frames, FRAME_BUDGET, seeded_generator(0)):
+        video = pad([pixels[i].float() / 255 for i in indices])
+        silence = torch.zeros(len(video), video.shape[1] * SAMPLES_PER_FRAME)
+        batch = ReaderInput(samples=silence, frame_lengths=frames[indices], video=video)
+        encoded.append(Encoded([texts[i] for i in indices], indices, *encode_batch(reader, batch, ("video",))))
+    return encoded
+
+
+@torch.no_grad()
+def read_encoded(reader: Reader, encoded: list[Encoded], settings: SearchSettings) -> Texts:
+    """What the reader reads, in the order of the renders."""
+    read = [
+        (i, (text, guess))
+        for e in encoded
+        for i, text, guess in zip(e.indices, e.texts, decode(reader, e.features, e.lengths, settings))
+    ]
+    return [texts for _, texts in sorted(read)]

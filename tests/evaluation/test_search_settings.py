@@ -27,14 +27,16 @@ def run(tmp_path, monkeypatch) -> Run:
     monkeypatch.setattr(module, "load_reader", lambda run, stage: stage)
     calls = []
 
-    def read(corpus, reader, settings):
+    monkeypatch.setattr(module, "encode_renders", lambda corpus, reader: SAID)
+
+    def read(reader, encoded, settings):
         calls.append(settings)
         if settings.ctc_weight == 0.1:
             return list(zip(SAID, ["abcd", ""] if settings.length_bonus < 1 else ["xxxx", "xxxx"]))
         best = settings == SearchSettings(8, 0.3, 0.5)
         return list(zip(SAID, ["abxx", "exxx"] if best else ["axxx", "xxxx"]))
 
-    monkeypatch.setattr(module, "read_renders", read)
+    monkeypatch.setattr(module, "read_encoded", read)
     run.calls = calls
     return run
 
