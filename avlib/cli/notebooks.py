@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import reduce
 from pathlib import Path
 
 from ..animators.registry import find_animator
@@ -67,8 +66,9 @@ def external_files(parameters: dict) -> list:
     config = load(parameters["preset"], **parameters["overrides"])
     names = [text.rpartition("=")[2] for text in parameters.get("predictions", [])]
     for key in PATHS:
-        value = reduce(getattr, key.split("."), config)
-        names += [name for name in ([value] if isinstance(value, str) else value) if names_path(key, name)]
+        group, _, name = key.rpartition(".")
+        value = getattr(getattr(config, group) if group else config, name)
+        names += [path for path in ([value] if isinstance(value, str) else value) if names_path(key, path)]
     files = {path for path in map(Path, filter(None, names)) if path.is_file()}
     for folder in (path for path in map(Path, filter(None, names)) if path.is_dir()):
         for place, folders, found in os.walk(folder):
