@@ -163,7 +163,8 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
         lambda run, name, parameters, *more: ran.append((name, notebooks.notebook_key(name, parameters))),
     )
     monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
-    monkeypatch.setattr(notebooks, "check_weights", lambda config: None)  # a reader has those that the command names
+    for check in ("check_weights", "check_sizes"):  # a reader has the weights and units that the command names
+        monkeypatch.setattr(notebooks, check, lambda config: None)
     monkeypatch.setattr(notebooks, "prepare_corpus", lambda run: None)
     monkeypatch.setattr(variants, "run_variants", lambda run, corpus, seeds: ran.append(("study", seeds)))
     monkeypatch.setattr(report, "write_report", lambda run: run.folder / "report.html")

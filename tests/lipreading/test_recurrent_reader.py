@@ -59,7 +59,7 @@ def test_a_convolution_over_stacked_frames_is_one_over_time():
     convolution = SpaceTimeConvolution(2, 5, frames=3, kernel=3, stride=1).eval()
     x, lengths = torch.randn(2, 2, 6, 8, 8), torch.tensor([6, 4])  # (B, C, T, H, W)
     x[1, :, 4:] = 0
-    valid = Packing(lengths, 6)
+    valid = Packing(lengths, 6, torch.device("cpu"))
     rows = convolution(valid.pack(x.transpose(1, 2)), valid)
     weight = convolution.convolution.weight.unflatten(1, (3, 2)).transpose(1, 2)  # (outputs, inputs, frames, h, w)
     expected = torch.nn.functional.conv3d(x, weight, padding=1).transpose(1, 2) / (1 + convolution.norm.eps) ** 0.5
