@@ -86,7 +86,7 @@ class Animator(nn.Module, ABC):
         """features: (B, N, C), convolution features of wav2vec 2.0 at 50 Hz, with `feature_lengths` (B,); template:
         (B, V, 3); style: (B, styles), one-hot or a mixture; frames: (B,) frames of motion to make, as long as the
         speech if None. Returns vertices (B, max(frames), V, 3) in the template's unit and coordinates. Values beyond
-        an item's own frames are finite but meaningless (see `frame_mask`).
+        an item's own frames are finite but meaningless (see `frame_mask`). Lengths and frames are on the CPU.
         """
 
     def training_forward(

@@ -10,7 +10,7 @@ BABBLE_CLIPS = 200  # whose speech babble is mixed from, where no network learns
 def needed_corpus(config: Config) -> CorpusConfig:
     """The settings of the corpus that is made: with no more training clips than babble needs, if the speech encoder and
     both readers have published weights, so that nothing else needs the clips."""
-    has_learner = config.joint.unscanned or {"ablation", "scans"} & {*config.variants}
+    has_learner = config.joint.unscanned or {"ablation", "guiding", "scans"} & {*config.variants}
     if has_learner or not (config.speech.pretrained and config.expert.pretrained and config.reader.pretrained):
         return config.corpus
     return replace(config.corpus, clips_2d=min(config.corpus.clips_2d, BABBLE_CLIPS))

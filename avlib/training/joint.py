@@ -77,7 +77,7 @@ def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: i
         task, train, held_out = joint_task(base, corpus, animator, objective, *teachers)
         start = _unguided_start(run, config, animator, seed, inputs)
         config = lengthened(config, passes_as_long(corpus, config.scans))
-        if task.guide is not None:
+        if task.guide is not None and task.config.lambda_av:
             weight = "set by its share of the gradient" if config.share else f"{task.config.lambda_av:.3g}"
             log(f"{stage}: λ_av is {weight}; the published {PUBLISHED_LAMBDA_AV:g} would be {published:.3g} here")
         state = _fit_joint(run, stage, key, config, task, train, held_out, corpus.subjects["train"], seed, start)

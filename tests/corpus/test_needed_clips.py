@@ -18,7 +18,7 @@ def test_published_weights_need_clips_for_babble_alone():
 @pytest.mark.parametrize(
     "changed",
     [{f"{stage}.pretrained": ""} for stage in ("speech", "expert", "reader")]
-    + [{"joint.unscanned": "4"}, {"variants": "ablation"}, {"variants": "published,scans"}],
+    + [{"joint.unscanned": "4"}, {"variants": "ablation"}, {"variants": "published,scans"}, {"variants": "guiding"}],
 )
 def test_each_network_that_learns_from_clips_needs_all(changed):
     config = load("paper", **PUBLISHED | changed)

@@ -168,9 +168,8 @@ def find_regions(spec: CorpusSpec, templates: torch.Tensor, faces: np.ndarray) -
     mean = templates.mean(0).double().numpy()
     if {"lip", "upper_lip_middle", "lower_lip_middle"} - regions.keys():
         regions = find_lips(mean, faces) | regions
-    upper_face = find_upper_face(mean, faces, np.asarray(regions["lip"]))
-    if "upper_face" not in regions and len(upper_face):
-        regions["upper_face"] = upper_face
+    if "upper_face" not in regions and len(found := find_upper_face(mean, faces, np.asarray(regions["lip"]))):
+        regions["upper_face"] = found
     return {name: torch.as_tensor(index) for name, index in regions.items()}
 
 
