@@ -116,7 +116,8 @@ def worker(rank: int, port: int, folder: str):
     with uncounted(rank == 1):  # only the rows of rank 0 count
         assert torch.allclose(split(mine)[:1], plain(rows[:2])[:1]) or rank == 1
         assert float(mean_over(torch.tensor(6.0), 2)) == (6.0 if rank == 0 else 0.0)  # their mean is 3
-    assert any_process(torch.tensor([rank == 1])) and not any_process(torch.tensor([False]))
+    cpu = torch.device("cpu")
+    assert any_process(torch.tensor([rank == 1]), cpu) and not any_process(torch.tensor([False]), cpu)
     dist.destroy_process_group()
 
 
