@@ -82,10 +82,11 @@ def run_parser() -> Parser:
     parser.add_argument("--strict", action="store_true", help="stop at a sequence that cannot be used")
     parser.add_argument(
         "--predictions",
-        metavar="[NAME=]DIR",
+        metavar="[NAME=]PATH",
         action="append",
         default=[],
-        help="also evaluate predictions of another method, <sequence>_condition_<subject>.npy; repeatable",
+        help="also evaluate another method: a folder of its predictions, <sequence>_condition_<subject>.npy, or "
+        "published weights (CodeTalker: STAGE_TWO,STAGE_ONE); repeatable",
     )
     parser.add_argument(
         "--dry-run",

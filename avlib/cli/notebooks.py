@@ -18,7 +18,8 @@ from ..core.presets import load
 from ..core.published import describe_method
 from ..core.run import DATA, RESULTS, ROOT, Run, exclusive
 from ..corpus.prepare import check_corpus, prepare_corpus
-from ..evaluation import external_predictions
+from ..evaluation.external_predictions import OtherMethod
+from ..evaluation.published_animators import check_published_animator
 from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
@@ -60,11 +61,11 @@ def notebook_key(notebook: str, parameters: dict) -> str:
 def external_files(parameters: dict) -> list:
     """Path, size and modification time of the files and of the folders' files that settings and predictions name.
 
-    They may change while the parameters stay the same. A prediction is NAME=FOLDER. Hidden files, and what runs have
-    written, do not count: a folder may hold the results, too.
+    They may change while the parameters stay the same. Hidden files, and what runs have written, do not count: a folder
+    may hold the results, too.
     """
     config = load(parameters["preset"], **parameters["overrides"])
-    names = [text.rpartition("=")[2] for text in parameters.get("predictions", [])]
+    names = [str(path) for text in parameters.get("predictions", []) for path in OtherMethod.parse(text).paths]
     for key in PATHS:
         group, _, name = key.rpartition(".")
         value = getattr(getattr(config, group) if group else config, name)
@@ -155,15 +156,16 @@ def main(argv: list[str]) -> int:
         dry_run.main(config)
         return 0
     specification = check_corpus(config.corpus)
-    predictions = [
-        f"{name}={folder.resolve()}" for name, folder in map(external_predictions.named_folder, args.predictions)
-    ]
+    others = [OtherMethod.parse(text) for text in args.predictions]
     for animator in config.animators:
         find_animator(animator, config.plugins)
     check_sizes(config)
     check_readers(config)
     check_variants(config)
     check_weights(config)
+    for other in others:
+        if not other.is_folder:
+            check_published_animator(other, specification)
     check_words(config.evaluation.words)
     if args.speech:
         from ..speech.sound import SpeechFile
@@ -174,7 +176,7 @@ def main(argv: list[str]) -> int:
     run = open_run(args.run or name, args.preset, args.device, args.overrides)
     print(describe_method(config), flush=True)
     with exclusive(run):
-        run_notebooks(run, args, predictions)
+        run_notebooks(run, args, [str(other) for other in others])
     return 0
 
 

@@ -15,6 +15,7 @@ from ..core.run import Run
 from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
+from ..corpus.specification import read_specification, scan_specification
 from ..lipreading.beam_search import SearchSettings
 from ..lipreading.reader import Reader
 from ..metrics.measures import Comparison
@@ -30,8 +31,9 @@ from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
 from ..training.replication import pretraining_of
 from ..training.speech_encoder import load_speech
-from . import external_predictions
+from .external_predictions import OtherMethod, find_predictions, read_prediction, write_prediction
 from .labels import REFERENCE_LABELS
+from .published_animators import animate_utterances, load_published_animator
 from .reference_predictions import reference_motions, references
 from .search_settings import search_settings
 
@@ -45,19 +47,20 @@ class StylePredictions(NamedTuple):
 
 
 def evaluate_models(run: Run, corpus: Corpus, seeds: list[int], external: Sequence[str] = ()) -> None:
-    """Scores all models of the run over all seeds, the reference predictions, and predictions of other methods.
+    """Scores all models of the run over all seeds, the reference predictions, and other methods.
 
     The latter on the test split, the others on every test split: BIWI has a second one of seen subjects, test_seen.
-    external: predictions of other methods, as NAME=FOLDER. ValueError if NAME is a model of the run or a reference.
+    external: other methods, as `OtherMethod.parse` reads them. ValueError if one has the name of a model of the run or
+    of a reference.
     """
     models = [*model_names(run, seeds), *reversed(references(run.config.corpus))]  # the longest first
-    folders = dict(map(external_predictions.named_folder, external))
-    if taken := folders.keys() & {*models, *REFERENCE_LABELS}:
+    methods = [OtherMethod.parse(text) for text in external]
+    if taken := {method.name for method in methods} & {*models, *REFERENCE_LABELS}:
         raise ValueError(f"--predictions: {min(taken)} is the name of a model of this run; choose another: NAME=FOLDER")
     splits = [split for split in corpus.subjects if split.startswith("test")]
     search_settings(run, corpus)  # once, before several processes need them
     jobs = [(evaluate, run, corpus, model, split) for split in splits for model in models]
-    jobs += [(evaluate, run, corpus, name, "test", folder) for name, folder in folders.items()]
+    jobs += [(evaluate, run, corpus, method.name, "test", method) for method in methods]
     for record in progress_bar(run_parallel(jobs, run.device), "evaluation", len(jobs)):
         log(summary_line(record))
 
@@ -69,19 +72,24 @@ def evaluation_stage(model: str, split: str = "test") -> str:
 
 @torch.no_grad()
 def evaluate(
-    run: Run, corpus: Corpus, model: str, split: str = "test", folder: Path | None = None, guide: str | None = None
+    run: Run,
+    corpus: Corpus,
+    model: str,
+    split: str = "test",
+    other: OtherMethod | None = None,
+    guide: str | None = None,
 ) -> dict:
     """Record of stage `evaluation_stage`, computed unless it exists.
 
     It holds the metrics with their units; for each utterance in each style the transcripts of the visual-only reader
     and of the judge, and what all protocols need; and "looks", how often the split has been scored by this model.
-    folder: predictions of another method, which `model` then names. guide: a guided model, whose fine-tuned expert
+    other: another method, which `model` then names. guide: a guided model, whose fine-tuned expert
     reads the lips (without speech) in place of the reader, and without the judge; the stage is then "judged-<model>".
     ValueError for a judge that has learned from clips which the expert or the reader has seen.
     """
     config, stage = run.config.evaluation, f"judged-{model}" if guide else evaluation_stage(model, split)
     settings = search_settings(run, corpus)
-    key = run.key(evaluate, config, settings, model, split, corpus.hash, _inputs(run, model, folder, guide))
+    key = run.key(evaluate, config, settings, model, split, corpus.hash, _inputs(run, model, other, guide))
     if record := run.finished(stage, key):
         return record
     readers: dict[str, Reader] = {"reader": load_guide(run, corpus, guide) if guide else load_reader(run, "reader")}
@@ -91,7 +99,7 @@ def evaluate(
     examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
     loudness = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in examples}
     rows = []
-    for predictions in model_predictions(run, corpus, model, examples, folder):
+    for predictions in model_predictions(run, corpus, model, examples, other):
         video, lengths = lips(pad(predictions.motions), torch.tensor([len(m) for m in predictions.motions]))
         read = [_read_lips(r, video, lengths, settings) for r in readers.values()]
         for example, motion, *texts in zip(predictions.examples, predictions.motions, *read):
@@ -119,13 +127,13 @@ def _earlier_looks(run: Run, stage: str) -> int:
     return read_json(earlier).get("looks", 1) if earlier.exists() else 0
 
 
-def _inputs(run: Run, model: str, folder: Path | None, guide: str | None) -> list:
-    """What an evaluation depends on besides code, settings and corpus: keys of stages, and files of predictions."""
+def _inputs(run: Run, model: str, other: OtherMethod | None, guide: str | None) -> list:
+    """What an evaluation depends on besides code, settings and corpus: keys of stages, and another method's files."""
     stages = [guide] if guide else ["reader", "judge"]
-    stages += [model] if not folder and model not in REFERENCE_LABELS else []
+    stages += [model] if not other and model not in REFERENCE_LABELS else []
     inputs: list = [run.finished_key(stage) for stage in stages]
-    if folder:
-        inputs += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(folder.glob("*.npy"))]
+    if other:
+        inputs += [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in other.files()]
     return inputs
 
 
@@ -161,27 +169,32 @@ def _row(
 
 @torch.no_grad()
 def model_predictions(
-    run: Run, corpus: Corpus, model: str, examples: list[Example], folder: Path | None = None
+    run: Run, corpus: Corpus, model: str, examples: list[Example], other: OtherMethod | None = None
 ) -> Iterator[StylePredictions]:
     """A model's predictions, style by style: of a trained model in every training style, or of a training subject in
     the subject's own; references as `reference_motions` makes them.
 
-    folder: predictions of another method; once for each style in it, with the examples that have a file.
+    other: another method. A folder of its predictions gives each style in it, with the examples that have a file.
     """
-    if folder:
-        files_by_style = external_predictions.find_predictions(folder, [e.utterance for e in examples])
+    subjects = corpus.subjects["train"]
+    if other and other.is_folder:
+        files_by_style = find_predictions(other.paths[0], [e.utterance for e in examples])
         for style, files in files_by_style.items():
             present = [e for e in examples if e.utterance.name in files]
-            motions = [
-                external_predictions.read_prediction(files[e.utterance.name], corpus, e.utterance) for e in present
-            ]
+            motions = [read_prediction(files[e.utterance.name], corpus, e.utterance) for e in present]
             yield StylePredictions(style, present, motions)
+    elif other:
+        spec = scan_specification(read_specification(run.config.corpus.name))
+        published = load_published_animator(other, spec).to(run.device)
+        for style, chosen in styles_of(examples, subjects, run.config.evaluation.styles):
+            number = spec.splits["train"].subjects.index(style)
+            motions = animate_utterances(published, corpus, [e.utterance for e in chosen], number)
+            yield StylePredictions(style, chosen, motions)
     elif model in REFERENCE_LABELS:
         for style, motions in reference_motions(run, corpus, model, [e.utterance for e in examples]):
             yield StylePredictions(style, examples, motions)
     else:
         animator, _ = load_animator(run, corpus, model)
-        subjects = corpus.subjects["train"]
         for style, chosen in styles_of(examples, subjects, run.config.evaluation.styles):
             batch = collate_examples(chosen, subjects).to(run.device)
             batch.style = torch.eye(len(subjects), device=run.device)[subjects.index(style)].expand(len(chosen), -1)
@@ -205,7 +218,7 @@ def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split
     examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
     for predictions in model_predictions(run, corpus, model, examples):
         for example, motion in zip(predictions.examples, predictions.motions):
-            external_predictions.write_prediction(folder, example.utterance.name, predictions.style, motion)
+            write_prediction(folder, example.utterance.name, predictions.style, motion)
 
 
 def summary_line(record: dict) -> str:

@@ -1,10 +1,12 @@
 """Predictions in the file format of FaceFormer and CodeTalker: <sequence>_condition_<subject>.npy.
 
-Those of other methods are read to be scored here; those of the kit's models are written to be scored elsewhere.
+Those of other methods are read to be scored here; those of the kit's models are written to be scored elsewhere. In
+place of predictions, published weights may be named: `published_animators` makes the predictions then.
 """
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +20,43 @@ from ..metrics.vertices import LENGTH_TOLERANCE
 CONDITION = "_condition_"
 
 
-def named_folder(argument: str) -> tuple[str, Path]:
-    """Name of a method and folder of its predictions, from "NAME=FOLDER" or "FOLDER", whose last part is then the name.
+class OtherMethod(NamedTuple):
+    """A method that the run does not train.
 
-    ValueError if the name is not plain or the folder does not exist.
+    paths: a folder of its predictions; or one or two files of published weights, see `load_published_animator`.
     """
-    name, _, folder = argument.rpartition("=")
-    name = name or Path(folder).name
-    if not re.fullmatch(r"\w[\w.+ -]*", name):
-        raise ValueError(f"--predictions: expected NAME=FOLDER with a plain name, got {argument!r}")
-    if not Path(folder).is_dir():
-        raise ValueError(f"--predictions: {folder}: no such folder")
-    return name, Path(folder)
+
+    name: str
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def parse(cls, argument: str) -> "OtherMethod":
+        """From NAME=FOLDER, NAME=WEIGHTS or NAME=STAGE_TWO,STAGE_ONE. Without NAME, the last part of the path is it.
+
+        ValueError if the name is not plain or a path does not exist.
+        """
+        name, _, text = argument.rpartition("=")
+        paths = (Path(text),) if Path(text).exists() else tuple(map(Path, text.split(",")))
+        name = name or paths[0].name
+        if not re.fullmatch(r"\w[\w.+ -]*", name):
+            raise ValueError(f"--predictions: expected NAME=FOLDER or NAME=WEIGHTS, a plain name, got {argument!r}")
+        if missing := [path for path in paths if not path.exists()]:
+            raise ValueError(f"--predictions: {missing[0]}: no such folder or file")
+        if len(paths) > 2 or (len(paths) == 2 and any(path.is_dir() for path in paths)):
+            raise ValueError(f"--predictions: expected a folder, or one or two files of weights, got {text!r}")
+        return cls(name, paths)
+
+    def __str__(self) -> str:
+        """As the command line has it, with paths from the root of the file system."""
+        return f"{self.name}={','.join(str(path.resolve()) for path in self.paths)}"
+
+    @property
+    def is_folder(self) -> bool:
+        return self.paths[0].is_dir()
+
+    def files(self) -> list[Path]:
+        """The files of predictions or of weights."""
+        return sorted(self.paths[0].glob("*.npy")) if self.is_folder else list(self.paths)
 
 
 def find_predictions(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]]:

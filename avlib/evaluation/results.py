@@ -7,7 +7,7 @@ from ..core.run import Run
 from ..training.objectives import OBJECTIVES, model_name
 from . import tables
 from .evaluate import evaluation_stage
-from .external_predictions import named_folder
+from .external_predictions import OtherMethod
 from .labels import FLOOR, OBJECTIVE_LABELS, REFERENCE_LABELS, SHORT_OBJECTIVE_LABELS, STILL, TRUTH
 from .table_formats import markdown_table
 from .tables import PUBLISHED, PUBLISHED_UNITS, QUOTED, Records
@@ -48,14 +48,14 @@ def evaluation_records(
 ) -> dict[str, Records]:
     """Evaluation records of each method over the seeds, after those of the references that have been scored.
 
-    external: predictions of others, as NAME=FOLDER.
+    external: other methods, as `OtherMethod.parse` reads them.
     """
     scored = [name for name in REFERENCE_LABELS if name in (TRUTH, STILL) or _is_scored(run, name, split)]
     models = {REFERENCE_LABELS[name]: [name] for name in scored}
     for animator in run.config.animators:
         for objective in OBJECTIVES:
             models[method_label(animator, objective)] = [model_name(animator, objective, seed) for seed in seeds]
-    models |= {name: [name] for name, _ in map(named_folder, external)}
+    models |= {method.name: [method.name] for method in map(OtherMethod.parse, external)}
     return {method: [run.record(evaluation_stage(m, split)) for m in names] for method, names in models.items()}
 
 

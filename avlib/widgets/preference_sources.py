@@ -9,7 +9,7 @@ from ..core.opening import open_run
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
-from ..evaluation import external_predictions
+from ..evaluation.external_predictions import OtherMethod, find_predictions, read_prediction
 from ..evaluation.labels import TRUTH
 from ..evaluation.results import method_label
 from ..export.speaker import trained_models
@@ -31,8 +31,10 @@ class MotionSource:
         ValueError for any other text, an unknown run, model or folder.
         """
         if "=" in text:
-            model, folder = external_predictions.named_folder(text)
-            return cls(model, folder=folder)
+            method = OtherMethod.parse(text)
+            if not method.is_folder:
+                raise ValueError(f"expected RUN/MODEL, or NAME=FOLDER of predictions, got {text!r}")
+            return cls(method.name, folder=method.paths[0])
         name, _, model = text.partition("/")
         if not name or not model:
             raise ValueError(f"expected RUN/MODEL, or NAME=FOLDER of predictions, got {text!r}")
@@ -67,7 +69,7 @@ class MotionSource:
         """
         if self.folder:
             paths = first_style_files(self.folder, utterances)
-            return [external_predictions.read_prediction(paths[u.name], corpus, u) for u in utterances]
+            return [read_prediction(paths[u.name], corpus, u) for u in utterances]
         if self.model == TRUTH:
             return [corpus.motion(u) for u in utterances]
         assert self.run is not None  # `parse` gives a run to every source without a folder
@@ -77,5 +79,5 @@ class MotionSource:
 
 def first_style_files(folder: Path, utterances: list[Utterance]) -> dict[str, Path]:
     """Utterance name -> its prediction in the first style, by name, that has one."""
-    styles = external_predictions.find_predictions(folder, utterances)
+    styles = find_predictions(folder, utterances)
     return {name: path for files in reversed(styles.values()) for name, path in files.items()}

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,29 @@ def checkpoints(kind: str, dataset: str = "vocaset") -> tuple[dict, dict]:
     angles = torch.arange(period)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     table = torch.stack((angles.sin(), angles.cos()), -1).flatten(-2).repeat(600 // period + 1, 1)
     return record["weights"] | {"PPE.pe": table[None]}, config
+
+
+def write_published_animators(folder: Path, vertices: int, styles: int, dataset: str = "vocaset") -> list[Path]:
+    """Small weights for a mesh and a number of training subjects, as their authors name and store them: FaceFormer's,
+    CodeTalker's stage two and its stage one."""
+    files = []
+    for kind in ("faceformer", "codetalker"):
+        weights, config = checkpoints(kind, dataset)
+        sizes = {3 * config["vertices"]: 3 * vertices, config["subjects"]: styles}
+        for name, weight in weights.items():
+            per_subject = name in ("obj_vector.weight", "learnable_style_emb.weight")
+            if name.startswith(("vertice_map", "autoencoder.")) and "vertice_map" in name or per_subject:
+                for dim, size in enumerate(weight.shape):
+                    weight = weight.index_select(dim, torch.arange(sizes.get(size, size)) % size)
+                weights[name] = weight if per_subject else weight / 100
+        first = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
+        second = {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}
+        files.append(folder / ("vocaset.pth" if kind == "faceformer" else "stage2.pth.tar"))
+        torch.save(second, files[-1])
+        if first:
+            files.append(folder / "stage1.pth.tar")
+            torch.save({"state_dict": {f"module.{n}": w for n, w in first.items()}}, files[-1])
+    return files
 
 
 @pytest.mark.parametrize("dataset, fps", [("vocaset", 30), ("BIWI", 25)])

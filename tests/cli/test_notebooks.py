@@ -139,7 +139,7 @@ def test_an_interrupted_run_has_the_same_records(smoke):
         (["--corpus", "lrs3"], "'lrs3'"),
         (["--corpus", "vocaset"], "voca.is.tue.mpg.de"),
         (["--corpus", "biwi", "--data", "nowhere"], "nowhere"),
-        (["--predictions", "nowhere"], "nowhere: no such folder"),
+        (["--predictions", "nowhere"], "nowhere: no such folder or file"),
     ],
 )
 def test_wrong_arguments_are_reported_in_one_line_and_leave_no_file(smoke, arguments, message):

@@ -28,7 +28,7 @@ from avlib.core import run as runs
 from avlib.corpus.embedded import facekit_checkout
 from avlib.evaluation import report, variants
 from tests import scan_corpora
-from tests.animators.test_published import checkpoints
+from tests.animators.test_published import write_published_animators
 from tests.chain import ROOT, SNIPPETS, USER_DOCS
 from tests.corpus.captured.conftest import mediapipe_replaced
 from tests.corpus.captured.films import write_talk
@@ -110,6 +110,7 @@ def recordings(tmp_path_factory) -> Path:
         write_talk(folder / "my_videos" / f"{name}.mkv", text, 1.0)
         write_take(folder / "my_takes", name, text)
     (folder / "face_landmarker.task").write_bytes(MODEL)
+    write_published_animators(folder, scan_corpora.VOCASET.vertices, styles=8)
     (folder / "my_video.mp4").symlink_to(folder / "my_videos" / "a.mkv")
     return folder
 
@@ -313,7 +314,8 @@ def test_a_snippet_runs(tmp_path, smoke, snippet):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "demo").symlink_to(smoke / "results" / "one")
     if "load_pretrained" in snippet:
-        write_published(tmp_path)
+        write_published_animators(tmp_path, scan_corpora.VOCASET.vertices, styles=8)
+        torch.save(published_weights("both", 5049), tmp_path / "avsr_trlrwlrs2lrs3vox2avsp_base.pth")
     places = {"AVLIB_RESULTS": str(tmp_path / "results"), "AVLIB_DATA": str(smoke / "data"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", snippet], cwd=tmp_path, env=os.environ | places, capture_output=True, text=True
@@ -321,15 +323,3 @@ def test_a_snippet_runs(tmp_path, smoke, snippet):
     assert done.returncode == 0, done.stderr[-2000:]
     if "save(" in snippet:
         assert {p.suffix for p in (tmp_path / "mine").iterdir()} >= {".glb", ".mp4"}
-
-
-def write_published(folder: Path) -> None:
-    torch.save(checkpoints("faceformer")[0], folder / "vocaset.pth")
-    weights, _ = checkpoints("codetalker")
-    first = {n.removeprefix("autoencoder."): w for n, w in weights.items() if n.startswith("autoencoder.")}
-    torch.save({"state_dict": {f"module.{n}": w for n, w in first.items()}}, folder / "stage1.pth.tar")
-    torch.save(
-        {"state_dict": {n: w for n, w in weights.items() if not n.startswith("autoencoder.")}},
-        folder / "stage2.pth.tar",
-    )
-    torch.save(published_weights("both", 5049), folder / "avsr_trlrwlrs2lrs3vox2avsp_base.pth")

@@ -13,6 +13,7 @@ from avlib.core.presets import PRESETS
 from avlib.corpus.video.video_corpus import prepare_clips
 from avlib.speech.wav2vec2 import SpeechEncoder
 from tests import chain, scan_corpora
+from tests.animators.test_published import write_published_animators
 from tests.cli.test_scans_chain import write_film
 from tests.conftest import TINY as TINY_ENCODER
 from tests.conftest import write_units
@@ -51,10 +52,10 @@ def settings(values: dict) -> list[str]:
     return [word for name, text in texts.items() for word in ("--set", f"{name}={text}")]
 
 
-def rehearse(folder: Path, corpus: str, animator: str, values: dict) -> Path:
-    """The run's folder."""
+def rehearse(folder: Path, corpus: str, animator: str, values: dict, *further: str) -> Path:
+    """The run's folder. further: options."""
     values = values | {"animators": animator.lower()}
-    arguments = ["--preset", "paper", "--corpus", corpus, "--data", str(folder / corpus), "--run", corpus]
+    arguments = ["--preset", "paper", "--corpus", corpus, "--data", str(folder / corpus), "--run", corpus, *further]
     done = chain.avlib(folder, *arguments, *settings(SIZES | values))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = folder / "results" / corpus
@@ -77,7 +78,12 @@ def test_vocaset_as_distributed_with_published_weights(tmp_path):
         for stage in ("expert", "reader")
         for name, value in (("pretrained", tmp_path / f"{stage}.pth"), ("tokenizer", tmp_path))
     }
-    run = rehearse(tmp_path, "vocaset", "CodeTalker", weights | {"speech.pretrained": tmp_path / "wav2vec2"})
+    faceformer, two, one = write_published_animators(tmp_path, scan_corpora.VOCASET.vertices, styles=8)
+    published = [f"published FaceFormer={faceformer}", f"published CodeTalker={two},{one}"]
+    options = [word for method in published for word in ("--predictions", method)]
+    run = rehearse(tmp_path, "vocaset", "CodeTalker", weights | {"speech.pretrained": tmp_path / "wav2vec2"}, *options)
+    table = (run / "tables" / "table.md").read_text()
+    assert all(f"| published {name} |" in table for name in ("FaceFormer", "CodeTalker"))
     title = json.loads((run / "tables" / "table.json").read_text())["title"]
     assert "preset paper" in title and "method paper" in title
     trained = json.loads((run / "records" / "codetalker-guided-s0.json").read_text())

@@ -14,10 +14,15 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus.corpus import Corpus
 from avlib.corpus.scans import conversion
+from avlib.corpus.specification import read_specification
 from avlib.evaluation import evaluate, external_predictions
+from avlib.evaluation.external_predictions import OtherMethod
 from avlib.evaluation.labels import TRUTH
+from avlib.evaluation.published_animators import check_published_animator
 from avlib.metrics.error_rates import error_counts
+from avlib.training.published import load_pretrained
 from tests import scan_corpora
+from tests.animators.test_published import write_published_animators
 
 STYLES = scan_corpora.VOCASET.splits["train"].subjects[:2]
 
@@ -58,7 +63,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     run = Run("one", load("smoke"))
     run.finish("reader", "key")
     run.finish("judge", "key")
-    calls = []
+    other, calls = OtherMethod("theirs", (folder,)), []
 
     def encode_batch(reader, batch, streams):
         calls.append((reader, streams))
@@ -75,7 +80,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
         ("decode", lambda reader, features, *_: ["you just" if reader == "judge" else "you must"] * len(features)),
     ):
         monkeypatch.setattr(evaluate, name, stub)
-    record = evaluate.evaluate(run, corpus, "theirs", folder=folder)
+    record = evaluate.evaluate(run, corpus, "theirs", other=other)
     rows, metrics = record["rows"], record["metrics"]
     assert [r["style"] for r in rows] == [STYLES[0]] * 2 + [STYLES[1]] * 2
     assert [round(r["lve"], 10) for r in rows] == [0.0, 0.0, 1e-6, 1e-6]
@@ -91,15 +96,15 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     one_style = [("reader", ("video",)), ("judge", ("video",))]
     assert calls == one_style * 2, "each reads each style once, from lips without speech"
     run.finish("faceformer-guided-s0", "key")
-    judged = evaluate.evaluate(run, corpus, "theirs", folder=folder, guide="faceformer-guided-s0")
+    judged = evaluate.evaluate(run, corpus, "theirs", other=other, guide="faceformer-guided-s0")
     assert judged["stage"] == "judged-theirs"
     assert calls[4:] == [("guide of faceformer-guided-s0", ("video",))] * 2
     assert judged["metrics"]["CER_judge"]["value"] is None and judged["rows"][0]["read_by_judge"] is None
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
-    again = evaluate.evaluate(run, corpus, "theirs", folder=folder)
+    again = evaluate.evaluate(run, corpus, "theirs", other=other)
     assert again["metrics"]["LVE"] != metrics["LVE"] and (record["looks"], judged["looks"], again["looks"]) == (1, 1, 2)
-    assert evaluate.evaluate(run, corpus, "theirs", folder=folder)["looks"] == 2, "a kept record is no further look"
+    assert evaluate.evaluate(run, corpus, "theirs", other=other)["looks"] == 2, "a kept record is no further look"
 
 
 @pytest.mark.parametrize(
@@ -150,11 +155,67 @@ def test_predictions_may_have_separate_axes(corpus, folder):
 
 def test_a_method_is_named_by_its_argument_or_its_folder(tmp_path):
     (tmp_path / "npy").mkdir()
-    assert external_predictions.named_folder(str(tmp_path / "npy")) == ("npy", tmp_path / "npy")
-    assert external_predictions.named_folder(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", tmp_path)
-    for wrong, message in ((f"a/b={tmp_path}", "a plain name"), ("CodeTalker=/nowhere", "/nowhere: no such folder")):
+    one, two = tmp_path / "a.pth", tmp_path / "a, b.pth"
+    for path in (one, two):
+        path.touch()
+    parse = OtherMethod.parse
+    assert parse(str(tmp_path / "npy")) == ("npy", (tmp_path / "npy",)) and parse(str(tmp_path)).is_folder
+    assert parse(f"Their CodeTalker={tmp_path}") == ("Their CodeTalker", (tmp_path,))
+    assert parse(f"CT={one},{one}") == ("CT", (one, one)) and parse(f"CT={two}").paths == (two,)
+    assert parse(str(parse(f"CT={one},{one}"))) == parse(f"CT={one},{one}")
+    for wrong, message in (
+        (f"a/b={tmp_path}", "a plain name"),
+        ("CodeTalker=/nowhere", "/nowhere: no such folder or file"),
+        (f"CT={one},{tmp_path}", "a folder, or one or two files of weights"),
+        (f"CT={one},{one},{one}", "a folder, or one or two files of weights"),
+    ):
         with pytest.raises(ValueError, match=message):
-            external_predictions.named_folder(wrong)
+            parse(wrong)
+
+
+def test_published_weights_animate_the_test_sentences(corpus, tmp_path):
+    """In all styles at once as one by one, numbered as the specification lists the training subjects."""
+    subjects = scan_corpora.VOCASET.splits["train"].subjects
+    faceformer, *codetalker = write_published_animators(tmp_path, corpus.vertices, len(subjects))
+    config = load("smoke", **{"corpus.name": "vocaset", "corpus.data": "data", "evaluation.styles": 1})
+    run = SimpleNamespace(config=config, device=torch.device("cpu"))
+    utterances = corpus.utterances("test")
+    examples = example_stubs(corpus, utterances, None)
+    for other, module in (
+        (OtherMethod("FaceFormer", (faceformer,)), load_pretrained(faceformer)),
+        (OtherMethod("CodeTalker", tuple(codetalker)), load_pretrained(codetalker[0], motion_vqvae=codetalker[1])),
+    ):
+        (predictions,) = evaluate.model_predictions(run, corpus, other.name, examples, other)
+        assert predictions.style == STYLES[0] == subjects[0] and predictions.examples == examples
+        for u, motion in zip(utterances, predictions.motions, strict=True):
+            samples = corpus.speech(u)[None]
+            samples = (samples - samples.mean()) / samples.var(unbiased=False).add(1e-7).sqrt()
+            alone = module.predict(
+                samples,
+                torch.tensor([samples.shape[1]]),
+                corpus.templates[u.subject][None],
+                torch.eye(len(subjects))[:1],
+                torch.tensor([u.frames]),
+            )[0]
+            torch.testing.assert_close(motion, alone, rtol=0, atol=1e-6)
+            assert motion.shape == corpus.motion(u).shape and (motion[0] != motion[-1]).any()
+
+
+@pytest.mark.parametrize(
+    "name, vertices, styles, file, message",
+    [
+        ("vocaset", 5022, 8, 0, "vocaset.pth: made for 5022 vertices, expected 5023, as vocaset has"),
+        ("vocaset", 5023, 7, 0, "vocaset.pth: made for 7 training subjects, expected 8"),
+        ("biwi", 23370, 6, 0, "vocaset.pth: made for 30 frames a second, expected 25, as biwi has"),
+        ("vocaset", 5023, 8, 1, "stage2.pth.tar: stage two of CodeTalker: give the file of stage one"),
+        ("vocaset", 5023, 8, 2, "stage1.pth.tar: holds a MotionVQVAE, expected FaceFormer or CodeTalker's stage two"),
+        ("embedded", 5023, 8, 0, "vocaset.pth: published weights animate a corpus of scans such as vocaset, got the"),
+    ],
+)
+def test_published_weights_that_do_not_fit_are_refused(tmp_path, name, vertices, styles, file, message):
+    path = write_published_animators(tmp_path, vertices, styles)[file]
+    with pytest.raises(ValueError, match=message):
+        check_published_animator(OtherMethod("theirs", (path,)), read_specification(name))
 
 
 def test_a_changed_prediction_is_scored_by_the_same_command(tmp_path):
