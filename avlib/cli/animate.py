@@ -5,6 +5,8 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+from ..core.files import find_visible
+from ..core.media import SOUND_SUFFIXES
 from ..core.opening import open_run
 from ..core.progress import log
 from ..core.run import RESULTS
@@ -17,7 +19,7 @@ from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..export import arkit
 from ..export.animation import arkit_shapes_for, check_writable, parse_formats, speaking
 from ..export.film import animate_film
-from ..export.film_files import SOUND_SUFFIXES, is_film
+from ..export.film_files import is_film
 from ..export.speaker import MODEL, Speaker, load_sound, looks_like_file
 from ..export.subject_mesh import corpus_mesh
 from .arguments import Parser
@@ -40,7 +42,7 @@ def find_inputs(text: str, is_file: bool | None = None) -> dict[str, str | Path]
         return {words[:MAX_NAME].strip("-"): text}
     if not Path(text).is_dir():
         return {Path(text).stem: Path(text)}
-    files = [path for path in sorted(Path(text).iterdir()) if not path.name.startswith(".")]
+    files = find_visible(Path(text))
     paths = [path for path in files if path.suffix.lower() in (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)]
     if raw := [path.name for path in files if path.suffix.lower() == ".raw"]:
         log(f"{text}: {shortened(raw)} left out: sound without a header, whose rate nothing tells")

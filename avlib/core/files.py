@@ -31,6 +31,13 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def find_visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a pattern finds in a folder, sorted. Hidden files, such as macOS's "._x.wav", and what lies in hidden
+    folders are left out."""
+    found = sorted(folder.glob(pattern))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def write_json(path: Path, value) -> Path:
     """Writes a value as indented JSON, atomically."""
     return write_atomic(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n"))

@@ -12,6 +12,7 @@ import torch
 from av.error import FFmpegError
 from torch import Tensor
 
+from ..core.media import open_media
 from ..core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
 from .utterance import Excluded
 
@@ -134,12 +135,10 @@ def open_stream(path: str | Path, kind: str):
 
 
 def _open(path: str | Path):
-    if not Path(path).is_file():
-        raise Excluded("no such file")
     try:
-        return av.open(str(path))
-    except (FFmpegError, ValueError) as error:
-        raise Excluded(f"not a video file ({error})") from None
+        return open_media(path)
+    except ValueError as error:
+        raise Excluded(str(error)) from None
 
 
 def decode_frames(container, stream) -> Iterator:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core.files import find_visible
+from ..core.media import SOUND_SUFFIXES
 from ..core.rates import SPEECH_HZ
 from ..speech.sound import SpeechFile, read_speech
 from ..speech.text import Tokenizer, normalise_text
 from .clips import Clips
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 LONGEST_S = 12.0  # animators and readers are trained on batches of whole sentences
 
 
@@ -52,7 +53,7 @@ def speech_of_folder(folder: Path, tokenizer: Tokenizer) -> TranscribedSpeech:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected recordings x.wav with transcripts x.txt")
-    sounds = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SOUNDS}
+    sounds = {path.stem: path for path in find_visible(folder) if path.suffix.lower() in SOUND_SUFFIXES}
     speech = TranscribedSpeech({}, lambda name: read_speech(sounds[name]))
     for name, path in sounds.items():
         try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..core.files import write_atomic
+from ..core.files import find_visible, write_atomic
 from ..corpus.corpus import Corpus
 from ..corpus.specification import MAX_MEAN_DISPLACEMENT
 from ..corpus.utterance import Utterance
@@ -56,14 +56,14 @@ class OtherMethod(NamedTuple):
 
     def files(self) -> list[Path]:
         """The files of predictions or of weights."""
-        return sorted(self.paths[0].glob("*.npy")) if self.is_folder else list(self.paths)
+        return find_visible(self.paths[0], "*.npy") if self.is_folder else list(self.paths)
 
 
 def find_predictions(folder: Path, utterances: list[Utterance]) -> dict[str, dict[str, Path]]:
     """{style: {utterance: file}}. Files of other utterances are ignored; ValueError if an utterance has no file."""
     styles: dict[str, dict[str, Path]] = {}
     names = {u.name for u in utterances}
-    for path in sorted(folder.glob(f"*{CONDITION}*.npy")):
+    for path in find_visible(folder, f"*{CONDITION}*.npy"):
         name, _, style = path.stem.partition(CONDITION)
         if name in names:
             styles.setdefault(style, {})[name] = path

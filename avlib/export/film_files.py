@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import soundfile
 import torch
 
 from ..core.rates import SPEECH_HZ
 from ..corpus.media import has_stream, read_sound
 from ..corpus.utterance import Excluded
 from ..corpus.video.folders import VIDEO_SUFFIXES
-
-# What soundfile reads, but for sound without a header, whose rate nothing tells.
-SOUND_SUFFIXES = tuple(sorted({f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}))
 
 
 def is_film(path: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torchaudio
 
+from ..core.media import SOUND_SUFFIXES
 from ..core.rates import SPEECH_HZ
 from ..core.run import Run
 from ..corpus.run_corpus import open_corpus
@@ -17,7 +18,7 @@ from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
 from ..training.joint import load_animator
 from ..training.objectives import OBJECTIVES
-from .film_files import SOUND_SUFFIXES, film_sound, is_film
+from .film_files import film_sound, is_film
 
 MODEL = "faceformer-guided-s0"
 
@@ -64,7 +65,8 @@ def load_sound(speech: str | Path | torch.Tensor) -> Sound:
     if isinstance(speech, Path) or looks_like_file(speech):
         if is_film(Path(speech)):
             return load_sound(film_sound(Path(speech)))
-        return Sound(SpeechFile(speech), SpeechFile(speech, normalised=True))
+        file = SpeechFile(speech)
+        return Sound(file, file.normalised())
     spoken = speak(speech)
     samples = torchaudio.functional.resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     return Sound(samples, load_sound(samples).normalised, speech)

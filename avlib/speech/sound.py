@@ -1,90 +1,108 @@
-"""Sound files as speech: 16 kHz mono, read in blocks, normalised."""
+"""Sound files as speech: 16 kHz mono, normalised."""
 
+import copy
 import math
 import os
-from fractions import Fraction
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import soxr
 import torch
+from av import AudioFrame, AudioResampler
+from av.error import FFmpegError
 from torch import Tensor
 
+from ..core.media import open_media
 from ..core.rates import SPEECH_HZ, WINDOW
 from ..core.tensors import frame_mask
 
-BLOCK_S = 60  # of sound in memory at a time, where a whole file is read
-MARGIN_S = 0.05  # of sound read on either side of what is resampled: several times the length of soxr's filter
-LARGEST_PERIOD = 1000  # samples
+MEMORY = 1 << 26  # bytes of sound (17 minutes) that a `SpeechFile` keeps in memory; more lies in a temporary file
+LONGEST_GAP_S = 0.1  # that decoding may leave: twice the length of a coded block
+RATES_HZ = (4000, 768000)  # of sound that is read
 
 
 class SpeechFile:
-    """A WAV, FLAC, OGG or MP3 file of any rate as 16 kHz mono, read on demand: `file[a:b]` is (b - a,) float32.
+    """A sound file of any rate, WAV, FLAC, OGG, MP3 or another, as 16 kHz mono: `file[a:b]` is (b - a,) float32.
 
-    Channels are averaged. normalised: to zero mean and unit variance over the file. ValueError, with file and reason,
-    where the file does not exist, is not audio, has samples that are not finite or lasts less than 25 ms.
+    Channels are averaged. A file that is cut short is read as far as it goes, whatever its header says. ValueError,
+    with file and reason, where the file does not exist, is not audio, is damaged in its midst, has samples that are not
+    finite or lasts less than 25 ms.
     """
 
-    def __init__(self, path: str | Path, normalised: bool = False):
+    def __init__(self, path: str | Path):
         self.path, self.mean, self.deviation = Path(path), 0.0, 1.0
-        if not self.path.is_file():
-            raise ValueError(f"{path}: no such file")
-        if self.path.suffix.lower() == ".raw":
-            raise ValueError(f"{path}: no header says how to read this sound; expected WAV, FLAC, OGG or MP3")
         try:
-            with soundfile.SoundFile(self.path) as f:
-                self.rate_hz = f.samplerate
-                self.source_samples = self._count_samples(f)
-        except soundfile.LibsndfileError as error:
-            size = self.path.stat().st_size
-            raise ValueError(f"{path}: {size} bytes, not an audio file: {error.error_string}") from error
-        # `up` samples at 16 kHz last as long as `down` of the file: one period of the resampling. For odd rates, the
-        # nearest ratio of small numbers keeps the period short.
-        ratio = Fraction(SPEECH_HZ, self.rate_hz).limit_denominator(LARGEST_PERIOD)
-        self.up, self.down = ratio.numerator, ratio.denominator
-        if normalised:
-            self.mean, self.deviation = self._statistics()
+            self._samples = _store(decode_mono(self.path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if len(self) < WINDOW:
+            raise ValueError(f"{path}: {1000 * len(self) / SPEECH_HZ:.1f} ms of audio, expected at least 25 ms")
 
-    def _count_samples(self, f: soundfile.SoundFile) -> int:
-        """The samples that the file contains, whatever its header says; checks that they are enough and finite."""
-        count = 0
-        for block in f.blocks(BLOCK_S * self.rate_hz, dtype="float32", always_2d=True):
-            mono = torch.from_numpy(block).mean(1)
-            if not mono.isfinite().all():
-                raise ValueError(f"{self.path}: {int((~mono.isfinite()).sum())} of {len(mono)} samples are not finite")
-            count += len(mono)
-        if count < WINDOW * self.rate_hz / SPEECH_HZ:
-            raise ValueError(f"{self.path}: {1000 * count / self.rate_hz:.1f} ms of audio, expected at least 25 ms")
-        return count
-
-    def _statistics(self) -> tuple[float, float]:
-        """Mean and standard deviation over the file."""
-        block = BLOCK_S * SPEECH_HZ
-        sums = torch.zeros(2, dtype=torch.double)
-        for samples in (self[n : n + block].double() for n in range(0, len(self), block)):
-            sums += torch.stack((samples.sum(), samples.square().sum()))
-        mean, square = (sums / len(self)).tolist()
-        return mean, math.sqrt(max(square - mean**2, 0.0) + 1e-7)
+    def normalised(self) -> "SpeechFile":
+        """The same sound with zero mean and unit variance over the file."""
+        other = copy.copy(self)
+        other.mean = float(self._samples.mean(dtype=np.double))
+        square = float(np.einsum("n,n", self._samples, self._samples, dtype=np.double)) / len(self)
+        other.deviation = math.sqrt(max(square - other.mean**2, 0.0) + 1e-7)
+        return other
 
     def __len__(self) -> int:
         """Number of samples at 16 kHz."""
-        return -(-self.source_samples * self.up // self.down)
+        return len(self._samples)
 
     def __getitem__(self, part: slice) -> Tensor:
-        begin, end, _ = part.indices(len(self))
-        end = max(begin, end)
-        margin = math.ceil(MARGIN_S * self.rate_hz / self.down)
-        # whole periods, so that the resampling filter has the same phase for every part of the file
-        first_period, last_period = max(0, begin // self.up - margin), -(-end // self.up) + margin
-        with soundfile.SoundFile(self.path) as f:
-            f.seek(min(first_period * self.down, self.source_samples))
-            count = (last_period - first_period) * self.down
-            channels = f.read(count, dtype="float32", always_2d=True, fill_value=0.0)
-        samples = torch.from_numpy(channels).mean(1)
-        if self.up != self.down:
-            samples = torch.from_numpy(soxr.resample(samples.numpy(), self.down, self.up))
-        first = first_period * self.up
-        return (samples[begin - first : end - first] - self.mean) / self.deviation
+        return (torch.tensor(self._samples[part]) - self.mean) / self.deviation
+
+
+def _store(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    """All samples in a row, of long sound in a temporary file that vanishes with the array."""
+    file, count = tempfile.SpooledTemporaryFile(MEMORY), 0
+    for piece in pieces:
+        file.write(piece.tobytes())
+        count += len(piece)
+    file.seek(0)
+    if 4 * count <= MEMORY:
+        return np.frombuffer(file.read(), np.float32)
+    return np.memmap(file, np.float32, "r", shape=(count,))
+
+
+def decode_mono(path: Path) -> Iterator[np.ndarray]:
+    """The sound of a file in pieces of float32 samples at 16 kHz, its channels averaged. ValueError with the reason."""
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise ValueError("has no sound")
+        stream = container.streams.audio[0]
+        rate_hz = stream.rate
+        if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+            raise ValueError(f"sound of {rate_hz} Hz, expected {RATES_HZ[0]} to {RATES_HZ[1]}")
+        resampler = soxr.ResampleStream(rate_hz, SPEECH_HZ, 1) if rate_hz != SPEECH_HZ else None
+        for frame in _decode(container, stream):
+            mono = frame.to_ndarray().mean(0)
+            if faulty := int((~np.isfinite(mono)).sum()):
+                raise ValueError(f"{faulty} of {len(mono)} samples at {frame.time or 0:.1f} s are not finite")
+            yield resampler.resample_chunk(mono) if resampler else mono
+        if resampler:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _decode(container, stream) -> Iterator[AudioFrame]:
+    """The sound as planes of float32. What cannot be decoded before the sound and at its end is passed over; ValueError
+    where it leaves a gap."""
+    as_floats, end_s = AudioResampler("fltp"), None
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            continue
+        for frame in frames:
+            begin_s = frame.time if frame.time is not None else end_s or 0.0
+            if end_s is not None and begin_s - end_s > LONGEST_GAP_S:
+                raise ValueError(f"damaged: {begin_s - end_s:.1f} s are missing after {end_s:.1f} s")
+            end_s = begin_s + frame.samples / frame.sample_rate
+            yield from as_floats.resample(frame)
 
 
 def read_speech(path: str | Path) -> Tensor:

@@ -82,7 +82,7 @@ class SentencePieceTokenizer(Tokenizer):
     @staticmethod
     def of_folder(folder: str | Path) -> "SentencePieceTokenizer":
         """The only model of a folder, <name>.model, with <name>_units.txt beside it."""
-        models = sorted(Path(folder).glob("*.model"))
+        models = sorted(Path(folder).glob("[!.]*.model"))
         if len(models) != 1:
             raise ValueError(
                 f"{folder}: {len(models)} files *.model, expected one, such as unigram5000.model with "

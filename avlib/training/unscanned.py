@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..animators.animator import Animator
 from ..core.config import JointConfig
 from ..core.distributed import mean_over
+from ..core.files import find_visible
 from ..core.progress import log
 from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.tensors import pad
@@ -133,5 +134,5 @@ def folder_state(config: JointConfig) -> list:
     """Names, sizes and times of the files of `joint.unscanned_speech`, for the key of a training that uses them."""
     if not (config.unscanned and config.unscanned_speech):
         return []
-    files = sorted(path for path in Path(config.unscanned_speech).glob("*") if path.is_file())
+    files = [path for path in find_visible(Path(config.unscanned_speech)) if path.is_file()]
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest, bootstrap
 
-from ..core.files import read_json
+from ..core.files import find_visible, read_json
 from ..evaluation.statistics import permutation_test
 from ..evaluation.table_formats import Table
 from .preference_study import key_path
@@ -187,7 +187,7 @@ def interval_cell(low: float | None, high: float | None, p: float | None) -> str
 
 def preference_table(page: Path, folder: Path, name: str = "table_preference") -> str:
     """Markdown: the table of a page's answers, also written into the folder; without answers, how to collect them."""
-    paths = sorted((page.parent / "answers").glob("*.json"))
+    paths = find_visible(page.parent / "answers", "*.json")
     if not paths:
         return (
             f"No answers yet. Give participants only `{page.name}` of `{page.parent}`, each with a different number "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ..core.files import find_visible
 from ..core.opening import open_run
 from ..core.run import Run
 from ..corpus.corpus import Corpus
@@ -57,7 +58,7 @@ class MotionSource:
 
     def fingerprint(self) -> list:
         """Title, files and weights: a page is written again when one of them changes."""
-        paths = sorted(self.folder.glob("*.npy")) if self.folder else []
+        paths = find_visible(self.folder, "*.npy") if self.folder else []
         files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
         weights = self.run.finished_key(self.model) if self.run and self.model != TRUTH else ""
         return [self.title, files, weights]

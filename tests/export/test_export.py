@@ -262,7 +262,7 @@ def test_importing_the_package_imports_no_models():
         (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
         (["{sounds}/one.wav", "--colour"], "--colour"),
         (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is not a folder"),
-        (["{sounds}/notes.txt"], "notes.txt: 8 bytes, not an audio file"),
+        (["{sounds}/notes.txt"], "notes.txt: 8 bytes, not a sound or video file"),
         (["{sounds}/none.wav"], "none.wav: no such file"),
         (["none.wav"], "none.wav: no such file"),
         (["{checkout}"], "checkout: no sound files or films in this folder"),
@@ -311,7 +311,7 @@ def test_a_broken_sound_stops_the_command_before_any_output(place, tmp_path):
     (tmp_path / "sounds").mkdir()
     soundfile.write(tmp_path / "sounds" / "a.wav", np.zeros(9600), 16000)
     (tmp_path / "sounds" / "b.wav").write_bytes(b"no sound at all")
-    with pytest.raises(ValueError, match="b.wav: 15 bytes, not an audio file"):
+    with pytest.raises(ValueError, match="b.wav: 15 bytes, not a sound or video file"):
         animate(tmp_path / "sounds", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

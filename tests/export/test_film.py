@@ -174,7 +174,7 @@ def test_wrong_films_are_reported_in_one_line(place, tmp_path):
     model = ["--landmarks", place / "films" / "face_landmarker.task"]
     for arguments, message in (
         ([tmp_path / "none.mkv", *model], "none.mkv: no face in any frame"),
-        ([tmp_path / "text.mp4", *model], "text.mp4: not a video file"),
+        ([tmp_path / "text.mp4", *model], "text.mp4: .*not a sound or video file"),
         ([tmp_path / "gone.mp4", *model], "gone.mp4: no such file"),
         ([tmp_path / "none.mkv"], "no face_landmarker.task in this folder or beside it.*--landmarks"),
         ([tmp_path / "none.mkv", "--landmarks", tmp_path / "x.task"], "x.task: no such file; download"),

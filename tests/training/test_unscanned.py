@@ -189,7 +189,7 @@ def test_recordings_are_excluded_with_reasons(tmp_path, capsys):
     assert reasons["tested"] == "says a sentence of the test split: 'a bed'"
     assert reasons["held-out"] == "says a sentence of the validation split: 'dead beef'"
     assert reasons["silent"] == "no transcript silent.txt" and "no token for 'r', 'z'" in reasons["letters"]
-    assert "12.5 s long, expected at most 12 s" in reasons["long"] and "not an audio file" in reasons["broken"]
+    assert "12.5 s long, expected at most 12 s" in reasons["long"] and "not a sound or video file" in reasons["broken"]
     logged = capsys.readouterr()
     assert "speech without scans: tested is excluded: says a sentence" in logged.out + logged.err
 

@@ -180,7 +180,7 @@ def test_an_uploaded_recording(source, place):  # noqa: F811
             "last_modified": datetime.now(UTC),
         },
     )
-    assert "not an audio file" in widget.message.value and widget.player.clip == before
+    assert "not a sound or video file" in widget.message.value and widget.player.clip == before
     assert [p.name for p in (source.run.folder / "speech").iterdir()] == ["my own.wav"]
 
 
@@ -188,7 +188,7 @@ def test_an_uploaded_recording(source, place):  # noqa: F811
     "speech, message",
     [
         ("nowhere.wav", "nowhere.wav: no such file"),
-        ("notes.txt", "not an audio file"),
+        ("notes.txt", "not a sound or video file"),
         ("short.wav", "25 ms"),
         ("long.wav", "61 s, expected at most 60"),
         ("...", "nothing to say"),

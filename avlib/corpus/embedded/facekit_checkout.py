@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.files import read_json
+from ...core.files import find_visible, read_json
 from ..obj import PolygonMesh, read_obj
 from .face import MOUTH_Y
 
@@ -77,7 +77,7 @@ def checkout_files(folder: Path) -> dict[str, Path]:
     folder = Path(folder)
     if (folder / "FaceXModel").is_dir():
         folder = folder / "FaceXModel"
-    meshes = {path.stem: path for path in sorted(folder.glob("*.obj"))}
+    meshes = {path.stem: path for path in find_visible(folder, "*.obj")}
     needed = ["generic_neutral_mesh", *(e for name in EXPRESSIONS if name not in OPTIONAL for e in expressions(name))]
     missing = [f"{name}.obj" for name in needed if name not in meshes]
     missing += [] if (folder / "vertex_indices.json").is_file() else ["vertex_indices.json"]

@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.files import find_visible
+from ...core.media import SOUND_SUFFIXES
 from ...core.rates import SPEECH_HZ
 from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import read_speech
 from ...speech.text import Tokenizer
-from ..transcribed_speech import LONGEST_S, SOUNDS, read_transcript
+from ..transcribed_speech import LONGEST_S, read_transcript
 from .articulation import split
 
 SILENT_DB = -65  # relative to full scale
@@ -22,8 +24,8 @@ def find_recordings(folder: str) -> dict[str, list[Path]]:
     Other files are ignored.
     """
     files: dict[str, list[Path]] = {}
-    for path in sorted(Path(folder).iterdir()) if folder else ():
-        if path.suffix.lower() in (*SOUNDS, ".txt"):
+    for path in find_visible(Path(folder)) if folder else ():
+        if path.suffix.lower() in (*SOUND_SUFFIXES, ".txt"):
             files.setdefault(path.stem, []).append(path)
     return files
 
@@ -33,11 +35,11 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
 
     files: of one name, of `find_recordings`.
     """
-    sounds, texts = ([f for f in files if (f.suffix.lower() in SOUNDS) == sound] for sound in (True, False))
+    sounds, texts = ([f for f in files if (f.suffix.lower() in SOUND_SUFFIXES) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
         raise ValueError(
-            f"{files[0].with_suffix('')}: expected a recording ({', '.join(SOUNDS)}) and its transcript (.txt), got "
-            f"{', '.join(f.name for f in files)}"
+            f"{files[0].with_suffix('')}: expected one recording ({', '.join(SOUND_SUFFIXES)}) and its transcript "
+            f"(.txt), got {', '.join(f.name for f in files)}"
         )
     text = read_transcript(texts[0], Tokenizer())
     speech = read_speech(sounds[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.files import find_visible
 from ...speech.text import normalise_text
 from ..specification import CorpusSpec
 from .meshes import read_mesh
@@ -150,7 +151,7 @@ def read_arrays(folder: Path, spec: CorpusSpec, faces: np.ndarray) -> Layout:
         faces,
         templates=read_templates(templates),
     )
-    layout.motions = {sequence_key(p): ArrayMotion(p) for p in sorted((folder / "vertices_npy").glob("*.npy"))}
+    layout.motions = {sequence_key(p): ArrayMotion(p) for p in find_visible(folder / "vertices_npy", "*.npy")}
     layout.speech = {sequence_key(p): SoundFile(p) for p in sound_files(folder)}
     return layout
 
@@ -168,10 +169,10 @@ def read_raw_biwi(folder: Path, spec: CorpusSpec, faces: np.ndarray) -> Layout:
         f"{folder / 'rigid_scans'}/{{subject}}.obj",
         faces,
     )
-    for path in sorted((folder / "rigid_scans").glob("*.obj")):
+    for path in find_visible(folder / "rigid_scans", "*.obj"):
         layout.templates[path.stem] = normalise_scan(read_mesh(path)[0], faces, spec)
-    for sequence in sorted((folder / "faces").glob("*/*/")):
-        frames, subject = sorted(sequence.glob("*.vl"), key=frame_number), sequence.parent.name
+    for sequence in find_visible(folder / "faces", "*/*/"):
+        frames, subject = sorted(find_visible(sequence, "*.vl"), key=frame_number), sequence.parent.name
         if frames and subject in layout.templates:
             layout.motions[subject, sequence.name] = FrameFiles(frames, layout.templates[subject], faces)
     layout.speech = {sequence_key(p): SoundFile(p) for p in sound_files(folder)}
@@ -191,7 +192,7 @@ def sound_files(folder: Path) -> list[Path]:
         path
         for sound_folder in reversed(SOUND_FOLDERS)
         for suffix in suffixes
-        for path in sorted((folder / sound_folder).rglob(f"*{suffix}"))
+        for path in find_visible(folder / sound_folder, f"**/*{suffix}")
     ]
     return list({sequence_key(path): path for path in paths}.values())
 
@@ -208,7 +209,7 @@ def read_templates(path: Path) -> dict[str, np.ndarray]:
 
 def find_faces(folder: Path, spec: CorpusSpec) -> np.ndarray | None:
     """The triangles (F, 3) of the first mesh file with the corpus's number of vertices."""
-    for path in (p for pattern in MESHES for p in sorted(folder.glob(pattern))):
+    for path in (p for pattern in MESHES for p in find_visible(folder, pattern)):
         vertices, faces = read_mesh(path)
         if len(vertices) == spec.vertices and len(faces):
             return faces
@@ -252,5 +253,5 @@ def file_states(folder: Path, spec: CorpusSpec) -> list:
         f"{transcripts}/**/*",
         *(f"{part}/**/*" for part in ("vertices_npy", *RAW_BIWI, *SOUND_FOLDERS)),
     ]
-    paths = sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()})
+    paths = sorted({p for pattern in patterns for p in find_visible(folder, pattern) if p.is_file()})
     return [[str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]

@@ -120,8 +120,8 @@ def find_model(setting: str, folder: Path) -> Path:
             raise ValueError(f"{setting}: no such file; download face_landmarker.task from {ADDRESS}")
         return Path(setting)
     for place in (Path(folder), Path(folder).resolve().parent):
-        if models := sorted(place.glob("*.task"), key=lambda p: (not p.name.startswith("face_landmarker"), p.name)):
-            return models[0]
+        if models := sorted(place.glob("[!.]*.task")):
+            return min(models, key=lambda p: not p.name.startswith("face_landmarker"))
     raise ValueError(
         f"{folder}: no face_landmarker.task in this folder or beside it, and corpus.landmarks (--landmarks) names "
         f"none; download it from {ADDRESS}"

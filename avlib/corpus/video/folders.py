@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...core.files import find_visible
 from .published_layouts import transcribed
 from .source import Source
 
@@ -11,13 +12,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The files below a folder whose names end so, in any case; hidden ones, such as macOS's "._x.mp4", left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return [path for path in find_visible(folder, "**/*") if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def several_folders(paths: list[Path]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...core.files import find_visible
 from ...core.rates import VIDEO_FPS
 from ...speech.text import Tokenizer
 from .source import Source, split_long
@@ -32,10 +33,9 @@ def read_lrs2(folder: Path) -> Iterator[Source]:
 def read_lrs3(folder: Path) -> Iterator[Source]:
     """LRS3: pretrain/, trainval/ and test/ with one folder per speaker."""
     for part, split in (("pretrain", "train"), ("trainval", "train"), ("test", "test")):
-        for path in sorted((folder / part).glob("*/*.mp4")):
-            if not path.name.startswith("."):
-                speaker = path.parent.name
-                yield from transcribed(path, f"{part}/{speaker}/{path.stem}", split, speaker)
+        for path in find_visible(folder / part, "*/*.mp4"):
+            speaker = path.parent.name
+            yield from transcribed(path, f"{part}/{speaker}/{path.stem}", split, speaker)
 
 
 def transcribed(path: Path, name: str, split: str, subject: str = "", plain: bool = False) -> Iterator[Source]:
@@ -55,7 +55,7 @@ def read_auto_avsr(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
             f"{folder / 'labels'}: contains only token ids; name the folder of unigram5000.model with --units or "
             "expert.tokenizer"
         )
-    for table in sorted((folder / "labels").glob("*.csv")):
+    for table in find_visible(folder / "labels", "*.csv"):
         split = next(
             (split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")),
             "train",

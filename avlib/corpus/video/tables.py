@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ...core.files import find_visible
 from ...speech.segment import Segment
 from ...speech.text import normalise_text
 from .folders import VIDEO_SUFFIXES
@@ -19,7 +20,7 @@ WORD_TABLES = ("words.tsv", "words.csv")
 
 def find_tables(folder: Path) -> list[Path]:
     """The tables of films in a folder."""
-    return sorted(p for p in folder.glob("*.csv") if not p.name.startswith(".") and p.name not in WORD_TABLES)
+    return [path for path in find_visible(folder, "*.csv") if path.name not in WORD_TABLES]
 
 
 def read_tables(tables: list[Path]) -> Iterator[Source]:

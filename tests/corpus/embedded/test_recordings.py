@@ -53,7 +53,7 @@ FAULTS = {
     ),
     "no sound": (lambda f: (f / "one.wav").unlink(), r"one: expected a recording .*, got one.txt$"),
     "two sounds": (damaged("one.flac", b""), r"one: expected a recording .*, got one.flac, one.txt, one.wav"),
-    "no audio": (damaged("one.wav", b"no"), r"one.wav: 2 bytes, not an audio file"),
+    "no audio": (damaged("one.wav", b"no"), r"one.wav: 2 bytes, not a sound or video file"),
     "empty transcript": (damaged("one.txt", b" .\n"), r"one.txt: no words in it"),
     "digits": (damaged("one.txt", b"take 5"), r"one.txt: no token for '5' in 'take 5'"),
     "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: not a text in UTF-8"),

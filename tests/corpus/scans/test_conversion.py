@@ -71,6 +71,17 @@ def copy(folders, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["raw VOCASET", "VOCASET", "raw BIWI", "BIWI"])
+def test_hidden_files_change_nothing(folders, copy, name):
+    """macOS writes a "._x" beside each x, and a ".DS_Store" into each folder, on disks that are not its own."""
+    folder, source = folders[name]
+    damaged = copy(name)
+    for path in [*damaged.rglob("*")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        (path.parent / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert corpus_of(damaged, source.spec).hash == corpus_of(folder, source.spec).hash
+
+
+@pytest.mark.parametrize("name", ["raw VOCASET", "VOCASET", "raw BIWI", "BIWI"])
 def test_a_layout_is_read_completely(folders, name):
     """Every sequence has the recorded motion, speech and transcript at the used rate; the crop contains the lips."""
     folder, source = folders[name]
@@ -201,7 +212,7 @@ FAULTS = {
     "no sound file": (
         lambda f: (f / "wav" / f"{SECOND}.wav").write_bytes(b"RIFF"),
         SECOND,
-        rf"{SECOND}.wav: .*not an audio file",
+        rf"{SECOND}.wav: .*not a sound or video file",
     ),
     "transcripts missing": (
         lambda f: (f / "sentencestext" / f"{OTHER}.txt").unlink(),

@@ -102,7 +102,7 @@ def test_unusable_files_are_excluded_with_their_reason(tmp_path, monkeypatch):
     write_moving_face(tmp_path / "one.mkv", frames=1)
     for name, reason in {
         "nowhere.mkv": "no such file",
-        "text.mkv": "not a video file",
+        "text.mkv": "not a sound or video file",
         "mute.mkv": "no audio stream",
         "one.mkv": "1 frames, expected at least 5",
         "cut.mkv": "breaks off|truncated",

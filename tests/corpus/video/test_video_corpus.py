@@ -275,7 +275,7 @@ def test_every_fault_is_named_and_counted_and_other_clips_are_written(tmp_path, 
         "mute": "no audio stream",
         "faceless": "no face in any frame",
         "one": "1 frames, expected at least 5",
-        "text": "not a video file",
+        "text": "8 bytes, not a sound or video file",
         "stands": "the same picture for more than 0.5 s from 0.0 s on",
         "nowhere": "no such file",
         "cut": "",
@@ -284,7 +284,9 @@ def test_every_fault_is_named_and_counted_and_other_clips_are_written(tmp_path, 
     assert reasons.keys() == expected.keys() and all(
         reasons[name].startswith(message) for name, message in expected.items()
     )
-    assert "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "not a video file" in reasons["cut"]
+    assert (
+        "cut short" in reasons["cut"] or "breaks off" in reasons["cut"] or "not a sound or video file" in reasons["cut"]
+    )
     assert (
         sum(n["clips"] for n in summary["splits"].values()) == 1
         and sum(n["excluded"] for n in summary["splits"].values()) == 10
