@@ -14,6 +14,7 @@ The rooms, in the order in which data flows; a room imports only from rooms befo
 docs/architecture.md shows the way of a batch through them.
 """
 
+import getpass
 import os
 
 from .core.lazy import lazy_exports
@@ -23,6 +24,12 @@ __version__ = "0.2.0"
 # Batches differ in length from step to step, and oneDNN compiles a kernel for each length of each convolution. Its
 # default cache of 1024 kernels evicts them before they are needed again: training then spends half its time compiling.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+
+# PyTorch names a folder after the user; a container that runs as a number, `docker run -u 12345`, knows no name for it.
+try:
+    getpass.getuser()
+except (KeyError, OSError):
+    os.environ["USER"] = str(os.getuid())
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -5,8 +5,11 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..animators.registry import find_animator
@@ -14,6 +17,7 @@ from ..core.config import digest
 from ..core.files import read_json, write_json
 from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run
+from ..core.parallel import cpu_count
 from ..core.presets import load
 from ..core.published import describe_method
 from ..core.run import DATA, RESULTS, ROOT, Run, exclusive
@@ -117,6 +121,11 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
         )
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; see {copy} for the traceback") from None
+    except RuntimeError as error:  # of the kernel's client
+        raise ValueError(
+            f"{name}: its process ended ({str(error).splitlines()[0]}), perhaps because memory ran out; run the same "
+            "command again to resume"
+        ) from None
     peak_mb = peak_memory_bytes(children=True) / 2**20  # of the largest kernel so far
     seconds = time.monotonic() - started
     write_json(copy.with_suffix(".json"), {"key": key, "seconds": seconds, "peak_mb": peak_mb})
@@ -129,7 +138,7 @@ def execute_parallel(run: Run, jobs: list[tuple]) -> None:
     There are at most as many kernels as cores, and each gets an equal share of the cores. Kernels are processes; a
     thread waits for each.
     """
-    cores = os.cpu_count() or 1
+    cores = cpu_count()
     workers = min(len(jobs), cores) if run.device.type == "cpu" else 1
     before = os.environ.get("OMP_NUM_THREADS")
     if workers > 1:
@@ -171,20 +180,25 @@ def main(argv: list[str]) -> int:
         from ..speech.sound import SpeechFile
 
         SpeechFile(args.speech)  # report a file that is not audio before training
-    set_environment()
     name = f"{specification['name']}-{args.preset}" if config.corpus.data else args.preset
     run = open_run(args.run or name, args.preset, args.device, args.overrides)
     print(describe_method(config), flush=True)
-    with exclusive(run):
+    with exclusive(run), kernel_environment():
         run_notebooks(run, args, [str(other) for other in others])
     return 0
 
 
-def set_environment() -> None:
-    """Makes the notebooks show figures instead of widgets, and silences warnings on interrupt."""
+@contextmanager
+def kernel_environment() -> Iterator[None]:
+    """Makes notebooks run in this Python, whatever kernels a user has installed, also where there is no home to write
+    to; show figures instead of widgets; and not warn when they are interrupted."""
+    os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
     os.environ["AVLIB_HEADLESS"] = "1"
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["JUPYTER_RUNTIME_DIR"] = folder
+        yield
 
 
 def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) -> None:

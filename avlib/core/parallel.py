@@ -10,6 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
+from joblib import cpu_count  # of the cores that this process may use: affinity and a container's quota count
 
 
 def run_parallel(jobs: list[tuple], device: torch.device | None = None, workers: int | None = None) -> Iterator[Any]:
@@ -19,7 +20,7 @@ def run_parallel(jobs: list[tuple], device: torch.device | None = None, workers:
     number of cores. Each has its share of the cores: small models use two cores better separately than together. With
     one worker, the jobs run in this process, in order. An error in any job is raised here.
     """
-    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count() if device and device.type == "cuda" else 0
+    cores, gpus = cpu_count(), torch.cuda.device_count() if device and device.type == "cuda" else 0
     workers = min(len(jobs), workers or int(os.environ.get("AVLIB_WORKERS", gpus or cores)))
     if workers <= 1:
         for function, *arguments in jobs:

@@ -1,6 +1,7 @@
 """A run on disk: a folder with its configuration, and the records of its finished stages."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,11 +22,13 @@ DATA = Path(os.environ.get("AVLIB_DATA", ROOT / "data"))
 
 
 def commit() -> str:
-    """The commit of the checked-out code, with a `+` if files differ from it; "unknown" outside a git checkout."""
+    """The commit of the checked-out code, with a `+` if files differ from it; "unknown" without git or a checkout."""
 
     def git(*args):
         return subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
 
+    if not shutil.which("git"):
+        return "unknown"
     head = git("rev-parse", "--short=12", "HEAD")
     if head.returncode:
         return "unknown"

@@ -1,7 +1,6 @@
 """The report of a run: one HTML page with its tables, figures, clips and settings, which opens without a server."""
 
 import base64
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from ..core.files import read_json, write_atomic
+from ..core.parallel import cpu_count
 from ..core.run import Run, commit
 from ..training.objectives import OBJECTIVES
 
@@ -169,7 +169,7 @@ def media_order(path: Path) -> tuple[int, str]:
 def _machine(run: Run) -> str:
     """Versions, system, cores and device in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {run.device}"
+    system = f"{platform.system()} {platform.machine()}, {cpu_count()} cores, {run.device}"
     return f"Python {platform.python_version()}, {versions}; {system}"
 
 

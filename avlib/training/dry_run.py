@@ -17,7 +17,7 @@ import torch
 from ..core.config import Config
 from ..core.device import pick_device
 from ..core.memory import peak_memory_bytes
-from ..core.parallel import begin_worker
+from ..core.parallel import begin_worker, cpu_count
 from ..core.progress import log
 from .dry_run_attempts import Attempt, attempts
 from .dry_run_sizes import CorpusSizes, corpus_sizes
@@ -80,7 +80,7 @@ def measure(stage: str, build: Callable[..., Attempt], config: Config, sizes: Co
 def measure_trainings(config: Config, sizes: CorpusSizes) -> Iterator[TrainingCost]:
     """The cost of each training of a run, as soon as it is measured."""
     for stage, build, arguments in attempts(config):
-        with ProcessPoolExecutor(1, get_context("spawn"), begin_worker, (os.cpu_count() or 1, os.getpid())) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), begin_worker, (cpu_count(), os.getpid())) as pool:
             yield pool.submit(measure, stage, build, config, sizes, *arguments).result()
 
 
