@@ -172,7 +172,7 @@ for option in "$@"; do
 done
 
 setup "$@"
-export PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 PYTHONUTF8=1    # text files are UTF-8 whatever the locale
 # Waiting OpenMP threads sleep after microseconds of spinning instead of milliseconds (docs/lipreading.md)
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-30000}"
 # glibc gives the pages of large blocks back as soon as they are freed, and each training step gets them anew: on large

@@ -10,7 +10,7 @@ from ..core.files import find_visible
 from ..core.media import SOUND_SUFFIXES
 from ..core.rates import SPEECH_HZ
 from ..speech.sound import SpeechFile, read_speech
-from ..speech.text import Tokenizer, normalise_text
+from ..speech.text import Tokenizer, normalise_text, read_text
 from .clips import Clips
 
 LONGEST_S = 12.0  # animators and readers are trained on batches of whole sentences
@@ -79,11 +79,11 @@ def _transcript(sound: Path, tokenizer: Tokenizer) -> str:
 
 
 def read_transcript(path: Path, tokenizer: Tokenizer) -> str:
-    """The normalised text of a file. ValueError if it is not UTF-8, has no words, or letters without a token."""
+    """The normalised text of a file. ValueError if it is no text, has no words, or letters without a token."""
     try:
-        text = normalise_text(path.read_text("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text in UTF-8 ({error.reason})") from None
+        text = normalise_text(read_text(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if unknown := tokenizer.unknown(text):
         raise ValueError(
             f"{path}: no token for {', '.join(map(repr, unknown))} in {text!r}; "

@@ -5,6 +5,7 @@ The `espeakng-loader` wheel provides the library and its voices. Constants and s
 
 import ctypes
 import re
+import unicodedata
 from _ctypes import dlclose
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -116,7 +117,8 @@ def speak(text: str, voice: str = "en-us", variant: str = "", words_per_minute: 
     """Speaks `text`. Equal arguments give equal speech, whatever was spoken before.
 
     voice: a language. variant: "" or one of VARIANTS (m1 to m8, f1 to f5, ...), a speaker. pitch: 0 to 100. ValueError
-    for a text without anything to speak, an unknown voice or variant, or a rate or pitch out of range.
+    for a text without anything to speak or with letters that the voice would only name, an unknown voice or variant, or
+    a rate or pitch out of range.
     """
     if variant and variant not in VARIANTS:
         raise ValueError(
@@ -125,6 +127,8 @@ def speak(text: str, voice: str = "en-us", variant: str = "", words_per_minute: 
     for name, value, (low, high) in (("words_per_minute", words_per_minute, WORDS_PER_MINUTE), ("pitch", pitch, PITCH)):
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}, expected {low} to {high}")
+    if foreign := _foreign_letters(text, voice):
+        raise ValueError(f"text: the voice {voice} cannot say {foreign} in {text!r}: it says words in Latin letters")
     samples, events, rate_hz = _synthesise(text, f"{voice}+{variant}" if variant else voice, words_per_minute, pitch)
     if not any(event.label for event in events):
         raise ValueError(f"text: nothing to say in {text!r}")
@@ -132,6 +136,16 @@ def speak(text: str, voice: str = "en-us", variant: str = "", words_per_minute: 
     edges = [start / rate_hz for start in [0, *(sound.start for sound in sounds[1:]), len(samples)]]
     phonemes = tuple(Segment(sound.label, start, end) for sound, start, end in zip(sounds, edges, edges[1:]))
     return Speech(samples, rate_hz, phonemes, _words(text, phonemes, [sound.text_position for sound in sounds]))
+
+
+def _foreign_letters(text: str, voice: str) -> str:
+    """The letters of a text that an English voice spells, or says "Chinese letter" for. Greek letters that stand alone
+    are symbols: it names them."""
+    if not voice.startswith("en"):
+        return ""
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if not re.fullmatch(r"[Α-Ωα-ω]", word)]
+    letters = dict.fromkeys(c for word in words for c in word)
+    return "".join(c for c in letters if not unicodedata.name(c, "").startswith(("LATIN", "FULLWIDTH LATIN")))
 
 
 def _synthesise(text: str, voice: str, words_per_minute: int, pitch: int) -> tuple[np.ndarray, list[_RawEvent], int]:

@@ -1,5 +1,6 @@
-"""Text normalisation, and tokenizers of the readers."""
+"""Texts in the encodings that people have, their normalisation, and tokenizers of the readers."""
 
+import codecs
 import io
 import re
 import unicodedata
@@ -11,10 +12,41 @@ import sentencepiece
 BLANK = 0  # token id of the CTC blank
 
 
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′＇", "'"))  # and what people type in their place
+# A pair of single quotation marks: the first begins a word, but none that is written with an apostrophe; the second
+# ends one.
+QUOTED = re.compile(r"(?<!\w)'(?!(?:tis|twas|cause|em|til|bout|round|n)\b)(\w.*?)'(?!\w)", re.S)
+
+
 def normalise_text(text: str) -> str:
     """Lower case, without accents and punctuation except apostrophes, single spaces. Digits are kept."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.replace("’", "'")) if not unicodedata.combining(c))
-    return " ".join(re.sub(r"[^\w']|_", " ", plain.lower()).split())
+    decomposed = unicodedata.normalize("NFKD", text.translate(APOSTROPHES))
+    plain = "".join(c for c in decomposed if not unicodedata.combining(c)).lower()
+    return " ".join(re.sub(r"[^\w']|_", " ", QUOTED.sub(r"\1", plain)).split())
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, Windows-1252, or UTF-16 with a byte order mark.
+
+    ValueError, naming the file, if it is missing, in no such encoding, or empty.
+    """
+    if not path.is_file():
+        raise ValueError(f"no transcript '{path.name}'")
+    content = path.read_bytes()
+    encodings = ("utf-8-sig", "cp1252")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ("utf-16",)
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:  # of UTF-16 without a mark, or of no text at all
+            break
+        if not text.strip():
+            raise ValueError(f"transcript '{path.name}' is empty")
+        return text
+    raise ValueError(f"transcript '{path.name}' is not a text in UTF-8, Windows-1252 or UTF-16 with a byte order mark")
 
 
 class Tokenizer:

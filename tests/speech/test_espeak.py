@@ -121,6 +121,8 @@ def test_phonemize_separates_words_and_phonemes():
         ({"text": ""}, "nothing to say"),
         ({"text": " ... "}, "nothing to say"),
         ({"text": "a\0b"}, "NUL"),
+        ({"text": "hello 你好"}, "the voice en-us cannot say 你好 in 'hello 你好'"),
+        ({"text": "Привет", "variant": "f1"}, "the voice en-us cannot say Привет"),
         ({"voice": "tlh-x"}, "no voice 'tlh-x"),
         ({"variant": "f99"}, "no voice variant 'f99'"),
         ({"words_per_minute": 10}, "words_per_minute is 10"),
@@ -131,3 +133,10 @@ def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         speak(**{"text": "hello", **options})
     assert speak("hello").words[0].label == "hello"
+
+
+def test_symbols_foreign_names_and_numbers_are_spoken():
+    """Greek letters that stand alone are symbols; accents are no obstacle; other voices say other letters."""
+    for text in ("Ω", "π", "naïve Łódź", "3.5", "Dr. Smith", "50 %", "ｆｕｌｌ"):
+        assert speak(text).phonemes, text
+    assert speak("Привет", voice="ru").phonemes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avlib.speech.text import SentencePieceTokenizer, Tokenizer, normalise_text
+from avlib.speech.text import SentencePieceTokenizer, Tokenizer, normalise_text, read_text
 from avlib.speech.visemes import text_to_visemes
 from tests.conftest import write_units
 
@@ -56,6 +56,48 @@ def test_normalised_text_has_only_letters_apostrophes_and_single_spaces():
     assert normalise_text("Take 7") == "take 7"  # digits are kept, so that `encode` can name them
     once = normalise_text("«It's» (me)...")
     assert once == "it's me" == normalise_text(once)
+
+
+@pytest.mark.parametrize(
+    "text, plain",
+    [
+        *((f"don{mark}t", "don't") for mark in "'’‘ʼ´`′"),
+        ('"Must you go?"', "must you go"),
+        ("“Must you,” she said", "must you she said"),
+        ("'Must you go?'", "must you go"),
+        ("‘Must you go?’ ‘We must.’", "must you go we must"),
+        ("'It's just the dogs,' she said", "it's just the dogs she said"),
+        ("'Tis the dogs' house", "'tis the dogs' house"),
+        ("rock 'n' roll, and get 'em", "rock 'n' roll and get 'em"),
+    ],
+)
+def test_apostrophes_stay_and_quotation_marks_go(text, plain):
+    """However they are typed; words that begin or end with an apostrophe keep it."""
+    assert normalise_text(text) == plain == normalise_text(plain)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le-bom"])
+def test_a_text_is_read_in_its_encoding(tmp_path, encoding):
+    text = "It’s just a naïve façade\r\nwe must"
+    mark = b"\xff\xfe" if encoding == "utf-16-le-bom" else b""
+    (tmp_path / "a.txt").write_bytes(mark + text.encode(encoding.removesuffix("-bom")))
+    assert read_text(tmp_path / "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "no transcript 'a.txt'"),
+        (b" \r\n", "transcript 'a.txt' is empty"),
+        ("we must".encode("utf-16-le"), "transcript 'a.txt' is not a text in UTF-8, Windows-1252 or UTF-16"),
+        (b"\x81\x8d\x8f", "transcript 'a.txt' is not a text"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path / "a.txt")
 
 
 def test_phonemes_that_look_alike_share_a_viseme():

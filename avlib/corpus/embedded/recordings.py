@@ -38,8 +38,8 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
     sounds, texts = ([f for f in files if (f.suffix.lower() in SOUND_SUFFIXES) == sound] for sound in (True, False))
     if len(sounds) != 1 or len(texts) != 1:
         raise ValueError(
-            f"{files[0].with_suffix('')}: expected one recording ({', '.join(SOUND_SUFFIXES)}) and its transcript "
-            f"(.txt), got {', '.join(f.name for f in files)}"
+            f"{files[0].with_suffix('')}: expected a recording (.wav, .flac, .mp3 or the like) and its "
+            f"transcript (.txt), got {', '.join(f.name for f in files)}"
         )
     text = read_transcript(texts[0], Tokenizer())
     speech = read_speech(sounds[0])

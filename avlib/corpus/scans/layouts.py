@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.files import find_visible
-from ...speech.text import normalise_text
+from ...speech.text import normalise_text, read_text
 from ..specification import CorpusSpec
 from .meshes import read_mesh
 from .pickles import load_pickle
@@ -221,9 +221,12 @@ def read_transcripts(folder: Path, spec: CorpusSpec) -> tuple[dict[tuple[str, in
     transcripts, faults = {}, {}
     for subject in spec.subjects():
         path = folder / spec.transcripts.format(subject=subject)
-        lines = path.read_text("utf-8-sig", "replace").rstrip().split("\n") if path.is_file() else []
+        try:
+            lines = read_text(path).rstrip().split("\n")
+            fault = f"{path}: {len(lines)} lines, expected {spec.sentences}"
+        except ValueError as error:
+            lines, fault = [], f"{path}: {error if path.exists() else 'no such file'}"
         numbered = numbered_lines(lines, spec.sentences)
-        fault = f"{path}: {len(lines)} lines, expected {spec.sentences}" if lines else f"{path}: no such file"
         for number in range(1, spec.sentences + 1):
             if text := normalise_text(numbered.get(number, "")):
                 transcripts[subject, number] = text

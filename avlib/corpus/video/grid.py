@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...speech.segment import Segment
-from ...speech.text import normalise_text
+from ...speech.text import normalise_text, read_text
 from .folders import name_of
 from .source import Source
 from .tables import PAUSES
-from .transcripts import read_text, timed_word
+from .transcripts import timed_word
 
 PER_SECOND = 25_000  # the unit of the times in alignments
 # folders within that of a speaker, or between the corpus's and those of the speakers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...core.files import find_visible
 from ...core.rates import VIDEO_FPS
-from ...speech.text import Tokenizer
+from ...speech.text import Tokenizer, read_text
 from .source import Source, split_long
 from .transcripts import read_transcript
 
@@ -25,7 +25,7 @@ def read_lrs2(folder: Path) -> Iterator[Source]:
             raise ValueError(
                 f"{folder / listed}.txt: no such file, nor above it; it is a part of LRS2 and lists one of its splits"
             )
-        for line in path.read_text().split("\n"):
+        for line in read_text(path).split("\n"):
             if line.strip():
                 yield from transcribed(folder / part / f"{line.split()[0]}.mp4", f"{part}/{line.split()[0]}", split)
 
@@ -60,7 +60,7 @@ def read_auto_avsr(folder: Path, units: Tokenizer | None) -> Iterator[Source]:
             (split for mark, split in (("test", "test"), ("val", "validation")) if mark in table.stem.split("_")),
             "train",
         )
-        for number, line in enumerate(table.read_text().splitlines(), 1):
+        for number, line in enumerate(read_text(table).splitlines(), 1):
             try:
                 dataset, path, frames, ids = line.split(",")
                 ids, end_s = list(map(int, ids.split())), int(frames) / VIDEO_FPS

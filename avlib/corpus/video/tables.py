@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ...core.files import find_visible
 from ...speech.segment import Segment
-from ...speech.text import normalise_text
+from ...speech.text import normalise_text, read_text
 from .folders import VIDEO_SUFFIXES
 from .source import SPLITS, Source, split_long
-from .transcripts import read_text, timed_word
+from .transcripts import timed_word
 
 PAUSES = ("sil", "sp")  # labels of silence among words
 WORD_TABLES = ("words.tsv", "words.csv")

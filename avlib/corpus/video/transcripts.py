@@ -1,37 +1,12 @@
-"""Transcripts of recordings: text files in the encodings that people have, with or without the times of words."""
+"""Transcripts of recordings, with or without the times of words."""
 
-import codecs
 import re
 from pathlib import Path
 
 from ...speech.segment import Segment
-from ...speech.text import normalise_text
+from ...speech.text import normalise_text, read_text
 
 TAGS = re.compile(r"\{[^}]*\}")  # of noises, in transcripts
-
-
-def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8, Windows-1252, or UTF-16 with a byte order mark.
-
-    ValueError, naming the file, if it is missing, in no such encoding, or empty.
-    """
-    if not path.is_file():
-        raise ValueError(f"no transcript '{path.name}'")
-    content = path.read_bytes()
-    encodings = ("utf-8-sig", "cp1252")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings = ("utf-16",)
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" in text:  # of UTF-16 without a mark, or of no text at all
-            break
-        if not text.strip():
-            raise ValueError(f"transcript '{path.name}' is empty")
-        return text
-    raise ValueError(f"transcript '{path.name}' is not a text in UTF-8, Windows-1252 or UTF-16 with a byte order mark")
 
 
 def read_transcript(path: Path, plain: bool = False) -> tuple[str, tuple[Segment, ...]]:

@@ -56,7 +56,7 @@ FAULTS = {
     "no audio": (damaged("one.wav", b"no"), r"one.wav: 2 bytes, not a sound or video file"),
     "empty transcript": (damaged("one.txt", b" .\n"), r"one.txt: no words in it"),
     "digits": (damaged("one.txt", b"take 5"), r"one.txt: no token for '5' in 'take 5'"),
-    "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: not a text in UTF-8"),
+    "no text": (damaged("one.txt", b"\xff\xfe\x00"), r"one.txt: transcript .* is not a text in UTF-8"),
     "silence": (sounding(np.zeros(SPEECH_HZ)), r"one.wav: silent: its level is -100 dB"),
     "noise": (
         sounding(NOISE),
