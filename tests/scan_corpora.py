@@ -264,7 +264,7 @@ def converted(folder: Path, clips: dict[str, list[str]], corpus: ScanCorpus | No
     """A corpus of scans, by default `vocaset()`, with a 2D part of noise. clips: transcripts of each split's clips."""
     write_prepared(folder / "data", corpus)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
+        patch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
         conversion.convert(folder / "data", VOCASET, CorpusConfig(), folder / "corpus")
     found, draw = Corpus(folder / "corpus"), torch.Generator().manual_seed(0)
     side = found.camera.size[0]

@@ -222,7 +222,7 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
     try:
         if sound.text:
             about |= {"text": sound.text, "sound": f"{stem.name}.wav"}
-            write_atomic(with_ending(stem, ".wav"), lambda p: write_speech(p, sound.samples[:]))
+            write_speech(with_ending(stem, ".wav"), sound.samples[:])
         for name in formats:
             about[name] = FORMATS[name](animation, stem, shapes)
         write_json(with_ending(stem, ".json"), about)

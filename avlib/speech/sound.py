@@ -1,20 +1,21 @@
 """Sound files as speech: 16 kHz mono, normalised."""
 
 import copy
+import io
 import math
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from av import AudioFrame, AudioResampler
 from av.error import FFmpegError
+from scipy.io import wavfile
 from torch import Tensor
 
+from ..core.files import write_atomic
 from ..core.media import open_media
 from ..core.rates import SPEECH_HZ, WINDOW
 from ..core.tensors import frame_mask
@@ -110,12 +111,17 @@ def read_speech(path: str | Path) -> Tensor:
     return SpeechFile(path)[:]
 
 
-def write_speech(path: str | Path, samples: Tensor, rate_hz: int = SPEECH_HZ) -> None:
-    """Writes samples (S,) as a 16-bit WAV file, atomically; clips values outside [-1, 1]."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".tmp")
-    soundfile.write(partial, samples.detach().cpu().numpy(), rate_hz, subtype="PCM_16", format="WAV")
-    os.replace(partial, path)
+def write_speech(path: str | Path, samples: Tensor, rate_hz: int = SPEECH_HZ) -> Path:
+    """Writes samples (S,) as a 16-bit WAV file, atomically."""
+    return write_atomic(Path(path), lambda partial: partial.write_bytes(wav_bytes(samples, rate_hz)))
+
+
+def wav_bytes(samples: Tensor, rate_hz: int = SPEECH_HZ) -> bytes:
+    """A 16-bit WAV file of samples (S,); values outside [-1, 1] are clipped."""
+    file = io.BytesIO()
+    levels = (32768 * samples.detach().cpu()).round().clamp(-32768, 32767).to(torch.int16)
+    wavfile.write(file, rate_hz, levels.numpy())
+    return file.getvalue()
 
 
 def normalise(samples: Tensor, sample_lengths: Tensor) -> Tensor:

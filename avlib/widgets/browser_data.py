@@ -1,13 +1,9 @@
-"""What widgets send to the browser: the text of their ES modules, and arrays, meshes and sound as bytes."""
+"""What widgets send to the browser: the text of their ES modules, and arrays and meshes as bytes."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-
-from ..core.rates import SPEECH_HZ
 
 
 def module(*names: str) -> str:
@@ -24,10 +20,3 @@ def mesh_bytes(template: torch.Tensor, faces: torch.Tensor, albedo: torch.Tensor
     """A face for mesh.js. template: (V, 3); faces: (F, 3); albedo: (V,), grey levels in [0, 1]."""
     grey = (255 * albedo.clamp(0, 1)).round()
     return {"template": as_bytes(template, "<f4"), "faces": as_bytes(faces, "<u4"), "albedo": as_bytes(grey, "u1")}
-
-
-def wav_bytes(speech: torch.Tensor) -> bytes:
-    """A 16-bit WAV file of samples (S,) at 16 kHz."""
-    file = io.BytesIO()
-    soundfile.write(file, speech.clamp(-1, 1).numpy(), SPEECH_HZ, "PCM_16", format="WAV")
-    return file.getvalue()

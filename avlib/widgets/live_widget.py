@@ -17,7 +17,8 @@ from ..corpus.utterance import Utterance
 from ..export.live import Stream
 from ..export.speaker import Speaker, load_sound
 from ..plots.motion import aperture_tracks
-from .browser_data import as_bytes, mesh_bytes, module, wav_bytes
+from ..speech.sound import wav_bytes
+from .browser_data import as_bytes, mesh_bytes, module
 
 
 class LiveFace(anywidget.AnyWidget):

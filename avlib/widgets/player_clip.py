@@ -18,9 +18,10 @@ from ..metrics.protocols import KIT, read_protocols
 from ..metrics.vertices import lve_frames
 from ..plots.motion import aperture
 from ..speech.segment import Segment
+from ..speech.sound import wav_bytes
 from ..training.joint import load_animator, predict
 from ..training.objectives import OBJECTIVES, model_name
-from .browser_data import as_bytes, wav_bytes
+from .browser_data import as_bytes
 
 SCAN = "scan"
 MAX_SECONDS = 60  # of a user's recording, whose motion is held in memory as a whole

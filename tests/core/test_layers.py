@@ -34,7 +34,6 @@ HEAVY = (
     "sklearn",
     "scipy",
     "av",
-    "soundfile",
     "jiwer",
     "anywidget",
     "papermill",

@@ -1,12 +1,16 @@
 """Jobs in parallel processes, on one device or several."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
+from avlib.core import parallel
 from avlib.core.parallel import run_parallel
+from tests.chain import ROOT
 
 
 def _double(x: int) -> int:
@@ -22,7 +26,7 @@ def _environment(_: int) -> tuple[str, int]:
 
 def test_workers_are_distributed_over_the_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 8)
     visible_before = os.environ.get("CUDA_VISIBLE_DEVICES")
     jobs, cuda = [(_environment, k) for k in range(6)], torch.device("cuda")
     assert set(run_parallel(jobs, cuda)) == {("0", 4), ("1", 4)}
@@ -39,3 +43,12 @@ def test_parallel_jobs_all_run_and_raise_their_errors():
     assert sorted(run_parallel([(_double, k) for k in range(4)])) == [0, 2, 4, 6]
     with pytest.raises(ValueError, match="-1 is negative"):
         list(run_parallel([(_double, 1), (_double, -1)]))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin processes to cores")
+def test_only_the_cores_that_a_process_may_use_count():
+    """A scheduler that gives a job two cores of a large machine does not want a worker for each core."""
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from avlib.core.parallel import cpu_count; print(cpu_count())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "1", done.stderr

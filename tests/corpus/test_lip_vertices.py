@@ -107,7 +107,7 @@ def test_distances_follow_edges_and_paths_avoid_blocked_vertices():
 
 def test_a_corpus_of_any_topology_needs_only_a_specification_file(tmp_path, monkeypatch):
     """Without lips, camera and download addresses: the lips are found, and the crop contains them."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
     identities = {"Ada": RIG.identity(0), "Ben": RIG.identity(1), "Cleo": RIG.identity(2)}
     specification = {
         "name": "mine",

@@ -23,7 +23,7 @@ FIELDS = ("folder", "clips_folder", "clips_origin", "hash", "title", "origin")
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Run:
     """A run whose corpus of scans is prepared, with clips of another folder."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(prepare, "DATA", tmp_path / "prepared")
     clip = Utterance("clip", "train", "", "we go", 2), torch.zeros(2, 96, 96).byte(), torch.zeros(1280).short()

@@ -35,7 +35,7 @@ def corpus(tmp_path_factory) -> Corpus:
     sequences = {STYLES[0]: [1], splits["validation"].subjects[0]: [21], test: [21, 22]}
     scan_corpora.write_prepared(folder / "data", scan_corpora.vocaset(sequences, seconds=0.5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
+        patch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
         conversion.convert(folder / "data", scan_corpora.VOCASET, CorpusConfig(), folder / "corpus")
     return Corpus(folder / "corpus")
 

@@ -114,7 +114,7 @@ def test_scans_have_no_floor(tmp_path, monkeypatch):
     splits = {split: spec.subjects[0] for split, spec in scan_corpora.VOCASET.splits.items()}
     sequences = {splits["train"]: [1], splits["validation"]: [21], splits["test"]: [21]}
     scan_corpora.write_prepared(tmp_path / "data", scan_corpora.vocaset(sequences, seconds=0.5))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
     conversion.convert(tmp_path / "data", scan_corpora.VOCASET, CorpusConfig(), tmp_path / "corpus")
     run = Run("scans", load("smoke", **{"corpus.name": "vocaset"}))
     text = reference_scores.reference_table(run, Corpus(tmp_path / "corpus"))

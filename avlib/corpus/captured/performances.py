@@ -139,7 +139,7 @@ def write_performances(films: list[tuple[Source, Utterance, bool]], cast: Cast, 
         speech = torch.nn.functional.pad(speech, (0, max(0, samples - len(speech))))[:samples]
         if kept:
             write_atomic(folder / "vertices_npy" / f"{utterance.name}.npy", lambda p, a=flat: np.save(p, a))
-            write_atomic(folder / "wav" / f"{utterance.name}.wav", lambda p, s=speech: write_speech(p, s))
+            write_speech(folder / "wav" / f"{utterance.name}.wav", speech)
         done[utterance.name] = Performance(
             frames=frames,
             hash=hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest(),

@@ -4,18 +4,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from ...core.config import CorpusConfig, digest
 from ...core.files import write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
-from ...core.rates import SAMPLES_PER_FRAME, SPEECH_HZ, VIDEO_FPS
+from ...core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from ...core.tensors import seeded_generator
 from ...render.camera import Camera, crop_camera
 from ...render.lip_video import submesh
 from ...render.renderer import Renderer
+from ...speech.sound import write_speech
 from ..clips import Clip, write_shard
 from ..disk_space import EMBEDDED_SENTENCE_S, check_room, clip_bytes, scan_bytes
 from ..specification import TRUE_RENDERS
@@ -189,11 +189,9 @@ class CorpusBuilder:
         vertices = self.rig.motion(self.identities[k], weights[:frames])
         noise = tracking_noise(self.identities[k].template, frames, config.fps, generator)
         vertices = vertices + 1e-3 * config.noise_mm * noise
-        flat, samples = vertices.flatten(1).float().numpy(), spoken.speech.numpy()
+        flat = vertices.flatten(1).float().numpy()
         write_atomic(self.folder / "vertices_npy" / f"{name}.npy", lambda p: np.save(p, flat))
-        write_atomic(
-            self.folder / "wav" / f"{name}.wav", lambda p: soundfile.write(p, samples, SPEECH_HZ, format="WAV")
-        )
+        write_speech(self.folder / "wav" / f"{name}.wav", spoken.speech)
         return spoken.utterance(name, split, self.rig.subjects[k], frames)
 
     def add_recording(self, k: int, name: str) -> tuple[str, Utterance | str]:

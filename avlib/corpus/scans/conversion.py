@@ -43,7 +43,7 @@ def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
     else:
         flat = motion.reshape(len(motion), -1)
         write_atomic(folder / "vertices_npy" / f"{name}.npy", lambda p: np.save(p, flat))
-        write_atomic(folder / "wav" / f"{name}.wav", lambda p: write_speech(p, speech))
+        write_speech(folder / "wav" / f"{name}.wav", speech)
         record = {
             "frames": len(motion),
             "mean_square": float(np.square(motion - sequence.template).mean()),

@@ -97,7 +97,7 @@ def prepared(tmp_path_factory):
     own = write(folder / "own")
     soundfile.write(own / "none.wav", NOISE, SPEECH_HZ)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
+        patch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
         patch.setattr(runs, "RESULTS", folder / "results")
         patch.setattr(embedded_corpus, "DATA", folder / "data")
 

@@ -33,7 +33,7 @@ FIRST, SECOND, THIRD = f"{TRAIN}_sentence01", f"{TRAIN}_sentence02", f"{OTHER}_s
 @pytest.fixture(autouse=True)
 def one_core(monkeypatch):
     """One process and one thread: starting others takes longer than converting these corpora."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("avlib.core.parallel.cpu_count", lambda: 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
