@@ -3,6 +3,7 @@
 Errors in the input are reported in one line. Relative paths are the caller's, whom run_all.sh names in AVLIB_CALLER.
 """
 
+import errno
 import os
 import sys
 
@@ -31,5 +32,9 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except ValueError as error:
         sys.exit(f"avlib: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        sys.exit(f"avlib: {error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit("avlib: interrupted; run the same command again to resume")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from stat import S_IMODE
 
@@ -10,25 +12,38 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+FULL_BYTES = 1 << 20  # a disk with less room than this is full
+
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Writes a file completely or not at all, so that an interruption leaves the old file or none.
 
     `write` fills a temporary file in the same folder, which is then renamed to `path`. Its permissions are those of any
-    new file, also if `write` made a private one, as safetensors does.
+    new file, also if `write` made a private one, as safetensors does. ValueError, naming the file, where the disk is
+    full or the place read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix}")  # a name of at most 255 bytes
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode
         write(temporary)
         if temporary.stat().st_mode != mode:
             temporary.chmod(S_IMODE(mode))
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be written: {_reason(path, error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be written. Libraries hide that a disk is full."""
+    if path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL_BYTES:
+        return "the disk is full"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def find_visible(folder: Path, pattern: str = "*") -> list[Path]:

@@ -168,3 +168,38 @@ def test_weights_of_another_model_are_refused(tmp_path, change, fault):
     with pytest.raises(ValueError, match=f"w.safetensors: .*{fault}"):
         load_weights(module, write_weights(tmp_path / "w.safetensors", tensors, {}))
     assert torch.equal(module.weight, before)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np, torch
+from avlib.core.files import write_atomic, write_json, write_weights
+from avlib.render.clips import write_clip
+from avlib.speech.sound import write_speech
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))  # larger files fail, as on a full disk
+for write in (
+    lambda: write_speech(folder / "a.wav", torch.randn(100000)),
+    lambda: write_weights(folder / "a.safetensors", {"w": torch.randn(100000)}, {}),
+    lambda: write_json(folder / "a.json", list(range(10000))),
+    lambda: write_atomic(folder / "a.npy", lambda path: np.save(path, np.zeros(100000))),
+    lambda: write_clip(folder / "a.mp4", torch.randint(0, 255, (50, 200, 200), dtype=torch.uint8), 25, torch.zeros(9)),
+    lambda: write_json(folder / "blocked" / "a.json", 1),
+):
+    try:
+        write()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_what_cannot_be_written_is_named_in_one_line_and_leaves_nothing(tmp_path):
+    (tmp_path / "blocked").write_text("a file in the place of a folder")
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True)
+    names = ("a.wav", "a.safetensors", "a.json", "a.npy", "a.mp4", "blocked/a.json")
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names), done.stdout + done.stderr
+    for line, name in zip(lines, names):
+        assert line.startswith(f"{tmp_path / name}: cannot be written: "), line
+    assert [path.name for path in tmp_path.iterdir()] == ["blocked"]
