@@ -77,10 +77,11 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
     began, layout = time.monotonic(), find_layout(data, spec)
     selected, origin = select_sequences(layout, spec, sentence_limits(config))
     check_strict(config, origin, spec)
+    unknown = f"; not in the specification: {shortened(origin['unknown'])}" if origin["unknown"] else ""
     log(
         f"corpus: {layout.name} in {data}: motion of {len(layout.motions)} sequences, speech of {len(layout.speech)}, "
         f"{len(layout.templates)} templates, {len(layout.transcripts)} transcripts; converting "
-        f"{len(selected)} sequences to {folder}"
+        f"{len(selected)} sequences to {folder}{unknown}"
     )
     record_paths = {s.utterance.name: folder / "sequences" / f"{s.utterance.name}.json" for s in selected}
     jobs = [(convert_sequence, s, spec, folder) for s in selected if not record_paths[s.utterance.name].exists()]
@@ -97,7 +98,7 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
     for split, count in origin["counts"].items():
         count["used"] = sum(s.utterance.split == split for s in used)
         if split in SPLITS and not count["used"]:
-            reasons = [*origin["excluded"].values(), f"{data}: missing: {shortened(count['missing'])}"]
+            reasons = [*origin["excluded"].values(), f"{data}: missing: {shortened(count['missing'])}{unknown}"]
             raise ValueError(f"split {split} of {spec.name} is empty: {reasons[0]}")
     write_corpus(folder, spec, config, layout, used, records, origin)
 

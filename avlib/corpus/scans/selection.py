@@ -35,7 +35,8 @@ def sentence_limits(config: CorpusConfig) -> dict[str, int]:
 def select_sequences(layout: Layout, spec: CorpusSpec, limits: dict[str, int]) -> tuple[list[Sequence], dict]:
     """The sequences to convert: the first of each subject, up to the limit of their split.
 
-    The dict is the corpus's origin: "layout", the "counts" of each split, and the reasons why sequences are "excluded".
+    The dict is the corpus's origin: "layout", the "counts" of each split, the reasons why sequences are "excluded", and
+    those that are there but "unknown" to the specification.
     """
     selected, excluded, counts = [], {}, {}
     available = layout.motions.keys() | layout.speech.keys()
@@ -60,7 +61,9 @@ def select_sequences(layout: Layout, spec: CorpusSpec, limits: dict[str, int]) -
                 selected.append(find_sequence(layout, spec, split, subject, number))
             except Excluded as error:
                 excluded[names[subject, number]] = str(error)
-    return selected, {"layout": layout.name, "excluded": excluded, "counts": counts}
+    sentences = {spec.sentence.format(number) for number in range(1, spec.sentences + 1)}
+    unknown = sorted(f"{s}_{key}" for s, key in available if s not in spec.subjects() or key not in sentences)
+    return selected, {"layout": layout.name, "excluded": excluded, "counts": counts, "unknown": unknown}
 
 
 def find_sequence(layout: Layout, spec: CorpusSpec, split: str, subject: str, number: int) -> Sequence:

@@ -406,6 +406,15 @@ def test_a_fault_that_affects_all_sequences_is_an_error_that_names_the_file(copy
         corpus_of(folder)
 
 
+def test_sequences_under_other_names_are_named(copy):
+    """Some copies of BIWI name the emotional sentences without the "e"."""
+    folder = copy("BIWI")
+    for path in [*folder.rglob("*_e*")]:
+        path.rename(path.with_name(path.name.replace("_e", "_")))
+    with pytest.raises(ValueError, match=r"split train of biwi is empty: .*missing: F2_e01, .*; not in the .*: F\d_\d"):
+        corpus_of(folder, BIWI)
+
+
 def test_short_gaps_of_missing_frames_are_interpolated(copy):
     """While the jaw moves fast, they are interpolated between their neighbours, and later frames keep their times."""
     folder = copy("raw VOCASET")
