@@ -1,6 +1,7 @@
 """Runs jobs in parallel processes, each with its share of the cores, or a GPU."""
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -31,8 +32,24 @@ def run_parallel(jobs: list[tuple], device: torch.device | None = None, workers:
     for n in range(workers):
         gpu_queue.put(str(n % gpus) if gpus else None)
     with ProcessPoolExecutor(workers, spawn, begin_worker, (threads, os.getpid(), gpu_queue)) as pool:
-        for done in as_completed([pool.submit(*job) for job in jobs]):
+        for done in as_completed([pool.submit(_call, _Sent(job)) for job in jobs]):
             yield done.result()
+
+
+class _Sent:
+    """What another process receives as `value`. Its tensors are copied through the pipe; otherwise they would pass
+    through /dev/shm, which is small in containers."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        return pickle.loads, (pickle.dumps(self.value),)
+
+
+def _call(job: Any) -> _Sent:
+    function, *arguments = job
+    return _Sent(function(*arguments))
 
 
 def begin_worker(threads: int, parent: int, gpu_queue: SimpleQueue | None = None) -> None:

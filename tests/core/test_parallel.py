@@ -52,3 +52,19 @@ def test_only_the_cores_that_a_process_may_use_count():
     code += "from avlib.core.parallel import cpu_count; print(cpu_count())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "1", done.stderr
+
+
+def test_tensors_need_no_shared_memory(tmp_path):
+    """Containers have little of it. Files that may not grow stand for a full one."""
+    code = """
+import resource, torch
+from avlib.core.parallel import run_parallel
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+    jobs = [(torch.neg, torch.full((100000,), float(k))) for k in range(4)]
+    print(sorted(float(x[-1]) for x in run_parallel(jobs, workers=2)))
+"""
+    path = tmp_path / "large.py"
+    path.write_text(code)
+    done = subprocess.run([sys.executable, path], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[-3.0, -2.0, -1.0, -0.0]", done.stderr
