@@ -48,6 +48,20 @@ def components(
     return weights[:, :count] / largest, (targets[:, :count] * largest).T.reshape(count, -1, 3)
 
 
+def one_sided(weights: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Weights (T, K) and targets (K, V, 3) as weights in [0, 1] of up to twice as many targets with the same sum, and
+    the targets' names: a motion that goes both ways becomes two, "motion00+" and "motion00-".
+
+    Blender and others clamp weights to that range.
+    """
+    sides = [(k, sign) for k in range(len(targets)) for sign in (1, -1)]
+    peaks = [float((sign * weights[:, k]).max()) for k, sign in sides]
+    used = [(k, sign * peak) for (k, sign), peak in zip(sides, peaks) if peak > 0] or [(0, 1.0)]
+    one_way = [(weights[:, k] / peak).clip(0, 1) for k, peak in used]
+    names = [f"motion{k:02d}{'+' if peak > 0 else '-'}" for k, peak in used]
+    return np.stack(one_way, 1), np.stack([peak * targets[k] for k, peak in used]), names
+
+
 def unit_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit normals (N, V, 3) of meshes (N, V, 3); (0, 0, 1) for a vertex in no face."""
     scaled = torch.from_numpy(vertices / np.ptp(vertices[0], axis=0).max()).double()  # so that small faces count
@@ -94,12 +108,13 @@ def write_glb(
     """Writes a face (V, 3) with faces (F, 3), grey levels (V,) in [0, 1] and motion (T, V, 3), linear between frames.
 
     Returns the number of "targets" and the error, root mean square ("rms") and "largest", in the mesh's unit.
+    max_targets: of motions, which may be two targets each; see `one_sided`.
     """
     displacement = np.subtract(motion, template, out=scratch_array(motion.shape))
-    weights, targets = (a.astype(np.float32) for a in components(displacement, max_rms, max_targets))
+    weights, targets, names = one_sided(*components(displacement, max_rms, max_targets))
+    weights, targets = weights.astype(np.float32), targets.astype(np.float32)
     buffer = _Buffer()
     primitive = mesh_primitive(buffer, template, faces, albedo, targets)
-    names = [f"motion{k:02d}" for k in range(len(targets))]
     sampler = {
         "input": buffer.add(np.arange(len(motion)) / fps, "SCALAR"),
         "output": buffer.add(weights.reshape(-1), "SCALAR"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avlib.export.gltf import components, write_glb
+from avlib.export.gltf import components, one_sided, write_glb
 
 FPS = 30
 KINDS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -71,7 +71,7 @@ def played(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     sampler = animation["samplers"][animation["channels"][0]["sampler"]]
     assert animation["channels"][0]["target"]["path"] == "weights" and sampler["interpolation"] == "LINEAR"
     times = array(sampler["input"])[:, 0]
-    weights = array(sampler["output"]).reshape(len(times), -1)
+    weights = array(sampler["output"]).reshape(len(times), -1).clip(0, 1)  # as Blender clamps them
     assert (
         "min" in about["accessors"][sampler["input"]]
         and "min" in about["accessors"][primitive["attributes"]["POSITION"]]
@@ -119,10 +119,18 @@ def test_the_fewest_targets_within_the_bound_are_used():
 
 def test_the_number_of_targets_is_limited_and_the_error_returned(tmp_path):
     about = write(tmp_path / "a.glb", motion(12), max_targets=3)
-    assert about["targets"] == 3 and about["rms"] == pytest.approx(
+    assert about["targets"] == 6 and about["rms"] == pytest.approx(
         off(played(tmp_path / "a.glb")[1], motion(12))[0], rel=0.01
     )
     assert about["rms"] > 2e-5
+
+
+def test_a_motion_that_goes_one_way_is_one_target():
+    weights = np.array([[0.5, -1.0], [1.0, 0.25], [0.0, 0.0]])
+    targets = np.arange(12.0).reshape(2, 2, 3)
+    one_way, split, names = one_sided(weights, targets)
+    assert names == ["motion00+", "motion01+", "motion01-"] and one_way.min() == 0 and (one_way.max(0) == 1).all()
+    np.testing.assert_allclose(np.tensordot(one_way, split, 1), np.tensordot(weights, targets, 1), atol=1e-12)
 
 
 def test_a_long_motion_is_as_accurate(monkeypatch):
