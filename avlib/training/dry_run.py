@@ -9,16 +9,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 
 import torch
 
+from ..animators.animator import animator_settings
 from ..core.config import Config
 from ..core.device import pick_device
 from ..core.memory import peak_memory_bytes
 from ..core.parallel import begin_worker, cpu_count
 from ..core.progress import log
+from ..core.published import describe_method
 from .dry_run_attempts import Attempt, attempts
 from .dry_run_sizes import CorpusSizes, corpus_sizes
 
@@ -100,9 +102,28 @@ def table(costs: list[TrainingCost], corpus_bytes: int = 0) -> str:
     return "\n".join([*lines, f"one after the other: {hours:.1f} h; memory: {memory_gb:.1f} GB; {disk}"])
 
 
+def describe(config: Config, sizes: CorpusSizes) -> str:
+    """What would be trained: the method, the numbers of the corpus, and the settings of each animator."""
+    lines = [
+        describe_method(config),
+        f"{config.corpus.name}: {sizes.template.shape[0]} vertices, {sizes.fps:g} frames a second, {sizes.subjects} "
+        f"training subjects, {sizes.sentences} training sentences; {sizes.clips} clips to learn reading from",
+        f"joint training: {config.joint.epochs} epochs of batches of {config.joint.batch}, learning rate "
+        f"{config.joint.lr:g}",
+    ]
+    for name in config.animators:
+        settings = animator_settings(config, name)
+        values = asdict(settings) if settings else {}
+        lines.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+        if name == "faceformer":
+            lines[-1] += f", period {sizes.fps:g} frames"
+    return "\n".join(lines)
+
+
 def main(config: Config) -> None:
     """Measures all trainings of a run and prints their costs."""
     costs, sizes = [], corpus_sizes(config)
+    log(describe(config, sizes))
     for cost in measure_trainings(config, sizes):
         log(f"{cost.stage}: {cost.step_s:.2f} s a step")
         costs.append(cost)

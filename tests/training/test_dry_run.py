@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avlib.core.presets import load
-from avlib.training.dry_run import TrainingCost, measure, table
+from avlib.training.dry_run import TrainingCost, describe, measure, table
 from avlib.training.dry_run_attempts import attempts
 from avlib.training.dry_run_sizes import corpus_sizes, ellipsoid_head
 
@@ -29,6 +29,31 @@ def test_the_ellipsoid_has_the_asked_numbers_of_vertices_and_faces():
     vertices, faces = ellipsoid_head(500, 900, 3)
     assert vertices.shape == (3, 500, 3) and faces.shape == (900, 3) and faces.max() < 500
     assert not torch.equal(vertices[0], vertices[1])
+
+
+@pytest.mark.parametrize(
+    "corpus, lines",
+    [
+        (
+            "biwi",
+            [
+                "23370 vertices, 25 frames a second, 6 training subjects, 192 ",
+                "width 128, heads 4, layers 1, period 25",
+            ],
+        ),
+        (
+            "vocaset",
+            ["5023 vertices, 30 frames a second, 8 training subjects, 320 ", "width 64, heads 4, layers 1, per"],
+        ),
+    ],
+)
+def test_the_published_sizes_are_printed(corpus, lines):
+    config = load("paper", **{"corpus.name": corpus})
+    text = describe(config, corpus_sizes(config))
+    for line in ("method paper: as the paper reads", "100 epochs of batches of 1, learning rate 0.0001", *lines):
+        assert line in text
+    layers, codes = (12, 8) if corpus == "biwi" else (6, 16)
+    assert f"layers {layers}, " in text and f"codes_per_frame {codes}, " in text
 
 
 @pytest.fixture(scope="module")
