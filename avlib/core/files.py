@@ -7,7 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from stat import S_IMODE
+from tokenize import TokenError
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -62,8 +64,21 @@ def read_json(path: Path):
     """The content of a JSON file. ValueError, naming the file, if it is truncated or not JSON."""
     try:
         return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a complete JSON file ({error}); delete it and run again") from None
+
+
+def open_array(path: Path) -> np.ndarray:
+    """The array of numbers in a .npy file, memory-mapped. ValueError names a file that holds none."""
+    try:
+        array = np.load(path, "r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: not a complete array of numbers ({error})") from None
+    except (SyntaxError, TokenError):  # in the header
+        raise ValueError(f"{path}: not a complete array of numbers (its header is damaged)") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: not an array of numbers")
+    return array
 
 
 def write_weights(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> Path:

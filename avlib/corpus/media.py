@@ -127,7 +127,7 @@ def has_stream(path: str | Path, kind: str) -> bool:
 def open_stream(path: str | Path, kind: str):
     """The container, and its first stream of a kind ("video" or "audio"). Excluded if there is none."""
     container = _open(path)
-    streams = getattr(container.streams, kind)
+    streams = [stream for stream in getattr(container.streams, kind) if stream.codec_context]
     if not streams:
         container.close()
         raise Excluded(f"no {kind} stream")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..core.files import find_visible, write_atomic
+from ..core.files import find_visible, open_array, write_atomic
 from ..corpus.corpus import Corpus
 from ..corpus.specification import MAX_MEAN_DISPLACEMENT
 from ..corpus.utterance import Utterance
@@ -87,11 +87,8 @@ def read_prediction(path: Path, corpus: Corpus, utterance: Utterance) -> torch.T
     ValueError for a damaged file, another number of vertices, a length that differs from the scan's by more than
     `LENGTH_TOLERANCE` frames, values that are not finite, or a face far from the subject's template.
     """
-    try:
-        array = np.load(path, "r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a whole array of numbers ({error})") from None
-    if array.size % (3 * corpus.vertices) or array.shape[-1] not in (3, 3 * corpus.vertices):
+    array = open_array(path)
+    if not array.ndim or array.size % (3 * corpus.vertices) or array.shape[-1] not in (3, 3 * corpus.vertices):
         raise ValueError(f"{path}: shape {array.shape}, expected (frames, {3 * corpus.vertices})")
     motion = np.array(array, np.float32).reshape(-1, corpus.vertices, 3)
     if abs(len(motion) - utterance.frames) > LENGTH_TOLERANCE:

@@ -72,38 +72,43 @@ def _store(pieces: Iterable[np.ndarray]) -> np.ndarray:
 
 def decode_mono(path: Path) -> Iterator[np.ndarray]:
     """The sound of a file in pieces of float32 samples at 16 kHz, its channels averaged. ValueError with the reason."""
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise ValueError("has no sound")
-        stream = container.streams.audio[0]
-        rate_hz = stream.rate
+    resampler = None
+    for frame in decode_frames(path):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mono = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(1)
+        if faulty := int((~np.isfinite(mono)).sum()):
+            raise ValueError(f"{faulty} of {len(mono)} samples at {frame.time or 0:.1f} s are not finite")
+        rate_hz = frame.sample_rate
         if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
             raise ValueError(f"sound of {rate_hz} Hz, expected {RATES_HZ[0]} to {RATES_HZ[1]}")
-        resampler = soxr.ResampleStream(rate_hz, SPEECH_HZ, 1) if rate_hz != SPEECH_HZ else None
-        for frame in _decode(container, stream):
-            mono = frame.to_ndarray().mean(0)
-            if faulty := int((~np.isfinite(mono)).sum()):
-                raise ValueError(f"{faulty} of {len(mono)} samples at {frame.time or 0:.1f} s are not finite")
-            yield resampler.resample_chunk(mono) if resampler else mono
-        if resampler:
-            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        if rate_hz != SPEECH_HZ:
+            resampler = resampler or soxr.ResampleStream(rate_hz, SPEECH_HZ, 1)
+        yield resampler.resample_chunk(mono) if resampler else mono
+    if resampler:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _decode(container, stream) -> Iterator[AudioFrame]:
-    """The sound as planes of float32. What cannot be decoded before the sound and at its end is passed over; ValueError
-    where it leaves a gap."""
-    as_floats, end_s = AudioResampler("fltp"), None
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            continue
-        for frame in frames:
-            begin_s = frame.time if frame.time is not None else end_s or 0.0
-            if end_s is not None and begin_s - end_s > LONGEST_GAP_S:
-                raise ValueError(f"damaged: {begin_s - end_s:.1f} s are missing after {end_s:.1f} s")
-            end_s = begin_s + frame.samples / frame.sample_rate
-            yield from as_floats.resample(frame)
+def decode_frames(path: Path) -> Iterator[AudioFrame]:
+    """The sound of a file as interleaved float32, of one rate and layout.
+
+    What cannot be decoded before the sound and at its end is passed over; ValueError where it leaves a gap.
+    """
+    as_floats, end_s = AudioResampler("flt"), None  # not planes: of eight, PyAV 18 reads a ninth
+    with open_media(path) as container:
+        streams = [stream for stream in container.streams.audio if stream.codec_context]
+        if not streams:
+            raise ValueError("has no sound, or sound that FFmpeg cannot decode")
+        for packet in container.demux(streams[0]):
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                continue
+            for frame in frames:
+                begin_s = frame.time if frame.time is not None else end_s or 0.0
+                if end_s is not None and begin_s - end_s > LONGEST_GAP_S:
+                    raise ValueError(f"damaged: {begin_s - end_s:.1f} s are missing after {end_s:.1f} s")
+                end_s = begin_s + frame.samples / frame.sample_rate
+                yield from as_floats.resample(frame)
 
 
 def read_speech(path: str | Path) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sentencepiece
 
+LARGEST_TEXT = 1 << 26  # bytes
 BLANK = 0  # token id of the CTC blank
 
 
@@ -32,6 +33,8 @@ def read_text(path: Path) -> str:
     """
     if not path.is_file():
         raise ValueError(f"no transcript '{path.name}'")
+    if path.stat().st_size > LARGEST_TEXT:
+        raise ValueError(f"transcript '{path.name}' has {path.stat().st_size} bytes, expected at most {LARGEST_TEXT}")
     content = path.read_bytes()
     encodings = ("utf-8-sig", "cp1252")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -8,6 +8,7 @@ PyTorch's restricted unpickler accepts only tensors and plain containers.
 import re
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
+        if is_zipfile(path) and any(item.compress_type for item in ZipFile(path).infolist()):
+            raise ValueError("compressed, as no checkpoint is")  # may be a thousand times as large in memory
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         refused = re.search(
@@ -99,7 +102,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         )
         reason = f"it asks to run {refused[1] or refused[2]}" if refused else "it is no pickle of tensors"
         raise ValueError(f"{path}: not loaded: {reason}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
+    except (
+        RuntimeError,
+        BadZipFile,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        OSError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else "cut short"
         raise ValueError(f"{path}: not a whole checkpoint ({reason})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

@@ -111,7 +111,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     "change, message",
     [
         (lambda p: p.unlink(), "missing; expected a prediction of each of 2 test sequences"),
-        (lambda p: p.write_bytes(b"no"), "not a whole array"),
+        (lambda p: p.write_bytes(b"no"), "not a complete array"),
         (lambda p: np.save(p, np.load(p)[:-3]), r"12 frames, expected 15 as in the scan at 30 fps, within 2"),
         (lambda p: np.save(p, np.repeat(np.load(p), 2, 0)), r"30 frames, expected 15"),
         (lambda p: np.save(p, np.load(p)[:, :-3]), r"shape \(15, 15066\), expected \(frames, 15069\)"),

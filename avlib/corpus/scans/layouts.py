@@ -25,7 +25,7 @@ from .sequences import (
     StackedMotion,
     frame_number,
     normalise_scan,
-    open_array,
+    open_scans,
     reshape_scans,
 )
 
@@ -106,7 +106,7 @@ def find_layout(folder: Path, spec: CorpusSpec) -> Layout:
 def read_raw_vocaset(folder: Path, spec: CorpusSpec, faces: np.ndarray) -> Layout:
     """VOCASET as distributed: one array of all frames and three pickles."""
     verts, sounds, index, templates = (folder / name for name in RAW_VOCASET)
-    reshape_scans(open_array(verts)[:1], spec, verts)
+    reshape_scans(open_scans(verts)[:1], spec, verts)
     layout = Layout(
         "raw VOCASET",
         f"{index}: {{subject}} {{key}}",

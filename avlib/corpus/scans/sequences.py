@@ -11,6 +11,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from ...core.files import open_array
 from ...core.rates import SPEECH_HZ, WINDOW
 from ...speech.sound import read_speech
 from ..media import read_sound
@@ -57,7 +58,7 @@ class StackedMotion:
 
     def read(self, spec: CorpusSpec) -> tuple[int, np.ndarray]:
         used = used_frames(self.numbers, spec, self.path)
-        scans = open_array(self.path)  # mapped anew each time, so that the pages of earlier sequences are released
+        scans = open_scans(self.path)  # mapped anew each time, so that the pages of earlier sequences are released
         if max(self.rows) >= len(scans):
             raise Excluded(f"{self.path}: {len(scans)} frames, the index asks for frame {max(self.rows)}")
         rows = np.asarray(self.rows)
@@ -75,7 +76,7 @@ class ArrayMotion:
     path: Path
 
     def read(self, spec: CorpusSpec) -> tuple[int, np.ndarray]:
-        scans = open_array(self.path)
+        scans = open_scans(self.path)
         return len(scans), reshape_scans(scans[:: spec.step], spec, self.path)
 
 
@@ -137,13 +138,13 @@ class SoundFile:
         return torch.nn.functional.pad(samples.float() / 32768, (max(0, round(delay_s * SPEECH_HZ)), 0))
 
 
-def open_array(path: Path) -> np.ndarray:
+def open_scans(path: Path) -> np.ndarray:
     """The array of a .npy file, memory-mapped. Excluded names a file that is not an array of frames."""
     try:
-        scans = np.load(path, "r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise Excluded(f"{path}: not a complete array of numbers ({error})") from None
-    if not isinstance(scans, np.ndarray) or scans.dtype.kind not in "fiu" or scans.ndim < 2 or not len(scans):
+        scans = open_array(path)
+    except ValueError as error:
+        raise Excluded(str(error)) from None
+    if scans.ndim < 2 or not len(scans):
         raise Excluded(f"{path}: not an array of frames of numbers")
     return scans
 
