@@ -25,6 +25,11 @@ MODELS = {
     "quantize.embedding.weight": MotionVQVAE,
     "ctc.ctc_lo.weight": Expert,
 }
+# what torch.load and zipfile raise for damaged files
+FAULTS = (
+    *(RuntimeError, BadZipFile, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError),
+    *(OverflowError, MemoryError, RecursionError, NotImplementedError),
+)
 ENCODER, STAGE_ONE = "audio_encoder.", "autoencoder."  # prefixes of names
 
 
@@ -102,17 +107,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         )
         reason = f"it asks to run {refused[1] or refused[2]}" if refused else "it is no pickle of tensors"
         raise ValueError(f"{path}: not loaded: {reason}") from None
-    except (
-        RuntimeError,
-        BadZipFile,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        OSError,
-    ) as error:
+    except FAULTS as error:
         reason = str(error).splitlines()[0] if str(error) else "cut short"
         raise ValueError(f"{path}: not a whole checkpoint ({reason})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
