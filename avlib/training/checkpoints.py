@@ -32,21 +32,23 @@ class TrainingState:
     average: dict[str, Tensor] = field(default_factory=dict)  # running mean of the state dict over the last epochs
     seconds: float = 0.0  # that these steps took, over all resumes; no result depends on it
 
-    def add_step(self, terms: dict[str, Tensor], began_s: float) -> None:
-        """Counts one step, its loss terms (scalars) and its duration since `began_s`, on the monotonic clock."""
-        self.step, self.counted = self.step + 1, self.counted + 1
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(term.detach())  # waits for the device
-        self.seconds += time.monotonic() - began_s
+    def add_step(self, terms: dict[str, Tensor], began_s: float, what: str) -> None:
+        """Counts one step, its loss terms (scalars) and its duration since `began_s`, on the monotonic clock.
 
-    def finish_epoch(self, accelerator: Accelerator, stage: str) -> dict[str, Any]:
-        """The mean of each loss term over the epoch and over all processes; the sums start again at zero.
-
-        `Diverged`, with the name of the stage, if the loss is not finite.
+        what: stage and examples, for `Diverged`, if the loss is not finite.
         """
+        self.step, self.counted = self.step + 1, self.counted + 1
+        values = {name: float(term.detach()) for name, term in terms.items()}  # waits for the device
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.seconds += time.monotonic() - began_s
+        if not math.isfinite(loss := values["loss"]):
+            where = f"the loss is {loss} at step {self.step}, in epoch {len(self.history) + 1}"
+            raise Diverged(f"{what}: {where}; try a smaller learning rate")
+
+    def finish_epoch(self, accelerator: Accelerator) -> dict[str, Any]:
+        """The mean of each loss term over the epoch and over all processes; the sums start again at zero."""
         means = {name: value / self.counted for name, value in mean_over_processes(accelerator, self.sums).items()}
-        if not math.isfinite(loss := means["loss"]):
-            raise Diverged(f"{stage}: the loss is {loss} in epoch {len(self.history) + 1}; try a smaller learning rate")
         self.sums, self.counted = {}, 0
         return means
 

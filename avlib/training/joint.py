@@ -177,6 +177,7 @@ def _fit_joint(
         length=lambda history, epochs: joint_epochs(history, config),
         betas=config.betas,
         start=start,
+        names=[e.utterance.name for e in train],
     )
 
 

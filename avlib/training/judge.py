@@ -83,6 +83,7 @@ def pretrain_judge(run: Run, corpus: Corpus) -> None:
         lambda progress: held_out_error_rates(task.reader, held_out),
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
+        names=[u.name for u in clips.utterances],
     )
     finish_fit(
         run,

@@ -35,16 +35,17 @@ def fit(
     averaged_epochs: int = 1,
     length: Callable[[list[dict], int], int] = lambda history, epochs: epochs,
     start: SharedStart | None = None,
+    names: Sequence[str] = (),
 ) -> TrainingState:
     """Trains `task` with Adam. The result has the history: one dictionary of mean terms for each epoch.
 
-    task(batch, draws, progress) -> named scalar terms; Adam minimises "loss". progress is in [0, 1].
-    groups: Adam's parameter groups, each with its "lr"; the gradient of each is clipped to the norm
-    `max_gradient_norm`, or not at all if that is 0. batches(generator) -> the lists of indices of one epoch.
-    collate(indices) -> batch. schedule(progress) -> learning-rate factor. validate(progress) -> numbers, which are
-    logged, and texts, which are only kept. averaged_epochs: the result has the mean of the weights after the last so
-    many epochs. length(history, epochs) -> epochs of the whole training, as far as its finished epochs tell; at most
-    `epochs`. start: a part that other trainings share, if any. `Diverged` if the loss of an epoch is not finite.
+    task(batch, draws, progress) -> named scalar terms; Adam minimises "loss". progress is in [0, 1]. groups: Adam's
+    parameter groups, each with its "lr"; the gradient of each is clipped to the norm `max_gradient_norm`, unless that
+    is 0. batches(generator) -> the lists of indices of one epoch. collate(indices) -> batch. schedule(progress) ->
+    learning-rate factor. validate(progress) -> numbers, which are logged, and texts, which are only kept.
+    averaged_epochs: the result is the mean over the last so many. length(history, epochs) -> epochs of the whole
+    training, at most `epochs`. start: a part that other trainings share, if any. names: of the examples, for
+    `Diverged`.
 
     Example n of step k has its own generator, draws[n], seeded by (seed, k, n) alone; (seed, k) seeds dropout. An
     interrupted training therefore continues from its last checkpoint, at most a minute old, to bit-identical weights,
@@ -56,7 +57,7 @@ def fit(
     state = _restored(stage, resume_file, start, task, optimizer)
     prepared, optimizer = accelerator.prepare(task, optimizer)
     plan = [batches(seeded_generator(seed, epoch, -1)) for epoch in range(epochs)]
-    steps = [len(batches_of_epoch) for batches_of_epoch in plan]
+    steps = list(map(len, plan))
     while (epoch := len(state.history)) < (in_all := length(state.history, epochs)):
         total = sum(steps[:in_all])
         task.train()
@@ -66,10 +67,10 @@ def fit(
             _set_learning_rates(optimizer, schedule(progress))
             terms = _loss_terms(accelerator, prepared, collate, indices, seed, state.step, progress)
             _descend(accelerator, optimizer, terms["loss"], max_gradient_norm)
-            state.add_step(terms, began_s)
+            state.add_step(terms, began_s, f"{stage}, {_named(indices, names)}")
             if resume_file.is_due() and accelerator.is_main_process:
                 resume_file.save(task, optimizer, state)
-        row = state.finish_epoch(accelerator, stage)
+        row = state.finish_epoch(accelerator)
         _average_last_epochs(task, state, in_all - epoch, min(averaged_epochs, in_all))
         state.history.append(row | _validated(task, validate, state.step / total))
         if accelerator.is_main_process:
@@ -78,6 +79,11 @@ def fit(
             _log_epoch(f"{stage} {epoch + 1}/{in_all}", state.history[-1], state.seconds)
     task.eval()
     return state
+
+
+def _named(indices: list[int], names: Sequence[str]) -> str:
+    """The examples of a batch: their names, or else their numbers."""
+    return ", ".join(names[i] for i in indices) if names else f"examples {', '.join(map(str, indices))}"
 
 
 def _accelerator(run: Run, task: nn.Module) -> Accelerator:

@@ -141,6 +141,7 @@ def train_mesh_reader(run: Run, corpus: Corpus) -> None:
         warmup_cosine(config.warmup),
         validate,
         max_gradient_norm=5.0,
+        names=[u.name for u in train],
     )
     finish_fit(run, STAGE, key, {STAGE: task.reader}, state, corpus=corpus.hash, scans=scans)
 

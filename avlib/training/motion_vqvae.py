@@ -82,6 +82,7 @@ def train_motion_vqvae(run: Run, corpus: Corpus, animator: str) -> None:
         seed,
         step_decay(settings.vqvae_lr_halving),
         validate,
+        names=[u.name for u in train],
     )
     finish_fit(run, stage, key, {"motion_vqvae": task.motion_vqvae}, state, corpus=corpus.hash, scans=scans)
 

@@ -196,6 +196,7 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
         lambda progress: held_out_error_rates(task.expert, held_out),
         max_gradient_norm=5.0,
         averaged_epochs=config.average,
+        names=[u.name for u in clips.utterances],
     )
     finish_fit(
         run,

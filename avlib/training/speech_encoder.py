@@ -130,6 +130,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
             run.config.seed,
             warmup_cosine(0.1),
             validate,
+            names=[u.name for u in clips.utterances],
         )
         finish_fit(run, "speech", key, {"speech": task.encoder}, state, corpus=corpus.hash)
 

@@ -13,7 +13,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.core.tensors import seeded_generator
 from avlib.training import checkpoints, loop, schedules
-from avlib.training.checkpoints import SharedStart
+from avlib.training.checkpoints import Diverged, SharedStart
 from avlib.training.convergence import joint_epochs
 from avlib.training.loop import fit
 from avlib.training.schedules import constant_then_cosine, length_batches, warmup_cosine
@@ -179,7 +179,7 @@ def test_a_checkpoint_with_another_key_is_ignored(tmp_path, monkeypatch):
 
 def test_a_diverging_loss_is_an_error_with_the_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(Regression, "forward", lambda self, b, g, p: {"loss": self.map(b).sum() * torch.inf})
-    with pytest.raises(ValueError, match="toy: the loss is"):
+    with pytest.raises(Diverged, match=r"toy, examples \d+, \d+.*: the loss is (-?inf|nan) at step 1, in epoch 1; "):
         train_regression(tmp_path, monkeypatch)
 
 
