@@ -44,8 +44,7 @@ def fit(
     is 0. batches(generator) -> the lists of indices of one epoch. collate(indices) -> batch. schedule(progress) ->
     learning-rate factor. validate(progress) -> numbers, which are logged, and texts, which are only kept.
     averaged_epochs: the result is the mean over the last so many. length(history, epochs) -> epochs of the whole
-    training, at most `epochs`. start: a part that other trainings share, if any. names: of the examples, for
-    `Diverged`.
+    training, at most `epochs`. start: a part that others share. names: of examples, for `Diverged`.
 
     Example n of step k has its own generator, draws[n], seeded by (seed, k, n) alone; (seed, k) seeds dropout. An
     interrupted training therefore continues from its last checkpoint, at most a minute old, to bit-identical weights,
@@ -61,8 +60,8 @@ def fit(
     while (epoch := len(state.history)) < (in_all := length(state.history, epochs)):
         total = sum(steps[:in_all])
         task.train()
-        taken = state.step - sum(steps[:epoch])  # steps of this epoch that were taken before an interruption
-        for indices in progress_bar(plan[epoch][taken:], f"{stage} {epoch + 1}/{in_all}"):
+        left = plan[epoch][state.step - sum(steps[:epoch]) :]  # some may have been taken before an interruption
+        for indices in progress_bar(left, f"{stage} {epoch + 1}/{in_all}"):
             began_s, progress = time.monotonic(), state.step / total
             _set_learning_rates(optimizer, schedule(progress))
             terms = _loss_terms(accelerator, prepared, collate, indices, seed, state.step, progress)
