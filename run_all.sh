@@ -18,7 +18,7 @@ commands
   pool FOLDERS   write the tables of finished runs that trained other seeds, on one machine or several, together
                  (pool --help)
   setup          set up the environment only
-  test           run all tests, the notebooks at preset smoke among them: 12 min
+  test           run all tests, the notebooks at preset smoke among them: 15 min
                  with --quick, only those that need no training: 3 min
   lint           check the code with ruff and pyright
   lab            open the notebooks in JupyterLab
