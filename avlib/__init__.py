@@ -30,6 +30,7 @@ try:
     getpass.getuser()
 except (KeyError, OSError):
     os.environ["USER"] = str(os.getuid())
+    os.environ.setdefault("HOME", "/")  # as Docker does; Jupyter needs one
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -74,10 +74,10 @@ def test_a_user_without_a_name_can_import_everything():
 import pwd
 def unknown(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = unknown
-import avlib, getpass
+import avlib, getpass, jupyter_core.paths
 getpass.getuser()
 """
-    names = ("USER", "LOGNAME", "LNAME", "USERNAME")
+    names = ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
