@@ -62,54 +62,12 @@ class FrameConv(nn.Conv2d):
         return pointwise(x, self) if self.kernel_size == (1, 1) else super().forward(x)
 
 
-class SeamedConvolution(torch.autograd.Function):
-    """Convolution with a kernel of size 3 over (1, C, 1, N), without the products that cross a seam.
-
-    Convolves everything, then corrects a few columns, forward and backward. Autograd's backward of the correction would
-    pass over the whole of x once more.
-    """
-
-    @staticmethod
-    def crossings(seams: Tensor, stride: int) -> list[tuple[int, Tensor, Tensor]]:
-        """The products that cross seams: kernel tap, output columns and input columns."""
-        from_before = [(0, seams // stride, seams - 1)]
-        return from_before if stride == 2 else from_before + [(2, seams - 1, seams)]
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, seams: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, seams)
-        ctx.stride = stride
-        out = F.conv2d(x, weight.unsqueeze(2), None, (1, stride), (0, 1))
-        for tap, target, source in SeamedConvolution.crossings(seams, stride):
-            out[0, :, 0][:, target] -= weight[..., tap] @ x[0, :, 0][:, source]
-        return out
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple:
-        x, weight, seams = ctx.saved_tensors
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad,
-            x,
-            weight.unsqueeze(2),
-            None,
-            [1, ctx.stride],
-            [0, 1],
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [*ctx.needs_input_grad[:2], False],
-        )
-        for tap, target, source in SeamedConvolution.crossings(seams, ctx.stride):
-            if grad_x is not None:
-                grad_x[0, :, 0][:, source] -= weight[..., tap].T @ grad[0, :, 0][:, target]
-            if grad_weight is not None:
-                grad_weight[..., 0, tap] -= grad[0, :, 0][:, target] @ x[0, :, 0][:, source].T
-        return grad_x, None if grad_weight is None else grad_weight.squeeze(2), None, None
-
-
 class TimeConv(nn.Conv1d):
-    """Convolution over time of concatenated utterances, (1, C, 1, N), each padded with zeros."""
+    """Convolution over time of concatenated utterances, (1, C, 1, N), each padded with zeros.
+
+    A kernel of size 3 is a matrix product with windows of three columns: oneDNN would compile a convolution anew for
+    every N, and batches differ in it.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
         super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
@@ -118,12 +76,12 @@ class TimeConv(nn.Conv1d):
         """seams: (B - 1,), the columns of x at which the second and later utterances begin, multiples of the stride."""
         if self.kernel_size == (1,):
             return pointwise(x, self)
-        if not len(seams):
-            return F.conv2d(x, self.weight.unsqueeze(2), None, (1, *self.stride), (0, 1))
-        weight, device = self.weight, x.device.type
-        if torch.is_autocast_enabled(device):
-            x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
-        return SeamedConvolution.apply(x, weight, self.stride[0], seams)
+        rows, step = x[0, :, 0].T, self.stride[0]
+        nothing = rows.new_zeros(1, self.in_channels)
+        before = torch.cat([nothing, rows[:-1]]).index_fill_(0, seams, 0)
+        after = torch.cat([rows[1:], nothing]).index_fill_(0, seams - 1, 0)
+        windows = torch.cat([before[::step], rows[::step], after[::step]], 1)  # (N / step, 3 C)
+        return F.linear(windows, self.weight.mT.flatten(1)).T[None, :, None]
 
 
 class ResidualBlock(nn.Module):
