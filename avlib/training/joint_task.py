@@ -11,7 +11,7 @@ from ..lipreading.augmentation import ClipGenerators
 from .guidance_gradient import ShareFactor, strength, without_conflict
 from .guide import Guide, ShownLips
 from .joint_batches import JointBatch, SpokenBatch
-from .losses import context_weights, gradient_shares, term_gradients, vertex_losses
+from .losses import context_weights, gradient_shares, summed, term_gradients, vertex_losses
 from .unscanned import SpeechHead, UnscannedSpeech
 
 VERTEX_TERMS = ("mse", "rlv")  # whose optimum is the scan; the others are the guide's
@@ -77,13 +77,20 @@ class JointTask(nn.Module):
         expert_terms = {}
         if guide is not None and lips is not None and config.expert_learns_from != "frozen":
             expert_terms["expert"] = guide.expert_loss(lips)
-        nothing, displacement = torch.zeros_like(vertices), vertices.detach() - batch.template[:, None]
-        of_vertices = [gradients[name] for name in VERTEX_TERMS if name in gradients]
-        vertex, vertex_norm = sum(of_vertices, nothing), sum((g.norm() for g in of_vertices), nothing.new_zeros(()))
-        for name in [name for name in gradients if name not in VERTEX_TERMS]:
-            gradients[name] = self.guiding(name, gradients[name], vertex, vertex_norm, displacement, draws, progress)
-        carrier = (prediction * sum(gradients.values(), nothing)).sum()  # its gradient on the animator is that of L
-        norms = {name: gradients.get(name, nothing).norm() for name in terms}
+        of_vertices = {name: gradient for name, gradient in gradients.items() if name in VERTEX_TERMS}
+        nothing = vertices.new_zeros(())
+        norms = dict.fromkeys(terms, nothing) | {name: gradient.norm() for name, gradient in of_vertices.items()}
+        vertex_norm = sum(norms.values(), nothing)
+        if len(of_vertices) < len(gradients):
+            vertex, displacement = summed(of_vertices), vertices.detach() - batch.template[:, None]
+            for name in [name for name in gradients if name not in of_vertices]:
+                gradients[name] = self.guiding(
+                    name, gradients[name], vertex, vertex_norm, displacement, draws, progress
+                )
+                norms[name] = gradients[name].norm()
+        whole = summed(gradients)
+        # its gradient on the animator is that of L
+        carrier = nothing if whole is None else torch.dot(prediction.flatten(), whole.flatten())
         if lips is not None and self.unscanned is not None:
             terms["unscanned"], further, norms["unscanned"] = self.learn_unscanned(
                 self.unscanned, vertex_norm, draws, progress
@@ -179,7 +186,7 @@ class JointTask(nn.Module):
             (gradient,) = torch.autograd.grad(self.weights["unscanned"] * loss, vertices, materialize_grads=True)
             displacement = vertices.detach() - batch.template[:, None]
             gradient = self.guiding("unscanned", gradient, None, vertex_norm, displacement, draws, progress)
-        return loss.detach(), (prediction * gradient).sum(), gradient.norm()
+        return loss.detach(), torch.dot(prediction.flatten(), gradient.flatten()), gradient.norm()
 
     def unscanned_loss(self, vertices: Tensor, batch: SpokenBatch, draws: ClipGenerators) -> Tensor:
         """What a guide reads from speech without scans: the expert, or the reader of lip vertices."""

@@ -1,7 +1,9 @@
 """The vertex terms of L = λ_mse·L_mse + λ_av·L_av + λ_rlv·L_rlv, and the gradient of all terms on the vertices."""
 
+from functools import reduce
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.distributed import mean_over
 
@@ -21,13 +23,22 @@ def vertex_losses(
     root mean square of the corpus's motion, a static face has an mse of about 1 in any unit, so that the weights
     relative to the reading loss mean the same on every corpus. weights: (B, T, V) of the squared errors, 1 if None.
     """
-    error = (prediction - truth) * (valid / scale)[..., None, None]
-    square = error.square() if weights is None else error.square() * weights[..., None]
+    # no error in the padding; each error is computed once, and so is its gradient: both are as large as the batch
+    target = torch.where(valid[..., None, None], truth, prediction.detach())
+    lips, true_lips = (vertices[:, :, lip_vertices] for vertices in (prediction, target))
+    lip_weights = None if weights is None else weights[:, :, lip_vertices]
     coordinates = 3 * valid.sum()  # of one vertex in all valid frames
     return {
-        "mse": mean_over(square.sum(), coordinates * error.shape[2]),
-        "rlv": mean_over(square[:, :, lip_vertices].sum(), coordinates * len(lip_vertices)),
+        "mse": mean_over(_squared_error(prediction, target, weights) / scale**2, coordinates * prediction.shape[2]),
+        "rlv": mean_over(_squared_error(lips, true_lips, lip_weights) / scale**2, coordinates * len(lip_vertices)),
     }
+
+
+def _squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of squared errors of (B, T, V, 3), each vertex's with its weight (B, T, V), 1 if None."""
+    if weights is None:
+        return nn.functional.mse_loss(prediction, target, reduction="sum")
+    return ((prediction - target).square() * weights[..., None]).sum()
 
 
 def context_weights(truth: Tensor, valid: Tensor, window: int) -> Tensor:
@@ -42,8 +53,8 @@ def context_weights(truth: Tensor, valid: Tensor, window: int) -> Tensor:
     moved = torch.cat((moved, torch.zeros_like(moved[:, :1])), 1)  # (B, T, V), of each frame to the next
     counted = torch.cat((valid[:, 1:], torch.zeros_like(valid[:, :1])), 1).to(moved)
     kernel = moved.new_ones(1, 1, window)
-    seen = torch.nn.functional.conv1d(counted[:, None], kernel, padding="same")[:, 0].clamp_min(1)
-    summed = torch.nn.functional.conv1d(moved.transpose(1, 2).flatten(0, 1)[:, None], kernel, padding="same")
+    seen = nn.functional.conv1d(counted[:, None], kernel, padding="same")[:, 0].clamp_min(1)
+    summed = nn.functional.conv1d(moved.transpose(1, 2).flatten(0, 1)[:, None], kernel, padding="same")
     mean = summed[:, 0].view(len(moved), -1, moved.shape[1]).transpose(1, 2) / seen[..., None]
     square = (mean.square() * valid[..., None]).sum((1, 2)) / (valid.sum(1) * mean.shape[2])
     scores = mean / square.sqrt().clamp_min(1e-12)[:, None, None]
@@ -60,9 +71,15 @@ def term_gradients(terms: dict[str, Tensor], weights: dict[str, float], vertices
     gradients = {}
     for name, term in weighted.items():
         # materialised: zeros for a term that does not depend on the vertices
-        (gradient,) = torch.autograd.grad(term, vertices, retain_graph=name != last, materialize_grads=True)
-        gradients[name] = weights[name] * gradient
+        (gradients[name],) = torch.autograd.grad(
+            weights[name] * term, vertices, retain_graph=name != last, materialize_grads=True
+        )
     return gradients
+
+
+def summed(gradients: dict[str, Tensor]) -> Tensor | None:
+    """The sum of the gradients; None of none."""
+    return reduce(torch.add, gradients.values()) if gradients else None
 
 
 def gradient_shares(norms: dict[str, Tensor]) -> dict[str, Tensor]:
