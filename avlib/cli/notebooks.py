@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..animators.registry import find_animator
 from ..core.config import digest
-from ..core.files import read_json, write_json
+from ..core.files import flush_to_disk, read_json, write_json
 from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run
 from ..core.parallel import cpu_count
@@ -126,6 +126,7 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
             f"{name}: its process ended ({str(error).splitlines()[0]}), perhaps because memory ran out; run the same "
             "command again to resume"
         ) from None
+    flush_to_disk(copy)  # before the record that calls it finished
     peak_mb = peak_memory_bytes(children=True) / 2**20  # of the largest kernel so far
     seconds = time.monotonic() - started
     write_json(copy.with_suffix(".json"), {"key": key, "seconds": seconds, "peak_mb": peak_mb})

@@ -18,7 +18,7 @@ FULL_BYTES = 1 << 20  # a disk with less room than this is full
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Writes a file completely or not at all, so that an interruption leaves the old file or none.
+    """Writes a file completely or not at all, so that an interruption, or a power cut, leaves the old file or none.
 
     `write` fills a temporary file in the same folder, which is then renamed to `path`. Its permissions are those of any
     new file, also if `write` made a private one, as safetensors does. ValueError, naming the file, where the disk is
@@ -32,6 +32,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
         write(temporary)
         if temporary.stat().st_mode != mode:
             temporary.chmod(S_IMODE(mode))
+        flush_to_disk(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: cannot be written: {_reason(path, error)}") from error
@@ -39,6 +40,12 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
+
+
+def flush_to_disk(path: Path) -> None:
+    """Returns when the disk has the file's content. Before, a power cut may leave a file without it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _reason(path: Path, error: Exception) -> str:

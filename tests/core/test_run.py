@@ -124,6 +124,17 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_the_disk_has_a_file_before_it_gets_its_name(tmp_path, monkeypatch):
+    """Else a power cut could leave a record, and the name of the weights that it speaks of, without these."""
+    flushed, named = [], []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_ino) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: named.append((os.stat(a).st_ino, list(flushed))) or replace(a, b))
+    path = write_weights(tmp_path / "w.safetensors", {"w": torch.zeros(9)}, {})
+    ((inode, before),) = named
+    assert inode == path.stat().st_ino and before == [inode]
+
+
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_files_have_the_permissions_of_new_files(tmp_path, umask, mode):
     """Also where a library writes them by way of a private file, or over one that others may not read."""

@@ -1,0 +1,142 @@
+"""Interrupts runs at moments spread over all stages, resumes them, and compares them with one that nothing interrupted.
+
+    python -m tests.kills --kills 20 --folder FOLDER
+
+Every run begins from nothing: it builds its corpus, too. The ways of interrupting take turns: SIGKILL, SIGTERM and
+SIGINT to all processes, memory that runs out, and a power cut, after which files that nobody had written to the disk
+are cut. A run has to end with exit code 0 and with the same records, weights and tables to the byte, except for
+durations. Runs that have ended are kept, and the same command continues.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+WAYS = ("SIGKILL", "SIGTERM", "SIGINT", "memory", "power")
+ARGUMENTS = ("--preset", "smoke", "--run", "run", "--set", "animators=codetalker")
+STUCK_S = 60.0  # a run that is told to end, or has no memory, and has not ended by then is killed
+DURATIONS = ("seconds", "peak_mb", "minutes")  # which no two runs have in common
+
+
+def command(folder: Path) -> dict:
+    """What starts a run, for subprocess. Checkpoints are taken often, so that most moments lie after one."""
+    places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data"), "AVLIB_CHECKPOINT_S": "2"}
+    return dict(args=[sys.executable, "-m", "avlib", *ARGUMENTS], cwd=ROOT, env=os.environ | places)
+
+
+def finish(folder: Path) -> float:
+    """Runs until the end, or until the end of what was interrupted. Returns the seconds that it took.
+
+    RuntimeError if it fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    with open(folder / "log", "a") as log:
+        code = subprocess.run(**command(folder), stdout=log, stderr=log).returncode
+    if code:
+        raise RuntimeError(f"{folder}: exit code {code}: {(folder / 'log').read_text()[-1000:]}")
+    return time.monotonic() - began_s
+
+
+def interrupt(folder: Path, way: str, after_s: float, rng: random.Random) -> str:
+    """Begins a run and interrupts it after so many seconds. Returns what it was doing, its last line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log", "a") as log:
+        main = psutil.Process(subprocess.Popen(**command(folder), stdout=log, stderr=log, start_new_session=True).pid)
+        time.sleep(after_s)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            stop(process, way)
+        gone, alive = psutil.wait_procs(processes, STUCK_S if way in ("SIGTERM", "SIGINT", "memory") else 5)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive)
+    if way == "power":
+        cut_files(folder, rng)
+    return (folder / "log").read_text().strip().splitlines()[-1][:100]
+
+
+def stop(process: psutil.Process, way: str) -> None:
+    """Kills a process, tells it to end, or lets it have no more memory."""
+    try:
+        if way == "memory":
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+        else:
+            process.send_signal(signal.SIGKILL if way == "power" else signal.Signals[way])
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        pass
+
+
+def cut_files(folder: Path, rng: random.Random) -> None:
+    """Cuts what the disk may not have yet: unfinished files, which are hidden, and copies of notebooks without a
+    record."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        unfinished = path.name.startswith(".") or (path.suffix == ".ipynb" and not path.with_suffix(".json").exists())
+        if unfinished:
+            os.truncate(path, rng.randrange(path.stat().st_size + 1))
+
+
+def contents(folder: Path) -> dict[str, bytes | dict]:
+    """Records, weights and tables of a run, and the corpus, by name; records without durations."""
+    run, found = folder / "results" / "run", {}
+    for path in sorted(
+        [*run.glob("records/*"), *run.glob("weights/*"), *run.glob("tables/*"), *folder.glob("data/**/*")]
+    ):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = (
+                without_durations(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
+            )
+    return {
+        name: value for name, value in found.items() if not name.startswith("results/run/tables/table_convergence.")
+    }
+
+
+def without_durations(value):
+    """A JSON value without what tells how long something took."""
+    if isinstance(value, dict):
+        return {k: without_durations(v) for k, v in value.items() if k not in DURATIONS}
+    return [without_durations(v) for v in value] if isinstance(value, list) else value
+
+
+def differences(whole: dict, resumed: dict) -> list[str]:
+    """The names of files that only one of two runs has, or that differ."""
+    return sorted(name for name in whole.keys() | resumed.keys() if whole.get(name) != resumed.get(name))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--folder", type=Path, required=True)
+    arguments = parser.parse_args()
+    duration_file, faults = arguments.folder / "whole" / "seconds", 0
+    if not duration_file.exists():
+        duration_s = finish(arguments.folder / "whole")
+        duration_file.write_text(str(duration_s))
+    whole, duration_s = contents(arguments.folder / "whole"), float(duration_file.read_text())
+    print(f"{len(whole)} files of a run of {duration_s:.0f} s")
+    for n in range(arguments.kills):
+        folder, way = arguments.folder / f"{n:02d}", WAYS[n % len(WAYS)]
+        after_s = duration_s * (n + 0.5) / arguments.kills
+        doing = "" if folder.exists() else interrupt(folder, way, after_s, random.Random(n))
+        finish(folder)
+        wrong = differences(whole, contents(folder))
+        faults += bool(wrong)
+        print(
+            f"{n + 1:2d} {way:8} {after_s:4.0f} s  {'FAULT: ' + ', '.join(wrong[:5]) if wrong else 'equal'}  {doing}",
+            flush=True,
+        )
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
