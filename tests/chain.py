@@ -43,5 +43,5 @@ def command(folder: Path, *arguments: str, **variables: str) -> dict:
     )
 
 
-def avlib(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(**command(folder, *arguments), capture_output=True)
+def avlib(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(**command(folder, *arguments, **variables), capture_output=True)

@@ -86,12 +86,14 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
-    """A folder in which the run "one" is finished, with a recording animated."""
-    folder = tmp_path_factory.mktemp("smoke")
+    """A folder in which the run "one" is finished, with a recording animated. Its name is one that users have and that
+    shells, web pages and file formats may stumble over; the locale knows ASCII alone."""
+    folder = tmp_path_factory.mktemp("smoke") / '-it\'s a "place" für $alle & <b>'
+    folder.mkdir()
     (folder / "mine.py").write_text(chain.OWN)
     tone = 0.3 * torch.sin(torch.arange(2 * 44100) * 0.03)[:, None].expand(-1, 2)
     soundfile.write(folder / "own.wav", tone.numpy(), 44100)
-    done = chain.avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"))
+    done = chain.avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"), LC_ALL="C")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
 

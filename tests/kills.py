@@ -23,7 +23,14 @@ import psutil
 
 ROOT = Path(__file__).parent.parent
 WAYS = ("SIGKILL", "SIGTERM", "SIGINT", "memory", "power")
-ARGUMENTS = ("--preset", "smoke", "--run", "run", "--set", "animators=codetalker")
+TINY = {
+    "animators": "codetalker",
+    "corpus.clips_2d": 32,
+    "corpus.validation_clips_2d": 12,
+    "corpus.judge_clips_2d": 12,
+    "evaluation.styles": 1,
+}
+ARGUMENTS = ["--preset", "smoke", "--run", "run", *(w for k, v in TINY.items() for w in ("--set", f"{k}={v}"))]
 STUCK_S = 60.0  # a run that is told to end, or has no memory, and has not ended by then is killed
 DURATIONS = ("seconds", "peak_mb", "minutes")  # which no two runs have in common
 
@@ -31,7 +38,8 @@ DURATIONS = ("seconds", "peak_mb", "minutes")  # which no two runs have in commo
 def command(folder: Path) -> dict:
     """What starts a run, for subprocess. Checkpoints are taken often, so that most moments lie after one."""
     places = {"AVLIB_RESULTS": str(folder / "results"), "AVLIB_DATA": str(folder / "data"), "AVLIB_CHECKPOINT_S": "2"}
-    return dict(args=[sys.executable, "-m", "avlib", *ARGUMENTS], cwd=ROOT, env=os.environ | places)
+    environment = os.environ | places | {"AVLIB_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    return dict(args=["bash", str(ROOT / "run_all.sh"), *ARGUMENTS], env=environment)
 
 
 def finish(folder: Path) -> float:
