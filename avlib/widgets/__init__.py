@@ -5,6 +5,7 @@ from ..core.lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "Markdown": ".markdown:Markdown",
         "run_status": ".status:run_status",
         "train_missing": ".status:train_missing",
         "compare_models": ".player:compare_models",
