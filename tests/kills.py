@@ -1,7 +1,8 @@
 """Interrupts runs at moments spread over all stages, resumes them, and compares them with one that nothing interrupted.
 
-    python -m tests.kills --kills 20 --folder FOLDER
+    python -m tests.kills --kills 20 --each 2 --folder FOLDER
 
+Each run is interrupted so many times, at moments as far from each other as the number allows.
 Every run begins from nothing: it builds its corpus, too. The ways of interrupting take turns: SIGKILL, SIGTERM and
 SIGINT to all processes, memory that runs out, and a power cut, after which files that nobody had written to the disk
 are cut. A run has to end with exit code 0 and with the same records, weights and tables to the byte, except for
@@ -57,7 +58,7 @@ def finish(folder: Path) -> float:
 
 
 def interrupt(folder: Path, way: str, after_s: float, rng: random.Random) -> str:
-    """Begins a run and interrupts it after so many seconds. Returns what it was doing, its last line."""
+    """Begins a run and interrupts it after so many seconds. Returns what it was doing: its last line."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "log", "a") as log:
         main = psutil.Process(subprocess.Popen(**command(folder), stdout=log, stderr=log, start_new_session=True).pid)
@@ -124,6 +125,7 @@ def differences(whole: dict, resumed: dict) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--each", type=int, default=1)
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     duration_file, faults = arguments.folder / "whole" / "seconds", 0
@@ -132,17 +134,19 @@ def main() -> int:
         duration_file.write_text(str(duration_s))
     whole, duration_s = contents(arguments.folder / "whole"), float(duration_file.read_text())
     print(f"{len(whole)} files of a run of {duration_s:.0f} s")
-    for n in range(arguments.kills):
-        folder, way = arguments.folder / f"{n:02d}", WAYS[n % len(WAYS)]
-        after_s = duration_s * (n + 0.5) / arguments.kills
-        doing = "" if folder.exists() else interrupt(folder, way, after_s, random.Random(n))
+    runs = arguments.kills // arguments.each
+    for n in range(runs):
+        folder, told = arguments.folder / f"{n:02d}", []
+        if not folder.exists():
+            for k in range(arguments.each):
+                way, moment_s = WAYS[(n + 3 * k) % len(WAYS)], duration_s * (n + 0.5 + k * runs) / arguments.kills
+                after_s = duration_s / arguments.each if k else moment_s
+                doing = interrupt(folder, way, after_s, random.Random(n + k * runs))
+                told.append(f"{way} at {moment_s:.0f} s: {doing}")
         finish(folder)
         wrong = differences(whole, contents(folder))
         faults += bool(wrong)
-        print(
-            f"{n + 1:2d} {way:8} {after_s:4.0f} s  {'FAULT: ' + ', '.join(wrong[:5]) if wrong else 'equal'}  {doing}",
-            flush=True,
-        )
+        print(f"{'FAULT: ' + ', '.join(wrong[:5]) if wrong else 'equal'}  {' | '.join(told)}", flush=True)
     return 1 if faults else 0
 
 
