@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from avlib.core.files import read_weights
+
 ROOT = Path(__file__).parent.parent
 WAYS = ("SIGKILL", "SIGTERM", "SIGINT", "memory", "power")
 TINY = {
@@ -95,19 +97,26 @@ def cut_files(folder: Path, rng: random.Random) -> None:
             os.truncate(path, rng.randrange(path.stat().st_size + 1))
 
 
-def contents(folder: Path) -> dict[str, bytes | dict]:
-    """Records, weights and tables of a run, and the corpus, by name; records without durations."""
-    run, found = folder / "results" / "run", {}
-    for path in sorted(
-        [*run.glob("records/*"), *run.glob("weights/*"), *run.glob("tables/*"), *folder.glob("data/**/*")]
-    ):
-        if path.is_file():
-            found[str(path.relative_to(folder))] = (
-                without_durations(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
-            )
+def contents(folder: Path) -> dict[str, object]:
+    """Records, weights and tables of a run, and its corpus, by name; without durations and the folder's own name."""
+    run = folder / "results" / "run"
+    places = ("results/run/records/*", "results/run/weights/*", "results/run/tables/*", "data/**/*")
+    paths = [path for place in places for path in sorted(folder.glob(place)) if path.is_file()]
     return {
-        name: value for name, value in found.items() if not name.startswith("results/run/tables/table_convergence.")
+        str(path.relative_to(folder)): content(path, folder)
+        for path in paths
+        if path.parent != run / "tables" or "convergence" not in path.name
     }
+
+
+def content(path: Path, folder: Path) -> object:
+    """What has to be equal of a file."""
+    if path.suffix == ".json":
+        return without_durations(json.loads(path.read_text().replace(str(folder), "")))
+    if path.suffix == ".safetensors" and path.parent.name == "weights":
+        tensors, about = read_weights(path)
+        return {k: (v.dtype, v.shape, v.numpy().tobytes()) for k, v in tensors.items()}, without_durations(about)
+    return path.read_bytes()
 
 
 def without_durations(value):

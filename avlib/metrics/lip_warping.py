@@ -1,4 +1,4 @@
-"""Lip DTW: how far predicted lips are from true ones once small delays are forgiven."""
+"""How far predicted lips are from true ones once small delays are forgiven: lip DTW, discrete Fréchet distance."""
 
 from collections.abc import Sequence
 
@@ -53,6 +53,36 @@ def warped_sum(distances: Sequence[Sequence[float]], window: int) -> float:
             left = best
             sums.append(best)
     return sums[window]
+
+
+def least_maximum(distances: Sequence[Sequence[float]], window: int) -> float:
+    """The smallest that the largest distance along a path can be, over all paths from the first pair of frames to the
+    last. distances: as of `frame_distances`."""
+    infinite = float("inf")
+    reached: list[float] = []
+    for i, row in enumerate(distances):
+        earlier, reached = reached, []
+        left = infinite
+        for k, distance in enumerate(row):  # the same cells as in `warped_sum`
+            if i == 0:
+                before = distance if k == window else left
+            else:
+                above = earlier[k + 1] if k < 2 * window else infinite
+                before = min(left, above, earlier[k])
+            left = max(before, distance)
+            reached.append(left)
+    return reached[window]
+
+
+def lip_frechet(prediction: Sequences, truth: Sequences, lip: Indices, fps: float) -> float:
+    """The discrete Fréchet distance of the lip vertices (Eiter and Mannila 1994), mean over sequences, in the vertices'
+    unit: how far apart the lips are at worst, along the warping within `WINDOW_S` that makes this least.
+
+    The distance of two frames is the mean over the lip vertices. prediction, truth: (T, V, 3), or a list of such.
+    Errors: see `vertices.paired_sequences`.
+    """
+    window, pairs = round(WINDOW_S * fps), paired_sequences(prediction, truth)
+    return sum(least_maximum(frame_distances(p[:, lip], t[:, lip], window), window) for p, t in pairs) / len(pairs)
 
 
 def lip_dtw(prediction: Sequences, truth: Sequences, lip: Indices, fps: float) -> float:

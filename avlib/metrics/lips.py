@@ -8,6 +8,9 @@ from ..speech.segment import Segment
 from .vertices import Indices, Sequences, paired_sequences
 
 BILABIALS = frozenset("pbm")
+# Share of the mouth's width by which lips may miss the truth and still be read: 5 mm of 50. SelfTalk (Peng et al.
+# 2023), which counts readable frames, does not state its threshold.
+READABLE = 0.1
 
 
 def lip_aperture(vertices: torch.Tensor, upper: Indices, lower: Indices) -> torch.Tensor:
@@ -17,6 +20,18 @@ def lip_aperture(vertices: torch.Tensor, upper: Indices, lower: Indices) -> torc
     """
     upper, lower = (torch.as_tensor(i, device=vertices.device).reshape(-1) for i in (upper, lower))
     return (vertices[..., upper, :] - vertices[..., lower, :]).norm(dim=-1).mean(-1)
+
+
+def mouth_opening_difference(prediction: Sequences, truth: Sequences, upper: Indices, lower: Indices) -> float:
+    """MOD: how far predicted and true lip aperture differ, mean over all frames, in the vertices' unit.
+
+    prediction, truth: (T, V, 3), or a list of such. upper, lower: see `lip_aperture`.
+    Errors: see `vertices.paired_sequences`.
+    """
+    pairs = paired_sequences(prediction, truth)
+    return float(
+        torch.cat([(lip_aperture(p, upper, lower) - lip_aperture(t, upper, lower)).abs() for p, t in pairs]).mean()
+    )
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -35,6 +50,16 @@ def aperture_correlation(prediction: Sequences, truth: Sequences, upper: Indices
     """
     apertures = [[lip_aperture(x, upper, lower) for x in pair] for pair in paired_sequences(prediction, truth)]
     return sum(correlation(*pair) for pair in apertures) / len(apertures)
+
+
+def readable_frames(largest: torch.Tensor, lip: torch.Tensor) -> torch.Tensor:
+    """In which frames lips are near enough to the truth to be read: (T,), boolean.
+
+    largest: (T,), the largest distance of a lip vertex from the truth; lip: (L, 3), the lip vertices at rest, in the
+    same unit. Near enough: within `READABLE` of the width of the mouth at rest.
+    """
+    width = (lip.amax(0) - lip.amin(0)).max()
+    return largest <= READABLE * width
 
 
 def bilabial_gaps(

@@ -9,10 +9,18 @@ import torch
 from ..speech.segment import Segment
 from ..speech.visemes import text_to_visemes
 from .error_rates import error_counts
-from .lip_warping import lip_dtw
-from .lips import bilabial_excess, correlation, lip_aperture
+from .lip_warping import WINDOW_S, frame_distances, least_maximum, warped_sum
+from .lips import bilabial_excess, correlation, lip_aperture, readable_frames
 from .synchrony import lip_intensity, misalignment
-from .vertices import dynamics_deviation, largest_errors, mean_errors, paired_sequences, squared_lengths
+from .vertices import (
+    dynamics_deviation,
+    jitter,
+    largest_errors,
+    mean_errors,
+    paired_sequences,
+    squared_lengths,
+    velocity_errors,
+)
 
 READERS = ("reader", "judge")  # who reads predictions: the visual-only reader, and the judge of another kind
 
@@ -65,6 +73,7 @@ class Comparison:
         self.template, self.regions, self.fps, self.phonemes = template, regions, fps, phonemes
         self.reference, self.hypotheses = reference, dict(hypotheses or {})
         self._displacements: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._warpings: dict[str, tuple[list[list[float]], int]] = {}
 
     @cached_property
     def _squared_distances(self) -> torch.Tensor:
@@ -98,6 +107,13 @@ class Comparison:
         """Lip apertures (T,) between the middles of the lips, of the prediction and of the truth."""
         upper, lower = self.regions["upper_lip_middle"], self.regions["lower_lip_middle"]
         return lip_aperture(self.prediction, upper, lower), lip_aperture(self.truth, upper, lower)
+
+    def warpings(self, region: str) -> tuple[list[list[float]], int]:
+        """Distances of the region's frames within a band, as of `lip_warping.frame_distances`, and half its width."""
+        if region not in self._warpings:
+            index, window = self.regions[region], round(WINDOW_S * self.fps)
+            self._warpings[region] = frame_distances(self.prediction[:, index], self.truth[:, index], window), window
+        return self._warpings[region]
 
 
 SumAndCount = tuple[float, int]
@@ -138,11 +154,50 @@ def _closure(comparison: Comparison, measure: Measure) -> SumAndCount:
     return float(excess.sum()), len(excess)
 
 
+def _opening(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The difference of lip apertures, over frames."""
+    predicted, true = comparison.apertures
+    return float((predicted - true).abs().sum()), len(true)
+
+
+def _readable(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The percentage of frames in which lips can be read, over frames."""
+    largest = largest_errors(comparison.squared_distances(measure), 1)
+    readable = readable_frames(largest, comparison.template[comparison.regions[measure.regions[0]]])
+    return 100.0 * float(readable.sum()), len(readable)
+
+
+def _peak(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The largest distance of the sequence."""
+    return float(comparison.squared_distances(measure).max().sqrt()), 1
+
+
+def _velocity(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The difference of velocities, over steps."""
+    predicted, true = comparison.displacements(measure.regions[0])
+    if len(true) < 2:
+        return 0.0, 0
+    errors = velocity_errors(predicted, true, comparison.fps)
+    return float(errors.sum()), len(errors)
+
+
+def _jitter(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The predicted jitter minus the true, of the sequence."""
+    predicted, true = comparison.displacements(measure.regions[0])
+    if len(true) < 4:
+        return 0.0, 0
+    return jitter(predicted, comparison.fps) - jitter(true, comparison.fps), 1
+
+
 def _warping(comparison: Comparison, measure: Measure) -> SumAndCount:
     """The lips' distance after dynamic time warping, over frames."""
-    lip = comparison.regions[measure.regions[0]]
-    frames = len(comparison.truth)
-    return frames * lip_dtw(comparison.prediction, comparison.truth, lip, comparison.fps), frames
+    distances, window = comparison.warpings(measure.regions[0])
+    return warped_sum(distances, window) / 2, len(distances)
+
+
+def _frechet(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """The discrete Fréchet distance of the sequence's lips."""
+    return least_maximum(*comparison.warpings(measure.regions[0])), 1
 
 
 def _intensity(comparison: Comparison, measure: Measure) -> SumAndCount:
@@ -173,7 +228,13 @@ KINDS: dict[str, Callable[[Comparison, Measure], SumAndCount]] = {
     "misalignment": _misalignment,
     "aperture": _aperture,
     "closure": _closure,
+    "opening": _opening,
+    "readable": _readable,
+    "peak": _peak,
+    "velocity": _velocity,
+    "jitter": _jitter,
     "warping": _warping,
+    "frechet": _frechet,
     "intensity": _intensity,
     "edits": _edits,
 }

@@ -52,8 +52,8 @@ class Score:
         name = self.unit.format(unit=unit)
         if scale == 1.0:
             return scale, name
-        if (scale, name) == (1e-3, "m"):
-            return scale, "mm"
+        if scale == 1e-3 and name in ("m", "m/s"):
+            return scale, f"m{name}"
         return scale, f"{scale:.0e} {name}".replace("e-0", "e-")
 
 

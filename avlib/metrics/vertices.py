@@ -86,6 +86,36 @@ def mean_vertex_error(prediction: Sequences, truth: Sequences) -> float:
     return float(torch.cat([mean_errors(squared_lengths(p - t)) for p, t in pairs]).mean())
 
 
+def lip_max(prediction: Sequences, truth: Sequences, lip: Indices) -> float:
+    """The largest distance of any lip vertex in any frame, mean over sequences, in the vertices' unit.
+
+    Errors: see `paired_sequences`.
+    """
+    largest = [squared_lengths(p[:, lip] - t[:, lip]).max().sqrt() for p, t in paired_sequences(prediction, truth)]
+    return float(torch.stack(largest).mean())
+
+
+def velocity_errors(prediction: torch.Tensor, truth: torch.Tensor, fps: float) -> torch.Tensor:
+    """The length of the difference of predicted and true velocity, mean over the vertices, in the vertices' unit a
+    second. Both (T, V, 3), T >= 2 -> (T - 1,)."""
+    return fps * step_lengths(prediction - truth).mean(-1)
+
+
+def velocity_error(prediction: Sequences, truth: Sequences, region: Indices, fps: float) -> float:
+    """`velocity_errors` of a region, mean over the steps of all sequences. Errors: see `paired_sequences`."""
+    pairs = paired_sequences(prediction, truth)
+    return float(torch.cat([velocity_errors(p[:, region], t[:, region], fps) for p, t in pairs]).mean())
+
+
+def jitter(motion: torch.Tensor, fps: float) -> float:
+    """The mean length of the third derivative, over vertices and time, in the vertices' unit over s³: how much a motion
+    trembles. motion: (T, V, 3), T >= 4.
+
+    Flash and Hogan 1985 measure smoothness by it; motion capture reports it under this name.
+    """
+    return float(fps**3 * squared_lengths(motion.diff(n=3, dim=0)).sqrt().mean())
+
+
 def step_lengths(motion: torch.Tensor) -> torch.Tensor:
     """How far each vertex moves from one frame to the next, in the vertices' unit. (T, V, 3) -> (T - 1, V)."""
     return squared_lengths(motion[1:] - motion[:-1]).sqrt()

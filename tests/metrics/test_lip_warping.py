@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from avlib.metrics.lip_warping import WINDOW_S, lip_dtw, warped_sum
+from avlib.metrics.lip_warping import WINDOW_S, least_maximum, lip_dtw, lip_frechet, warped_sum
 
 FPS, LIP = 30, [1, 2]
 
@@ -88,3 +88,43 @@ def test_a_sequence_shorter_than_the_window_is_warped_too():
     assert len(short) == 3 and lip_dtw(short, short, LIP, FPS) == 0
     with pytest.raises(ValueError, match="predicted frames for"):
         lip_dtw(short, motion(), LIP, FPS)
+
+
+def largest_on_the_best_path(distances) -> float:
+    """By definition, over all paths from the first pair of frames to the last."""
+    steps = ((1, 0), (0, 1), (1, 1))
+
+    @cache
+    def best(i: int, j: int) -> float:
+        here = float(distances[i][j])
+        if (i, j) == (len(distances) - 1, len(distances[0]) - 1):
+            return here
+        onwards = [best(i + a, j + b) for a, b in steps if i + a < len(distances) and j + b < len(distances[0])]
+        return max(here, min(onwards))
+
+    return best(0, 0)
+
+
+def test_the_frechet_distance_is_the_least_maximum_of_all_paths():
+    draw = torch.Generator().manual_seed(3)
+    frames = 6
+    full = torch.rand(frames, frames, generator=draw)
+    band = torch.full((frames, 2 * frames + 1), torch.inf)
+    for i in range(frames):
+        band[i, frames - i : 2 * frames - i] = full[i]
+    assert least_maximum(band.tolist(), frames) == pytest.approx(largest_on_the_best_path(full.tolist()))
+
+
+def test_the_frechet_distance_forgives_delays_and_is_at_most_the_largest_plain_error():
+    """Of lips that rest before and after: the first and the last frames of two motions always meet."""
+
+    def spoken(delay: int, scale: float = 1.0) -> torch.Tensor:
+        rest = torch.zeros(9, 4, 3, dtype=torch.float64)
+        return torch.cat((rest[: 3 + delay], motion(1.0, scale=scale), rest[: 6 - delay]))
+
+    true, late, weak = spoken(0), spoken(3), spoken(0, 0.5)
+    largest = [float((x[:, LIP] - true[:, LIP]).norm(dim=-1).mean(1).max()) for x in (late, weak)]
+    assert lip_frechet(true, true, LIP, FPS) == 0
+    assert lip_frechet(late, true, LIP, FPS) < 1e-9 < largest[0]
+    assert lip_frechet(weak, true, LIP, FPS) == pytest.approx(largest[1]), "no warping makes up for an amplitude"
+    assert lip_frechet([weak, true], [true, true], LIP, FPS) == lip_frechet(weak, true, LIP, FPS) / 2

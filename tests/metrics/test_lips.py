@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from avlib.metrics.lips import aperture_correlation, bilabial_closure, bilabial_gaps, lip_aperture
+from avlib.metrics.lips import (
+    READABLE,
+    aperture_correlation,
+    bilabial_closure,
+    bilabial_gaps,
+    lip_aperture,
+    mouth_opening_difference,
+    readable_frames,
+)
 from avlib.speech.segment import Segment
 
 
@@ -22,6 +30,21 @@ def test_aperture_and_its_correlation():
     assert aperture_correlation(mouth([1, 1.5, 2, 1.5, 1]), truth, 0, 1) == pytest.approx(1)
     assert aperture_correlation(mouth([2, 1, 0, 1, 2]), truth, 0, 1) == pytest.approx(-1)
     assert math.isnan(aperture_correlation(mouth([1] * 5), truth, 0, 1))
+
+
+def test_the_mouth_opening_difference_counts_too_wide_and_too_narrow():
+    truth = mouth([0, 1, 2, 1, 0])
+    assert mouth_opening_difference(truth, truth, 0, 1) == 0
+    assert mouth_opening_difference(mouth([1, 0, 2, 1, 0]), truth, 0, 1) == pytest.approx(2 / 5)
+    both = mouth_opening_difference([mouth([1]), truth], [mouth([0]), truth], 0, 1)
+    assert both == pytest.approx(1 / 6), "the mean is over frames"
+
+
+def test_lips_can_be_read_within_a_share_of_the_mouths_width():
+    rest = torch.tensor([[-2.0, 0, 0], [3.0, 0, 0], [0, 1.0, 0]])
+    limit = READABLE * 5
+    assert readable_frames(torch.tensor([0.0, limit, 1.01 * limit]), rest).tolist() == [True, True, False]
+    assert readable_frames(torch.tensor([20 * limit]), 20 * rest).tolist() == [True], "in any unit"
 
 
 def test_aperture_correlation_does_not_depend_on_the_coordinate_system(generator):

@@ -9,11 +9,20 @@ import torch
 
 from avlib.metrics import protocols
 from avlib.metrics.error_rates import cer, wer
-from avlib.metrics.lip_warping import lip_dtw
-from avlib.metrics.lips import aperture_correlation, bilabial_closure
+from avlib.metrics.lip_warping import lip_dtw, lip_frechet
+from avlib.metrics.lips import aperture_correlation, bilabial_closure, mouth_opening_difference
 from avlib.metrics.measures import Comparison
 from avlib.metrics.protocols import read_protocols, score_value, summary, sums_and_counts
-from avlib.metrics.vertices import absolute_fdd, fdd, lip_distance, lve, mean_vertex_error
+from avlib.metrics.vertices import (
+    absolute_fdd,
+    fdd,
+    jitter,
+    lip_distance,
+    lip_max,
+    lve,
+    mean_vertex_error,
+    velocity_error,
+)
 from avlib.speech.segment import Segment
 
 REGIONS = {
@@ -71,6 +80,30 @@ def test_the_kits_protocol_equals_the_metrics_functions(generator):
     )
     assert values["WER_mean"] == pytest.approx(100 * wer("you must go", "you just")) and values["VER"] > 0
     assert values["MTM"] > 0 and values["SLCC"] in (pytest.approx(1), pytest.approx(-1))
+
+
+def test_the_further_metrics_equal_their_functions(generator):
+    rows, (prediction, truth, _) = random_rows(generator)
+    values, lip = values_under(rows, "avlib"), REGIONS["lip"]
+    differences = [abs(jitter(p[:, lip], 25) - jitter(t[:, lip], 25)) for p, t in zip(prediction, truth)]
+    assert values["MOD"] == pytest.approx(mouth_opening_difference(prediction, truth, 1, 2), rel=1e-5)
+    assert values["lip max"] == pytest.approx(lip_max(prediction, truth, lip), rel=1e-5)
+    assert values["lip velocity"] == pytest.approx(velocity_error(prediction, truth, lip, 25), rel=1e-5)
+    assert values["lip Fréchet"] == pytest.approx(lip_frechet(prediction, truth, lip, 25), rel=1e-5)
+    assert values["jitter"] == pytest.approx(sum(differences) / 2, rel=1e-3)
+    assert 0 <= values["LRP"] < 50 < summary([row | equal_scores(truth[0]) for row in rows], "m")["LRP"]["value"]
+
+
+def equal_scores(motion) -> dict:
+    """The scores of a prediction that equals the truth."""
+    return {"scores": sums_and_counts(Comparison(motion, motion, motion[0], REGIONS, 25))}
+
+
+def test_a_few_frames_have_no_velocity_or_jitter(generator):
+    motion, rest = torch.randn(2, 3, 5, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    scores = sums_and_counts(Comparison(*motion, rest, REGIONS, 25))
+    one = sums_and_counts(Comparison(*motion[:, :1], rest, REGIONS, 25))
+    assert scores["jitter(lip)"] == [0, 0] == one["velocity(lip)"] and scores["velocity(lip)"][1] == 2
 
 
 def lip_errors_by_hand(truth, prediction, power=2, every=1, centred=False):
@@ -182,6 +215,8 @@ def test_printed_units():
     squared, distance = (PROTOCOLS["avlib"].scores[k] for k in ("LVE", "lip distance"))
     assert squared.printed("m") == (1e-5, "1e-5 m²") and squared.printed("normalised") == (1e-4, "1e-4 normalised²")
     assert distance.printed("m") == (1e-3, "mm") and distance.printed("normalised") == (1e-3, "1e-3 normalised")
+    velocity, jitter_score = (PROTOCOLS["avlib"].scores[k] for k in ("lip velocity", "jitter"))
+    assert velocity.printed("m") == (1e-3, "mm/s") and jitter_score.printed("m") == (1, "m/s³")
     assert PROTOCOLS["avlib"].scores["CER"].printed("m") == (1, "%")
 
 

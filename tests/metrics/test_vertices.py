@@ -7,7 +7,17 @@ import pytest
 import torch
 from torchmetrics.functional.multimodal import lip_vertex_error
 
-from avlib.metrics.vertices import absolute_fdd, fdd, lip_distance, lve, lve_frames, mean_vertex_error
+from avlib.metrics.vertices import (
+    absolute_fdd,
+    fdd,
+    jitter,
+    lip_distance,
+    lip_max,
+    lve,
+    lve_frames,
+    mean_vertex_error,
+    velocity_error,
+)
 
 LIP, UPPER = [1, 2], [0, 3]
 
@@ -19,7 +29,12 @@ def sequences(generator, *lengths, vertices=4):
 def test_equal_sequences_have_no_error(generator):
     motion, template = sequences(generator, 6, 9), torch.zeros(4, 3)
     assert lve(motion, motion, LIP) == lip_distance(motion, motion, LIP) == 0
-    assert mean_vertex_error(motion, motion) == 0
+    assert (
+        mean_vertex_error(motion, motion)
+        == lip_max(motion, motion, LIP)
+        == velocity_error(motion, motion, LIP, 30)
+        == 0
+    )
     assert fdd(motion, motion, template, UPPER) == absolute_fdd(motion, motion, template, UPPER) == 0
 
 
@@ -109,3 +124,22 @@ def test_fdd_takes_a_template_for_each_sequence(generator):
     assert fdd(still, truth, rests, UPPER) == pytest.approx(sum(each) / 2)
     with pytest.raises(ValueError, match="1 templates for 2 sequences"):
         fdd(still, truth, rests[:1], UPPER)
+
+
+def test_lip_max_is_that_of_the_worst_frame():
+    truth = torch.zeros(5, 4, 3)
+    prediction = truth.clone()
+    prediction[3, 2] = torch.tensor([3.0, 4.0, 0.0])
+    prediction[:, 0] = 100.0  # not a lip vertex
+    assert lip_max(prediction, truth, LIP) == 5 and lip_max([prediction, truth], [truth, truth], LIP) == 2.5
+
+
+@pytest.mark.parametrize("fps", [25, 60])
+def test_derivatives_are_in_seconds(fps):
+    """Whatever the rate: of a steady motion, which has no jitter, and of one whose third derivative is 6."""
+    time = (torch.arange(3 * fps, dtype=torch.float64) / fps)[:, None, None]
+    away = torch.tensor([0.0, 0.6, 0.8]).double()
+    still, steady, cubic = (0 * time * away).expand(-1, 4, -1), (2 * time * away).expand(-1, 4, -1), time**3 * away
+    assert velocity_error(steady, still, LIP, fps) == pytest.approx(2)
+    assert jitter(steady, fps) == pytest.approx(0, abs=1e-6) and jitter(cubic, fps) == pytest.approx(6)
+    assert jitter(cubic.expand(-1, 4, -1) + steady, fps) == pytest.approx(6)
