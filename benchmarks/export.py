@@ -45,7 +45,7 @@ def rig_animation() -> Animation:
     regions = {name: index.numpy() for name, index in rig.regions.items()}
     template, faces, albedo = (tensor.numpy() for tensor in (identity.template, rig.faces, identity.albedo))
     mesh = SubjectMesh("embedded", "Kim", template, faces, albedo, regions)
-    return Animation(motion, FPS, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), mesh, {})
+    return Animation(motion.numpy(), FPS, load_sound(sound.samples[: SECONDS * SPEECH_HZ]), mesh, {})
 
 
 def timed(label: str, function: Callable[..., Result], *arguments) -> Result:

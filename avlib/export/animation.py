@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 
 from ..core.files import write_atomic, write_json
 from ..core.run import commit
+from ..core.scratch import gathered, row_blocks
 from ..corpus.arkit_names import NAMES
 from ..corpus.embedded.arkit_shapes import facekit_basis
 from ..corpus.embedded.facekit_checkout import URL
@@ -61,16 +63,22 @@ class FilmWeights:
 class Animation:
     """A speaking face.
 
-    vertices: (T, V, 3) at `fps`, in the unit of the mesh. origin: where the motion comes from, for <name>.json.
+    motion: vertices (T, V, 3) at `fps`, in the unit of the mesh, float32; of long speech in a temporary file, which is
+    read block by block. origin: where the motion comes from, for <name>.json.
     film_weights: of ARKit's shapes, if the motion is that of a film; else they are fitted to the vertices.
     """
 
-    vertices: torch.Tensor
+    motion: np.ndarray
     fps: float
     sound: Sound
     mesh: SubjectMesh
     origin: dict
     film_weights: FilmWeights | None = None
+
+    @property
+    def vertices(self) -> torch.Tensor:
+        """The motion as a tensor."""
+        return torch.from_numpy(self.motion)
 
     def save(
         self, folder: Path | str, name: str = "speech", formats: str = "npy,mp4,glb", face: Path | str | None = None
@@ -94,7 +102,8 @@ def speaking(speaker: Speaker, sound: Sound) -> Animation:
         "corpus": speaker.corpus.name,
     }
     mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
-    return Animation(torch.cat(list(speaker(sound))), speaker.corpus.fps, sound, mesh, origin)
+    motion = gathered(piece.numpy() for piece in speaker(sound))
+    return Animation(motion, speaker.corpus.fps, sound, mesh, origin)
 
 
 def with_ending(stem: Path, ending: str) -> Path:
@@ -106,18 +115,25 @@ def thousandth_unit(unit: str) -> str:
 
 
 def save_npy(animation: Animation, stem: Path, _) -> dict:
-    mesh, vertices = animation.mesh, animation.vertices.numpy()
-    write_atomic(with_ending(stem, ".npy"), lambda p: np.save(p, vertices))
+    mesh, motion = animation.mesh, animation.motion
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(motion))
+            for block in row_blocks(motion):
+                file.write(block.tobytes())
+
+    write_atomic(with_ending(stem, ".npy"), write)
     rest = stem.with_name(f"{mesh.name}-{mesh.subject}.obj")
     write_atomic(rest, lambda p: p.write_text(vertex_lines(mesh.template) + face_lines(mesh.faces)))
-    return {"file": f"{stem.name}.npy", "shape": list(vertices.shape), "template": rest.name}
+    return {"file": f"{stem.name}.npy", "shape": list(motion.shape), "template": rest.name}
 
 
 def save_mp4(animation: Animation, stem: Path, _) -> dict:
     mesh, threads = animation.mesh, torch.get_num_threads()
     template, faces, albedo = (torch.from_numpy(a) for a in (mesh.template, mesh.faces, mesh.albedo))
-    pieces = animation.vertices.split(FRAMES_PER_PIECE)
-    pictures = (front_view(template, faces, albedo, piece, CLIP_SIDE) for piece in pieces)
+    pieces = row_blocks(animation.motion, FRAMES_PER_PIECE)
+    pictures = (front_view(template, faces, albedo, torch.from_numpy(piece), CLIP_SIDE) for piece in pieces)
     # Rendering has many short steps, in which threads on busy cores wait for each other.
     torch.set_num_threads(1)
     try:
@@ -129,7 +145,7 @@ def save_mp4(animation: Animation, stem: Path, _) -> dict:
 
 def save_glb(animation: Animation, stem: Path, _) -> dict:
     mesh, path = animation.mesh, with_ending(stem, ".glb")
-    about = write_glb(path, mesh.template, mesh.faces, animation.vertices.numpy(), animation.fps, mesh.albedo)
+    about = write_glb(path, mesh.template, mesh.faces, animation.motion, animation.fps, mesh.albedo)
     return {
         "file": path.name,
         "targets": about["targets"],
@@ -140,17 +156,17 @@ def save_glb(animation: Animation, stem: Path, _) -> dict:
 
 
 def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes | None) -> dict:
-    filmed, vertices = animation.film_weights, animation.vertices.numpy()
+    filmed, motion = animation.film_weights, animation.motion
     if filmed:
         weights, head = filmed.weights.round(4), filmed.head
         about: dict = {"fitted": list(filmed.fitted), "scored": list(filmed.scored), "missing": list(filmed.missing)}
     else:
         assert shapes is not None  # without a film, the weights come from them
-        weights, head = shapes.fit(vertices).round(4), None
+        weights, head = shapes.fit(motion).round(4), None
         about = {"transferred": not shapes.is_facekit_mesh, "fitted": list(shapes.names)}
         about |= {"missing": list(shapes.missing)}
     if shapes:
-        errors = shapes.errors(weights, vertices)
+        errors = shapes.errors(weights, motion)
         about["unit"] = thousandth_unit(animation.mesh.unit)
         about["error"] = {p: {"rms": 1000 * e["rms"], "explained": e["explained"]} for p, e in errors.items()}
     table, frames = with_ending(stem, "-arkit.csv"), with_ending(stem, "-arkit.json")
@@ -164,16 +180,16 @@ def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes | None) ->
 def save_obj(animation: Animation, stem: Path, _) -> dict:
     folder, faces_text = with_ending(stem, "-obj"), face_lines(animation.mesh.faces)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    digits = max(4, len(str(len(animation.vertices) - 1)))
+    digits = max(4, len(str(len(animation.motion) - 1)))
     try:
         unfinished.mkdir(parents=True)
-        for t, vertices in enumerate(animation.vertices.numpy()):
+        for t, vertices in enumerate(chain.from_iterable(row_blocks(animation.motion))):
             (unfinished / f"{t:0{digits}d}.obj").write_text(vertex_lines(vertices) + faces_text)
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return {"file": folder.name, "frames": len(animation.vertices)}
+    return {"file": folder.name, "frames": len(animation.motion)}
 
 
 FORMATS: dict[str, Callable] = {"npy": save_npy, "mp4": save_mp4, "glb": save_glb, "arkit": save_arkit, "obj": save_obj}
@@ -205,7 +221,7 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
 
     ValueError for speech shorter than a frame, and for files that cannot be written.
     """
-    if not len(animation.vertices):
+    if not len(animation.motion):
         raise ValueError(
             f"{stem.name}: expected speech of at least one frame, {1 / animation.fps:.3f} s, "
             f"got {animation.sound.seconds:.3f} s"
@@ -214,7 +230,7 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
     about = {
         "fps": animation.fps,
         "unit": mesh.unit,
-        "frames": len(animation.vertices),
+        "frames": len(animation.motion),
         "subject": mesh.subject,
         **animation.origin,
         "commit": commit(),

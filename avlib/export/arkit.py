@@ -5,10 +5,12 @@ transferred first: ICT-FaceKit's mouth is scaled and laid on that of the face, a
 the nearest vertices of ICT-FaceKit on the same side of the mouth.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.scratch import row_blocks
 from ..corpus.arkit_names import NAMES
 from ..corpus.bounded_fit import fit_bounded
 from ..corpus.embedded.arkit_shapes import Basis
@@ -21,7 +23,7 @@ REACH = 1.1  # motion is fitted up to this distance from the middle of the lips 
 # other shapes are those of eyes and brows.
 MOUTH_SHARE = 0.5
 NEAREST = 4  # vertices of ICT-FaceKit that each vertex of another face follows, weighted by inverse distance
-BLOCK = 500  # frames compared at once, which bounds memory
+BLOCK = 500  # frames at a time
 LIP_WEIGHT = 4.0  # of a lip vertex, relative to a vertex of the skin around the lips
 
 
@@ -44,14 +46,18 @@ class Shapes:
 
     def fit(self, vertices: np.ndarray) -> np.ndarray:
         """Weights (T, 52), in the order of NAMES, that move the face as the vertices (T, V, 3) do."""
-        target = vertices[:, self.vertices] - self.rest
         importance = np.sqrt(np.where(self.lips, LIP_WEIGHT, 1))[:, None]
+        targets = ((block - self.rest) * importance for block in self._fitted(vertices))
         weights = np.zeros((len(vertices), len(NAMES)))
         weights[:, self._columns] = fit_bounded(
             (self.displacements * importance).reshape(len(self.displacements), -1),
-            (target * importance).reshape(len(vertices), -1),
+            (target.reshape(len(target), -1) for target in targets),
         )
         return weights
+
+    def _fitted(self, vertices: np.ndarray) -> Iterator[np.ndarray]:
+        """The fitted ones of vertices (T, V, 3), block by block."""
+        return (block[:, self.vertices] for block in row_blocks(vertices, BLOCK))
 
     def errors(self, weights: np.ndarray, vertices: np.ndarray) -> dict[str, dict[str, float]]:
         """How far the motion of weights (T, 52) lies from that of the vertices (T, V, 3).
@@ -60,11 +66,10 @@ class Shapes:
         the squared motion.
         """
         residual, motion = np.zeros(len(self.vertices)), np.zeros(len(self.vertices))
-        for first in range(0, len(vertices), BLOCK):
-            target = vertices[first : first + BLOCK, self.vertices] - self.rest
-            moved = np.tensordot(weights[first : first + BLOCK, self._columns], self.displacements, 1)
-            residual += np.square(moved - target).sum((0, 2))
-            motion += np.square(target).sum((0, 2))
+        for n, block in enumerate(self._fitted(vertices)):
+            moved = np.tensordot(weights[n * BLOCK : (n + 1) * BLOCK, self._columns], self.displacements, 1)
+            residual += np.square(moved - (block - self.rest)).sum((0, 2))
+            motion += np.square(block - self.rest).sum((0, 2))
         return {
             part: {
                 "rms": float(np.sqrt(residual[mask].mean() / len(vertices))),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..corpus.arkit_names import NAMES
 from ..corpus.captured.driving import DrivenFace, drive, read_film
@@ -41,8 +40,7 @@ def animate_film(
     if driven.late_s:
         origin["begins_s"] = driven.late_s
     sound = load_sound(driven.speech.float() / 32768)
-    vertices = torch.from_numpy(driven.vertices)
-    return Animation(vertices, driven.fps, sound, mesh, origin, film_weights(driven, face.expressions))
+    return Animation(driven.vertices, driven.fps, sound, mesh, origin, film_weights(driven, face.expressions))
 
 
 def film_weights(driven: DrivenFace, fitted: tuple[str, ...]) -> FilmWeights:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from ..core.files import write_atomic
-from ..core.scratch import scratch_array
+from ..core.scratch import row_blocks
 from ..render.shading import vertex_normals
 
 MAX_RMS = 2e-5  # in the mesh's unit, over vertices and frames: 0.02 mm for a mesh in metres
 MAX_TARGETS = 64
-BLOCK = 100  # frames
+BLOCK = 100  # frames compared at once
 MAX_FIT_FRAMES = 1000  # components of a longer motion are computed from so many frames, evenly spaced
 SKIN = (0.95, 0.8, 0.72, 1.0)
 FLOAT, BYTE, INDEX = 5126, 5121, 5125  # component types
@@ -24,24 +24,33 @@ VERTICES, INDICES = 34962, 34963  # buffer targets
 
 
 def components(
-    displacement: np.ndarray, max_rms: float = MAX_RMS, max_targets: int = MAX_TARGETS
+    motion: np.ndarray,
+    rest: np.ndarray | float = 0.0,
+    max_rms: float = MAX_RMS,
+    max_targets: int = MAX_TARGETS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements (T, V, 3) -> weights (T, K) and targets (K, V, 3), whose weighted sum approximates them.
+    """Motion (T, V, 3) -> weights (T, K) and targets (K, V, 3), whose weighted sum approximates its displacement from
+    the face at rest (V, 3).
 
     These are the principal components, the fewest whose root mean square error is at most `max_rms`, but at least one
     and at most `max_targets`. Weights are in [-1, 1]; each component has the weight 1 in some frame.
     """
-    flat = np.ascontiguousarray(displacement.reshape(len(displacement), -1), np.float32)
-    sample = flat[:: -(-len(flat) // MAX_FIT_FRAMES)]
+
+    def displacement(frames: np.ndarray) -> np.ndarray:
+        return (frames - rest).astype(np.float32).reshape(len(frames), -1)
+
+    sample = displacement(motion[:: -(-len(motion) // MAX_FIT_FRAMES)])
     variances, directions = np.linalg.eigh(sample @ sample.T)
     variances, directions = variances[::-1][:max_targets], directions[:, ::-1][:, :max_targets]
     directions = directions[:, variances > 1e-9 * variances[0]] if variances[0] > 0 else directions[:, :1]
     targets, _ = np.linalg.qr(sample.T @ directions)  # (3V, K), orthonormal, in the same order
-    weights = flat @ targets
-    # block by block, as squares of twice the precision would take twice the memory of the motion
-    squares = sum(np.square(flat[n : n + BLOCK], dtype=np.float64).sum() for n in range(0, len(flat), BLOCK))
+    weights, squares = [], 0.0
+    for block in map(displacement, row_blocks(motion, BLOCK)):
+        weights.append(block @ targets)
+        squares += np.square(block, dtype=np.float64).sum()
+    weights = np.concatenate(weights)
     residual = squares - np.square(weights, dtype=np.float64).sum(0).cumsum()
-    enough = residual <= max_rms**2 * flat.size / 3
+    enough = residual <= max_rms**2 * motion.size / 3
     count = int(enough.argmax()) + 1 if enough.any() else len(enough)
     largest = weights[np.abs(weights[:, :count]).argmax(0), np.arange(count)]
     largest[largest == 0] = 1
@@ -110,8 +119,7 @@ def write_glb(
     Returns the number of "targets" and the error, root mean square ("rms") and "largest", in the mesh's unit.
     max_targets: of motions, which may be two targets each; see `one_sided`.
     """
-    displacement = np.subtract(motion, template, out=scratch_array(motion.shape))
-    weights, targets, names = one_sided(*components(displacement, max_rms, max_targets))
+    weights, targets, names = one_sided(*components(motion, template, max_rms, max_targets))
     weights, targets = weights.astype(np.float32), targets.astype(np.float32)
     buffer = _Buffer()
     primitive = mesh_primitive(buffer, template, faces, albedo, targets)
@@ -135,8 +143,18 @@ def write_glb(
         "accessors": buffer.accessors,
     }
     write_chunks(path, content, buffer.data)
-    square = [np.square(template + np.tensordot(w, targets, 1) - m).sum(-1) for w, m in zip(weights, motion)]
-    return {"targets": len(targets), "rms": float(np.sqrt(np.mean(square))), "largest": float(np.sqrt(np.max(square)))}
+    rms, largest = errors(template, weights, targets, motion)
+    return {"targets": len(targets), "rms": rms, "largest": largest}
+
+
+def errors(template: np.ndarray, weights: np.ndarray, targets: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
+    """How far weights (T, K) of targets (K, V, 3) miss the motion: root mean square, and at most."""
+    total, largest = 0.0, 0.0
+    for n, block in enumerate(row_blocks(motion, BLOCK)):
+        moved = np.tensordot(weights[n * BLOCK : (n + 1) * BLOCK], targets, 1)
+        square = np.square(template + moved - block).sum(-1)
+        total, largest = total + float(square.sum()), max(largest, float(square.max()))
+    return float(np.sqrt(total / (len(motion) * len(template)))), float(np.sqrt(largest))
 
 
 def mesh_primitive(

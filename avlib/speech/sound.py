@@ -3,8 +3,7 @@
 import copy
 import io
 import math
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from torch import Tensor
 from ..core.files import write_atomic
 from ..core.media import open_media
 from ..core.rates import SPEECH_HZ, WINDOW
+from ..core.scratch import gathered
 from ..core.tensors import frame_mask
 
-MEMORY = 1 << 26  # bytes of sound (17 minutes) that a `SpeechFile` keeps in memory; more lies in a temporary file
 LONGEST_GAP_S = 0.1  # that decoding may leave: twice the length of a coded block
 RATES_HZ = (4000, 768000)  # of sound that is read
 
@@ -36,7 +35,7 @@ class SpeechFile:
     def __init__(self, path: str | Path):
         self.path, self.mean, self.deviation = Path(path), 0.0, 1.0
         try:
-            self._samples = _store(decode_mono(self.path))
+            self._samples = gathered(decode_mono(self.path))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         if len(self) < WINDOW:
@@ -56,18 +55,6 @@ class SpeechFile:
 
     def __getitem__(self, part: slice) -> Tensor:
         return (torch.tensor(self._samples[part]) - self.mean) / self.deviation
-
-
-def _store(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """All samples in a row, of long sound in a temporary file that vanishes with the array."""
-    file, count = tempfile.SpooledTemporaryFile(MEMORY), 0
-    for piece in pieces:
-        file.write(piece.tobytes())
-        count += len(piece)
-    file.seek(0)
-    if 4 * count <= MEMORY:
-        return np.frombuffer(file.read(), np.float32)
-    return np.memmap(file, np.float32, "r", shape=(count,))
 
 
 def decode_mono(path: Path) -> Iterator[np.ndarray]:

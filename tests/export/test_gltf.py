@@ -109,7 +109,7 @@ def test_the_fewest_targets_within_the_bound_are_used():
     rest, moving = sheet()[0], motion(12)
     counts = []
     for bound in (1e-3, 1e-4, 1e-5):
-        weights, targets = components(moving - rest, bound)
+        weights, targets = components(moving, rest, bound)
         fewer = np.tensordot(weights[:, :-1], targets[:-1], 1) + rest
         assert off(np.tensordot(weights, targets, 1) + rest, moving)[0] <= bound < off(fewer, moving)[0]
         assert weights.max(0) == pytest.approx(1) and weights.min() >= -1

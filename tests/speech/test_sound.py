@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from avlib.speech import sound as sound_module
+from avlib.core import scratch
 from avlib.speech.sound import SpeechFile, normalise, read_speech, write_speech
 
 
@@ -141,10 +141,10 @@ def test_names_and_rates_of_any_kind(tmp_path):
 
 
 def test_long_sound_does_not_stay_in_memory(tmp_path, monkeypatch):
-    """What exceeds `MEMORY` lies in a temporary file, and reads the same."""
+    """It lies in a temporary file, and reads the same."""
     soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
     in_memory = read_speech(tmp_path / "a.wav")
-    monkeypatch.setattr(sound_module, "MEMORY", 1000)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 1000)
     file = SpeechFile(tmp_path / "a.wav")
     assert (
         isinstance(file._samples, np.memmap)

@@ -116,7 +116,7 @@ def test_exported_weights_come_back_exactly(corpus, takes, checkout, tmp_path):
     rounding of the weights."""
     (utterance,) = corpus.utterances("test")
     mesh = corpus_mesh(corpus, "speaker", load("smoke", **SMALL | {"corpus.face": str(checkout)}).corpus)
-    animation = Animation(corpus.motion(utterance), corpus.fps, load_sound(corpus.speech(utterance)), mesh, {})
+    animation = Animation(corpus.motion(utterance).numpy(), corpus.fps, load_sound(corpus.speech(utterance)), mesh, {})
     shapes = arkit_shapes_for(mesh, ["arkit"])
     assert shapes is not None and shapes.is_facekit_mesh
     about = save(animation, tmp_path / "out" / "a", ["arkit"], shapes)["arkit"]
