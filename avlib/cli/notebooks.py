@@ -136,8 +136,8 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
 def execute_parallel(run: Run, jobs: list[tuple]) -> None:
     """`execute` for every (notebook, parameters, name) in parallel on the CPU, one after the other on a GPU.
 
-    There are at most as many kernels as cores, and each gets an equal share of the cores. Kernels are processes; a
-    thread waits for each.
+    There are at most as many kernels as cores, and each gets an equal share of the cores: also where most have finished
+    before, since results depend on the number of threads. Kernels are processes; a thread waits for each.
     """
     cores = cpu_count()
     workers = min(len(jobs), cores) if run.device.type == "cpu" else 1
@@ -219,7 +219,7 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
         )
         for animator, objective, seed in training_order(run, seeds)
     ]
-    execute_parallel(run, [job for job in joint if not is_finished(run, *job)])
+    execute_parallel(run, joint)
     if run.config.variants:
         variants.run_variants(run, prepare_corpus(run), seeds)
     execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})

@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from avlib.cli import notebooks
+from avlib.cli.arguments import parse_arguments
 from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run, commit
+from avlib.evaluation import report
 from tests.chain import ROOT
 
 PARAMETERS = {"preset": "smoke", "overrides": {}}
@@ -55,6 +57,36 @@ def test_the_kernel_is_this_python(desk, monkeypatch):
         notebooks.execute(run, "which", PARAMETERS)
     executed = json.loads((run.folder / "notebooks" / "which.ipynb").read_text())
     assert "".join(executed["cells"][-1]["outputs"][0]["text"]).strip() == sys.executable
+
+
+def test_the_last_of_several_notebooks_has_as_many_threads_as_all(desk, monkeypatch):
+    """Else a training that is resumed last would end with other bits."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(notebooks, "cpu_count", lambda: 3)
+    write_notebook(desk / "threads.ipynb", "import os; print(os.environ.get('OMP_NUM_THREADS'))")
+    run, jobs = Run("one", load("smoke", device="cpu")), [("threads", PARAMETERS, name) for name in "abc"]
+
+    def printed(name: str) -> str:
+        executed = json.loads((run.folder / "notebooks" / f"{name}.ipynb").read_text())
+        return "".join(executed["cells"][-1]["outputs"][0]["text"]).strip()
+
+    with notebooks.kernel_environment():
+        notebooks.execute_parallel(run, jobs)
+        assert [printed(name) for name in "abc"] == ["1"] * 3
+        (run.folder / "notebooks" / "c.json").unlink()
+        notebooks.execute_parallel(run, jobs)
+    assert printed("c") == "1" and "OMP_NUM_THREADS" not in os.environ
+
+
+def test_trainings_that_have_finished_count_too(desk, monkeypatch):
+    """They decide how many threads the others have."""
+    given = []
+    monkeypatch.setattr(notebooks, "is_finished", lambda run, notebook, *rest: True)
+    monkeypatch.setattr(notebooks, "execute_parallel", lambda run, jobs: given.extend(jobs))
+    monkeypatch.setattr(report, "write_report", lambda run: "nowhere")
+    arguments = parse_arguments(["--preset", "smoke", "--seeds", "0,1"])
+    notebooks.run_notebooks(Run("one", load("smoke")), arguments, [])
+    assert len(given) == 12
 
 
 def test_a_killed_kernel_is_reported_in_one_line(desk):
