@@ -17,6 +17,7 @@ commands
   preference     write a page on which people compare two models, or the table of their answers (preference --help)
   pool FOLDERS   write the tables of finished runs that trained other seeds, on one machine or several, together
                  (pool --help)
+  score          score folders of predicted meshes against scans under every protocol, without a run (score --help)
   setup          set up the environment only
   test           run all tests, the notebooks at preset smoke among them: 15 min
                  with --quick, only those that need no training: 3 min
@@ -161,13 +162,13 @@ create_environment() {
 
 command=run
 case "${1:-}" in
-  animate|preference|pool|setup|test|lint|lab) command=$1; shift ;;
+  animate|preference|pool|score|setup|test|lint|lab) command=$1; shift ;;
   -h|--help|help) usage; exit 0 ;;
   ''|-*) ;;
-  *) fail "expected a command (animate, preference, pool, setup, test or lab) or an option, got '$1'; see --help" ;;
+  *) fail "expected a command (animate, preference, pool, score, setup, test or lab) or an option, got '$1'; see --help" ;;
 esac
 for option in "$@"; do
-  case "$command" in preference|pool) break ;; esac    # they have a --help of their own
+  case "$command" in preference|pool|score) break ;; esac    # they have a --help of their own
   if [ "$option" = --help ] || [ "$option" = -h ]; then usage; exit 0; fi
 done
 
@@ -195,6 +196,6 @@ case "$command" in
     "$python" -m ruff format --check avlib tests benchmarks
     exec "$python" -m pyright --pythonpath "$(command -v "$python")" ;;
   lab) keep_memory; exec "$python" -m jupyterlab --notebook-dir=notebooks "$@" ;;
-  animate|preference|pool) exec "$python" -m avlib "$command" "$@" ;;
+  animate|preference|pool|score) exec "$python" -m avlib "$command" "$@" ;;
   run) keep_memory; exec "$python" -m avlib "$@" ;;
 esac

@@ -1,4 +1,4 @@
-"""`python -m avlib [animate|preference|pool] ...`: what run_all.sh runs.
+"""`python -m avlib [animate|preference|pool|score] ...`: what run_all.sh runs.
 
 Errors in the input are reported in one line. Relative paths are the caller's, whom run_all.sh names in AVLIB_CALLER.
 """
@@ -21,6 +21,10 @@ def main(argv: list[str]) -> int:
         from .cli.pool import main as pool
 
         return pool(argv[1:])
+    if argv[:1] == ["score"]:
+        from .cli.score import main as score
+
+        return score(argv[1:])
     from .cli.notebooks import main as notebooks
 
     return notebooks(argv)

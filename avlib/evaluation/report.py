@@ -98,20 +98,31 @@ class Chapter(NamedTuple):
 
 def write_report(run: Run) -> Path:
     """report.html of the run: a single file that holds all that it shows."""
-    text = _templates.get_template("report.html").render(
-        run=run,
-        commit=commit(),
+    return _write_page(
+        run.folder / "report.html",
+        heading="Audio-visual guidance for speech-driven faces",
+        title=f"Run “{run.name}”",
         tables=_tables(run.folder / "tables"),
         chapters=_chapters(run),
-        machine=_machine(run),
+        machine=_machine(str(run.device)),
         notebooks=[{"name": p.stem, **read_json(p)} for p in sorted((run.folder / "notebooks").glob("*.json"))],
         settings=(run.folder / "config.json").read_text(),
     )
 
-    def write(path: Path) -> None:
-        path.write_text(text)
 
-    return write_atomic(run.folder / "report.html", write)
+def write_tables_page(folder: Path, title: str) -> Path:
+    """scores.html of a folder with tables."""
+    tables = [table._replace(is_open=True) for table in _tables(folder)]
+    return _write_page(
+        folder / "scores.html", heading="Scores", title=f"Scores {title}", tables=tables, machine=_machine("cpu")
+    )
+
+
+def _write_page(path: Path, **content) -> Path:
+    """A page of the template. content: what is left out is not shown."""
+    empty = {"chapters": [], "notebooks": [], "settings": ""}
+    text = _templates.get_template("report.html").render(commit=commit(), **empty | content)
+    return write_atomic(path, lambda p: p.write_text(text))
 
 
 def place_and_caption(path: Path) -> tuple[int, str]:
@@ -166,10 +177,10 @@ def media_order(path: Path) -> tuple[int, str]:
     return place_and_caption(path)[0], name
 
 
-def _machine(run: Run) -> str:
+def _machine(device: str) -> str:
     """Versions, system, cores and device in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    system = f"{platform.system()} {platform.machine()}, {cpu_count()} cores, {run.device}"
+    system = f"{platform.system()} {platform.machine()}, {cpu_count()} cores, {device}"
     return f"Python {platform.python_version()}, {versions}; {system}"
 
 

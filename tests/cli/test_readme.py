@@ -4,7 +4,9 @@ Commands that take minutes or need licensed data run as far as the notebooks, wh
 smoke. The names of a reader's files stand for files made here.
 """
 
+import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -16,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -60,6 +63,7 @@ KINDS = {
     "launches": "accelerate ",
     "asks": r"python -m avlib\.cli\.prepare_video",
     "pools": r"\./run_all\.sh pool",
+    "scores": r"\./run_all\.sh score ",
     "tests": r"\S+ python -m pytest",
     "trains": r"\./run_all\.sh($| --(?!help))",
 }
@@ -204,6 +208,25 @@ def test_runs_are_pooled(desk, monkeypatch, line):
     with pytest.raises(ValueError, match="no such run"):
         main(filled(line))
     assert asked == [(["results/first", "results/rest"], "study")]
+
+
+@pytest.mark.parametrize("line", of_kind("scores"))
+def test_folders_of_meshes_are_scored(desk, line):
+    """Of VOCASET's mesh, with its templates."""
+    corpus = scan_corpora.vocaset()
+    templates = {subject: np.asarray(template, np.float32) for subject, template in corpus.templates.items()}
+    Path("templates.pkl").write_bytes(pickle.dumps(templates))
+    for folder, off in (("scans", 0.0), ("result/npy", 1e-3), ("mine", 2e-3)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for subject in templates:
+            motion = templates[subject].reshape(1, -1) + off + 1e-4 * np.arange(20, dtype=np.float32)[:, None]
+            np.save(Path(folder) / f"{subject}_sentence21.npy", motion)
+    assert main(filled(line)) == 0
+    rows = {
+        row["method"]: row["metrics"] for row in json.loads((desk / "results/scores/scores.json").read_text())["rows"]
+    }
+    assert rows["FaceFormer"]["MVE"]["values"] == [pytest.approx(3**0.5 * 1e-3, rel=1e-2)]
+    assert rows["Mine"]["LRP"]["values"] == [100] and rows["Mine"]["jitter"]["values"] == [pytest.approx(0, abs=1)]
 
 
 @pytest.mark.parametrize("line", of_kind("animates"))
