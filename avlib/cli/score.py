@@ -36,7 +36,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         "--templates",
         metavar="FILE",
         type=Path,
-        help="faces at rest: a pickle of subject -> vertices, or a mesh (.ply, .obj) for all; FDD and LRP need them",
+        help="faces at rest, a pickle of subject -> vertices; FDD and LRP need them",
+    )
+    parser.add_argument(
+        "--mesh",
+        metavar="FILE",
+        type=Path,
+        help="a face at rest with its faces (.ply, .obj), on which regions are found that the corpus does not tell",
     )
     parser.add_argument("--fps", type=float, help="frames per second of both (default: the corpus's)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="(default: results/scores)")
@@ -58,11 +64,12 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--predictions: {weights[0].paths[0]}: expected a folder")
     if len({method.name for method in methods}) < len(methods):
         raise ValueError("--predictions: two methods have the same name; expected NAME=DIR with different names")
-    truth = find_truth(args.truth, spec, args.templates)
+    truth = find_truth(args.truth, spec, args.templates, args.mesh)
     records = score_methods(truth, methods)
     title = f"of {len(truth.files)} sequences on the mesh of {spec.name}, {spec.fps:g} frames a second"
     out = args.out or runs.RESULTS / "scores"
-    for name, table in score_tables(records, title).items():
+    tables = score_tables(records, title)
+    for name, table in tables.items():
         print(table.write(out, name))
-    print(f"page: {write_tables_page(out, title)}")
+    print(f"page: {write_tables_page(out, f'Scores {title}', list(tables))}")
     return 0

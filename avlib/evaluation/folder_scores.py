@@ -46,36 +46,38 @@ class Truth:
         return self.templates.get(self.subjects[name], self.templates.get(""))
 
 
-def find_truth(folder: Path, spec: CorpusSpec, templates: Path | None = None) -> Truth:
+def find_truth(folder: Path, spec: CorpusSpec, templates: Path | None = None, mesh: Path | None = None) -> Truth:
     """The scans of a folder, <sequence>.npy.
 
-    templates: a pickle of subject -> vertices, as VOCASET comes with, or one mesh (.ply, .obj) for all. A mesh also
-    shows where lips and upper face are, if the specification does not tell. ValueError for a folder without scans, for
-    templates of another mesh, and for lips that nothing tells.
+    templates: a pickle of subject -> vertices, as VOCASET comes with. mesh: a face at rest (.ply, .obj), on which lips
+    and upper face are found where the specification does not tell them; without templates it is that of all subjects.
+    ValueError for a folder without scans, for templates of another mesh, and for lips that nothing tells.
     """
     files = {path.stem: path for path in find_visible(folder, "*.npy") if CONDITION not in path.stem}
     if not files:
         raise ValueError(f"{folder}: expected scans, <sequence>.npy, got none")
     known = sorted(spec.subjects(), key=len, reverse=True)
     subjects = {n: next((s for s in known if n.startswith(f"{s}_")), n.rpartition("_")[0]) for n in files}
-    faces, by_subject = np.zeros((0, 3), int), {}
-    if templates and templates.suffix == ".pkl":
-        by_subject = read_templates(templates)
-    elif templates:
-        vertices, faces = read_mesh(templates)
-        by_subject = {"": vertices}
-    for subject, template in by_subject.items():
-        if len(template) != spec.vertices:
-            raise ValueError(f"{templates}: {len(template)} vertices {subject}, expected {spec.vertices}")
     regions = {name: torch.as_tensor(index) for name, index in spec.regions.items()}
-    if len(faces):
-        regions = find_regions(spec, torch.from_numpy(by_subject[""])[None], faces)
+    at_rest = {}
+    if mesh:
+        vertices, faces = read_mesh(mesh)
+        at_rest[""] = checked_template(mesh, vertices, spec)
+        regions = find_regions(spec, torch.from_numpy(vertices)[None], faces)
+    if templates:
+        at_rest |= {s: checked_template(templates, t, spec) for s, t in read_templates(templates).items()}
     if "lip" not in regions:
         raise ValueError(
-            f"{spec.name}: its specification does not tell the lips; expected --templates with a mesh (.ply or .obj), "
-            "on which they can be found"
+            f"{spec.name}: its specification does not tell the lips; expected --mesh, on which to find them"
         )
-    return Truth(files, subjects, spec, by_subject, regions)
+    return Truth(files, subjects, spec, at_rest, regions)
+
+
+def checked_template(path: Path, template: np.ndarray, spec: CorpusSpec) -> np.ndarray:
+    """The same. ValueError for another number of vertices."""
+    if len(template) != spec.vertices:
+        raise ValueError(f"{path}: {len(template)} vertices, expected {spec.vertices} as of {spec.name}")
+    return template
 
 
 def find_pairs(truth: Truth, method: OtherMethod) -> list[tuple[str, str, Path]]:
@@ -174,17 +176,17 @@ def _score_some(name: str, truth: Truth, pairs: list[tuple[str, str, Path]]) -> 
 def score_tables(records: dict[str, list[dict]], title: str) -> dict[str, Table]:
     """The kit's scores, those under every protocol, and with two or more methods their differences with intervals."""
     columns = [name for name, score in read_protocols()[KIT].scores.items() if score.measure.kind not in OF_SPEECH]
-    made = {
-        "scores": tables.methods(records, f"Scores {title}", columns),
-        "protocols": tables.all_protocols(records, f"The same predictions under every protocol {title}"),
-    }
+    protocols = tables.all_protocols(records, f"Scores under every protocol {title}")
+    known = [n for n, row in enumerate(protocols.data) if any(row["values"].values())]  # others need readers or sound
+    protocols.rows, protocols.data = [protocols.rows[n] for n in known], [protocols.data[n] for n in known]
+    made = {"scores": tables.methods(records, f"Scores {title}", columns)}
     pairs = {
         f"{a} minus {b}": (in_styles_of(b, a, records), in_styles_of(a, b, records))
         for a, b in combinations(records, 2)
     }
     if pairs:
         made["differences"] = tables.differences(pairs, f"Differences {title}", columns)
-    return made
+    return made | {"protocols": protocols}
 
 
 def in_styles_of(other: str, method: str, records: dict[str, list[dict]]) -> list[dict]:

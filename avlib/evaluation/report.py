@@ -2,6 +2,7 @@
 
 import base64
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -110,12 +111,10 @@ def write_report(run: Run) -> Path:
     )
 
 
-def write_tables_page(folder: Path, title: str) -> Path:
-    """scores.html of a folder with tables."""
-    tables = [table._replace(is_open=True) for table in _tables(folder)]
-    return _write_page(
-        folder / "scores.html", heading="Scores", title=f"Scores {title}", tables=tables, machine=_machine("cpu")
-    )
+def write_tables_page(folder: Path, title: str, names: Sequence[str]) -> Path:
+    """scores.html of a folder with tables of these names."""
+    tables = [_table(folder / f"{name}.md", is_open=True) for name in names]
+    return _write_page(folder / "scores.html", heading="Scores", title=title, tables=tables, machine=_machine("cpu"))
 
 
 def _write_page(path: Path, **content) -> Path:
@@ -140,14 +139,13 @@ def _tables(folder: Path) -> list[ReportTable]:
     def place(path: Path) -> tuple[int, str]:
         return OPEN_TABLES.index(path.stem) if path.stem in OPEN_TABLES else len(OPEN_TABLES), path.stem
 
-    return [
-        ReportTable(
-            title=read_json(path.with_suffix(".json"))["title"],
-            html=Markup(_markdown(path.read_text())),  # mistune has escaped the cells
-            is_open=path.stem in OPEN_TABLES,
-        )
-        for path in sorted(folder.glob("*.md"), key=place)
-    ]
+    return [_table(path, path.stem in OPEN_TABLES) for path in sorted(folder.glob("*.md"), key=place)]
+
+
+def _table(path: Path, is_open: bool) -> ReportTable:
+    """A table's Markdown file as HTML."""
+    title = read_json(path.with_suffix(".json"))["title"]
+    return ReportTable(title, Markup(_markdown(path.read_text())), is_open)  # mistune has escaped the cells
 
 
 def _chapters(run: Run) -> list[Chapter]:

@@ -216,6 +216,7 @@ def test_folders_of_meshes_are_scored(desk, line):
     corpus = scan_corpora.vocaset()
     templates = {subject: np.asarray(template, np.float32) for subject, template in corpus.templates.items()}
     Path("templates.pkl").write_bytes(pickle.dumps(templates))
+    Path("FLAME_sample.ply").write_bytes(scan_corpora.ply(next(iter(templates.values())), corpus.faces))
     for folder, off in (("scans", 0.0), ("result/npy", 1e-3), ("mine", 2e-3)):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for subject in templates:
@@ -226,7 +227,11 @@ def test_folders_of_meshes_are_scored(desk, line):
         row["method"]: row["metrics"] for row in json.loads((desk / "results/scores/scores.json").read_text())["rows"]
     }
     assert rows["FaceFormer"]["MVE"]["values"] == [pytest.approx(3**0.5 * 1e-3, rel=1e-2)]
-    assert rows["Mine"]["LRP"]["values"] == [100] and rows["Mine"]["jitter"]["values"] == [pytest.approx(0, abs=1)]
+    assert (
+        rows["Mine"]["FDD"]["values"]
+        and rows["Mine"]["LRP"]["values"] == [100]
+        and rows["Mine"]["jitter"]["values"] == [pytest.approx(0, abs=1)]
+    )
 
 
 @pytest.mark.parametrize("line", of_kind("animates"))

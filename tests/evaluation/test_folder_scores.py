@@ -148,5 +148,5 @@ def test_wrong_arguments_are_refused(desk, arguments, message):
 
 def test_templates_of_another_mesh_are_refused(desk):
     (desk / "other.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    with pytest.raises(ValueError, match="other.obj: 3 vertices .*expected 8"):
-        main([*COMMAND, *BOTH, "--templates", "other.obj"])
+    with pytest.raises(ValueError, match="other.obj: 3 vertices, expected 8 as of mine"):
+        main([*COMMAND, *BOTH, "--mesh", "other.obj"])
