@@ -22,17 +22,21 @@ DATA = Path(os.environ.get("AVLIB_DATA", ROOT / "data"))
 
 
 def commit() -> str:
-    """The commit of the checked-out code, with a `+` if files differ from it; "unknown" without git or a checkout."""
+    """The commit of the checked-out code, with a `+` if files differ from it; "unknown" without git or a checkout.
 
-    def git(*args):
-        return subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
+    OSError if git fails for another reason, such as want of memory: a record must not be wrong about its origin.
+    """
 
-    if not shutil.which("git"):
+    def git(*args) -> str | None:
+        done = subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True)
+        if done.returncode not in (0, 128):  # 128: there is no checkout, or it belongs to another user
+            raise OSError(f"git {args[0]} ended with code {done.returncode}: {done.stderr.strip()}")
+        return None if done.returncode else done.stdout.strip()
+
+    head = git("rev-parse", "--short=12", "HEAD") if shutil.which("git") else None
+    if head is None:
         return "unknown"
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head.returncode:
-        return "unknown"
-    return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks").stdout else "")
+    return head + ("+" if git("status", "--porcelain", "--", "avlib", "notebooks") else "")
 
 
 MUTABLE_SETTINGS = ("device", "variants")  # may change between two uses of a run's folder

@@ -119,3 +119,16 @@ def test_git_need_not_be_installed(monkeypatch):
     assert commit() != ""
     monkeypatch.setenv("PATH", "/nowhere")
     assert commit() == "unknown"
+
+
+@pytest.mark.parametrize("code, known", [(128, True), (127, False), (137, False)])
+def test_a_git_that_fails_is_no_missing_checkout(tmp_path, monkeypatch, code, known):
+    """A process without memory could not start git, and its records said that their commit was unknown."""
+    (tmp_path / "git").write_text(f"#!/bin/sh\necho no memory >&2\nexit {code}\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    if known:
+        assert commit() == "unknown"
+    else:
+        with pytest.raises(OSError, match=f"git rev-parse ended with code {code}: no memory"):
+            commit()
