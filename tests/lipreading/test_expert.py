@@ -13,7 +13,7 @@ from avlib.lipreading.attention_decoder import Decoder, PackedLinear, pack_linea
 from avlib.lipreading.beam_search import run_beam_search
 from avlib.lipreading.ctc_prefix import PrefixScorer
 from avlib.lipreading.expert import Expert, greedy_ctc
-from avlib.lipreading.frontend import TimeConv
+from avlib.lipreading.frontend import AudioFrontEnd, Packing, TimeConv
 from avlib.speech.text import BLANK
 
 BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
@@ -110,6 +110,31 @@ def test_convolution_over_time_does_not_cross_seams(stride, generator):
     assert torch.autograd.gradcheck(
         lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x, seams)), (x, conv.weight)
     )
+
+
+def test_gradients_of_the_audio_front_end_match_finite_differences(generator):
+    """In training mode: torch's batch norm returned wrong gradients for one of the layouts that memory can have."""
+    front_end = AudioFrontEnd(2).double()
+    valid = Packing(torch.tensor([2, 1]), 2, torch.device("cpu"))
+    audio = torch.randn(2, 2 * 640, generator=generator, dtype=torch.float64)
+    wanted = torch.randn(3, 16, generator=generator, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return (front_end(audio, valid) * wanted).sum()
+
+    parameters = dict(front_end.named_parameters())
+    gradients = dict(zip(parameters, torch.autograd.grad(loss(), list(parameters.values()))))
+    for name, parameter in parameters.items():
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        values = []
+        for step in (1e-6, -2e-6):
+            with torch.no_grad():
+                parameter += step * direction
+                values.append(loss())
+        with torch.no_grad():
+            parameter += 1e-6 * direction
+        slope = float(values[0] - values[1]) / 2e-6
+        assert float((gradients[name] * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-5), name
 
 
 def test_losses_equal_their_definitions(generator):

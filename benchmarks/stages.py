@@ -1,6 +1,6 @@
 """Processor time of each stage of a run, and the dearest operations of the dearest trainings.
 
-    python benchmarks/profile.py [--preset demo] [--stages 5] [--operations 8]
+    python benchmarks/stages.py [--preset demo] [--stages 5] [--operations 8]
 
 Stages run one after the other, with one thread, in a folder that is deleted afterwards; those of the corpus, and the
 notebooks, use processes of their own, which count too. Operations are those of torch.profiler, over a short training on
