@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,6 +54,27 @@ def _reason(path: Path, error: Exception) -> str:
     if path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL_BYTES:
         return "the disk is full"
     return getattr(error, "strerror", None) or str(error)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what `write_atomic` had begun to write in a folder when its process was killed."""
+    for path in folder.rglob(".*"):
+        match = re.fullmatch(r"\..*\.(\d+)(\.\w+)?", path.name)
+        if match and path.is_file() and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process with this number. Windows does not tell: there is one."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def find_visible(folder: Path, pattern: str = "*") -> list[Path]:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from .config import Config, as_dict, digest
 from .device import pick_device
-from .files import read_json, write_json
+from .files import read_json, remove_unfinished, write_json
 from .overrides import restored, unknown_settings
 from .progress import log
 from .sources import source_digest
@@ -133,7 +133,8 @@ class Run:
 
 @contextmanager
 def exclusive(run: Run) -> Iterator[None]:
-    """Holds the run's lock, so that no second process computes the same stages. ValueError if another process holds it.
+    """Holds the run's lock, so that no second process computes the same stages, and clears away what a killed process
+    had begun to write. ValueError if another process holds it.
 
     The lock ends with its process, even if that is killed; the lock file is removed at a normal end.
     """
@@ -146,6 +147,7 @@ def exclusive(run: Run) -> Iterator[None]:
             f"{run.folder}: another run_all.sh uses this run; wait for it to end, or choose another --run name"
         ) from None
     try:
+        remove_unfinished(run.folder)
         yield
     finally:
         with suppress(OSError):  # on Windows, which cannot delete an open file, releasing the lock does it

@@ -86,11 +86,15 @@ def write_live_link(
     if not MIN_FPS <= fps <= MAX_FPS:
         raise ValueError(f"{path}: expected {MIN_FPS:g} to {MAX_FPS:g} frames a second, got {fps:g}")
     values = np.concatenate([part.reshape(frames, -1) for part in parts.values()], 1)[:, _TO_HEADER]
-    lines = [",".join(HEADER)]
-    for timecode, row in zip(timecodes(frames, fps, start), values):
-        numbers = [np.format_float_positional(number, min_digits=_DECIMALS) for number in row]
-        lines.append(",".join([timecode, str(len(numbers)), *numbers]))
-    return write_atomic(Path(path), lambda p: p.write_text("\n".join(lines) + "\n", newline="\n"))
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="\n") as file:  # line by line: an hour of them is large
+            file.write(",".join(HEADER) + "\n")
+            for timecode, row in zip(timecodes(frames, fps, start), values):
+                numbers = [np.format_float_positional(number, min_digits=_DECIMALS) for number in row]
+                file.write(",".join([timecode, str(len(numbers)), *numbers]) + "\n")
+
+    return write_atomic(Path(path), write)
 
 
 def read_live_link(path: Path) -> Take:

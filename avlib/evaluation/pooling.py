@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..core import run as runs
 from ..core.config import Config
-from ..core.files import read_json
+from ..core.files import find_visible, read_json
 from ..core.run import Run, differing_settings, stored_config
 from .labels import TRUTH
 from .variant_definitions import GROUP_TITLES
@@ -73,7 +73,7 @@ def _part(folder: Path) -> Part:
 
 def _copy_records(source: Path, destination: Path) -> None:
     """Copies all records of a run and its variants, and the variants' settings, unless they are there already."""
-    for path in sorted([*source.glob("records/*.json"), *source.glob("variants/**/*.json")]):
+    for path in find_visible(source, "records/*.json") + find_visible(source, "variants/**/*.json"):
         copy = destination / path.relative_to(source)
         if (path.parent.name == "records" or path.name == "config.json") and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)

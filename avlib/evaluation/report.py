@@ -11,7 +11,7 @@ import mistune
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from ..core.files import read_json, write_atomic
+from ..core.files import find_visible, read_json, write_atomic
 from ..core.parallel import cpu_count
 from ..core.run import Run, commit
 from ..training.objectives import OBJECTIVES
@@ -106,7 +106,7 @@ def write_report(run: Run) -> Path:
         tables=_tables(run.folder / "tables"),
         chapters=_chapters(run),
         machine=_machine(str(run.device)),
-        notebooks=[{"name": p.stem, **read_json(p)} for p in sorted((run.folder / "notebooks").glob("*.json"))],
+        notebooks=[{"name": p.stem, **read_json(p)} for p in find_visible(run.folder / "notebooks", "*.json")],
         settings=(run.folder / "config.json").read_text(),
     )
 
@@ -139,7 +139,7 @@ def _tables(folder: Path) -> list[ReportTable]:
     def place(path: Path) -> tuple[int, str]:
         return OPEN_TABLES.index(path.stem) if path.stem in OPEN_TABLES else len(OPEN_TABLES), path.stem
 
-    return [_table(path, path.stem in OPEN_TABLES) for path in sorted(folder.glob("*.md"), key=place)]
+    return [_table(path, path.stem in OPEN_TABLES) for path in sorted(find_visible(folder, "*.md"), key=place)]
 
 
 def _table(path: Path, is_open: bool) -> ReportTable:
@@ -151,7 +151,7 @@ def _table(path: Path, is_open: bool) -> ReportTable:
 def _chapters(run: Run) -> list[Chapter]:
     """The chapters that have figures or clips."""
     media: dict[str, list[Medium]] = {number: [] for number in CHAPTERS}
-    paths = [*(run.folder / "clips").glob("*.mp4"), *(run.folder / "figures").glob("*.png")]
+    paths = find_visible(run.folder / "clips", "*.mp4") + find_visible(run.folder / "figures", "*.png")
     for path in sorted(paths, key=media_order):
         is_video = path.suffix == ".mp4"
         url = _data_url(path, "video/mp4" if is_video else "image/png")

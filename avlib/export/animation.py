@@ -171,9 +171,15 @@ def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes | None) ->
         about["error"] = {p: {"rms": 1000 * e["rms"], "explained": e["explained"]} for p, e in errors.items()}
     table, frames = with_ending(stem, "-arkit.csv"), with_ending(stem, "-arkit.json")
     write_live_link(table, weights, animation.fps, head)
-    content = {"fps": animation.fps, "names": NAMES, **about, "frames": weights.tolist()}
-    content |= {} if head is None else {"head": head.tolist()}
-    write_atomic(frames, lambda p: p.write_text(json.dumps(content) + "\n"))
+    content = {"fps": animation.fps, "names": NAMES, **about} | ({} if head is None else {"head": head.tolist()})
+
+    def write(path: Path) -> None:
+        with open(path, "w") as file:  # frame by frame: an hour of them is large
+            file.write(json.dumps(content)[:-1] + ', "frames": [')
+            file.writelines(f"{', ' if t else ''}{json.dumps(row.tolist())}" for t, row in enumerate(weights))
+            file.write("]}\n")
+
+    write_atomic(frames, write)
     return {"file": table.name, "frames": frames.name, **about}
 
 

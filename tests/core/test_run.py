@@ -135,6 +135,20 @@ def test_the_disk_has_a_file_before_it_gets_its_name(tmp_path, monkeypatch):
     assert inode == path.stat().st_ino and before == [inode]
 
 
+def test_what_a_killed_process_had_begun_to_write_is_cleared_away(results):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    run = Run("a", load("smoke"))
+    begun = [run.folder / "figures" / f".4_lips.{dead.pid}.png", run.folder / f".weights.{dead.pid}.safetensors"]
+    kept = [run.folder / "figures" / f".4_lips.{os.getpid()}.png", run.folder / ".note", run.folder / "a.12.png"]
+    for path in begun + kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    with runs.exclusive(run):
+        pass
+    assert not [path for path in begun if path.exists()] and all(path.exists() for path in kept)
+
+
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_files_have_the_permissions_of_new_files(tmp_path, umask, mode):
     """Also where a library writes them by way of a private file, or over one that others may not read."""

@@ -103,6 +103,14 @@ def test_the_table_has_mean_and_standard_deviation_of_the_records(run):
     assert verdicts.count("better") == 3 and verdicts.endswith("none |"), "the judge has not read"
 
 
+def test_the_page_leaves_out_what_a_killed_process_had_begun(run):
+    results.results_table(run, [0], "embedded corpus")
+    for place, name in (("figures", ".4_lips.12.png"), ("tables", ".table.12.md"), ("notebooks", ".01.12.json")):
+        (run.folder / place).mkdir(exist_ok=True)
+        (run.folder / place / name).write_text("half")
+    assert "Ground truth" in report.write_report(run).read_text()
+
+
 def test_seen_subjects_have_tables_of_their_own(run):
     for model in ("truth", "still", *(model_name("faceformer", objective, 0) for objective in OBJECTIVES)):
         score(run, model, 1e-5, 30.0, "test_seen")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...core.config import CorpusConfig, digest
-from ...core.files import write_atomic, write_json
+from ...core.files import find_visible, write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...render.camera import Camera
@@ -181,7 +181,7 @@ class CapturedCorpusBuilder:
             },
             "utterances": [u.as_dict() for u in utterances],
         }
-        shards_2d = sorted((self.folder / "2d").glob("*.safetensors"))
+        shards_2d = find_visible(self.folder / "2d", "*.safetensors")
         hashes = [performances[u.name]["hash"] for u in utterances]
         qualities = {u.name: p["quality"] for u in utterances for p in (performances[u.name],)}
         capture = {
