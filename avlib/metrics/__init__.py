@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "absolute_fdd": ".vertices:absolute_fdd",
         "lip_aperture": ".lips:lip_aperture",
         "mouth_opening_difference": ".lips:mouth_opening_difference",
+        "readable_frames": ".lips:readable_frames",
         "aperture_correlation": ".lips:aperture_correlation",
         "bilabial_closure": ".lips:bilabial_closure",
         "lip_dtw": ".lip_warping:lip_dtw",

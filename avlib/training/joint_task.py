@@ -11,7 +11,7 @@ from ..lipreading.augmentation import ClipGenerators
 from .guidance_gradient import ShareFactor, strength, without_conflict
 from .guide import Guide, ShownLips
 from .joint_batches import JointBatch, SpokenBatch
-from .losses import context_weights, gradient_shares, summed, term_gradients, vertex_losses
+from .losses import context_weights, gradient_shares, term_gradients, total_gradient, vertex_losses
 from .unscanned import SpeechHead, UnscannedSpeech
 
 VERTEX_TERMS = ("mse", "rlv")  # whose optimum is the scan; the others are the guide's
@@ -82,13 +82,13 @@ class JointTask(nn.Module):
         norms = dict.fromkeys(terms, nothing) | {name: gradient.norm() for name, gradient in of_vertices.items()}
         vertex_norm = sum(norms.values(), nothing)
         if len(of_vertices) < len(gradients):
-            vertex, displacement = summed(of_vertices), vertices.detach() - batch.template[:, None]
+            vertex, displacement = total_gradient(of_vertices), vertices.detach() - batch.template[:, None]
             for name in [name for name in gradients if name not in of_vertices]:
                 gradients[name] = self.guiding(
                     name, gradients[name], vertex, vertex_norm, displacement, draws, progress
                 )
                 norms[name] = gradients[name].norm()
-        whole = summed(gradients)
+        whole = total_gradient(gradients)
         # its gradient on the animator is that of L
         carrier = nothing if whole is None else torch.dot(prediction.flatten(), whole.flatten())
         if lips is not None and self.unscanned is not None:

@@ -77,7 +77,7 @@ def term_gradients(terms: dict[str, Tensor], weights: dict[str, float], vertices
     return gradients
 
 
-def summed(gradients: dict[str, Tensor]) -> Tensor | None:
+def total_gradient(gradients: dict[str, Tensor]) -> Tensor | None:
     """The sum of the gradients; None of none."""
     return reduce(torch.add, gradients.values()) if gradients else None
 

@@ -70,10 +70,10 @@ def test_jupyter_shows_names_as_text(tmp_path, hostile_table):
 
 
 @pytest.mark.parametrize("link", ["[x](javascript:alert(1))", "![x](https://example.org/x.png)"])
-def test_names_become_no_links(tmp_path, link):
+def test_names_become_neither_pictures_nor_links_that_run(tmp_path, link):
     write_notebook_page(tmp_path / "page.html", Markdown(f"| a |\n|---|\n| {link} |\n").data)
     page = (tmp_path / "page.html").read_text()
-    assert "<a" not in page and "<img" not in page and "javascript:alert(1)" in page or "example.org" in page
+    assert "<img" not in page and 'href="javascript' not in page and "](" in page, "a plain address may become a link"
 
 
 @pytest.fixture
