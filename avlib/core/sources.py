@@ -6,14 +6,15 @@ folder, which is reached, names it.
 """
 
 import ast
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .config import digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DATA_FILES = (".csv", ".json")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def source_digest(module: str, package: Path = PACKAGE) -> str:
@@ -23,7 +24,7 @@ def source_digest(module: str, package: Path = PACKAGE) -> str:
 
 def code_of(module: str, package: Path = PACKAGE) -> dict[str, str]:
     """A digest of the code of each module that `module` reaches, by dotted name."""
-    return {name: _code_digest(_existing_path(name, package)) for name in reachable(module, package)}
+    return {name: _read(_existing_path(name, package)).digest for name in reachable(module, package)}
 
 
 @cache
@@ -47,10 +48,10 @@ def imported(module: str, package: Path = PACKAGE) -> list[str]:
     path = _existing_path(module, package)
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
     candidates = set()
-    for node in _executed(ast.parse(path.read_text("utf-8"))):
+    for node in _read(path).imports:
         if isinstance(node, ast.Import):
             candidates.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(inside.split(".")[: len(inside.split(".")) - node.level + 1]) if node.level else ""
             base = ".".join(part for part in (base, node.module) if part)
             candidates.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
@@ -76,32 +77,30 @@ def _existing_path(module: str, package: Path) -> Path:
     return path
 
 
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes except those under `if TYPE_CHECKING`."""
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            pending += node.orelse
-            continue
-        yield node
-        pending += ast.iter_child_nodes(node)
+class _Source(NamedTuple):
+    """What counts of a module: its executed imports, and a digest of its code and of the data files that it names."""
+
+    imports: list[ast.Import | ast.ImportFrom]
+    digest: str
 
 
 @cache
-def _code_digest(path: Path) -> str:
+def _read(path: Path) -> _Source:
+    """Of each module once, and without keeping the tree: every process of a run does this for a hundred modules."""
     tree = ast.parse(path.read_text("utf-8"))
-    named = {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_FILES)
+    nodes = list(ast.walk(tree))
+    not_executed = {
+        inner
+        for node in nodes
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
     }
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
+    imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and n not in not_executed]
+    texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    data = sorted(path.with_name(t) for t in texts if t.endswith(DATA_FILES) and path.with_name(t).is_file())
+    for node in nodes:
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     code = ast.dump(tree).replace(", type_params=[]", "")  # Python 3.12 adds it
-    data = sorted(path.with_name(name) for name in named if path.with_name(name).is_file())
-    return digest(code, *data)
+    return _Source(imports, digest(code, *data))

@@ -30,11 +30,15 @@ def domain_gap(run: Run, corpus: Corpus, models: list[str] | None = None) -> dic
     key = run.key(domain_gap, settings, corpus.hash, keys)
     if record := run.finished(stage, key):
         return record
-    readers: dict[str, Reader] = {name: load_reader(run, name) for name in ("expert", "reader")}
-    readers["judge"] = load_judge(run)
-    readers |= {f"expert, fine-tuned with {m}": load_guide(run, corpus, m) for m in models or ()}
-    readers |= {label: load_reader(other, "expert") for label, other in others.items()}
-    texts = {
+    readers: dict[str, Reader]
+    if models:
+        read_before = domain_gap(run, corpus)["read"]
+        readers = {f"expert, fine-tuned with {m}": load_guide(run, corpus, m) for m in models}
+        readers |= {label: load_reader(other, "expert") for label, other in others.items()}
+    else:
+        read_before = {}
+        readers = {"expert": load_reader(run, "expert"), "reader": load_reader(run, "reader"), "judge": load_judge(run)}
+    texts = read_before | {
         name: {
             "clips": read_clips(corpus.clips("validation"), reader, settings),
             "renders": read_renders(corpus, reader, settings),

@@ -38,7 +38,7 @@ def write_webp(path: Path, video: torch.Tensor, fps: float) -> Path:
 
     def write(temporary: Path) -> None:
         first.save(
-            temporary, "WEBP", save_all=True, append_images=others, duration=1000 / fps, loop=0, quality=60, method=4
+            temporary, "WEBP", save_all=True, append_images=others, duration=1000 / fps, loop=0, quality=60, method=2
         )
 
     return write_atomic(path, write)

@@ -27,6 +27,7 @@ AREA_EPSILON = 1e-8
 # released renderer.
 NORMAL_FLOOR = 1e-6
 CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once, to save memory and fit the cache
+LARGE_CHUNK = 8  # frames of large images, in up to so many times the elements: a chunk also has a fixed cost
 ACCELERATOR_CHUNKS = 8  # so many times as large on an accelerator, which has to wait for the host in each chunk
 
 
@@ -130,7 +131,8 @@ class Renderer(nn.Module):
         if not len(meshes):
             return vertices.new_zeros(*lead, height // self.supersampling, width // self.supersampling)
         elements = CHUNK_ELEMENTS * (1 if vertices.device.type == "cpu" else ACCELERATOR_CHUNKS)
-        frames = max(1, elements // (len(self.faces) + 4 * height * width))  # of a chunk
+        per_frame = len(self.faces) + 4 * height * width
+        frames = max(1, elements // per_frame, min(LARGE_CHUNK, LARGE_CHUNK * elements // per_frame))  # of a chunk
         albedos = albedo.split(frames) if albedo.ndim else itertools.repeat(albedo)
         lights = itertools.repeat(None) if directions is None else directions.split(frames)
         images = []

@@ -14,13 +14,16 @@ from .joint_batches import Example
 def principal_motions(examples: list[Example], components: int, frames: int = 600) -> Tensor:
     """The principal components of the scans' motion: (components, V, 3), orthonormal.
 
-    Computed by a singular value decomposition of the displacements in `frames` frames, evenly spaced over all examples.
+    Computed from the scalar products of the displacements in `frames` frames, evenly spaced over all examples: there
+    are fewer frames than coordinates, and a singular value decomposition takes ten times as long.
     """
     places = [(example, t) for example in examples for t in range(len(example.motion))]
     chosen = [places[i] for i in torch.linspace(0, len(places) - 1, min(frames, len(places))).long().tolist()]
     displacement = torch.stack([example.motion[t] - example.template for example, t in chosen])
-    components_vh = torch.linalg.svd(displacement.flatten(1), full_matrices=False).Vh[:components]
-    return components_vh.unflatten(1, displacement.shape[1:])
+    rows = displacement.flatten(1).double()
+    _, directions = torch.linalg.eigh(rows @ rows.T)  # in ascending order
+    principal = torch.linalg.qr(rows.T @ directions[:, -components:]).Q
+    return principal.T.to(displacement).unflatten(1, displacement.shape[1:])
 
 
 def project_gradient(vertices: Tensor, motions: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def changed_stages(package, path: str, old: str, new: str) -> set[str]:
     text = (package / path).read_text()
     assert text.count(old) >= 1, f"{path} has no {old!r}"
     (package / path).write_text(text.replace(old, new, 1))
-    for cached in (sources.imported, sources.reachable, sources._code_digest):
+    for cached in (sources.imported, sources.reachable, sources._read):
         cached.cache_clear()
     return {stage for stage, module in STAGES.items() if source_digest(module, package) != before[stage]}
 
@@ -77,7 +77,7 @@ def test_every_reached_module_counts(package):
     before = {stage: code_of(module, package) for stage, module in STAGES.items()}
     for path in package.rglob("*.py"):
         path.write_text(path.read_text() + "\nCHANGED = 1\n")
-    sources._code_digest.cache_clear()
+    sources._read.cache_clear()
     for stage, module in STAGES.items():
         after = code_of(module, package)
         assert list(after) == reachable(module, package) and module in after and "avlib.core.run" in after
