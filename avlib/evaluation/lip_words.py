@@ -22,7 +22,7 @@ from .labels import TRUTH
 from .spoken_words import WordFeatures, too_few, word_features, word_times
 from .word_choice import WordChoice, choose_words
 
-MAX_STYLES = 4  # training styles in which an animator's lips are read, which bounds the time
+MAX_STYLES = 2  # training styles in which an animator's lips are read, which bounds the time
 LipSpaces = dict[str, dict[str, WordFeatures]]  # whose lips -> "audio-visual" or "visual-only" -> features of frames
 
 

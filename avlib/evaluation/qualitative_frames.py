@@ -12,6 +12,7 @@ from ..training.joint import load_animator, predict
 
 CLOSING, OPENING = "closing", "opening"
 OPEN_VOWELS = frozenset("aæɑɐ")  # also as the beginning of a diphthong
+MAX_SENTENCES = 8  # of the test split, evenly spaced, that are animated to select from: bounds the time
 COLOUR_QUANTILE = 0.98  # of the errors in a figure: the strongest colour
 
 
@@ -63,16 +64,17 @@ def candidate_frames(
 
 
 def select_frames(run: Run, corpus: Corpus, models: list[str], count: int = 3) -> list[QualitativeFrame]:
-    """The `count` closing and opening frames of the test split at which the models' lip apertures differ most.
+    """The `count` closing and opening frames of `MAX_SENTENCES` sentences of the test split at which the models' lip
+    apertures differ most.
 
     The rule ignores which model is nearer to the scan. At most one frame of a kind per sentence; models in the first
     training style. Empty where the corpus has no phoneme times.
     """
-    animators = {name: load_animator(run, corpus, name)[0] for name in models}
+    sentences = [u for u in corpus.utterances("test") if u.phonemes]
+    steps = torch.linspace(0, len(sentences) - 1, min(MAX_SENTENCES, len(sentences))).round().long()
+    animators = {name: load_animator(run, corpus, name)[0] for name in models} if sentences else {}
     candidates: dict[str, list[QualitativeFrame]] = {CLOSING: [], OPENING: []}
-    for utterance in corpus.utterances("test"):
-        if not utterance.phonemes:
-            continue
+    for utterance in (sentences[step] for step in steps):
         predictions = {name: predict(run, corpus, animator, utterance) for name, animator in animators.items()}
         motions = {"scan": corpus.motion(utterance), **predictions}
         for target, frames in candidate_frames(corpus, utterance, motions).items():

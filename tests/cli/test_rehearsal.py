@@ -23,7 +23,7 @@ from tests.training.test_pretraining import published_weights
 pytestmark = pytest.mark.slow
 SIZES = {  # of all networks that have no published weights
     "plugins": "",
-    **{name: value for name, value in PRESETS["smoke"].items() if not name.startswith("corpus.sentences")},
+    **PRESETS["smoke"],
     **{f"{reader}.heads": 2 for reader in ("expert", "reader")},
     **{f"{reader}.feedforward": 64 for reader in ("expert", "reader")},
     **{f"{reader}.kernel": 7 for reader in ("expert", "reader")},
@@ -34,6 +34,7 @@ SIZES = {  # of all networks that have no published weights
     "corpus.clips_2d": 4,
     "corpus.validation_clips_2d": 4,
     "corpus.judge_clips_2d": 4,
+    **{f"corpus.sentences_{split}": 2 for split in ("train", "validation", "test")},  # as many as the miniatures have
     "codetalker.width": 64,
     "codetalker.codes_per_frame": 4,
     "codetalker.code_width": 16,
