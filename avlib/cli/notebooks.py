@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ..animators.registry import find_animator
@@ -29,6 +29,7 @@ from ..evaluation.word_choice import check_words
 from ..training import dry_run
 from ..training.reader_checks import check_readers, check_sizes, check_weights
 from .arguments import PATHS, names_path, parse_arguments
+from .run_progress import RunProgress
 
 NOTEBOOKS = ROOT / "notebooks"
 # asyncio warns about tasks that remain when a kernel is stopped.
@@ -93,16 +94,23 @@ def is_finished(run: Run, notebook: str, parameters: dict, name: str | None = No
     return True
 
 
-def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) -> None:
+def execute(
+    run: Run, notebook: str, parameters: dict, name: str | None = None, progress: RunProgress | None = None
+) -> None:
     """Runs a notebook and stores the executed copy in the run's folder as `name`, unless it has finished before.
 
-    ValueError for an error in the notebook.
+    progress: of the whole run. ValueError for an error in the notebook.
     """
+    if not is_finished(run, notebook, parameters, name):
+        with progress.part(name or notebook) if progress else nullcontext():
+            _execute(run, notebook, parameters, name or notebook)
+    elif progress:
+        progress.skip(name or notebook)
+
+
+def _execute(run: Run, notebook: str, parameters: dict, name: str) -> None:
     import papermill
 
-    if is_finished(run, notebook, parameters, name):
-        return
-    name = name or notebook
     copy = run.folder / "notebooks" / f"{name}.ipynb"
     print(f"{name}: running", flush=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -133,20 +141,19 @@ def execute(run: Run, notebook: str, parameters: dict, name: str | None = None) 
     print(f"{name}: finished in {seconds:.0f} s", flush=True)
 
 
-def execute_parallel(run: Run, jobs: list[tuple]) -> None:
+def execute_parallel(run: Run, jobs: list[tuple], progress: RunProgress | None = None) -> None:
     """`execute` for every (notebook, parameters, name) in parallel on the CPU, one after the other on a GPU.
 
     There are at most as many kernels as cores, and each gets an equal share of the cores: also where most have finished
     before, since results depend on the number of threads. Kernels are processes; a thread waits for each.
     """
-    cores = cpu_count()
-    workers = min(len(jobs), cores) if run.device.type == "cpu" else 1
+    workers = kernels_beside_each_other(run, len(jobs))
     before = os.environ.get("OMP_NUM_THREADS")
     if workers > 1:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cpu_count() // workers))
     try:
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            futures = [pool.submit(execute, run, *job) for job in jobs]
+            futures = [pool.submit(execute, run, *job, progress=progress) for job in jobs]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -157,6 +164,11 @@ def execute_parallel(run: Run, jobs: list[tuple]) -> None:
         os.environ.pop("OMP_NUM_THREADS", None)
         if before is not None:
             os.environ["OMP_NUM_THREADS"] = before
+
+
+def kernels_beside_each_other(run: Run, jobs: int) -> int:
+    """How many trainings run at a time."""
+    return min(jobs, cpu_count()) if run.device.type == "cpu" else 1
 
 
 def main(argv: list[str]) -> int:
@@ -209,8 +221,6 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
 
     seeds = args.seeds
     common = {"run_name": run.name, "preset": args.preset, "device": args.device, "overrides": args.overrides}
-    execute(run, "01_data_prep", common)
-    execute(run, "02_expert_pretraining", {**common, "seeds": seeds})
     joint = [
         (
             "03_joint_training",
@@ -219,13 +229,21 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
         )
         for animator, objective, seed in training_order(run, seeds)
     ]
-    execute_parallel(run, joint)
-    if run.config.variants:
-        variants.run_variants(run, prepare_corpus(run), seeds)
-    execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions})
-    execute(run, "05_tsne_analysis", {**common, "seeds": seeds})
-    if "scans" in run.config.variants:
-        execute(run, "06_guidance", {**common, "seeds": seeds})
+    last = ["05_tsne_analysis", *(["06_guidance"] if "scans" in run.config.variants else [])]
+    names = ["01_data_prep", "02_expert_pretraining", *(name for _, _, name in joint), "04_evaluation", *last]
+    chosen = variants.chosen_variants(run.config)
+    further = [model for name in chosen for model in variants.variant_models(run, name, seeds)]
+    progress = RunProgress(run, names, len(further), kernels_beside_each_other(run, len(joint)))
+    with progress.logged():
+        execute(run, "01_data_prep", common, progress=progress)
+        execute(run, "02_expert_pretraining", {**common, "seeds": seeds}, progress=progress)
+        execute_parallel(run, joint, progress)
+        if run.config.variants:
+            with progress.part("variants"):
+                variants.run_variants(run, prepare_corpus(run), seeds)
+        execute(run, "04_evaluation", {**common, "seeds": seeds, "predictions": predictions}, progress=progress)
+        for notebook in last:
+            execute(run, notebook, {**common, "seeds": seeds}, progress=progress)
     print(f"report: {report.write_report(run)}", flush=True)
     if args.speech:
         from ..export.animate import animate_file

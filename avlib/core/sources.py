@@ -98,7 +98,7 @@ def _read(path: Path) -> _Source:
     }
     imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and n not in not_executed]
     texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    data = sorted(path.with_name(t) for t in texts if t.endswith(DATA_FILES) and path.with_name(t).is_file())
+    data = sorted(p for p in path.parent.iterdir() if p.suffix in DATA_FILES and p.name in texts)
     for node in nodes:
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]

@@ -82,7 +82,7 @@ def test_trainings_that_have_finished_count_too(desk, monkeypatch):
     """They decide how many threads the others have."""
     given = []
     monkeypatch.setattr(notebooks, "is_finished", lambda run, notebook, *rest: True)
-    monkeypatch.setattr(notebooks, "execute_parallel", lambda run, jobs: given.extend(jobs))
+    monkeypatch.setattr(notebooks, "execute_parallel", lambda run, jobs, progress: given.extend(jobs))
     monkeypatch.setattr(report, "write_report", lambda run: "nowhere")
     arguments = parse_arguments(["--preset", "smoke", "--seeds", "0,1"])
     notebooks.run_notebooks(Run("one", load("smoke")), arguments, [])
