@@ -25,9 +25,15 @@ def main(argv: list[str]) -> int:
         from .cli.score import main as score
 
         return score(argv[1:])
+    from .cli.arguments import parse_arguments
+    from .core.presets import load
+
+    arguments = parse_arguments(argv)
+    # what is wrong with the options is said before the three seconds in which torch is imported
+    load(arguments.preset, device=arguments.device, **arguments.overrides)
     from .cli.notebooks import main as notebooks
 
-    return notebooks(argv)
+    return notebooks(arguments)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
 from ..training.reader_checks import check_readers, check_sizes, check_weights
-from .arguments import PATHS, names_path, parse_arguments
+from .arguments import PATHS, names_path
 from .run_progress import RunProgress
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -171,8 +171,8 @@ def kernels_beside_each_other(run: Run, jobs: int) -> int:
     return min(jobs, cpu_count()) if run.device.type == "cpu" else 1
 
 
-def main(argv: list[str]) -> int:
-    args = parse_arguments(argv)
+def main(args: argparse.Namespace) -> int:
+    """args: as `parse_arguments` returns them."""
     config = load(args.preset, device=args.device, **args.overrides)
     if args.dry_run:
         dry_run.main(config)
@@ -232,8 +232,8 @@ def run_notebooks(run: Run, args: argparse.Namespace, predictions: list[str]) ->
     last = ["05_tsne_analysis", *(["06_guidance"] if "scans" in run.config.variants else [])]
     names = ["01_data_prep", "02_expert_pretraining", *(name for _, _, name in joint), "04_evaluation", *last]
     chosen = variants.chosen_variants(run.config)
-    further = [model for name in chosen for model in variants.variant_models(run, name, seeds)]
-    progress = RunProgress(run, names, len(further), kernels_beside_each_other(run, len(joint)))
+    further = sum(len(variants.animators_and_seeds(run, name, seeds)) for name in chosen)
+    progress = RunProgress(run, names, further, kernels_beside_each_other(run, len(joint)))
     with progress.logged():
         execute(run, "01_data_prep", common, progress=progress)
         execute(run, "02_expert_pretraining", {**common, "seeds": seeds}, progress=progress)

@@ -153,16 +153,20 @@ def model_run(run: Run, name: str, animator: str, seed: int) -> Run:
 
 
 def variant_models(run: Run, name: str, seeds: list[int]) -> list[VariantModel]:
-    """A variant's models: of all animators and several seeds, or in a sweep of the first ones."""
+    """A variant's models, in the order of `animators_and_seeds`."""
+    variant = VARIANTS[name]
+    split = "validation" if variant.is_sweep else "test"
+    return [
+        VariantModel(model_run(run, name, animator, seed), animator, variant.objective, seed, split)
+        for animator, seed in animators_and_seeds(run, name, seeds)
+    ]
+
+
+def animators_and_seeds(run: Run, name: str, seeds: list[int]) -> list[tuple[str, int]]:
+    """Of each of a variant's models: all animators and several seeds, or in a sweep the first ones."""
     variant, animators = VARIANTS[name], run.config.animators
     return [
-        VariantModel(
-            model_run(run, name, animator, seed),
-            animator,
-            variant.objective,
-            seed,
-            "validation" if variant.is_sweep else "test",
-        )
+        (animator, seed)
         for animator in (animators[:1] if variant.is_sweep else animators)
         for seed in seeds_of(variant.group, seeds)
     ]

@@ -165,7 +165,7 @@ def test_a_run_is_understood_and_comes_to_its_notebooks(desk, monkeypatch, line)
     monkeypatch.setattr(
         notebooks,
         "execute",
-        lambda run, name, parameters, *more: ran.append((name, notebooks.notebook_key(name, parameters))),
+        lambda run, name, parameters, *more, progress: ran.append((name, notebooks.notebook_key(name, parameters))),
     )
     monkeypatch.setattr(notebooks.dry_run, "main", lambda config: ran.append(("dry run", config)))
     for check in ("check_weights", "check_sizes"):  # a reader has the weights and units that the command names

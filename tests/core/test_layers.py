@@ -151,6 +151,15 @@ def test_the_rooms_of_the_tests_are_those_of_the_package():
     assert {p.parent.name for p in tests.glob("*/test_*.py")} == set(ROOMS)
 
 
+@pytest.mark.parametrize("wrong", [["--preset", "enormous"], ["--set", "joint.epoch=1"], ["--seeds", "a"]])
+def test_wrong_options_are_reported_before_anything_heavy_is_imported(wrong):
+    command = [sys.executable, "-X", "importtime", "-m", "avlib", *wrong]
+    told = subprocess.run(command, capture_output=True, text=True).stderr.splitlines()
+    assert told[-1].startswith("avlib: ") and wrong[1].partition("=")[0] in told[-1]
+    imported = {line.split("|")[-1].strip() for line in told if line.startswith("import time:")}
+    assert "avlib.core.presets" in imported and not imported & set(HEAVY)
+
+
 def test_the_package_is_imported_quickly_and_offers_its_names():
     code = (
         "import sys, time; began = time.perf_counter(); import avlib; took = time.perf_counter() - began; "
