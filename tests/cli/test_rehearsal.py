@@ -85,8 +85,10 @@ def test_vocaset_as_distributed_with_published_weights(tmp_path):
     run = rehearse(tmp_path, "vocaset", "CodeTalker", weights | {"speech.pretrained": tmp_path / "wav2vec2"}, *options)
     table = (run / "tables" / "table.md").read_text()
     assert all(f"| published {name} |" in table for name in ("FaceFormer", "CodeTalker"))
-    title = json.loads((run / "tables" / "table.json").read_text())["title"]
-    assert "preset paper" in title and "method paper" in title
+    described = json.loads((run / "tables" / "table.json").read_text())
+    assert "preset paper" in described["title"] and "method paper" in described["title"]
+    origin = "the embedded corpus, which is synthetic"
+    assert described["corpus"] == f"vocaset corpus (2D part: {origin})" and origin in (run / "report.html").read_text()
     trained = json.loads((run / "records" / "codetalker-guided-s0.json").read_text())
     assert trained["lambda_av"] == pytest.approx(trained["lambda_av_published"])
     assert json.loads((run / "records" / "expert.json").read_text())["history"] == []

@@ -58,27 +58,24 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("video", [False, True], ids=["embedded clips", "video"])
-def test_scans_go_through_all_notebooks_to_the_report(folder, video):
-    settings = ["--set", "plugins=", "--set", "animators=faceformer", "--set", "corpus.clips_2d=16"]
-    if video:
-        settings += ["--set", f"corpus.video_corpus={folder / 'video'}"]
-    name = f"video-{video}"
+def test_scans_go_through_all_notebooks_to_the_report(folder):
+    """With a 2D part of video; tests/cli/test_rehearsal.py has scans with embedded clips."""
+    video = folder / "video"
+    settings = ["--set", "plugins=", "--set", "animators=faceformer", "--set", f"corpus.video_corpus={video}"]
     data = ["--corpus", "vocaset", "--data", str(folder / "scans")]
-    done = chain.avlib(folder, "--preset", "smoke", "--run", name, *data, *settings)
+    done = chain.avlib(folder, "--preset", "smoke", "--run", "scans", *data, *settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    run = folder / "results" / name
-    origin = str(folder / "video") if video else "the embedded corpus, which is synthetic"
+    run = folder / "results" / "scans"
     assert "| FaceFormer, + L_rlv + guidance |" in (run / "tables" / "table.md").read_text()
-    assert json.loads((run / "tables" / "table.json").read_text())["corpus"] == f"vocaset corpus (2D part: {origin})"
-    assert "times of words and phonemes in 4 of 5 sequences" in done.stdout or video, "the second run converts nothing"
+    assert json.loads((run / "tables" / "table.json").read_text())["corpus"] == f"vocaset corpus (2D part: {video})"
+    assert "times of words and phonemes in 4 of 5 sequences" in done.stdout
     scores = json.loads((run / "records" / "evaluation-still.json").read_text())["rows"][0]["scores"]
     assert next(count for name, (_, count) in scores.items() if name.startswith("closure")) == 1, "the m of “me”"
     page = (run / "report.html").read_text()
-    assert page.count("<video") >= 2 and page.count("<img") >= 8 and origin in page
+    assert page.count("<video") >= 2 and page.count("<img") >= 8 and str(video) in page
     record = json.loads((run / "records" / "tsne.json").read_text())
     clips, lips = record["choices"]
-    assert clips["words"] == (["away", "big"] if video else ["just", "must"])
+    assert clips["words"] == ["away", "big"]
     assert {row["lips"] for row in record["rows"]} == {"clips"} and any(row["maps"] for row in record["rows"])
     assert "Feature analysis: “{}” and “{}”".format(*clips["words"]) in page
     assert lips["words"] == [] and "no words are compared" in lips["reason"], "one test sentence allows no comparison"
