@@ -75,7 +75,7 @@ def linked_results(folder: Path) -> str:
 def read_only_checkout(folder: Path) -> str:
     environment = Path(sys.prefix)
     mounts = [f"mount --bind -o ro '{place}' '{place}'" for place in (ROOT, environment)]
-    return whole(folder, before="; ".join(mounts), HOME="/proc")
+    return whole(folder, before="; ".join(mounts), HOME=str(ROOT))  # a home that is read-only, too
 
 
 def full_disk(folder: Path) -> str:

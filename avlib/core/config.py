@@ -218,6 +218,7 @@ class JointConfig:
     guidance_components: int = 30  # principal motions onto which the guidance gradient is projected; 0: no projection
     # soft silhouettes of the lips that the expert reads, if the corpus has them; False: the opening has no gradient
     soft_silhouettes: bool = True
+    backend: str = "avlib"  # rasteriser of the lips that the expert reads: avlib or pytorch3d
     expert_learns_from: str = "truth"  # lips that fine-tune the expert: truth, prediction, or frozen (no fine-tuning)
     expert_lr: float = 1e-4
     babble_db: tuple = (-10.0, 0.0)  # range of the signal-to-noise ratio of the guiding expert's speech input, dB

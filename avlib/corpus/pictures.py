@@ -10,10 +10,13 @@ from .clips import Clips
 from .corpus import Corpus
 
 
-def lip_video(corpus: Corpus, soft_silhouettes: bool = True, fps: float | None = None) -> LipVideo:
+def lip_video(
+    corpus: Corpus, soft_silhouettes: bool = True, fps: float | None = None, backend: str = "avlib"
+) -> LipVideo:
     """The lip renderer for the mesh, camera and frame rate of a corpus.
 
     soft_silhouettes: False turns off the corpus's soft silhouettes. fps: of the motion, by default the corpus's.
+    backend: see `Renderer`.
     ValueError if the crop cuts lips at rest.
     """
     for subject, template in corpus.templates.items():
@@ -25,6 +28,7 @@ def lip_video(corpus: Corpus, soft_silhouettes: bool = True, fps: float | None =
         corpus.camera,
         fps or corpus.fps,
         corpus.soft_silhouettes and soft_silhouettes,
+        backend,
     )
 
 

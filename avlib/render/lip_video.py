@@ -42,7 +42,7 @@ class LipVideo(nn.Module):
     """Vertices at any rate -> 25 fps lip crops in [0, 1], differentiable. Only the mouth's part of the mesh is used.
 
     faces: (F, 3). albedo: (V,). mouth: indices of all vertices that the crop may show. fps: rate of the vertices.
-    antialias: blend silhouettes, see `Renderer`.
+    antialias: blend silhouettes. backend: see `Renderer`.
     """
 
     mouth: torch.Tensor
@@ -55,9 +55,11 @@ class LipVideo(nn.Module):
         camera: Camera,
         fps: float,
         antialias: bool = False,
+        backend: str = "avlib",
     ):
         super().__init__()
-        self.renderer = Renderer(submesh(faces, mouth, len(albedo)), camera, albedo=albedo[mouth], antialias=antialias)
+        shown = submesh(faces, mouth, len(albedo))
+        self.renderer = Renderer(shown, camera, albedo=albedo[mouth], antialias=antialias, backend=backend)
         self.register_buffer("mouth", mouth, persistent=False)
         self.fps = fps
 

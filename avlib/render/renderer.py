@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.progress import log
 from .camera import Camera
 from .culling import near_mesh
 from .rasterizer import rasterise, rasterise_pytorch3d
@@ -26,6 +27,7 @@ AREA_EPSILON = 1e-8
 # Sums of area-weighted normals shorter than this, in the mesh's squared unit, are not scaled to unit length, as in the
 # released renderer.
 NORMAL_FLOOR = 1e-6
+BACKENDS = ("avlib", "pytorch3d")
 CHUNK_ELEMENTS = 1 << 20  # bounds (faces + 4 pixels) x frames rendered at once, to save memory and fit the cache
 LARGE_CHUNK = 8  # frames of large images, in up to so many times the elements: a chunk also has a fixed cost
 ACCELERATOR_CHUNKS = 8  # so many times as large on an accelerator, which has to wait for the host in each chunk
@@ -93,11 +95,12 @@ class Renderer(nn.Module):
         backend: str = "avlib",
     ):
         super().__init__()
-        if backend not in ("avlib", "pytorch3d"):
+        if backend not in BACKENDS:
             raise ValueError(f"Renderer: backend must be avlib or pytorch3d, got {backend!r}")
         if backend == "pytorch3d" and importlib.util.find_spec("pytorch3d") is None:
             raise ValueError(
-                "Renderer: backend pytorch3d: PyTorch3D is not installed (conda install -c conda-forge pytorch3d)"
+                "Renderer: backend pytorch3d: PyTorch3D is not installed (pip install easypytorch3d, or conda install "
+                "-c conda-forge pytorch3d)"
             )
         if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces) or faces.min() < 0:
             raise ValueError(f"Renderer: faces must be (F, 3) integers >= 0 with F >= 1, got {_shape_and_dtype(faces)}")
@@ -256,6 +259,20 @@ class Renderer(nn.Module):
             raise ValueError(
                 f"Renderer: directions must be (L, 3) or (*{tuple(lead)}, L, 3), got {_shape_and_dtype(directions)}"
             )
+
+
+def usable_backend(backend: str) -> str:
+    """The backend, or "avlib" where that is PyTorch3D and cannot be imported; a line then says so and why.
+
+    Its compiled part fits one build of torch.
+    """
+    if backend == "pytorch3d":
+        try:
+            importlib.import_module("pytorch3d._C")
+        except ImportError as error:
+            log(f"PyTorch3D cannot be imported ({str(error).splitlines()[0]}): avlib's own rasteriser renders")
+            return "avlib"
+    return backend
 
 
 def _broadcasts(x: Tensor, lead: Sequence[int], tail: Sequence[int]) -> bool:

@@ -21,6 +21,7 @@ from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
 from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
+from ..render.renderer import usable_backend
 from .checkpoints import SharedStart, TrainingState
 from .clip_batches import TOKENIZER
 from .convergence import convergence, joint_epochs
@@ -209,7 +210,7 @@ def joint_task(
     if expert:
         guide = Guide(
             expert,
-            lip_video(corpus, config.soft_silhouettes, fps),
+            lip_video(corpus, config.soft_silhouettes, fps, usable_backend(config.backend)),
             config,
             base.config.expert.ctc,
             Babble(clips),

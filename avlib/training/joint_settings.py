@@ -31,6 +31,7 @@ GUIDANCE_SETTINGS = (
     "conflict",
     "guidance_components",
     "soft_silhouettes",
+    "backend",
     "expert_learns_from",
     "expert_lr",
     "babble_db",

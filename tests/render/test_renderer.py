@@ -2,6 +2,8 @@
 
 import importlib.util
 import math
+import platform
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d, normalize
 
 from avlib.render.camera import Camera
-from avlib.render.renderer import Lights, Renderer
+from avlib.render.renderer import Lights, Renderer, usable_backend
 from tests.render.meshes import CAMERA, NEAR, dome, triangles
 
 BACKENDS = [
@@ -281,3 +283,24 @@ def test_a_missing_backend_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="PyTorch3D is not installed"):
         Renderer(dome()[1], CAMERA, backend="pytorch3d")
+
+
+def test_a_backend_that_cannot_be_imported_gives_way_with_a_line(monkeypatch, capsys):
+    """The compiled part of PyTorch3D fits one build of torch."""
+
+    def import_module(name):
+        raise ImportError("libcudart.so.13: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    assert usable_backend("avlib") == "avlib" and capsys.readouterr().out == ""
+    assert usable_backend("pytorch3d") == "avlib"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "PyTorch3D cannot be imported (libcudart.so.13:" in line and "own rasteriser renders" in line
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64" or not (torch.version.cuda or "").startswith("13"),
+    reason="PyTorch3D has no wheel for this machine or this torch",
+)
+def test_where_it_has_a_wheel_pytorch3d_is_installed_and_fits_torch():
+    assert usable_backend("pytorch3d") == "pytorch3d"
