@@ -11,14 +11,24 @@ from ..core.files import find_visible, read_json
 from ..core.progress import log
 from ..core.run import Run
 
-# Seconds of each notebook of preset demo on two cores with AVX-512 (docs/timings.md), for the first run on a machine.
+# Seconds of each notebook on two cores (docs/timings.md), for the first run of a preset on a machine.
 SHIPPED_S = {
-    "01_data_prep": 91,
-    "02_expert_pretraining": 617,
-    "03_joint_training": 135,
-    "04_evaluation": 130,
-    "05_tsne_analysis": 50,
-    "06_guidance": 20,
+    "smoke": {
+        "01_data_prep": 22,
+        "02_expert_pretraining": 30,
+        "03_joint_training": 15,
+        "04_evaluation": 45,
+        "05_tsne_analysis": 22,
+        "06_guidance": 10,
+    },
+    "demo": {
+        "01_data_prep": 91,
+        "02_expert_pretraining": 617,
+        "03_joint_training": 135,
+        "04_evaluation": 130,
+        "05_tsne_analysis": 50,
+        "06_guidance": 20,
+    },
 }
 INTERVAL_S = 60.0  # between two lines while a notebook runs
 NEARLY = 0.95  # the most that counts of a part that has not ended
@@ -28,8 +38,8 @@ class RunProgress:
     """Logs one line after each part of a run, and each minute: what runs, the share of the run done, the time left.
 
     A part is a notebook, or all variants. Parts count by the seconds that the notebooks took when a run of the same
-    preset last executed them on this machine, or else by `SHIPPED_S`. The time left also depends on how fast the parts
-    of this run have been so far.
+    preset last executed them on this machine, or else by `SHIPPED_S`, of another preset by those of the demo. The time
+    left also depends on how fast the parts of this run have been so far.
     """
 
     def __init__(
@@ -42,10 +52,12 @@ class RunProgress:
     ) -> None:
         """notebooks: names of the executed notebooks. variant_trainings: how many models the part "variants" trains.
         workers: how many trainings run at a time."""
-        measured = measured_seconds(run.config.preset)
-        self.seconds = {part: expected_seconds(part, measured) for part in notebooks}
+        preset = run.config.preset
+        known = SHIPPED_S.get(preset, SHIPPED_S["demo"]) | (measured := measured_seconds(preset))
+        self.is_guess = not measured and preset not in SHIPPED_S
+        self.seconds = {part: expected_seconds(part, known) for part in notebooks}
         if variant_trainings:
-            self.seconds["variants"] = variant_trainings * expected_seconds("03_joint_training", measured)
+            self.seconds["variants"] = variant_trainings * expected_seconds("03_joint_training", known)
         self.workers = {part: workers if part[:3] in ("03_", "var") else 1 for part in self.seconds}
         self.clock, self.began_s = clock, clock()
         self.skipped: set[str] = set()
@@ -105,10 +117,11 @@ class RunProgress:
             all_s = self._seconds_of(set(self.seconds))
             left_s = all_s - self._seconds_of(self.skipped) - executed_s
             # the first minute says little about the pace
-            pace = (now - self.began_s) / executed_s if executed_s >= INTERVAL_S else 1.0
+            has_pace = executed_s >= INTERVAL_S
+            pace = (now - self.began_s) / executed_s if has_pace else 1.0
             now_running = [f"{part} for {_duration(now - began_s)}" for part, began_s in self.running.items()]
         text = f"run: {100 * (1 - left_s / all_s):.0f} % done"
-        if left_s >= 1:
+        if left_s >= 1 and (has_pace or not self.is_guess):
             text += f", about {_duration(pace * left_s)} left"
         return "; ".join([text, *now_running])
 
@@ -129,15 +142,9 @@ def measured_seconds(preset: str) -> dict[str, float]:
     return seconds
 
 
-def expected_seconds(part: str, measured: dict[str, float]) -> float:
-    """measured: see `measured_seconds`."""
-    notebook = part.split("-")[0]
-    return next(
-        seconds[name]
-        for seconds in (measured, SHIPPED_S, {notebook: SHIPPED_S["03_joint_training"]})
-        for name in (_without_seed(part), notebook)
-        if name in seconds
-    )
+def expected_seconds(part: str, known: dict[str, float]) -> float:
+    """known: seconds of parts without seeds, and of notebooks, for models that have not been trained before."""
+    return known.get(_without_seed(part), known[part.split("-")[0]])
 
 
 def _without_seed(part: str) -> str:

@@ -1,5 +1,6 @@
 """The lip video of a corpus follows the corpus's settings; faces stand beside the first motion."""
 
+import importlib.util
 from types import SimpleNamespace
 
 import pytest
@@ -45,6 +46,20 @@ def test_lip_video_takes_the_rate_of_the_corpus_or_of_the_caller(fps, frames):
     motion = corpus.templates["one"].expand(1, 30, 4, 3)
     _, lengths = lip_video(corpus, fps=fps)(motion, torch.tensor([30]))
     assert lengths.tolist() == [frames]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pytorch3d") is None, reason="PyTorch3D is not installed")
+def test_the_caller_chooses_the_rasteriser():
+    """Pictures and gradients are the same."""
+    corpus, results = square(), {}
+    for backend in ("avlib", "pytorch3d"):
+        # no edge lies on a pixel's centre, which belongs to neither face for PyTorch3D
+        vertices = (torch.tensor([0.97, 0.91, 1]) * corpus.templates["one"])[None, None].requires_grad_()
+        video, _ = lip_video(corpus, backend=backend)(vertices, torch.tensor([1]))
+        video.square().sum().backward()
+        results[backend] = (video.detach(), vertices.grad)
+    assert results["avlib"][0].max() > 0.5 and results["avlib"][1].abs().max() > 0.1
+    torch.testing.assert_close(results["pytorch3d"], results["avlib"], atol=1e-4, rtol=1e-4)
 
 
 def test_a_crop_that_cuts_lips_at_rest_is_an_error():
