@@ -79,19 +79,23 @@ def read_only_checkout(folder: Path) -> str:
 
 
 def full_disk(folder: Path) -> str:
-    """First there is room for a part of the corpus, then for a part of the weights, then for all."""
+    """Of the results. First there is no room for the corpus's record and pictures, then none for all weights, then for
+    all; and no room for the corpus, which is refused before it is made."""
     image, place = folder / "image", folder / "place"
     place.mkdir()
     lines = []
-    for megabytes in (5, 12, 400):
+    for megabytes in (1, 6, 400):
         kept = f"[ ! -e '{image}' ] || cp -a '{image}'/. '{place}'"
         before = f"mount -t tmpfs -o size={megabytes}m none '{place}'; {kept}"
         # what the small disk holds is kept for the next one
-        code, line = run(
-            place, before=f"{before}; trap \"rm -rf '{image}'; cp -a '{place}' '{image}'\" EXIT; set +e; \"$@\"; exit"
-        )
+        keep = f"trap \"rm -rf '{image}'; cp -a '{place}' '{image}'\" EXIT; set +e; \"$@\"; exit"
+        code, line = run(place, before=f"{before}; {keep}", AVLIB_DATA=str(folder / "data"))
         lines.append(line)
-        assert code == 0 if megabytes == 400 else code and "full" in line, f"{megabytes} MB, exit code {code}: {line}"
+        wanted = code == 0 if megabytes == 400 else code and "No space left on device" in line
+        assert wanted, f"{megabytes} MB, exit code {code}: {line}"
+    small = folder / "small"
+    small.mkdir()
+    lines.append(refused(small, "make room", before=f"mount -t tmpfs -o size=12m none '{small}'"))
     return " | ".join(lines)
 
 
