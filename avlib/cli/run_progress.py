@@ -120,7 +120,8 @@ class RunProgress:
             has_pace = executed_s >= INTERVAL_S
             pace = (now - self.began_s) / executed_s if has_pace else 1.0
             now_running = [f"{part} for {_duration(now - began_s)}" for part, began_s in self.running.items()]
-        text = f"run: {100 * (1 - left_s / all_s):.0f} % done"
+        percent = 100 if left_s < 1 else min(99, round(100 * (1 - left_s / all_s)))
+        text = f"run: {percent} % done"
         if left_s >= 1 and (has_pace or not self.is_guess):
             text += f", about {_duration(pace * left_s)} left"
         return "; ".join([text, *now_running])

@@ -57,6 +57,9 @@ def test_parts_count_by_what_they_took_before(results, capsys):
     with progress.part(NAMES[3]):
         clock.now += 1000
         assert "run: 99 % done" in progress.line(), "at most so much before it has ended"
+        progress.seconds["01_data_prep"] = 1e6  # so that little is left
+        assert "run: 99 % done" in progress.line() and "left" in progress.line()
+        progress.seconds["01_data_prep"] = 100.0
     assert capsys.readouterr().out == "run: 100 % done\n"
 
 
