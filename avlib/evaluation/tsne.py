@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
 
 from ..core.run import Run
 from ..corpus.corpus import Corpus
@@ -103,6 +104,7 @@ def map_settings(perplexity: float, points: int) -> list[tuple[float, int]]:
 
 def tsne_map(space: WordFeatures, perplexity: float, seed: int = 0) -> np.ndarray:
     """Points (N, 2) by t-SNE (van der Maaten and Hinton 2008) from a random start."""
-    return TSNE(2, perplexity=perplexity, init="random", random_state=seed, max_iter=MAX_STEPS).fit_transform(
-        space.features
-    )
+    tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed, max_iter=MAX_STEPS)
+    # With several threads, a step on so few points waits for each of them: 18 times as long where other programs run.
+    with threadpool_limits(1, "openmp"):
+        return tsne.fit_transform(space.features)
