@@ -132,14 +132,20 @@ class RunProgress:
 
 
 def measured_seconds(preset: str) -> dict[str, float]:
-    """Of each part, without its seed, as the last run of a preset took them; of a training also of any model."""
+    """Of each part, without its seed, as the last run of a preset took them; of a training also of any model.
+
+    What cannot be read of other runs is passed over: it concerns them alone.
+    """
     seconds: dict[str, float] = {}
     records = find_visible(runs.RESULTS, "*/notebooks/*.json")
     for path in sorted(records, key=lambda path: path.stat().st_mtime):
-        settings = path.parents[1] / "config.json"
-        if settings.is_file() and read_json(settings).get("preset") == preset:
-            part = _without_seed(path.stem)
-            seconds[part] = seconds[part.split("-")[0]] = read_json(path)["seconds"]
+        try:
+            settings, record = read_json(path.parents[1] / "config.json"), read_json(path)
+            if settings["preset"] == preset:
+                part = _without_seed(path.stem)
+                seconds[part] = seconds[part.split("-")[0]] = float(record["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
     return seconds
 
 

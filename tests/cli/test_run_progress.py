@@ -92,6 +92,16 @@ def test_the_last_run_of_the_preset_counts_and_then_the_shipped_figures(results)
     assert RunProgress(Run("one", load("smoke")), ["05_tsne_analysis"]).seconds["05_tsne_analysis"] > 0
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"seconds": "long"}', b'{"seconds": null}', b"\xff"])
+def test_a_damaged_record_of_another_run_is_passed_over(results, content):
+    measured(results)
+    write_run(results, "damaged", "smoke", **{"04_evaluation": 9.0})
+    (results / "damaged" / "notebooks" / "04_evaluation.json").write_bytes(content)
+    (results / "without settings" / "notebooks").mkdir(parents=True)
+    (results / "without settings" / "notebooks" / "04_evaluation.json").write_text('{"seconds": 3}')
+    assert measured_seconds("smoke")["04_evaluation"] == 100
+
+
 def test_before_anything_is_measured_a_long_preset_names_no_time(results):
     clock = Clock()
     progress = RunProgress(Run("one", load("study")), NAMES, clock=clock)
