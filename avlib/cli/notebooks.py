@@ -1,6 +1,7 @@
 """`./run_all.sh` without a command: runs the notebooks in order by papermill."""
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -129,6 +130,10 @@ def _execute(run: Run, notebook: str, parameters: dict, name: str) -> None:
         )
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; see {copy} for the traceback") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:  # when papermill writes its copy
+            raise OSError(error.errno, error.strerror, str(copy)) from None
+        raise
     except RuntimeError as error:  # of the kernel's client
         raise ValueError(
             f"{name}: its process ended ({str(error).splitlines()[0]}), perhaps because memory ran out; run the same "

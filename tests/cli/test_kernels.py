@@ -1,5 +1,6 @@
 """The kernels of notebooks: this Python whatever a user has installed, and one line when one dies."""
 
+import errno
 import json
 import os
 import subprocess
@@ -98,6 +99,18 @@ def test_a_killed_kernel_is_reported_in_one_line(desk):
     ):
         notebooks.execute(run, "heavy", PARAMETERS)
     assert "\n" not in str(error.value) and not (run.folder / "notebooks" / "heavy.json").exists()
+
+
+def test_a_full_disk_names_the_executed_notebook(desk, monkeypatch):
+    def fill(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as of a file that is written, without its name
+
+    monkeypatch.setattr("papermill.execute_notebook", fill)
+    write_notebook(desk / "heavy.ipynb", "")
+    run = Run("one", load("smoke"))
+    with pytest.raises(OSError) as error:
+        notebooks.execute(run, "heavy", PARAMETERS)
+    assert error.value.errno == errno.ENOSPC and error.value.filename.endswith("notebooks/heavy.ipynb")
 
 
 def test_a_user_without_a_name_can_import_everything():
