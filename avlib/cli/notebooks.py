@@ -28,6 +28,7 @@ from ..evaluation.published_animators import check_published_animator
 from ..evaluation.variants import check_variants
 from ..evaluation.word_choice import check_words
 from ..training import dry_run
+from ..training.joint_settings import check_settings
 from ..training.reader_checks import check_readers, check_sizes, check_weights
 from .arguments import PATHS, names_path
 from .run_progress import RunProgress
@@ -186,6 +187,7 @@ def main(args: argparse.Namespace) -> int:
     others = [OtherMethod.parse(text) for text in args.predictions]
     for animator in config.animators:
         find_animator(animator, config.plugins)
+    check_settings(config.joint)
     check_sizes(config)
     check_readers(config)
     check_variants(config)

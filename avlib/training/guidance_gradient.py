@@ -15,7 +15,7 @@ def principal_motions(examples: list[Example], components: int, frames: int = 60
     """The principal components of the scans' motion: (components, V, 3), orthonormal.
 
     Computed from the scalar products of the displacements in `frames` frames, evenly spaced over all examples: there
-    are fewer frames than coordinates, and a singular value decomposition takes ten times as long.
+    are fewer frames than coordinates, and a singular value decomposition takes six times as long.
     """
     places = [(example, t) for example in examples for t in range(len(example.motion))]
     chosen = [places[i] for i in torch.linspace(0, len(places) - 1, min(frames, len(places))).long().tolist()]

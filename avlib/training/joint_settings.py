@@ -70,6 +70,7 @@ def check_settings(config: JointConfig) -> None:
         "expert_learns_from": EXPERT_LEARNS_FROM,
         "conflict": CONFLICTS,
         "unscanned_target": UNSCANNED_TARGETS,
+        "backend": ("avlib", "pytorch3d"),
     }
     for name, allowed in choices.items():
         if (value := getattr(config, name)) not in allowed:

@@ -101,6 +101,13 @@ def test_a_killed_kernel_is_reported_in_one_line(desk):
     assert "\n" not in str(error.value) and not (run.folder / "notebooks" / "heavy.json").exists()
 
 
+@pytest.mark.parametrize("setting", ["joint.backend=opengl", "joint.conflict=all", "joint.share=2"])
+def test_wrong_settings_of_the_joint_training_are_refused_before_the_run(desk, setting):
+    with pytest.raises(ValueError, match=setting.split("=")[0]):
+        notebooks.main(parse_arguments(["--preset", "smoke", "--set", setting]))
+    assert not (desk / "results").exists()
+
+
 def test_a_full_disk_names_the_executed_notebook(desk, monkeypatch):
     def fill(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as of a file that is written, without its name
