@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "train_joint": ".training.joint:train_joint",
         "evaluate_models": ".evaluation.evaluate:evaluate_models",
         "animate": ".export.animate:animate",
-        "load_animator": ".training.joint:load_animator",
+        "load_animator": ".training.trained_models:load_animator",
         "load_reader": ".training.readers:load_reader",
         "load_judge": ".training.judge:load_judge",
         "load_pretrained": ".training.published:load_pretrained",

@@ -116,13 +116,17 @@ def write_weights(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> 
     return write_atomic(path, lambda p: save_file(tensors, p, metadata={"about": json.dumps(about)}))
 
 
-def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors, and the `about` of the header. ValueError, naming the file, if it is missing or truncated."""
+def read_weights(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors, and the `about` of the header. ValueError, naming the file, if it is missing or truncated.
+
+    prefix: of the names of those that are read, which are returned without it.
+    """
     if not path.exists():
         raise ValueError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, framework="pt") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {}).get("about", "{}"))
+            tensors = {k.removeprefix(prefix): f.get_tensor(k) for k in f.keys() if k.startswith(prefix)}
+            return tensors, json.loads((f.metadata() or {}).get("about", "{}"))
     except SafetensorError as error:
         raise ValueError(f"{path}: not a complete safetensors file ({error}); delete it and run again") from None
 
@@ -147,8 +151,11 @@ def fill_weights(module: torch.nn.Module, weights: dict[str, torch.Tensor], sour
     module.load_state_dict(weights)
 
 
-def load_weights(module: torch.nn.Module, path: Path) -> dict:
-    """Fills `module` from a safetensors file and returns the file's `about`. ValueError: see `fill_weights`."""
-    tensors, about = read_weights(path)
+def load_weights(module: torch.nn.Module, path: Path, prefix: str = "") -> dict:
+    """Fills `module` from a safetensors file and returns the file's `about`. prefix: see `read_weights`.
+
+    ValueError: see `fill_weights`.
+    """
+    tensors, about = read_weights(path, prefix)
     fill_weights(module, tensors, str(path))
     return about

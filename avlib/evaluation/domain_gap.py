@@ -7,9 +7,9 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..lipreading.reader import Reader
 from ..metrics.error_rates import error_counts
-from ..training.joint import load_guide
 from ..training.judge import load_judge
 from ..training.readers import load_reader
+from ..training.trained_models import load_guide
 from .search_settings import Texts, error_rate, read_clips, read_renders, search_description, search_settings
 from .statistics import paired_interval
 from .table_formats import markdown_table
@@ -33,7 +33,7 @@ def domain_gap(run: Run, corpus: Corpus, models: list[str] | None = None) -> dic
     readers: dict[str, Reader]
     if models:
         read_before = domain_gap(run, corpus)["read"]
-        readers = {f"expert, fine-tuned with {m}": load_guide(run, corpus, m) for m in models}
+        readers = {f"expert, fine-tuned with {m}": load_guide(run, m) for m in models}
         readers |= {label: load_reader(other, "expert") for label, other in others.items()}
     else:
         read_before = {}

@@ -22,7 +22,6 @@ from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
 from ..training.clip_batches import ReaderInput
-from ..training.joint import load_animator, load_guide
 from ..training.joint_batches import Example, collate_examples, make_examples
 from ..training.joint_task import rollout
 from ..training.judge import load_judge
@@ -31,6 +30,7 @@ from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
 from ..training.replication import pretraining_of
 from ..training.speech_encoder import load_speech
+from ..training.trained_models import load_animator, load_guide
 from .external_predictions import OtherMethod, find_predictions, read_prediction, write_prediction
 from .labels import REFERENCE_LABELS
 from .published_animators import animate_utterances, load_published_animator
@@ -92,7 +92,7 @@ def evaluate(
     key = run.key(evaluate, config, settings, model, split, corpus.hash, _inputs(run, model, other, guide))
     if record := run.finished(stage, key):
         return record
-    readers: dict[str, Reader] = {"reader": load_guide(run, corpus, guide) if guide else load_reader(run, "reader")}
+    readers: dict[str, Reader] = {"reader": load_guide(run, guide) if guide else load_reader(run, "reader")}
     if not guide:
         readers["judge"] = load_judge(run)
     lips = lip_video(corpus)

@@ -8,7 +8,8 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
 from ..metrics.lips import BILABIALS, lip_aperture
-from ..training.joint import load_animator, predict
+from ..training.joint import predict
+from ..training.trained_models import load_animator
 
 CLOSING, OPENING = "closing", "opening"
 OPEN_VOWELS = frozenset("aæɑɐ")  # also as the beginning of a diphthong

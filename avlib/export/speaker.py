@@ -16,8 +16,8 @@ from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..speech.espeak import speak
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
-from ..training.joint import load_animator
 from ..training.objectives import OBJECTIVES
+from ..training.trained_models import load_animator
 from .film_files import film_sound, is_film
 
 MODEL = "faceformer-guided-s0"

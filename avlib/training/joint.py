@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..animators.animator import Animator, animator_settings
-from ..animators.registry import find_animator
 from ..core.config import JointConfig, digest
-from ..core.files import load_weights
 from ..core.progress import log
 from ..core.published import PUBLISHED_LAMBDA_AV
 from ..core.rates import VIDEO_FPS
@@ -19,7 +17,6 @@ from ..corpus.pictures import lip_video
 from ..corpus.training_scans import passes_as_long, training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
-from ..lipreading.expert import Expert
 from ..metrics.vertices import lve
 from ..render.renderer import usable_backend
 from .checkpoints import SharedStart, TrainingState
@@ -39,6 +36,7 @@ from .readers import load_reader
 from .replication import pretraining_key, pretraining_run
 from .schedules import constant_then_cosine, shuffled_batches
 from .speech_encoder import load_speech
+from .trained_models import assemble_animator, load_animator
 from .unscanned import folder_state, speech_without_scans
 
 
@@ -47,15 +45,7 @@ def build_animator(base: Run, corpus: Corpus, name: str) -> Animator:
 
     base: the run that holds the pre-training.
     """
-    return find_animator(name, base.config.plugins).build(
-        animator_settings(base.config, name),
-        load_motion_vqvae(base, corpus, name),
-        vertices=corpus.vertices,
-        styles=len(corpus.subjects["train"]),
-        fps=corpus.fps,
-        encoder=load_speech(base),
-        scale=corpus.motion_scale,
-    )
+    return assemble_animator(base.config, corpus, name, load_speech(base), load_motion_vqvae(base, corpus, name))
 
 
 def train_joint(run: Run, corpus: Corpus, animator: str, objective: str, seed: int) -> tuple[Animator, dict]:
@@ -257,29 +247,3 @@ def predict(run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, 
 def predictions(run: Run, corpus: Corpus, models: list[str], utterance: Utterance) -> dict[str, Tensor]:
     """`predict` of each of the trained models, by name."""
     return {m: predict(run, corpus, load_animator(run, corpus, m)[0], utterance) for m in models}
-
-
-def load_animator(run: Run, corpus: Corpus, stage: str) -> tuple[Animator, dict]:
-    """A trained animator and its stage's record. The expert that was fine-tuned with it is left in the file."""
-    animator = _load(run, corpus, stage)["animator"]
-    assert isinstance(animator, Animator)
-    return animator, run.record(stage)
-
-
-def load_guide(run: Run, corpus: Corpus, stage: str) -> Expert:
-    """The expert as fine-tuned with a guided animator."""
-    expert = _load(run, corpus, stage)["expert"]
-    assert isinstance(expert, Expert)
-    return expert
-
-
-def _load(run: Run, corpus: Corpus, stage: str) -> nn.ModuleDict:
-    record = run.record(stage)
-    if not record.keys() >= {"objective", "convergence"}:
-        raise ValueError(f"{run.folder}: {stage} was trained by an older version; train it again, or use another run")
-    base = pretraining_run(run, record["seed"])
-    modules = nn.ModuleDict({"animator": build_animator(base, corpus, record["animator"])})
-    if record["objective"] == "guided":
-        modules["expert"] = load_reader(base, "expert")
-    load_weights(modules, run.weights(stage))
-    return modules.to(run.device).eval()

@@ -19,8 +19,9 @@ from ..metrics.vertices import lve_frames
 from ..plots.motion import aperture
 from ..speech.segment import Segment
 from ..speech.sound import wav_bytes
-from ..training.joint import load_animator, predict
+from ..training.joint import predict
 from ..training.objectives import OBJECTIVES, model_name
+from ..training.trained_models import load_animator
 from .browser_data import as_bytes
 
 SCAN = "scan"

@@ -14,7 +14,8 @@ from ..evaluation.external_predictions import OtherMethod, find_predictions, rea
 from ..evaluation.labels import TRUTH
 from ..evaluation.results import method_label
 from ..export.speaker import trained_models
-from ..training.joint import load_animator, predict
+from ..training.joint import predict
+from ..training.trained_models import load_animator
 
 
 @dataclass(frozen=True)

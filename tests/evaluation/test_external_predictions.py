@@ -75,7 +75,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
         ("load_judge", lambda run: "judge"),
         ("load_speech", lambda *_: None),
         ("pretraining_of", lambda run, model: run),
-        ("load_guide", lambda run, corpus, model: f"guide of {model}"),
+        ("load_guide", lambda run, model: f"guide of {model}"),
         ("encode_batch", encode_batch),
         ("decode", lambda reader, features, *_: ["you just" if reader == "judge" else "you must"] * len(features)),
     ):

@@ -13,7 +13,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.corpus.utterance import Utterance
 from avlib.speech.wav2vec2 import SpeechEncoder
-from avlib.training import joint
+from avlib.training import joint, trained_models
 from avlib.training.guide import Guide
 from avlib.training.joint import train_joint
 from avlib.training.joint_batches import Example
@@ -46,9 +46,10 @@ def corpus(tmp_path, monkeypatch) -> SimpleNamespace:
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     monkeypatch.setattr(joint, "make_examples", lambda corpus, examples, *rest: examples)
     monkeypatch.setattr(joint, "lip_video", lambda *rest: None)
-    monkeypatch.setattr(
-        joint, "build_animator", lambda *rest: FaceFormer(V, STYLES, 8, 2, encoder=SpeechEncoder(TINY), dropout=0.1)
-    )
+    for module, name in ((joint, "build_animator"), (trained_models, "assemble_animator")):
+        monkeypatch.setattr(
+            module, name, lambda *rest: FaceFormer(V, STYLES, 8, 2, encoder=SpeechEncoder(TINY), dropout=0.1)
+        )
     return SimpleNamespace(
         hash="abc",
         fps=25,

@@ -17,7 +17,8 @@ from avlib.export import animate
 from avlib.metrics.vertices import lve
 from avlib.plots.motion import aperture
 from avlib.speech.segment import Segment
-from avlib.training.joint import load_animator, predict
+from avlib.training.joint import predict
+from avlib.training.trained_models import load_animator
 from avlib.widgets import player, player_clip
 from avlib.widgets.player import ComparisonPlayer
 from avlib.widgets.player_clip import ClipSource, FaceChoice
