@@ -42,7 +42,7 @@ options of a run
   --help
 
 options of animate (with any of the first four, the sound of films is animated)
-  --run NAME                  a finished run (default: demo)
+  --run NAME                  a finished run (default: demo; before it has run, the model that comes with the kit)
   --model NAME                a model of that run (default: faceformer-guided-s0)
   --subject NAME              the face to animate (default: the first test subject)
   --style NAME                speaking style of a training subject (default: the first), or a mixture, Ada=0.3,Ben=0.7

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..core.files import find_visible
 from ..core.media import SOUND_SUFFIXES
-from ..core.opening import open_run
 from ..core.progress import log
 from ..core.run import RESULTS
 from ..corpus.captured.facekit_face import FaceKitFace
@@ -20,6 +19,7 @@ from ..export import arkit
 from ..export.animation import arkit_shapes_for, check_writable, parse_formats, speaking
 from ..export.film import animate_film
 from ..export.film_files import is_film
+from ..export.shipped_model import speaking_run
 from ..export.speaker import MODEL, Speaker, load_sound, looks_like_file
 from ..export.subject_mesh import corpus_mesh
 from .arguments import Parser
@@ -84,7 +84,7 @@ def parse_animate_arguments(argv: list[str]) -> Namespace:
         raise ValueError(f"animate: expected one sound file, film, folder or text, got {len(given)}; see --help")
     args.inputs = find_inputs(given[0], None if args.input is not None else args.file is not None)
     args.with_model = any(getattr(args, option) is not None for option in OF_A_MODEL)
-    args.run, args.model, args.style = args.run or "demo", args.model or MODEL, parse_style(args.style)
+    args.model, args.style = args.model or MODEL, parse_style(args.style)
     return args
 
 
@@ -102,11 +102,12 @@ def main(argv: list[str]) -> int:
 
 def animate_speech(args: Namespace, inputs: dict[str, str | Path], formats: list[str]) -> None:
     """Animates sound files, texts and the sound of films with a trained model. inputs: by the name of the output."""
-    out = args.out or RESULTS / args.run / "speech"
-    check_writable(out)
     # Load every input before the first is animated, so that a broken file stops the command at once.
     sounds = {name: load_sound(speech) for name, speech in inputs.items()}
-    speaker = Speaker(open_run(args.run, device=args.device), args.model, args.subject, args.style)
+    run = speaking_run(args.run, args.device)
+    out = args.out or run.folder / "speech"
+    check_writable(out)
+    speaker = Speaker(run, args.model, args.subject, args.style)
     mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
     shapes = arkit_shapes_for(mesh, formats, args.face)
     for name, sound in sounds.items():

@@ -1,7 +1,5 @@
 """The corpus of a run: recorded as its stage "corpus" once it is prepared, and opened again from that record."""
 
-from pathlib import Path
-
 from ..core.run import Run
 from .corpus import Corpus
 
@@ -29,13 +27,13 @@ def open_corpus(run: Run) -> Corpus:
     ValueError if its folder has been deleted, or if another version has recorded it.
     """
     record = run.record("corpus")
-    folder = Path(record["folder"])
+    folder = run.folder / record["folder"]  # of a model that came from elsewhere, in the run's folder
     again = f"rerun the command that made {run.folder} to prepare it again"
     if missing := {"clips_folder", "clips_origin", "corpus"} - record.keys():
         raise ValueError(f"{run.folder}: the record of its corpus lacks {', '.join(sorted(missing))}; {again}")
     if not (folder / "corpus.json").is_file():
         raise ValueError(f"{folder}: no such corpus; {again}")
     corpus = Corpus(folder)
-    corpus.clips_folder, corpus.clips_origin = Path(record["clips_folder"]), record["clips_origin"]
+    corpus.clips_folder, corpus.clips_origin = run.folder / record["clips_folder"], record["clips_origin"]
     corpus.hash = record["corpus"]
     return corpus

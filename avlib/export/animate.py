@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from ..core.opening import open_run
 from ..core.run import Run
 from ..corpus.pictures import faces
 from ..render.clips import write_clip
 from ..training.objectives import OBJECTIVES, model_name
 from .animation import Animation, speaking
+from .shipped_model import speaking_run
 from .speaker import MODEL, Speaker, load_sound
 
 CLIP_SIDE = 384  # width and height of a clip, pixels
@@ -17,20 +17,21 @@ CLIP_SIDE = 384  # width and height of a clip, pixels
 
 def animate(
     speech: str | Path | torch.Tensor,
-    run: str = "demo",
+    run: str | None = None,
     model: str = MODEL,
     subject: str | None = None,
     style: str | dict[str, float] | None = None,
     device: str = "auto",
 ) -> Animation:
-    """Animates speech with a model of a finished run.
+    """Animates speech with a model of a finished run, by default the demo's or, without one, the model that comes with
+    the kit.
 
     speech: a sound file, a film with sound, a text that espeak-ng speaks, or samples (S,) at 16 kHz; model, subject,
     style: see `Speaker`.
     ValueError for an unknown run, model, subject or style, and for speech that cannot be read.
     """
     sound = load_sound(speech)
-    return speaking(Speaker(open_run(run, device=device), model, subject, style), sound)
+    return speaking(Speaker(speaking_run(run, device), model, subject, style), sound)
 
 
 def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:

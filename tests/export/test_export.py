@@ -5,7 +5,6 @@ import os
 import runpy
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -13,61 +12,24 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import nn
 
 import avlib
 from avlib.__main__ import main
 from avlib.cli import animate as animate_module
 from avlib.core import opening
 from avlib.core import run as runs
-from avlib.core.files import write_json, write_weights
-from avlib.core.presets import load
-from avlib.core.run import Run
-from avlib.corpus.corpus import Corpus
 from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.live_link import read_live_link
 from avlib.corpus.obj import read_obj
-from avlib.corpus.run_corpus import open_corpus, record_corpus
 from avlib.export import animation, arkit
 from avlib.export import speaker as speaker_module
 from avlib.export.subject_mesh import corpus_mesh
-from avlib.render.camera import crop_camera
-from avlib.training.joint import build_animator
-from avlib.training.speech_encoder import build_speech_encoder
 from tests.corpus.captured.films import write_film
 from tests.corpus.captured.synthetic_face import State
 from tests.corpus.embedded.checkout import write_checkout
 from tests.export.test_gltf import played
-
-MODEL, FPS = "faceformer-baseline-s0", 25
-
-
-def write_corpus(folder: Path, rig: Rig) -> Path:
-    people = [rig.identity(k).template for k in range(3)]
-    folder.mkdir(parents=True)
-    np.savez(
-        folder / "mesh.npz",
-        faces=rig.faces.numpy(),
-        templates=torch.stack(people).numpy(),
-        albedo=rig.identity(0).albedo.numpy(),
-    )
-    write_json(
-        folder / "corpus.json",
-        {
-            "name": "embedded",
-            "hash": "0",
-            "fps": FPS,
-            "unit": "m",
-            "motion_scale": 1e-3,
-            "soft_silhouettes": True,
-            "subjects": {"train": ["Ada", "Ben"], "validation": [], "test": ["Kim"]},
-            "utterances": [],
-            "camera": asdict(crop_camera(people[0][rig.regions["lip"]])),
-            "regions": {k: v.tolist() for k, v in rig.regions.items()},
-        },
-    )
-    return folder
+from tests.export.tiny_run import FPS, MODEL, write_tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -78,28 +40,7 @@ def place(tmp_path_factory):
         for module in (runs, animate_module):
             patch.setattr(module, "RESULTS", folder / "results")
         patch.setattr(facekit_checkout, "PARTS", write_checkout(folder / "checkout"))
-        run = Run(
-            "tiny",
-            load(
-                "smoke", **{"animators": "faceformer", "faceformer.width": 16, "speech.conv_width": 8, "device": "cpu"}
-            ),
-        )
-        record_corpus(run, Corpus(write_corpus(folder / "data", Rig())))
-        torch.manual_seed(0)
-        weights = nn.ModuleDict({"speech": build_speech_encoder(run.config.speech)}).state_dict()
-        run.finish("speech", "0", [write_weights(run.weights("speech"), weights, {})])
-        animator = build_animator(run, open_corpus(run), "faceformer")
-        nn.init.normal_(animator.vertex_map.weight, std=0.3)
-        weights = nn.ModuleDict({"animator": animator}).state_dict()
-        run.finish(
-            MODEL,
-            "0",
-            [write_weights(run.weights(MODEL), weights, {})],
-            animator="faceformer",
-            objective="baseline",
-            seed=0,
-            convergence={},
-        )
+        write_tiny_run(folder / "data")
         (folder / "sounds").mkdir()
         draw = np.random.default_rng(0)
         soundfile.write(folder / "sounds" / "one.wav", 0.1 * draw.standard_normal((11025, 2)), 22050)
