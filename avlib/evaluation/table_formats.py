@@ -2,12 +2,12 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.files import write_atomic, write_json
+from .latex import latex_table
 
 
 @dataclass
@@ -42,26 +42,10 @@ class Table:
         writer.writerows([*row, *self.source.values()] for row in self.rows)
         return text.getvalue()
 
-    def latex(self) -> str:
-        """A table environment for the package booktabs."""
-        lines = [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_escape_latex(self.caption)}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
-            r"    \toprule",
-            _latex_row(self.heads),
-            r"    \midrule",
-            *map(_latex_row, self.rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-        ]
-        return "\n".join(lines) + "\n"
-
     def write(self, folder: Path, name: str, **about) -> str:
         """Writes <name>.md, .csv, .tex and .json; returns the Markdown. about: more fields of the JSON file."""
-        for suffix, text in (("md", self.markdown()), ("csv", self.csv()), ("tex", self.latex())):
+        latex = latex_table(self.caption, self.heads, self.rows, name)
+        for suffix, text in (("md", self.markdown()), ("csv", self.csv()), ("tex", latex)):
             _write_text(folder / f"{name}.{suffix}", text)
         fields = {"title": self.title, **about, **self.source, "notes": self.notes, "rows": self.data}
         write_json(folder / f"{name}.json", fields)
@@ -76,31 +60,6 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return "    " + " & ".join(map(_escape_latex, cells)) + r" \\"
-
-
-_LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "²": r"\textsuperscript{2}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "–": "--",
-    "<": "$<$",
-    "|": r"\textbar{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "λ": r"$\lambda$",
-    "“": "``",
-    "”": "''",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}
-
-
-def _escape_latex(text: str) -> str:
-    return re.sub("|".join(map(re.escape, _LATEX_ESCAPES)), lambda match: _LATEX_ESCAPES[match[0]], text)
 
 
 def _write_text(path: Path, text: str) -> None:

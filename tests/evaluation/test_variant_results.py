@@ -9,14 +9,13 @@ from avlib.core import run as runs
 from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import results, variant_results, variants
-from avlib.evaluation.evaluate import evaluation_stage
 from avlib.evaluation.labels import METRICS
 from avlib.evaluation.tables import PUBLISHED_ABLATION
 from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, variant_models
 from avlib.plots.results import effects as draw_effects
 from avlib.training.checkpoints import Diverged
-from avlib.training.objectives import OBJECTIVES, model_names
-from tests.evaluation.variant_records import ALL, TRAINED, record, train_own, written_rows
+from avlib.training.objectives import model_names
+from tests.evaluation.variant_records import ALL, record, score_variants, train_own, written_rows
 
 EFFORTS = ("its own number of steps", "as many steps as guided", "as long as guided")
 
@@ -31,17 +30,7 @@ def run(tmp_path, monkeypatch):
 @pytest.fixture
 def scored_run(run) -> Run:
     """All variants over seeds 0 and 1, trained and scored by hand."""
-    train_own(run, [0, 1])
-    for name in VARIANTS:
-        for n, model in enumerate(variant_models(run, name, [0, 1])):
-            if model.run is not run:
-                model.run.finish(model.name, "k", **{k: v for k, v in run.record(model.name).items() if k in TRAINED})
-            record(model.run, evaluation_stage(model.name, model.split), 10.0 + len(name) + n, model.split)
-    for animator in ("faceformer", "codetalker"):
-        for objective in OBJECTIVES:
-            record(run, f"judged-{animator}-{objective}-s0", 3.0)
-    for stage in ("evaluation-truth", "evaluation-still"):
-        record(run, stage, 1.0)
+    score_variants(run)
     return run
 
 

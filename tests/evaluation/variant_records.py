@@ -2,9 +2,10 @@
 
 from avlib.core import files
 from avlib.core.run import Run
-from avlib.evaluation.variants import GROUP_TITLES
+from avlib.evaluation.evaluate import evaluation_stage
+from avlib.evaluation.variants import GROUP_TITLES, VARIANTS, variant_models
 from avlib.metrics.protocols import read_protocols
-from avlib.training.objectives import model_names
+from avlib.training.objectives import OBJECTIVES, model_names
 
 ALL = {"variants": ",".join(GROUP_TITLES), "corpus.sentences_train": 32}
 TRAINED = ("history", "epochs", "steps", "seconds", "lambda_av", "lambda_av_published", "convergence", "scans")
@@ -50,6 +51,21 @@ def record(run: Run, stage: str, cer: float, split: str = "test") -> None:
     ]
     masks = {"lip": {"hash": "abc", "vertices": 3}}
     run.finish(stage, "k", rows=rows, masks=masks, unit="m", split=split, corpus_name="embedded")
+
+
+def score_variants(run: Run) -> None:
+    """Records of all variants over seeds 0 and 1."""
+    train_own(run, [0, 1])
+    for name in VARIANTS:
+        for n, model in enumerate(variant_models(run, name, [0, 1])):
+            if model.run is not run:
+                model.run.finish(model.name, "k", **{k: v for k, v in run.record(model.name).items() if k in TRAINED})
+            record(model.run, evaluation_stage(model.name, model.split), 10.0 + len(name) + n, model.split)
+    for animator in ("faceformer", "codetalker"):
+        for objective in OBJECTIVES:
+            record(run, f"judged-{animator}-{objective}-s0", 3.0)
+    for stage in ("evaluation-truth", "evaluation-still"):
+        record(run, stage, 1.0)
 
 
 def written_rows(run: Run, name: str) -> list[dict]:
