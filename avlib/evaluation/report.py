@@ -41,7 +41,8 @@ CHAPTERS = {
 # Captions of figures and clips by how their names begin, in their order on the page. A model's name may follow.
 FIGURE_CAPTIONS = {
     "4_effects": "Effects of L_rlv, of guidance and, on validation data where stated, of each variant with 95 % "
-    "intervals: blue, the error falls; orange, it rises; grey, the interval contains zero",
+    "intervals: blue, to the left, the error falls; yellow, to the right, it rises; a grey dot, the interval contains "
+    "zero",
     "4_convergence": "Lip vertex error on held-out sentences over the training steps; a dot: a plateau",
     "4_faces": "A test sentence: the scan, and each animator trained on L_mse (baseline), + L_rlv, and guided",
     "4_lips": "Lip crops of the same sentence, as the reader receives them",

@@ -1,11 +1,21 @@
 """Figures, pictures and clips for the notebooks. They show results and compute none."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 
 from ..core.lazy import lazy_exports
+from .colours import LINES
 
 plt.rcParams.update(
-    {"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "savefig.bbox": "tight"}
+    {
+        "figure.dpi": 110,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": matplotlib.cycler(**{key: [line[key] for line in LINES] for key in LINES[0]}),
+        "font.size": 9,
+        "savefig.bbox": "tight",
+        "pdf.fonttype": 42,  # TrueType, which publishers accept; the default is Type 3
+    }
 )
 
 __getattr__, __dir__, __all__ = lazy_exports(

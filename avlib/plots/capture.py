@@ -21,6 +21,7 @@ from ..metrics.lips import BILABIALS
 from ..render.lip_video import resample_motion
 from ..speech.segment import Segment
 from ..speech.visemes import phoneme_to_viseme
+from .colours import RED
 from .figures import placeholder, save_figure
 from .motion import aperture, aperture_tracks
 
@@ -186,7 +187,7 @@ def capture_aperture(corpus: Corpus) -> Figure:
     axis.axhline(CLOSED_MM, color="0.4", lw=0.8, ls="--")
     axis.text(1, CLOSED_MM, f" {CLOSED_MM:g} mm", va="center", fontsize=7, transform=axis.get_yaxis_transform())
     frames = [closest(opening, phoneme, corpus.fps) for phoneme in bilabials(utterance)]
-    axis.plot(np.array(frames) / corpus.fps, opening[frames], "o", color="tab:red", ms=5)
+    axis.plot(np.array(frames) / corpus.fps, opening[frames], "o", color=RED, ms=5)
     return figure
 
 

@@ -3,15 +3,33 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..core.files import write_atomic
 
+DENSE = 2000  # from so many points on, a PDF shows them as pixels
+DENSE_DPI = 300
+
 
 def save_figure(figure: Figure, path: Path) -> Figure:
-    """Writes the figure in the format of the path's suffix; returns the figure."""
+    """Writes the figure to the path, a .png, and beside it as a .pdf with vectors and embedded fonts; returns it.
+
+    The PDF has no date, so that equal figures are equal files.
+    """
     write_atomic(path, lambda p: figure.savefig(p))
+    _rasterize_dense(figure)
+    pdf = {"dpi": DENSE_DPI, "metadata": {"CreationDate": None}}
+    write_atomic(path.with_suffix(".pdf"), lambda p: figure.savefig(p, **pdf))
     return figure
+
+
+def _rasterize_dense(figure: Figure) -> None:
+    for line in figure.findobj(Line2D):
+        line.set_rasterized(len(line.get_xdata()) >= DENSE)
+    for dots in figure.findobj(PathCollection):
+        dots.set_rasterized(len(dots.get_offsets()) >= DENSE)
 
 
 def placeholder(message: str) -> Figure:

@@ -10,6 +10,7 @@ from ..corpus.corpus import Corpus
 from ..corpus.pictures import faces
 from ..corpus.utterance import Utterance
 from ..metrics.lips import BILABIALS, lip_aperture
+from .colours import RED
 
 
 def subjects_at_rest(corpus: Corpus) -> Figure:
@@ -70,7 +71,7 @@ def aperture_tracks(
         low, high = axis.get_ylim()
         for p in utterance.phonemes:
             is_bilabial = p.label.lstrip("ˈˌ")[:1] in BILABIALS
-            colour, alpha = ("tab:red", 0.15) if is_bilabial else ("0.5", 0.04)
+            colour, alpha = (RED, 0.2) if is_bilabial else ("0.5", 0.04)
             axis.axvspan(p.start_s, p.end_s, color=colour, alpha=alpha, lw=0)
             axis.text((p.start_s + p.end_s) / 2, high, p.label, ha="center", fontsize=7)
         axis.set(ylabel=f"lip aperture, {unit}", ylim=(low, high + 0.12 * (high - low)))

@@ -10,10 +10,12 @@ from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.labels import STREAM_LABELS, VISEME_PHONEMES
 from ..lipreading.reader import Reader
+from .colours import BLUE, RED, YELLOW
 from .figures import placeholder
 
-COLOURS = dict(zip(STREAM_LABELS, ("tab:blue", "tab:orange", "tab:green")))  # of the streams that a reader receives
-LINE_STYLES = ("-", "--", ":")  # of readers, in order
+# Of the streams that a reader receives; and of readers, in order.
+COLOURS, MARKERS = (dict(zip(STREAM_LABELS, looks)) for looks in ((BLUE, RED, YELLOW), "os^"))
+LINE_STYLES = ("-", "--", ":")
 
 
 def error_rate_curves(histories: dict[str, list[dict]], readers: Mapping[str, Reader]) -> Figure:
@@ -25,7 +27,8 @@ def error_rate_curves(histories: dict[str, list[dict]], readers: Mapping[str, Re
             field = fields.get(streams)
             points = [(epoch, 100 * row[field]) for epoch, row in enumerate(histories[stage], 1) if field in row]
             if points:
-                axis.plot(*zip(*points), style, marker=".", color=COLOURS[streams], label=f"{stage}, {label}")
+                looks = {"color": COLOURS[streams], "marker": MARKERS[streams], "ms": 4}
+                axis.plot(*zip(*points), style, **looks, label=f"{stage}, {label}")
     if not axis.lines:
         plt.close(figure)
         return placeholder("No rates: no reader was trained in this run.")
@@ -49,9 +52,9 @@ def noise_curves(record: dict) -> Figure:
             values = accuracy.get(streams)
             if values is None:
                 continue
-            marker = "." if len(values) > 1 else ""
+            marker = MARKERS[streams] if len(values) > 1 else ""
             y = values if len(values) > 1 else values * len(x)
-            axis.plot(x, y, style, marker=marker, color=COLOURS[streams], label=f"{stage}, {label}")
+            axis.plot(x, y, style, marker=marker, ms=4, color=COLOURS[streams], label=f"{stage}, {label}")
     axis.set(
         xlabel="signal-to-noise ratio of speech in babble, dB",
         ylabel="characters read correctly, %",

@@ -7,14 +7,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..evaluation.variant_results import EffectRows
+from .colours import BLUE, YELLOW
 from .figures import placeholder
 
 
 def effects(groups: dict[str, EffectRows], units: dict[str, tuple[float, str]]) -> Figure:
     """Differences with their 95 % intervals: a column for each metric, a row for each comparison, under group titles.
 
-    Takes the members of `evaluation.Effects`. Colours: blue, the metric falls; orange, it rises; grey, the interval
-    contains zero.
+    Takes the members of `evaluation.Effects`. Blue and pointing to the left: the metric falls; yellow and pointing to
+    the right: it rises; a grey dot: the interval contains zero.
     """
     lines = [line for title, rows in groups.items() for line in [(title, {}), *rows.items()]]
     figure, axes = plt.subplots(1, len(units), figsize=(2.6 * len(units) + 3, 0.23 * len(lines) + 0.7), sharey=True)
@@ -23,9 +24,9 @@ def effects(groups: dict[str, EffectRows], units: dict[str, tuple[float, str]]) 
         for y, (_, differences) in enumerate(lines):
             if difference := differences.get(metric):
                 low, middle, high = (difference[k] / scale for k in ("low", "difference", "high"))
-                colour = "tab:blue" if high < 0 else "tab:orange" if low > 0 else "0.6"
-                axis.plot([low, high], [y, y], color=colour, lw=1.5)
-                axis.plot(middle, y, "o", color=colour, ms=4)
+                colour, marker = (BLUE, "<") if high < 0 else (YELLOW, ">") if low > 0 else ("0.6", "o")
+                axis.plot([low, high], [y, y], "-", color=colour, lw=1.5)
+                axis.plot(middle, y, marker, color=colour, ms=5)
         axis.set_title(f"{metric} ({unit})", fontsize=9)
         axis.spines[["left", "right", "top"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
@@ -55,8 +56,8 @@ def tsne_maps(record: dict, points: str, lips: Sequence[str], both: bool = True)
         labels = np.array([word for word, *_ in record["points"][name]])
         for axis, tsne_map in zip(row, record["maps"][name]):
             dots = np.array(tsne_map["points"])
-            for word, colour in zip(words, ("tab:blue", "tab:orange")):
-                axis.scatter(*dots[labels == word].T, s=6, alpha=0.75, color=colour, label=word)
+            for word, colour, marker in zip(words, (BLUE, YELLOW), "o^"):
+                axis.scatter(*dots[labels == word].T, s=8, alpha=0.75, lw=0, color=colour, marker=marker, label=word)
             axis.set(xticks=[], yticks=[], xlabel=f"silhouette {tsne_map['silhouette']:.2f}")
             axis.set_title(f"perplexity {tsne_map['perplexity']:.3g}, seed {tsne_map['seed']}", fontsize=8)
         row[0].set_ylabel(name.replace(", ", "\n"))

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.convergence import Trainings
 from ..metrics.protocols import KIT, read_protocols
+from .colours import LINES
 from .figures import placeholder
 
 
@@ -35,7 +36,7 @@ def learning_curves(histories: dict[str, list[dict]], fields: list[str], plateau
 def held_out_curves(trainings: Trainings, unit: str) -> Figure:
     """A panel for each animator: held-out LVE over training steps, a line for each training, a dot for a plateau.
 
-    unit: of the corpus. Seeds of an objective have the same colour.
+    unit: of the corpus. Seeds of an objective have the same line.
     """
     scale, name = read_protocols()[KIT].scores["LVE"].printed(unit)
     figure, axes = plt.subplots(1, len(trainings), figsize=(4.2 * len(trainings), 2.8), squeeze=False, sharey=True)
@@ -46,9 +47,9 @@ def held_out_curves(trainings: Trainings, unit: str) -> Figure:
                 curve = [row["held_out_lve"] / scale for row in record["history"]]
                 steps = [steps_per_epoch * epoch for epoch in range(1, len(curve) + 1)]
                 label = objective if record is records[0] else None
-                axis.plot(steps, curve, color=f"C{n}", lw=1, label=label)
+                axis.plot(steps, curve, **LINES[n], lw=1, label=label)
                 if plateau := record["convergence"]["plateau"]:
-                    axis.plot(steps[plateau - 1], curve[plateau - 1], "o", color=f"C{n}", ms=5)
+                    axis.plot(steps[plateau - 1], curve[plateau - 1], "o", color=LINES[n]["color"], ms=5)
         axis.set(title=animator, xlabel="training steps", ylim=(0, None))
     axes[0][0].set_ylabel(f"held-out LVE ({name})")
     axes[0][0].legend(frameon=False)
