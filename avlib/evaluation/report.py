@@ -2,10 +2,12 @@
 
 import base64
 import platform
+import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import mistune
 from jinja2 import Environment, PackageLoader
@@ -80,17 +82,22 @@ _templates = Environment(
 
 
 class ReportTable(NamedTuple):
+    """A table; latex: the content of its .tex file, "" if it has none."""
+
     title: str
+    caption: Markup
     html: Markup
+    latex: str
     is_open: bool
 
 
 class Medium(NamedTuple):
-    """A figure or clip; url: a data URL that holds the file."""
+    """A figure or clip; url: a data URL that holds the file; pdf: where the figure lies as PDF, or ""."""
 
     caption: str
     url: str
     is_video: bool
+    pdf: str
 
 
 class Chapter(NamedTuple):
@@ -98,14 +105,22 @@ class Chapter(NamedTuple):
     media: list[Medium]
 
 
+class Preference(NamedTuple):
+    """The run's pages of preference studies, and the command that makes one."""
+
+    pages: list[str]
+    command: str
+
+
 def write_report(run: Run) -> Path:
-    """report.html of the run: a single file that holds all that it shows."""
+    """report.html of the run: a single file that holds all that it shows. Beside it lie the PDFs and pages it links."""
     return _write_page(
         run.folder / "report.html",
         heading="Audio-visual guidance for speech-driven faces",
         title=f"Run “{run.name}”",
         tables=_tables(run.folder / "tables"),
         chapters=_chapters(run),
+        preference=_preference(run),
         machine=_machine(str(run.device)),
         notebooks=[{"name": p.stem, **read_json(p)} for p in find_visible(run.folder / "notebooks", "*.json")],
         settings=(run.folder / "config.json").read_text(),
@@ -120,7 +135,7 @@ def write_tables_page(folder: Path, title: str, names: Sequence[str]) -> Path:
 
 def _write_page(path: Path, **content) -> Path:
     """A page of the template. content: what is left out is not shown."""
-    empty = {"chapters": [], "notebooks": [], "settings": ""}
+    empty = {"chapters": [], "preference": None, "notebooks": [], "settings": ""}
     text = _templates.get_template("report.html").render(commit=commit(), **empty | content)
     return write_atomic(path, lambda p: p.write_text(text))
 
@@ -144,9 +159,11 @@ def _tables(folder: Path) -> list[ReportTable]:
 
 
 def _table(path: Path, is_open: bool) -> ReportTable:
-    """A table's Markdown file as HTML."""
-    title = read_json(path.with_suffix(".json"))["title"]
-    return ReportTable(title, Markup(_markdown(path.read_text())), is_open)  # mistune has escaped the cells
+    """A table's Markdown file as HTML, and its LaTeX."""
+    title, latex = read_json(path.with_suffix(".json"))["title"], path.with_suffix(".tex")
+    caption, _, rows = path.read_text().partition("\n\n")
+    html = (Markup(_markdown(text)) for text in (caption, rows))  # mistune has escaped them
+    return ReportTable(title, *html, latex.read_text() if latex.exists() else "", is_open)
 
 
 def _chapters(run: Run) -> list[Chapter]:
@@ -156,7 +173,8 @@ def _chapters(run: Run) -> list[Chapter]:
     for path in sorted(paths, key=media_order):
         is_video = path.suffix == ".mp4"
         url = _data_url(path, "video/mp4" if is_video else "image/png")
-        media[path.name[0]].append(Medium(place_and_caption(path)[1], url, is_video))
+        pdf = f"figures/{quote(path.stem)}.pdf" if path.with_suffix(".pdf").exists() else ""
+        media[path.name[0]].append(Medium(place_and_caption(path)[1], url, is_video, pdf))
     titles = CHAPTERS | {"5": CHAPTERS["5"] + _compared_words(run)}
     return [Chapter(title, media[number]) for number, title in titles.items() if media[number]]
 
@@ -166,6 +184,18 @@ def _compared_words(run: Run) -> str:
     path = run.folder / "records" / "tsne.json"
     words = read_json(path).get("words", ()) if path.exists() else ()
     return ": " + " and ".join(f"“{word}”" for word in words) if words else ""
+
+
+def _preference(run: Run) -> Preference | None:
+    """None if the run has no two scored models to compare."""
+    guided = find_visible(run.folder / "records", "evaluation-*-guided-s*.json")
+    if not guided:
+        return None
+    model = guided[0].stem.removeprefix("evaluation-")
+    models = [shlex.quote(f"{run.name}/{name}") for name in (model.replace("-guided-", "-baseline-"), model)]
+    pages = find_visible(run.folder / "preference", "study-*.html")
+    command = f"./run_all.sh preference --a {models[0]} --b {models[1]} --out preference_study"
+    return Preference([f"preference/{quote(page.name)}" for page in pages], command)
 
 
 def media_order(path: Path) -> tuple[int, str]:

@@ -204,7 +204,7 @@ def test_the_page_holds_its_pictures_and_escapes_names(run):
         "1 faces",
     ]
     assert captions[2].endswith("from the scan (codetalker-guided-s0)") and f'alt="{captions[2]}"' in text
-    assert "data:image/png;base64,iVBORw==" in text and "http" not in text
+    assert "data:image/png;base64,iVBORw==" in text and "http:" not in text and "https:" not in text
     assert "a &lt;b&gt;" in text and "a <b>" not in text
     assert "<td" in text and "40.000" in text and "Data preparation" in text and "Joint training" not in text
 

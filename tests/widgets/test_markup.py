@@ -5,8 +5,6 @@ Every page is opened in a browser, Chromium, where there is one.
 
 import json
 import re
-import shutil
-import subprocess
 
 import nbconvert
 import nbformat
@@ -19,6 +17,7 @@ from avlib.evaluation import report
 from avlib.evaluation.table_formats import Table
 from avlib.widgets.markdown import Markdown
 from avlib.widgets.preference_study import render_page
+from tests.browser import BROWSER, MISSING, dom
 
 RUN = "document.documentElement.dataset.ran = 1"
 HOSTILE = (
@@ -30,16 +29,6 @@ HOSTILE = (
     f"![x](x){{onerror={RUN}}}",
     f"<style>@import 'x'</style><body onload='{RUN}'>",
 )
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def dom(path) -> str:
-    """The page as a browser has it after two seconds of its scripts."""
-    assert BROWSER
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
-    done = subprocess.run([BROWSER, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "<html" in done.stdout
-    return done.stdout
 
 
 @pytest.fixture
@@ -98,7 +87,7 @@ def test_the_report_shows_names_as_text(run):
 
 def test_nothing_runs_in_a_browser(tmp_path, run, hostile_table):
     if BROWSER is None:
-        pytest.skip("no Chromium on the PATH")
+        pytest.skip(MISSING)
     write_notebook_page(tmp_path / "trusting.html", hostile_table.markdown())
     assert "data-ran" in dom(tmp_path / "trusting.html"), "the names are hostile where nothing is done about them"
     write_notebook_page(tmp_path / "notebook.html", Markdown(hostile_table.markdown()).data)
