@@ -106,7 +106,8 @@ onload = async () => {
   page.execCommand = () => true;
   const old = await click(undefined);
   document.documentElement.dataset.found = JSON.stringify({
-    beyond: page.documentElement.scrollWidth - page.documentElement.clientWidth, ground: style(page.body).backgroundColor, offered, refused, old,
+    beyond: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    ground: style(page.body).backgroundColor, offered, refused, old,
     indices: [...page.querySelectorAll("*")].filter(scrolls).map(element => element.tabIndex), copied: copied[0],
     focused: page.activeElement === button, length: latex.value.length,
   });
