@@ -57,7 +57,7 @@ def tsne_maps(record: dict, points: str, lips: Sequence[str], both: bool = True)
         for axis, tsne_map in zip(row, record["maps"][name]):
             dots = np.array(tsne_map["points"])
             for word, colour, marker in zip(words, (BLUE, YELLOW), "o^"):
-                axis.scatter(*dots[labels == word].T, s=8, alpha=0.75, lw=0, color=colour, marker=marker, label=word)
+                axis.scatter(*dots[labels == word].T, s=10, alpha=0.8, lw=0, color=colour, marker=marker, label=word)
             axis.set(xticks=[], yticks=[], xlabel=f"silhouette {tsne_map['silhouette']:.2f}")
             axis.set_title(f"perplexity {tsne_map['perplexity']:.3g}, seed {tsne_map['seed']}", fontsize=8)
         row[0].set_ylabel(name.replace(", ", "\n"))
