@@ -1,8 +1,9 @@
 """Reads pickled data, of Python 2 or 3, without executing code.
 
 A pickle is a program that names functions and calls them. Here, every allowed name is replaced by a class of this
-module, which stores and checks its arguments; all other names are refused. Allowed are dicts, lists, tuples, strings,
-numbers and NumPy arrays of numbers.
+module, which stores and checks its arguments; all other names are refused. Allowed are dicts, lists, tuples, sets,
+strings, numbers and NumPy arrays of numbers; also the two classes of FLAME's files that hold such an array, chumpy's Ch
+and SciPy's csc_matrix, which become arrays.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+MAX_SPARSE = 10**8  # numbers of a sparse matrix, with its zeros
 FAULTS = (
     pickle.UnpicklingError,
     EOFError,
@@ -135,6 +137,64 @@ class _Bytes(_StandIn):
         return text.encode("latin1")
 
 
+class _Set(_StandIn):
+    """set, read as a list."""
+
+    __slots__ = ()
+
+    def __init__(self, members: list):
+        if not isinstance(members, list) or not all(isinstance(m, (int, float, str, bytes)) for m in members):
+            raise _Refused("it contains a set of objects, expected numbers or strings")
+        self.value = list(members)
+
+
+class _Ch(_StandIn):
+    """chumpy.ch.Ch: an array, the item "x" of its state, with what chumpy needs to differentiate it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: dict):
+        self.value = _array_of(state, "x")
+
+
+class _SparseMatrix(_StandIn):
+    """scipy.sparse.csc_matrix, read as an array (R, C)."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: dict):
+        rows, columns = state["_shape"]
+        if rows * columns > MAX_SPARSE:
+            raise _Refused(f"it contains a sparse matrix of shape {rows} x {columns}")
+        data, indices, starts = (_array_of(state, name) for name in ("data", "indices", "indptr"))
+        self.value = np.zeros((rows, columns), data.dtype)
+        self.value[indices, np.repeat(np.arange(columns), np.diff(starts))] = data  # NumPy checks the indices
+
+
+def _array_of(state: dict, name: str) -> np.ndarray:
+    array = state[name]
+    if not isinstance(array, (_Array, _Buffer)):
+        raise _Refused(f"{name}: expected an array of numbers")
+    return array.value
+
+
+class _Object(_StandIn):
+    """object, as the second argument of `_Reconstructed`."""
+
+    __slots__ = ()
+
+
+class _Reconstructed(_StandIn):
+    """copyreg's _reconstructor: an object whose state is set afterwards."""
+
+    __slots__ = ()
+
+    def __new__(cls, kind: type, base: type, state: None):
+        if kind not in (_Ch, _SparseMatrix) or base is not _Object or state is not None:
+            raise _Refused("it constructs an object that is no array")
+        return kind()
+
+
 class _OrderedDict(dict):
     """collections.OrderedDict, read as a dict."""
 
@@ -145,6 +205,11 @@ class _OrderedDict(dict):
 ALLOWED: dict[tuple[str, str], type] = {
     ("collections", "OrderedDict"): _OrderedDict,
     ("_codecs", "encode"): _Bytes,
+    ("chumpy.ch", "Ch"): _Ch,
+    **{(module, "_reconstructor"): _Reconstructed for module in ("copy_reg", "copyreg")},
+    **{(module, "object"): _Object for module in ("__builtin__", "builtins")},
+    **{(module, "set"): _Set for module in ("__builtin__", "builtins")},
+    **{(f"scipy.sparse.{module}", "csc_matrix"): _SparseMatrix for module in ("csc", "_csc")},
     ("numpy", "ndarray"): _ArrayClass,
     ("numpy", "dtype"): _NumberType,
     **{

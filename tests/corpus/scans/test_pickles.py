@@ -11,6 +11,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix
 
 from avlib.corpus.scans.pickles import ALLOWED, load_pickle
 from tests import python2
@@ -81,6 +82,17 @@ def with_state(thing, value) -> bytes:
     return pickle.dumps(thing, 2)[:-1] + pickle.dumps(value, 2)[2:-1] + b"b."
 
 
+def chumpy(state: dict) -> bytes:
+    """A pickle of a chumpy.ch.Ch."""
+    return b"\x80\x02cchumpy.ch\nCh\n)\x81" + pickle.dumps(state, 2)[2:-1] + b"b."
+
+
+def sparse(**changed) -> csc_matrix:
+    matrix = csc_matrix(np.arange(6.0).reshape(2, 3))
+    matrix.__dict__.update(changed)
+    return matrix
+
+
 WRITE = "open('ran', 'w').close()"
 # what is requested -> a pickle that creates a file if pickle.load reads it
 CODE = {
@@ -97,7 +109,11 @@ CODE = {
 ARRAY, NUMBERS = b"cnumpy.core.multiarray\n_reconstruct\n", pickle.dumps(AUDIO, 2)
 # part of the error -> a pickle that executes nothing but is not plain data
 NOT_PLAIN = {
-    "requests copyreg._reconstructor": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
+    "constructs an object that is no array": pickle.dumps(Call(copyreg._reconstructor, object, object, None)),
+    "contains a set of objects": b"c__builtin__\nset\n((lc__builtin__\nobject\natR.",
+    "x: expected an array": chumpy({"x": [1.0]}),
+    "out of bounds": pickle.dumps(sparse(indices=np.array([1, 0, 1, 0, 7])), 2),
+    "sparse matrix of shape 1000000 x 1000000": pickle.dumps(sparse(_shape=(10**6, 10**6)), 2),
     "requests numpy.load": b"cnumpy\nload\n(S'own.npy'\ntR.",
     "another class than numpy.ndarray": b"\x80\x02" + ARRAY + b"cnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
     "array of type 'O8'": pickle.dumps(np.array([Call(os.system, "touch ran")], object), 2),
@@ -142,6 +158,20 @@ def test_code_in_a_pickle_is_not_executed(tmp_path, monkeypatch, message):
 def test_anything_but_plain_data_is_refused(tmp_path, message):
     (tmp_path / "bad.pkl").write_bytes(NOT_PLAIN[message])
     refused(tmp_path / "bad.pkl", message)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_sparse_matrices_become_arrays(tmp_path, protocol):
+    """Of SciPy today, and of the SciPy with which FLAME was pickled."""
+    data = pickle.dumps(sparse(), protocol)
+    for content in (data, data.replace(b"scipy.sparse._csc\n", b"scipy.sparse.csc\n")):
+        (tmp_path / "a.pkl").write_bytes(content)
+        assert same(load_pickle(tmp_path / "a.pkl"), sparse().toarray())
+
+
+def test_chumpy_arrays_become_arrays(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(chumpy({"x": CONTENT["square"], "_dirty_vars": {"x"}, "_itr": None}))
+    assert same(load_pickle(tmp_path / "a.pkl"), CONTENT["square"])
 
 
 def test_references_to_one_container_stay_one(tmp_path):
