@@ -46,10 +46,12 @@ options of animate (with any of the first four, the sound of films is animated)
   --model NAME                a model of that run (default: faceformer-guided-s0)
   --subject NAME              the face to animate (default: the first test subject)
   --style NAME                speaking style of a training subject (default: the first), or a mixture, Ada=0.3,Ben=0.7
-  --formats LIST              npy (vertices), mp4 (clip with sound), glb (glTF 2.0), arkit (weights of ARKit's 52
-                              blendshapes), obj (one file a frame); default: npy,mp4,glb
-  --face DIR                  a checkout of ICT-FaceKit, which arkit needs (a run on its face uses its own), and whose
-                              face a film moves (default: MediaPipe's mesh)
+  --formats LIST              npy (vertices), mp4 (clip with sound), glb (glTF 2.0), usd (OpenUSD), arkit (weights of
+                              ARKit's 52 blendshapes), glb-arkit and usd-arkit (the face with these shapes), flame
+                              (FLAME's parameters), obj (one file a frame); default: npy,mp4,glb
+  --face DIR                  a checkout of ICT-FaceKit, which ARKit's shapes need (a run on its face uses its own), and
+                              whose face a film moves (default: MediaPipe's mesh)
+  --flame FILE                FLAME's generic_model.pkl or .npz, which flame needs
   --landmarks FILE            face_landmarker.task, for films (default: a *.task in the folder of the film or beside it)
   --out DIR                   output folder (default: results/<run>/speech; for the motion of films, results/films)
   --device cpu|cuda|auto
@@ -97,11 +99,16 @@ setup() {
     printf '%s' "$state" >"$home/.ready"
   fi
   exec 9<&-    # lets others go on
-  if [ -z "$conda" ] && [ ! -f "$home/.video" ] && reads_films "$@"; then
-    echo "environment: adding MediaPipe, which finds faces in films"
-    install '.[video]'
-    touch "$home/.video"
-  fi
+  if reads_films "$@"; then add_extra video "MediaPipe, which finds faces in films"; fi
+  if writes_usd "$@"; then add_extra usd "OpenUSD, which writes .usdc files"; fi
+}
+
+# Installs an extra once; a conda environment has all of them.
+add_extra() {
+  if [ -n "$conda" ] || [ -f "$home/.$1" ]; then return; fi
+  echo "environment: adding $2"
+  install ".[$1]"
+  touch "$home/.$1"
 }
 
 # Two set-ups at a time would delete each other's files: the second waits until the first has ended, however it ends.
@@ -126,6 +133,16 @@ reads_films() (    # a subshell, which keeps the option of the shell to itself
     for file in "$argument" "$argument"/*; do
       case "$file" in *.mp4|*.mov|*.mkv|*.avi|*.webm|*.mpg|*.mpeg|*.m4v|*.3gp) exit 0 ;; esac
     done
+  done
+  exit 1
+)
+
+# Whether the arguments of run_all.sh ask for a format of OpenUSD.
+writes_usd() (
+  if [ "$command" = test ]; then exit 0; fi
+  if [ "$command" != animate ]; then exit 1; fi
+  for argument in "$@"; do
+    case ",${argument#--formats=}," in *,usd,*|*,usd-arkit,*) exit 0 ;; esac
   done
   exit 1
 )

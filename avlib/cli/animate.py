@@ -11,14 +11,13 @@ from ..core.progress import log
 from ..core.run import RESULTS
 from ..corpus.captured.facekit_face import FaceKitFace
 from ..corpus.captured.landmark_face import LandmarkFace
-from ..corpus.embedded.arkit_shapes import facekit_basis
 from ..corpus.utterance import Excluded, shortened
 from ..corpus.video.face_landmarker import FaceLandmarker, find_model
 from ..corpus.video.folders import VIDEO_SUFFIXES
-from ..export import arkit
-from ..export.animation import arkit_shapes_for, check_writable, parse_formats, speaking
+from ..export.animation import check_writable, parse_formats, speaking
 from ..export.film import animate_film
 from ..export.film_files import is_film
+from ..export.models import check_film_formats, models_for
 from ..export.shipped_model import speaking_run
 from ..export.speaker import MODEL, Speaker, load_sound, looks_like_file
 from ..export.subject_mesh import corpus_mesh
@@ -75,6 +74,7 @@ def parse_animate_arguments(argv: list[str]) -> Namespace:
         parser.add_argument(f"--{option}")
     parser.add_argument("--formats", default=DEFAULT_FORMATS)
     parser.add_argument("--face", type=Path)
+    parser.add_argument("--flame", type=Path)
     parser.add_argument("--landmarks", default="")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", default="auto")
@@ -109,9 +109,9 @@ def animate_speech(args: Namespace, inputs: dict[str, str | Path], formats: list
     check_writable(out)
     speaker = Speaker(run, args.model, args.subject, args.style)
     mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
-    shapes = arkit_shapes_for(mesh, formats, args.face)
+    models = models_for(mesh, formats, args.face, args.flame)
     for name, sound in sounds.items():
-        write_motion(speaking(speaker, sound), out / f"{name}-{speaker.model}", formats, shapes)
+        write_motion(speaking(speaker, sound), out / f"{name}-{speaker.model}", formats, models)
 
 
 def animate_films(args: Namespace, films: dict[str, Path], formats: list[str]) -> None:
@@ -121,8 +121,8 @@ def animate_films(args: Namespace, films: dict[str, Path], formats: list[str]) -
     """
     out = args.out or RESULTS / FILMS
     check_writable(out)
+    check_film_formats(formats, args.face)
     face = FaceKitFace(args.face) if args.face else LandmarkFace()
-    basis = facekit_basis(args.face) if args.face and "arkit" in formats else None
     create_landmarker = partial(FaceLandmarker, find_model(args.landmarks, next(iter(films.values())).parent))
     create_landmarker()  # fails now if something is missing
     unused: list[str] = []
@@ -136,7 +136,7 @@ def animate_films(args: Namespace, films: dict[str, Path], formats: list[str]) -
             log(str(error))
             unused.append(path.name)
             continue
-        shapes = arkit.load_shapes(basis, animation.mesh) if basis else None
-        write_motion(animation, out / f"{name}-{face.name}", formats, shapes)
+        models = models_for(animation.mesh, formats, args.face, args.flame, filmed=True)
+        write_motion(animation, out / f"{name}-{face.name}", formats, models)
     if unused:
         raise ValueError(f"{len(unused)} of {len(films)} films are not animated: {shortened(unused)}")

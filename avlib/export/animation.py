@@ -3,60 +3,42 @@
 <name>.json        fps, unit, subject and commit; style, run and model, or the film; files and errors of each format
 <name>.npy         vertices (T, V, 3), float32; <corpus>-<subject>.obj has the face at rest and the mesh's faces
 <name>.mp4         a clip with sound
-<name>.glb         glTF 2.0: the face, and its motion as morph targets
-<name>-arkit.csv   weights of ARKit's 52 blendshapes as Live Link Face writes them; -arkit.json has them as JSON
+<name>.glb, .usdc  glTF 2.0 and OpenUSD: the face, and its motion as morph targets, which are its principal motions
+<name>-arkit.glb   the same with ARKit's shapes as morph targets; -arkit.usdc likewise
+<name>-arkit.csv   weights of ARKit's 52 blendshapes as Live Link Face writes them; -arkit.json has them as JSON, and
+                   -a2f.json as the JSON of NVIDIA's Audio2Face
+<name>-flame.npz   FLAME's parameters
 <name>-obj/        0000.obj and so on, a file for each frame
 <name>.wav         the speech of espeak-ng, where a text was given
 """
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..core.files import write_atomic, write_json
+from ..core.files import write_json
 from ..core.run import commit
 from ..core.scratch import gathered, row_blocks
-from ..corpus.arkit_names import NAMES
-from ..corpus.embedded.arkit_shapes import facekit_basis
-from ..corpus.embedded.facekit_checkout import URL
-from ..corpus.live_link import write_live_link
-from ..corpus.obj import face_lines, vertex_lines
 from ..corpus.pictures import front_view
 from ..render.clips import write_clip
 from ..speech.sound import write_speech
-from . import arkit
+from .arkit_files import ArkitMotion, FilmWeights, arkit_motion, write_arkit
+from .flame import fit_flame, write_flame
 from .gltf import write_glb
+from .mesh_files import write_npy, write_obj_folder, write_template
+from .models import Models, models_for
+from .morph_targets import MorphTargets, principal_motions
 from .speaker import Sound, Speaker
-from .subject_mesh import SubjectMesh, corpus_mesh
+from .subject_mesh import SubjectMesh, corpus_mesh, thousandth_unit
+from .usd import load_openusd, write_usd
 
 CLIP_SIDE = 256  # width and height of the clip, pixels
 FRAMES_PER_PIECE = 48  # rendered at once, which bounds memory
-
-
-@dataclass(frozen=True)
-class FilmWeights:
-    """Weights of ARKit's shapes that came with the motion of a film.
-
-    weights: (T, 52), in the order of NAMES. head: (T, 3), yaw, pitch and roll, rad, with the signs of Live Link Face.
-    fitted: names of the shapes that are fitted to the film. scored: of those whose weight is MediaPipe's score.
-    """
-
-    weights: np.ndarray
-    head: np.ndarray
-    fitted: tuple[str, ...]
-    scored: tuple[str, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The names of the shapes that nothing measures, whose weight is 0."""
-        return tuple(name for name in NAMES if name not in self.fitted + self.scored)
 
 
 @dataclass(frozen=True)
@@ -81,16 +63,22 @@ class Animation:
         return torch.from_numpy(self.motion)
 
     def save(
-        self, folder: Path | str, name: str = "speech", formats: str = "npy,mp4,glb", face: Path | str | None = None
+        self,
+        folder: Path | str,
+        name: str = "speech",
+        formats: str = "npy,mp4,glb",
+        face: Path | str | None = None,
+        flame: Path | str | None = None,
     ) -> dict:
         """Writes `name`.npy and so on into the folder; returns the content of `name`.json.
 
-        formats: some of npy, mp4, glb, arkit and obj; face: a checkout of ICT-FaceKit, which arkit needs unless the
-        motion is that of a film. ValueError for an unknown format, and for a folder that cannot be written.
+        formats: some of FORMATS. face: a checkout of ICT-FaceKit, which those with ARKit's shapes need; a film's motion
+        has its own. flame: the file of FLAME, which the format of that name needs. ValueError for an unknown format, a
+        missing file, and a folder that cannot be written.
         """
-        names, measured = parse_formats(formats), self.film_weights is None or self.mesh.checkout
-        shapes = arkit_shapes_for(self.mesh, names, face) if measured else None
-        return save(self, Path(folder) / name, names, shapes)
+        names = parse_formats(formats)
+        models = models_for(self.mesh, names, face, flame, filmed=self.film_weights is not None)
+        return save(self, Path(folder) / name, names, models)
 
 
 def speaking(speaker: Speaker, sound: Sound) -> Animation:
@@ -106,26 +94,31 @@ def speaking(speaker: Speaker, sound: Sound) -> Animation:
     return Animation(motion, speaker.corpus.fps, sound, mesh, origin)
 
 
+class Fits:
+    """What several formats share of one animation, each computed when the first of them needs it."""
+
+    def __init__(self, animation: Animation, models: Models):
+        self.animation, self.models = animation, models
+
+    @cached_property
+    def principal(self) -> MorphTargets:
+        return principal_motions(self.animation.motion, self.animation.mesh.template)
+
+    @cached_property
+    def arkit(self) -> ArkitMotion:
+        animation = self.animation
+        return arkit_motion(animation.motion, animation.film_weights, self.models.shapes, animation.mesh.unit)
+
+
 def with_ending(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def thousandth_unit(unit: str) -> str:
-    return "mm" if unit == "m" else f"1e-3 {unit}"
-
-
 def save_npy(animation: Animation, stem: Path, _) -> dict:
     mesh, motion = animation.mesh, animation.motion
-
-    def write(path: Path) -> None:
-        with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(motion))
-            for block in row_blocks(motion):
-                file.write(block.tobytes())
-
-    write_atomic(with_ending(stem, ".npy"), write)
+    write_npy(with_ending(stem, ".npy"), motion)
     rest = stem.with_name(f"{mesh.name}-{mesh.subject}.obj")
-    write_atomic(rest, lambda p: p.write_text(vertex_lines(mesh.template) + face_lines(mesh.faces)))
+    write_template(rest, mesh)
     return {"file": f"{stem.name}.npy", "shape": list(motion.shape), "template": rest.name}
 
 
@@ -143,96 +136,92 @@ def save_mp4(animation: Animation, stem: Path, _) -> dict:
     return {"file": f"{stem.name}.mp4"}
 
 
-def save_glb(animation: Animation, stem: Path, _) -> dict:
-    mesh, path = animation.mesh, with_ending(stem, ".glb")
-    about = write_glb(path, mesh.template, mesh.faces, animation.motion, animation.fps, mesh.albedo)
-    return {
-        "file": path.name,
-        "targets": about["targets"],
-        "unit": thousandth_unit(mesh.unit),
-        "rms": 1000 * about["rms"],
-        "largest": 1000 * about["largest"],
-    }
+def save_targets(animation: Animation, path: Path, write: Callable, targets: MorphTargets) -> dict:
+    """Writes motion as morph targets. write: `write_glb` or `write_usd`."""
+    write(path, animation.mesh, targets, animation.fps)
+    rms, largest = targets.errors(animation.mesh.template, animation.motion)
+    about = {"file": path.name, "targets": len(targets.names), "unit": thousandth_unit(animation.mesh.unit)}
+    return about | {"rms": 1000 * rms, "largest": 1000 * largest}
 
 
-def save_arkit(animation: Animation, stem: Path, shapes: arkit.Shapes | None) -> dict:
-    filmed, motion = animation.film_weights, animation.motion
-    if filmed:
-        weights, head = filmed.weights.round(4), filmed.head
-        about: dict = {"fitted": list(filmed.fitted), "scored": list(filmed.scored), "missing": list(filmed.missing)}
-    else:
-        assert shapes is not None  # without a film, the weights come from them
-        weights, head = shapes.fit(motion).round(4), None
-        about = {"transferred": not shapes.is_facekit_mesh, "fitted": list(shapes.names)}
-        about |= {"missing": list(shapes.missing)}
-    if shapes:
-        errors = shapes.errors(weights, motion)
-        about["unit"] = thousandth_unit(animation.mesh.unit)
-        about["error"] = {p: {"rms": 1000 * e["rms"], "explained": e["explained"]} for p, e in errors.items()}
-    table, frames = with_ending(stem, "-arkit.csv"), with_ending(stem, "-arkit.json")
-    write_live_link(table, weights, animation.fps, head)
-    content = {"fps": animation.fps, "names": NAMES, **about} | ({} if head is None else {"head": head.tolist()})
+def save_glb(animation: Animation, stem: Path, fits: Fits) -> dict:
+    return save_targets(animation, with_ending(stem, ".glb"), write_glb, fits.principal)
 
-    def write(path: Path) -> None:
-        with open(path, "w") as file:  # frame by frame: an hour of them is large
-            file.write(json.dumps(content)[:-1] + ', "frames": [')
-            file.writelines(f"{', ' if t else ''}{json.dumps(row.tolist())}" for t, row in enumerate(weights))
-            file.write("]}\n")
 
-    write_atomic(frames, write)
-    return {"file": table.name, "frames": frames.name, **about}
+def save_usd(animation: Animation, stem: Path, fits: Fits) -> dict:
+    return save_targets(animation, with_ending(stem, ".usdc"), write_usd, fits.principal)
+
+
+def save_arkit_targets(animation: Animation, path: Path, write: Callable, fits: Fits) -> dict:
+    shapes = fits.models.shapes
+    assert shapes is not None  # `models_for` sees to it
+    about = save_targets(animation, path, write, shapes.morph_targets(fits.arkit.weights))
+    return about | {"left_out": shapes.left_out, "error": fits.arkit.about["error"]}
+
+
+def save_glb_arkit(animation: Animation, stem: Path, fits: Fits) -> dict:
+    return save_arkit_targets(animation, with_ending(stem, "-arkit.glb"), write_glb, fits)
+
+
+def save_usd_arkit(animation: Animation, stem: Path, fits: Fits) -> dict:
+    return save_arkit_targets(animation, with_ending(stem, "-arkit.usdc"), write_usd, fits)
+
+
+def save_arkit(animation: Animation, stem: Path, fits: Fits) -> dict:
+    sound = f"{stem.name}.wav" if animation.sound.text else ""
+    return write_arkit(stem, fits.arkit, animation.fps, sound) | fits.arkit.about
+
+
+def save_flame(animation: Animation, stem: Path, fits: Fits) -> dict:
+    mesh, model, path = animation.mesh, fits.models.flame, with_ending(stem, "-flame.npz")
+    assert model is not None and mesh.metres is not None  # `models_for` sees to it
+    found = fit_flame(model, mesh.template, animation.motion, mesh.metres)
+    write_flame(path, found, mesh.metres * mesh.template, animation.fps)
+    errors = {"rms": 1000 * found.rms, "largest": 1000 * found.largest, "shape_rms": 1000 * found.shape_rms}
+    return {"file": path.name, "model": model.path.name, "unit": "mm", **errors}
 
 
 def save_obj(animation: Animation, stem: Path, _) -> dict:
-    folder, faces_text = with_ending(stem, "-obj"), face_lines(animation.mesh.faces)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    digits = max(4, len(str(len(animation.motion) - 1)))
-    try:
-        unfinished.mkdir(parents=True)
-        for t, vertices in enumerate(chain.from_iterable(row_blocks(animation.motion))):
-            (unfinished / f"{t:0{digits}d}.obj").write_text(vertex_lines(vertices) + faces_text)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    folder = with_ending(stem, "-obj")
+    write_obj_folder(folder, animation.motion, animation.mesh.faces)
     return {"file": folder.name, "frames": len(animation.motion)}
 
 
-FORMATS: dict[str, Callable] = {"npy": save_npy, "mp4": save_mp4, "glb": save_glb, "arkit": save_arkit, "obj": save_obj}
+FORMATS: dict[str, Callable[[Animation, Path, Fits], dict]] = {
+    "npy": save_npy,
+    "mp4": save_mp4,
+    "glb": save_glb,
+    "usd": save_usd,
+    "arkit": save_arkit,
+    "glb-arkit": save_glb_arkit,
+    "usd-arkit": save_usd_arkit,
+    "flame": save_flame,
+    "obj": save_obj,
+}
 
 
 def parse_formats(formats: str) -> list[str]:
-    """Names from a comma-separated list. ValueError for an unknown one."""
+    """Names from a comma-separated list. ValueError for an unknown one, and for USD without OpenUSD."""
     names = [name.strip() for name in formats.split(",")]
     if unknown := [name for name in names if name not in FORMATS]:
         raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    if {"usd", "usd-arkit"} & set(names):
+        load_openusd("Usd")
     return names
 
 
-def arkit_shapes_for(mesh: SubjectMesh, formats: list[str], folder: Path | str | None = None) -> arkit.Shapes | None:
-    """ARKit's shapes on a face, or None if no format needs them.
-
-    folder: a checkout of ICT-FaceKit, by default that of the mesh. ValueError if there is none, or without the files.
-    """
-    if "arkit" not in formats:
-        return None
-    folder = folder or mesh.checkout
-    if not folder:
-        raise ValueError(f"arkit: expected a checkout of {URL} (--face), whose shapes are transferred to this face")
-    return arkit.load_shapes(facekit_basis(Path(folder)), mesh)
-
-
-def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Shapes | None = None) -> dict:
+def save(animation: Animation, stem: Path, formats: list[str], models: Models | None = None) -> dict:
     """Writes the formats, each file atomically, and last <stem>.json; returns its content.
 
-    ValueError for speech shorter than a frame, and for files that cannot be written.
+    models: of `models_for`, which some formats need. ValueError for speech shorter than a frame, and for files that
+    cannot be written.
     """
     if not len(animation.motion):
         raise ValueError(
             f"{stem.name}: expected speech of at least one frame, {1 / animation.fps:.3f} s, "
             f"got {animation.sound.seconds:.3f} s"
         )
-    mesh, sound = animation.mesh, animation.sound
+    mesh, sound, fits = animation.mesh, animation.sound, Fits(animation, models or Models())
     about = {
         "fps": animation.fps,
         "unit": mesh.unit,
@@ -246,7 +235,7 @@ def save(animation: Animation, stem: Path, formats: list[str], shapes: arkit.Sha
             about |= {"text": sound.text, "sound": f"{stem.name}.wav"}
             write_speech(with_ending(stem, ".wav"), sound.samples[:])
         for name in formats:
-            about[name] = FORMATS[name](animation, stem, shapes)
+            about[name] = FORMATS[name](animation, stem, fits)
         write_json(with_ending(stem, ".json"), about)
     except OSError as error:
         raise ValueError(f"{error.filename or stem.parent}: cannot be written: {error.strerror}") from None

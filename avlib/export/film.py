@@ -10,7 +10,8 @@ from ..corpus.captured.driving import DrivenFace, drive, read_film
 from ..corpus.captured.face import Face
 from ..corpus.utterance import Excluded
 from ..corpus.video.face_landmarker import BLENDSHAPES, FaceLandmarker
-from .animation import Animation, FilmWeights
+from .animation import Animation
+from .arkit_files import FilmWeights
 from .speaker import load_sound
 from .subject_mesh import SubjectMesh
 

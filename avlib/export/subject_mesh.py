@@ -9,6 +9,9 @@ from ..core.config import CorpusConfig
 from ..corpus.corpus import Corpus
 from ..corpus.specification import read_specification
 
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+SKIN = (0.95, 0.8, 0.72)  # colour of a vertex of albedo 1, linear red, green and blue
+
 
 @dataclass(frozen=True)
 class SubjectMesh:
@@ -28,6 +31,11 @@ class SubjectMesh:
     unit: str = "m"
     checkout: Path | None = None
 
+    @property
+    def metres(self) -> float | None:
+        """The size of the unit; None for one that is no length, such as BIWI's."""
+        return METRES.get(self.unit)
+
 
 def corpus_mesh(corpus: Corpus, subject: str, config: CorpusConfig) -> SubjectMesh:
     """The face of a subject of the corpus with this configuration."""
@@ -43,3 +51,8 @@ def corpus_mesh(corpus: Corpus, subject: str, config: CorpusConfig) -> SubjectMe
         corpus.unit,
         Path(checkout) if checkout else None,
     )
+
+
+def thousandth_unit(unit: str) -> str:
+    """The unit of errors: a thousandth of the mesh's."""
+    return "mm" if unit == "m" else f"1e-3 {unit}"

@@ -11,7 +11,7 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.utterance import Utterance
 from ..evaluation.results import method_label
-from ..export.gltf import components
+from ..export.morph_targets import components
 from ..export.speaker import Speaker, load_sound
 from ..metrics.lips import BILABIALS
 from ..metrics.protocols import KIT, read_protocols

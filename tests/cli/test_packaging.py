@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def declared() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    found = [Requirement(r) for r in project["dependencies"] + extras["video"] + extras["test"]]
+    found = [Requirement(r) for r in project["dependencies"] + extras["video"] + extras["usd"] + extras["test"]]
     return {r.name.lower(): r for r in found}
 
 

@@ -85,6 +85,36 @@ def test_shapes_are_transferred_to_the_lips_of_another_face(basis):
     assert not shapes.fit(still).any() and shapes.errors(shapes.fit(still), still)["mouth"]["rms"] == 0
 
 
+def test_targets_of_the_facekit_mesh_are_all_shapes_of_the_checkout(checkout, basis):
+    face = mesh(FaceKit(checkout))
+    shapes = arkit.load_shapes(basis, face)
+    weights = np.zeros((2, 52))
+    weights[1, NAMES.index("eyeBlinkLeft")] = 0.5
+    targets = shapes.morph_targets(weights)
+    assert targets.names == list(basis.names) and not set(targets.names) & set(shapes.left_out)
+    assert shapes.left_out == list(basis.missing)
+    moved = np.tensordot(targets.weights, targets.displacements, 1)
+    np.testing.assert_allclose(moved[1], 0.5 * basis.displacements[basis.names.index("eyeBlinkLeft")], atol=1e-7)
+    assert not moved[0].any()
+
+
+def test_targets_of_another_face_move_it_as_a_whole(basis):
+    """The jaw takes chin and lower teeth along; upper teeth rest; parts that are not skin keep their form."""
+    rig = Rig()
+    shapes = arkit.load_shapes(basis, mesh(rig))
+    targets = shapes.morph_targets(np.zeros((1, 52)))
+    assert targets.names == list(shapes.names) and {"eyeBlinkLeft", "tongueOut"} <= set(shapes.left_out)
+    np.testing.assert_allclose(targets.displacements[:, shapes.vertices], shapes.displacements, atol=1e-7)
+    jaw = targets.displacements[targets.names.index("jawOpen")]
+    chin, teeth = jaw[: rig.parts["skin"].stop].min(0)[1], {k: jaw[rig.parts[f"{k}_teeth"]] for k in ("upper", "lower")}
+    assert chin < -0.01 and teeth["lower"][:, 1].mean() < 0.5 * chin
+    assert np.abs(teeth["upper"]).max() < 0.1 * abs(chin)
+    for part in teeth.values():
+        np.testing.assert_allclose(part, part[:1].repeat(len(part), 0), atol=1e-7)
+    rest = np.abs(jaw[rig.parts["eyeball_left"]]).max(), np.abs(jaw[rig.parts["brow_left"]]).max()
+    assert max(rest) < 0.05 * abs(chin)
+
+
 def test_a_checkout_without_the_files_is_reported(tmp_path):
     with pytest.raises(
         ValueError, match="no generic_neutral_mesh.obj, jawOpen.obj.*a checkout of https://github.com/ICT-VGL"

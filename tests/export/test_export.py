@@ -18,18 +18,23 @@ from avlib.__main__ import main
 from avlib.cli import animate as animate_module
 from avlib.core import opening
 from avlib.core import run as runs
+from avlib.corpus.arkit_names import NAMES
 from avlib.corpus.embedded import facekit_checkout
 from avlib.corpus.embedded.rig import Rig
 from avlib.corpus.live_link import read_live_link
 from avlib.corpus.obj import read_obj
-from avlib.export import animation, arkit
+from avlib.export import animation
 from avlib.export import speaker as speaker_module
+from avlib.export.models import models_for
 from avlib.export.subject_mesh import corpus_mesh
 from tests.corpus.captured.films import write_film
 from tests.corpus.captured.synthetic_face import State
 from tests.corpus.embedded.checkout import write_checkout
-from tests.export.test_gltf import played
+from tests.export.test_gltf import played, read
+from tests.export.test_usd import played_usd
 from tests.export.tiny_run import FPS, MODEL, write_tiny_run
+
+WRITTEN = [name for name in animation.FORMATS if name != "flame"]  # the rig has another mesh than FLAME
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +60,12 @@ def animate(*arguments) -> int:
 
 @pytest.fixture(scope="module")
 def exported(place) -> tuple[Path, dict]:
-    """The stem of one sound in every format, and the content of its .json."""
+    """The stem of one sound in every format but FLAME's, and the content of its .json."""
     out = place / "out"
     animate(
         place / "sounds" / "one.wav",
         "--formats",
-        ",".join(animation.FORMATS),
+        ",".join(WRITTEN),
         "--face",
         place / "checkout",
         "--out",
@@ -84,8 +89,9 @@ def test_the_json_describes_all_files(exported):
         "corpus": "embedded",
         "commit": runs.commit(),
     }
-    assert {k: about[k] for k in want} == want and about.keys() - want.keys() == set(animation.FORMATS)
-    named = {about[k][name] for k in animation.FORMATS for name in ("file", "template") if name in about[k]}
+    assert {k: about[k] for k in want} == want and about.keys() - want.keys() == set(WRITTEN)
+    kinds = ("file", "template", "audio2face")
+    named = {about[k][name] for k in WRITTEN for name in kinds if name in about[k]}
     there = {path.name for path in stem.parent.iterdir()}
     assert there == named | {f"{stem.name}.json", f"{stem.name}-arkit.json"}
 
@@ -125,14 +131,14 @@ def test_arkit_weights(exported, place):
     stem, about = exported
     held = json.loads(Path(f"{stem}-arkit.json").read_text())
     take = read_live_link(Path(f"{stem}-arkit.csv"))
-    assert held["names"] == list(arkit.NAMES) and held["fps"] == take.fps == FPS
+    assert held["names"] == list(NAMES) and held["fps"] == take.fps == FPS
     np.testing.assert_array_equal(take.weights, held["frames"])
     assert not take.head.any() and not take.eyes.any() and take.start == 0
     assert np.shape(held["frames"]) == (12, 52) and 0 <= np.min(held["frames"]) and np.max(held["frames"]) <= 1
     assert held["error"] == about["arkit"]["error"] and "tongueOut" in held["missing"] and held["transferred"]
     speaker = speaker_module.Speaker(opening.open_run("tiny", device="cpu"), MODEL)
     mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
-    shapes = animation.arkit_shapes_for(mesh, ["arkit"], place / "checkout")
+    shapes = models_for(mesh, ["arkit"], place / "checkout").shapes
     weights = shapes.fit(np.load(f"{stem}.npy"))
     errors = shapes.errors(weights, np.load(f"{stem}.npy"))
     np.testing.assert_allclose(held["frames"], weights, atol=1e-4)
@@ -140,6 +146,45 @@ def test_arkit_weights(exported, place):
         held["error"]["lips"]["rms"] == pytest.approx(1000 * errors["lips"]["rms"], rel=1e-3)
         and np.ptp(weights, axis=0).max() > 0.05
     )
+
+
+def test_audio2face_weights_are_the_same(exported):
+    """In the layout of its exported weights: a row a frame, a column for each name."""
+    stem, about = exported
+    held, arkit = (json.loads(Path(f"{stem}-{ending}.json").read_text()) for ending in ("a2f", "arkit"))
+    assert set(held) == {"exportFps", "trackPath", "numPoses", "numFrames", "facsNames", "weightMat"}
+    assert (held["exportFps"], held["trackPath"], held["numPoses"], held["numFrames"]) == (FPS, "", 52, 12)
+    assert held["facsNames"] == list(NAMES) and held["weightMat"] == arkit["frames"]
+    assert about["arkit"]["audio2face"] == f"{stem.name}-a2f.json"
+
+
+def test_the_usd_plays_the_same_motion(exported):
+    stem, about = exported
+    away = 1000 * np.linalg.norm(played_usd(Path(f"{stem}.usdc")) - np.load(f"{stem}.npy"), axis=-1)
+    assert about["usd"]["unit"] == "mm" and about["usd"]["targets"] == about["glb"]["targets"]
+    assert np.sqrt((away**2).mean()) == pytest.approx(about["usd"]["rms"], rel=0.05)
+    assert away.max() == pytest.approx(about["usd"]["largest"], rel=0.05)
+
+
+@pytest.mark.parametrize("name, ending, play", [("glb-arkit", ".glb", played), ("usd-arkit", ".usdc", played_usd)])
+def test_a_face_with_arkit_shapes_plays_the_weights(exported, name, ending, play):
+    stem, about = exported
+    played_file = play(Path(f"{stem}-arkit{ending}"))
+    vertices = played_file if name == "usd-arkit" else played_file[1]
+    away = 1000 * np.linalg.norm(vertices - np.load(f"{stem}.npy"), axis=-1)
+    assert about[name]["rms"] == pytest.approx(np.sqrt((away**2).mean()), rel=1e-3)
+    assert about[name]["error"] == about["arkit"]["error"]
+    assert about[name]["targets"] + len(about[name]["left_out"]) == 52 and "tongueOut" in about[name]["left_out"]
+
+
+def test_the_targets_of_a_glb_have_arkit_names_and_weights(exported):
+    stem, about = exported
+    content, array = read(Path(f"{stem}-arkit.glb"))
+    names = content["meshes"][0]["extras"]["targetNames"]
+    assert names == [name for name in NAMES if name not in about["glb-arkit"]["left_out"]] and "jawOpen" in names
+    weights = array(content["animations"][0]["samplers"][0]["output"]).reshape(-1, len(names))
+    take = read_live_link(Path(f"{stem}-arkit.csv"))
+    np.testing.assert_allclose(weights, take.weights[:, [NAMES.index(name) for name in names]], atol=1e-6)
 
 
 def test_obj_has_a_file_for_each_frame(exported):
@@ -192,7 +237,7 @@ def test_importing_the_package_imports_no_models():
     [
         (
             ["{sounds}/one.wav", "--formats", "npy,fbx"],
-            "formats: expected some of npy, mp4, glb, arkit, obj, got 'fbx'",
+            "formats: expected some of npy, mp4, glb, usd, arkit, glb-arkit, usd-arkit, flame, obj, got 'fbx'",
         ),
         (["{sounds}/one.wav", "--subject", "Zoe"], "subject: expected one of Ada, Ben, Kim, got 'Zoe'"),
         (["{sounds}/one.wav", "--style", "Zoe"], "style: expected one of Ada, Ben, got 'Zoe'"),
@@ -200,6 +245,10 @@ def test_importing_the_package_imports_no_models():
         (["{sounds}/one.wav", "--model", "nobody-s0"], f"model: expected one of {MODEL} in .*tiny, got 'nobody-s0'"),
         (["{sounds}/one.wav", "--run", "none"], "none: no such run; create one with ./run_all.sh"),
         (["{sounds}/one.wav", "--formats", "arkit"], "arkit: expected a checkout of .*--face"),
+        (["{sounds}/one.wav", "--formats", "npy,glb-arkit"], "glb-arkit: expected a checkout of .*--face"),
+        (["{sounds}/one.wav", "--formats", "flame"], "flame: expected the file of the model, .*--flame"),
+        (["{sounds}/one.wav", "--formats", "flame", "--flame", "{sounds}/none.pkl"], "none.pkl: no such file"),
+        (["{sounds}/one.wav", "--formats", "flame", "--flame", "{sounds}/one.wav"], "one.wav: not loaded"),
         (["{sounds}/one.wav", "--formats", "arkit", "--face", "{sounds}"], "no generic_neutral_mesh.obj"),
         (["{sounds}/one.wav", "--colour"], "--colour"),
         (["{sounds}/one.wav", "--out", "{sounds}/one.wav/deep"], "deep: cannot be written: .*one.wav is not a folder"),
@@ -327,6 +376,7 @@ def test_help_names_every_option():
         "--style",
         "--formats",
         "--face",
+        "--flame",
         "--landmarks",
         "--out",
         *animation.FORMATS,

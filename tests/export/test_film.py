@@ -25,10 +25,13 @@ from tests.corpus.captured.conftest import mediapipe_replaced
 from tests.corpus.captured.films import PictureLandmarker, say, talking, write_film
 from tests.corpus.captured.synthetic_face import State
 from tests.corpus.embedded.checkout import write_checkout
-from tests.export.test_gltf import played
+from tests.export.test_gltf import played, read
 
 TEXT, SECONDS, FPS = "my mother may buy a map", 1.6, 30
 SHAPES = {"jawOpen", "mouthClose", "mouthFunnel", "browInnerUp"}  # some that the checkout has
+
+
+WRITTEN = [name for name in animation.FORMATS if name != "flame"]  # films move other meshes
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def drive(place, *arguments) -> int:
 @pytest.fixture(scope="module")
 def driven(place) -> tuple[Path, dict]:
     """The stem of a film's motion on ICT-FaceKit's face, in every format, and the content of its .json."""
-    formats, out = ",".join(animation.FORMATS), place / "out"
+    formats, out = ",".join(WRITTEN), place / "out"
     drive(place, place / "films" / "one.mkv", "--formats", formats, "--face", place / "checkout", "--out", out)
     return out / "one-facekit", json.loads((out / "one-facekit.json").read_text())
 
@@ -60,8 +63,9 @@ def driven(place) -> tuple[Path, dict]:
 def test_the_record_tells_of_the_film(driven):
     stem, about = driven
     wanted = {"fps": FPS, "unit": "m", "frames": 48, "subject": "one", "film": "one.mkv", "mesh": "facekit"}
-    assert {k: about[k] for k in wanted} == wanted and about.keys() - wanted.keys() == {*animation.FORMATS, "commit"}
-    named = {about[k][name] for k in animation.FORMATS for name in ("file", "template", "frames") if name in about[k]}
+    assert {k: about[k] for k in wanted} == wanted and about.keys() - wanted.keys() == {*WRITTEN, "commit"}
+    kinds = ("file", "template", "frames", "audio2face")
+    named = {about[k][name] for k in WRITTEN for name in kinds if name in about[k]}
     files = {path.name for path in stem.parent.iterdir()}
     assert files == {name for name in named if isinstance(name, str)} | {f"{stem.name}.json"}
 
@@ -150,6 +154,32 @@ def test_without_a_checkout_the_weights_are_scores(place, tmp_path, capsys):
     take = read_live_link(tmp_path / "one-landmarks-arkit.csv")
     wanted = (np.array([synthetic_face.rounded(s).opening for s in talking(say(TEXT), SECONDS, FPS)]) / 0.03).clip(0, 1)
     np.testing.assert_allclose(take.weights[:, NAMES.index("jawOpen")], wanted, atol=0.005)
+
+
+def test_the_shapes_of_a_film_are_animated_on_its_face(driven):
+    """On ICT-FaceKit's mesh, all shapes of the checkout, those of eyes and brows too, with the weights of the film."""
+    stem, about = driven
+    content, array = read(Path(f"{stem}-arkit.glb"))
+    names = content["meshes"][0]["extras"]["targetNames"]
+    assert {"eyeBlinkLeft", "browInnerUp", "jawOpen"} <= set(names) == set(about["arkit"]["fitted"])
+    weights = array(content["animations"][0]["samplers"][0]["output"]).reshape(-1, len(names))
+    take = read_live_link(Path(f"{stem}-arkit.csv"))
+    np.testing.assert_allclose(weights, take.weights[:, [NAMES.index(name) for name in names]], atol=1e-6)
+    shown = played(Path(f"{stem}-arkit.glb"))[1]
+    assert 1000 * np.sqrt(np.square(shown - np.load(f"{stem}.npy")).sum(-1).mean()) < 0.1
+
+
+@pytest.mark.parametrize(
+    "formats, message",
+    [
+        ("npy,flame", "^flame: expected a run on FLAME's mesh"),
+        ("usd-arkit", "^usd-arkit: expected a checkout of .*--face"),
+    ],
+)
+def test_formats_that_films_cannot_have_are_refused_first(place, tmp_path, formats, message):
+    with pytest.raises(ValueError, match=message):
+        drive(place, place / "films" / "one.mkv", "--formats", formats, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_films_reports_those_it_cannot_use(place, tmp_path, capsys):

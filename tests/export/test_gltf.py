@@ -1,4 +1,4 @@
-"""A .glb describes its content, and its morph targets add up to the motion."""
+"""A .glb describes its content, and a viewer plays the motion from it."""
 
 import json
 import os
@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avlib.export.gltf import components, one_sided, write_glb
+from avlib.export.gltf import write_glb
+from avlib.export.morph_targets import MorphTargets, principal_motions
+from tests.export.test_morph_targets import motion, off, sheet, sheet_mesh
 
 FPS = 30
 KINDS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -18,23 +20,6 @@ TYPES = {5126: np.dtype("<f4"), 5125: np.dtype("<u4"), 5121: np.dtype("u1")}
 VALIDATE = """
 require("gltf-validator").validateBytes(new Uint8Array(require("fs").readFileSync(process.argv[1])))
   .then(report => console.log(JSON.stringify(report.issues)))"""
-
-
-def sheet(side: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    """A wavy sheet, and one vertex that is in no face."""
-    y, x = np.meshgrid(*2 * [np.linspace(-0.1, 0.1, side)], indexing="ij")
-    vertices = np.stack([x, y, 0.02 * np.sin(30 * x)], -1).reshape(-1, 3)
-    at = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
-    faces = np.concatenate([np.stack([at, at + 1, at + side], 1), np.stack([at + 1, at + side + 1, at + side], 1)])
-    return np.concatenate([vertices, [[0, 0, 0.3]]]).astype(np.float32), faces
-
-
-def motion(ways: int, frames: int = 41) -> np.ndarray:
-    """(T, V, 3) on the sheet: `ways` independent motions, the first about 5 mm, each next one half as large."""
-    draw, (rest, _) = np.random.default_rng(0), sheet()
-    size = 0.005 * 0.5 ** np.arange(ways)
-    moved = (draw.standard_normal((frames, ways)) * size) @ draw.standard_normal((ways, rest.size))
-    return (rest + moved.reshape(frames, *rest.shape)).astype(np.float32)
 
 
 def read(path: Path) -> tuple[dict, callable]:
@@ -85,65 +70,27 @@ def played(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return times, vertices, normals, array(primitive["indices"]).reshape(-1, 3)
 
 
-def write(path: Path, moving: np.ndarray, **options) -> dict:
-    rest, faces = sheet()
-    return write_glb(path, rest, faces, moving, FPS, np.linspace(0, 1, len(rest)), **options)
-
-
-def off(vertices: np.ndarray, moving: np.ndarray) -> tuple[float, float]:
-    square = np.square(vertices - moving).sum(-1)
-    return float(np.sqrt(square.mean())), float(np.sqrt(square.max()))
+def write(path: Path, moving: np.ndarray, max_targets: int = 64) -> MorphTargets:
+    targets = principal_motions(moving, sheet()[0], max_targets=max_targets)
+    write_glb(path, sheet_mesh(), targets, FPS)
+    return targets
 
 
 def test_a_viewer_plays_the_motion(tmp_path):
     moving = motion(12)
-    about = write(tmp_path / "a.glb", moving)
+    targets = write(tmp_path / "a.glb", moving)
     times, vertices, _, faces = played(tmp_path / "a.glb")
     np.testing.assert_allclose(times, np.arange(len(moving)) / FPS, rtol=1e-6)
     np.testing.assert_array_equal(faces, sheet()[1])
     rms, largest = off(vertices, moving)
-    assert rms <= 2e-5 and (about["rms"], about["largest"]) == pytest.approx((rms, largest), rel=0.05)
-
-
-def test_the_fewest_targets_within_the_bound_are_used():
-    rest, moving = sheet()[0], motion(12)
-    counts = []
-    for bound in (1e-3, 1e-4, 1e-5):
-        weights, targets = components(moving, rest, bound)
-        fewer = np.tensordot(weights[:, :-1], targets[:-1], 1) + rest
-        assert off(np.tensordot(weights, targets, 1) + rest, moving)[0] <= bound < off(fewer, moving)[0]
-        assert weights.max(0) == pytest.approx(1) and weights.min() >= -1
-        counts.append(len(targets))
-    assert counts == sorted(set(counts)) and counts[-1] <= 12
-
-
-def test_the_number_of_targets_is_limited_and_the_error_returned(tmp_path):
-    about = write(tmp_path / "a.glb", motion(12), max_targets=3)
-    assert about["targets"] == 6 and about["rms"] == pytest.approx(
-        off(played(tmp_path / "a.glb")[1], motion(12))[0], rel=0.01
-    )
-    assert about["rms"] > 2e-5
-
-
-def test_a_motion_that_goes_one_way_is_one_target():
-    weights = np.array([[0.5, -1.0], [1.0, 0.25], [0.0, 0.0]])
-    targets = np.arange(12.0).reshape(2, 2, 3)
-    one_way, split, names = one_sided(weights, targets)
-    assert names == ["motion00+", "motion01+", "motion01-"] and one_way.min() == 0 and (one_way.max(0) == 1).all()
-    np.testing.assert_allclose(np.tensordot(one_way, split, 1), np.tensordot(weights, targets, 1), atol=1e-12)
-
-
-def test_a_long_motion_is_as_accurate(monkeypatch):
-    monkeypatch.setattr("avlib.export.gltf.MAX_FIT_FRAMES", 20)
-    moving = motion(6, 200) - sheet()[0]
-    weights, targets = components(moving)
-    assert off(np.tensordot(weights, targets, 1), moving)[0] <= 2e-5
+    assert rms <= 2e-5 and targets.errors(sheet()[0], moving) == pytest.approx((rms, largest), rel=0.05)
+    assert read(tmp_path / "a.glb")[0]["meshes"][0]["extras"]["targetNames"] == list(targets.names)
 
 
 @pytest.mark.parametrize("frames", [1, 5])
 def test_a_still_face_is_written(tmp_path, frames):
     still = np.repeat(sheet()[0][None], frames, 0)
-    assert write(tmp_path / "a.glb", still) == {"targets": 1, "rms": 0, "largest": 0}
+    assert len(write(tmp_path / "a.glb", still).names) == 1
     np.testing.assert_array_equal(played(tmp_path / "a.glb")[1], still)
 
 

@@ -21,7 +21,8 @@ from avlib.corpus.embedded.arkit_shapes import facekit_basis, motion_of_weights
 from avlib.corpus.live_link import read_live_link, write_live_link
 from avlib.corpus.utterance import Excluded
 from avlib.corpus.video.sources import list_sources
-from avlib.export.animation import FORMATS, Animation, arkit_shapes_for, save
+from avlib.export.animation import FORMATS, Animation, save
+from avlib.export.models import models_for
 from avlib.export.speaker import load_sound
 from avlib.export.subject_mesh import corpus_mesh
 from tests.corpus.captured.films import Spoken, say, write_talk
@@ -117,9 +118,10 @@ def test_exported_weights_come_back_exactly(corpus, takes, checkout, tmp_path):
     (utterance,) = corpus.utterances("test")
     mesh = corpus_mesh(corpus, "speaker", load("smoke", **SMALL | {"corpus.face": str(checkout)}).corpus)
     animation = Animation(corpus.motion(utterance).numpy(), corpus.fps, load_sound(corpus.speech(utterance)), mesh, {})
-    shapes = arkit_shapes_for(mesh, ["arkit"])
+    models = models_for(mesh, ["arkit"])
+    shapes = models.shapes
     assert shapes is not None and shapes.is_facekit_mesh
-    about = save(animation, tmp_path / "out" / "a", ["arkit"], shapes)["arkit"]
+    about = save(animation, tmp_path / "out" / "a", ["arkit"], models)["arkit"]
     assert about["error"]["lips"]["rms"] < 0.05 and not about["transferred"] and "arkit" in FORMATS
     (tmp_path / "out" / "a-arkit.txt").write_text(utterance.text)
     soundfile.write(tmp_path / "out" / "a-arkit.wav", corpus.speech(utterance).numpy(), 16000)
