@@ -105,6 +105,20 @@ def test_parameters_are_recovered(model_file, spoken, arrays):
     assert found.rms < 3**0.5 * 1e-4  # fitted to the noise as well
 
 
+def test_no_parameters_nearby_fit_better(model_file, spoken, arrays):
+    """Of vertices that FLAME cannot reach."""
+    template, _, _, vertices = spoken
+    noisy = vertices[:3] + 5e-3 * np.random.default_rng(2).standard_normal(vertices[:3].shape)
+    found = fit_flame(read_flame(model_file), template, noisy)
+    for target, expression, jaw in zip(noisy, found.expression, found.jaw_pose):
+        parameters, steps = np.concatenate([expression, jaw]), np.repeat([1e-3, 1e-4], [EXPRESSIONS, 3])
+
+        def error(moved: np.ndarray, target=target) -> float:
+            return np.square(posed(arrays, template, moved[:EXPRESSIONS], moved[EXPRESSIONS:]) - target).sum()
+
+        assert all(error(parameters + sign * step) > error(parameters) for step in np.diag(steps) for sign in (1, -1))
+
+
 def test_a_pickle_and_an_npz_are_the_same_model(model_file, arrays, tmp_path):
     np.savez(tmp_path / "model.npz", **arrays)
     one, other = read_flame(model_file), read_flame(tmp_path / "model.npz")
