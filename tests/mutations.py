@@ -41,9 +41,11 @@ from avlib.corpus.video.grid import read_alignment
 from avlib.corpus.video.tables import read_tables
 from avlib.corpus.video.transcripts import read_transcript
 from avlib.evaluation.external_predictions import read_prediction
+from avlib.export.flame import read_flame
 from avlib.speech.sound import SpeechFile
 from avlib.training.published import read_checkpoint
 from avlib.widgets.preference_answers import read_participant
+from tests.export.test_flame import made_up_model
 
 SLOW_S, MEMORY = 20.0, 1 << 30
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80")
@@ -207,6 +209,8 @@ READERS = [
         lambda: written(".csv", lambda p: live_link.write_live_link(p, np.full((6, 52), 0.25), 30, start=40000.5)),
         live_link.read_live_link,
     ),
+    Reader("flame.npz", lambda: written(".npz", lambda p: np.savez(p, **made_up_model(20))), read_flame),
+    Reader("flame.pkl", lambda: pickle.dumps(made_up_model(20), 2), read_flame),
     Reader("answers.json", lambda: json.dumps(ANSWERS).encode(), lambda path: read_participant(path, KEY)),
 ]
 

@@ -15,6 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+# What NumPy raises for damaged arrays, and for damaged headers of theirs, which it evaluates as Python's literals.
+ARRAY_FAULTS = (OSError, ValueError, EOFError, TypeError, KeyError, OverflowError, MemoryError)
+HEADER_FAULTS = (SyntaxError, TokenError)
 FULL_BYTES = 1 << 20  # a disk with less room than this is full
 
 
@@ -101,10 +104,10 @@ def open_array(path: Path) -> np.ndarray:
     """The array of numbers in a .npy file, memory-mapped. ValueError names a file that holds none."""
     try:
         array = np.load(path, "r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, KeyError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{path}: not a complete array of numbers ({error})") from None
-    except (SyntaxError, TokenError):  # in the header
+    except HEADER_FAULTS:
         raise ValueError(f"{path}: not a complete array of numbers (its header is damaged)") from None
+    except ARRAY_FAULTS as error:
+        raise ValueError(f"{path}: not a complete array of numbers ({error})") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: not an array of numbers")
     return array

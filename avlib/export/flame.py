@@ -5,13 +5,14 @@ subject's template, plus expressions, plus what the rotation of the jaw moves; n
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..core.files import write_atomic
+from ..core.files import ARRAY_FAULTS, HEADER_FAULTS, write_atomic
 from ..core.scratch import row_blocks
 from ..corpus.scans.pickles import load_pickle
 
@@ -26,6 +27,8 @@ TURNS = np.array(  # dR / d angle at R = I, of turns about x, y and z
         [[0, -1, 0], [1, 0, 0], [0, 0, 0]],
     ]
 )
+ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError)  # the last for an unknown compression
+MAX_BYTES = 1 << 28  # of the arrays in an .npz; FLAME 2020 has 53 MB of them
 BLOCK = 25  # frames fitted at once
 PRECISION, MAX_STEPS = 1e-5, 50  # steps end when none changes an expression or an angle (rad) by more than this
 
@@ -89,11 +92,7 @@ def read_flame(path: Path) -> Flame:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix.lower() == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                content = dict(file)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: not loaded: {error}") from None
+        content = _read_npz(path)
     else:
         content = load_pickle(path)
     fields = content if isinstance(content, dict) else {}
@@ -104,6 +103,19 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         if array.dtype.kind not in "fiu" or not array.ndim:
             raise ValueError(f"{path}: {name}: expected an array of numbers")
     return {name: array.astype(float) for name, array in arrays.items()}
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """ValueError for a damaged file, and for one that claims to be larger than any FLAME model."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"{size} bytes of arrays, expected at most {MAX_BYTES}")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in FIELDS if name in file}
+    except (*ARRAY_FAULTS, *HEADER_FAULTS, *ZIP_FAULTS) as error:
+        raise ValueError(f"{path}: not loaded: {error}") from None
 
 
 @dataclass(frozen=True)

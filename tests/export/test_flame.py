@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -153,6 +154,19 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path, name):
     with pytest.raises(ValueError, match=f"^{tmp_path}/{name}: ") as raised:
         read_flame(tmp_path / name)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "shape, written, message", [((10**12, 3), 0, "not loaded: Unable to allocate"), ((40_000_000,), 320_000_000, "320")]
+)
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, shape, written, message):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("v_template.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+            for _ in range(written // 10**6):
+                file.write(bytes(10**6))
+    with pytest.raises(ValueError, match=f"bomb.npz: .*{message}"):
+        read_flame(tmp_path / "bomb.npz")
 
 
 def animation(spoken, arrays, unit: str = "m", vertices: int = V) -> Animation:
