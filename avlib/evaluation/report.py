@@ -162,8 +162,8 @@ def _table(path: Path, is_open: bool) -> ReportTable:
     """A table's Markdown file as HTML, and its LaTeX."""
     title, latex = read_json(path.with_suffix(".json"))["title"], path.with_suffix(".tex")
     caption, _, rows = path.read_text().partition("\n\n")
-    html = (Markup(_markdown(text)) for text in (caption, rows))  # mistune has escaped them
-    return ReportTable(title, *html, latex.read_text() if latex.exists() else "", is_open)
+    caption, html = (Markup(_markdown(text)) for text in (caption, rows))  # mistune has escaped them
+    return ReportTable(title, caption, html, latex.read_text() if latex.exists() else "", is_open)
 
 
 def _chapters(run: Run) -> list[Chapter]:

@@ -1,7 +1,7 @@
 """Figures, pictures and clips for the notebooks. They show results and compute none."""
 
-import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.rcsetup import cycler
 
 from ..core.lazy import lazy_exports
 from .colours import LINES
@@ -11,7 +11,7 @@ plt.rcParams.update(
         "figure.dpi": 110,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.prop_cycle": matplotlib.cycler(**{key: [line[key] for line in LINES] for key in LINES[0]}),
+        "axes.prop_cycle": cycler(**{key: [line[key] for line in LINES] for key in LINES[0]}),
         "font.size": 9,
         "savefig.bbox": "tight",
         "pdf.fonttype": 42,  # TrueType, which publishers accept; the default is Type 3

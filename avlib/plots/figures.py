@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -27,9 +28,9 @@ def save_figure(figure: Figure, path: Path) -> Figure:
 
 def _rasterize_dense(figure: Figure) -> None:
     for line in figure.findobj(Line2D):
-        line.set_rasterized(len(line.get_xdata()) >= DENSE)
+        line.set_rasterized(np.size(line.get_xdata()) >= DENSE)
     for dots in figure.findobj(PathCollection):
-        dots.set_rasterized(len(dots.get_offsets()) >= DENSE)
+        dots.set_rasterized(np.shape(dots.get_offsets())[0] >= DENSE)
 
 
 def placeholder(message: str) -> Figure:

@@ -126,7 +126,8 @@ def test_figures_are_saved_for_captured_corpora_only(corpus, tmp_path):
     capture.save_capture_sounds(corpus, tmp_path / "figures")
     capture.save_capture_aperture(corpus, tmp_path / "figures")
     saved = sorted((tmp_path / "figures").iterdir())
-    assert [p.name for p in saved] == ["1_capture_aperture.png", "1_capture_sounds.png"]
+    names = ("1_capture_aperture", "1_capture_sounds")
+    assert [p.name for p in saved] == [f"{name}.{ending}" for name in names for ending in ("pdf", "png")]
     capture.save_capture_sounds(SimpleNamespace(capture={}), tmp_path / "none")
     capture.save_capture_aperture(SimpleNamespace(capture={}), tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -25,6 +25,12 @@ VISIONS = {
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
 def lab(colour: str, vision: str) -> np.ndarray:
     """A colour in CIELAB as seen with a colour vision."""
     rgb = np.array(to_rgb(colour))
