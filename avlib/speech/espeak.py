@@ -17,6 +17,7 @@ from threading import Lock
 import espeakng_loader
 import numpy as np
 
+from .languages import ENGLISH
 from .segment import Segment
 
 WORDS_PER_MINUTE, PITCH = (80, 450), (0, 100)  # ranges that espeak-ng accepts
@@ -30,6 +31,7 @@ _RATE, _PITCH = 1, 3  # parameters
 _WORD, _PHONEME = 1, 7  # types of events
 _STOPS = tuple("pbtdkɡ")  # dʒ and tʃ begin with one
 _SILENCE = 0.003  # amplitude below which a sample is silent
+_SWITCH = re.compile(r"\([a-z-]+\)")  # marks the beginning of words that a voice says in another language
 _CLOSURE_S = 0.08  # longest silence that is the closure of a stop
 _lock = Lock()
 
@@ -113,7 +115,7 @@ def _espeak(voice: str) -> Iterator[tuple[ctypes.CDLL, int]]:
             dlclose(library._handle)
 
 
-def speak(text: str, voice: str = "en-us", variant: str = "", words_per_minute: int = 160, pitch: int = 50) -> Speech:
+def speak(text: str, voice: str = ENGLISH, variant: str = "", words_per_minute: int = 160, pitch: int = 50) -> Speech:
     """Speaks `text`. Equal arguments give equal speech, whatever was spoken before.
 
     voice: a language. variant: "" or one of VARIANTS (m1 to m8, f1 to f5, ...), a speaker. pitch: 0 to 100. ValueError
@@ -135,7 +137,7 @@ def speak(text: str, voice: str = "en-us", variant: str = "", words_per_minute: 
     sounds = _sounds(events, samples, round(_CLOSURE_S * rate_hz))
     edges = [start / rate_hz for start in [0, *(sound.start for sound in sounds[1:]), len(samples)]]
     phonemes = tuple(Segment(sound.label, start, end) for sound, start, end in zip(sounds, edges, edges[1:]))
-    return Speech(samples, rate_hz, phonemes, _words(text, phonemes, [sound.text_position for sound in sounds]))
+    return Speech(samples, rate_hz, phonemes, _words(text, phonemes, [sound.text_position for sound in sounds], voice))
 
 
 def _foreign_letters(text: str, voice: str) -> str:
@@ -210,7 +212,7 @@ def _raw_sounds(events: list[_RawEvent]) -> list[_Sound]:
     for event in events:
         if event.kind == _WORD:
             text_position = event.text_position
-        elif event.kind == _PHONEME:
+        elif event.kind == _PHONEME and not _SWITCH.fullmatch(event.label):
             sounds.append(_Sound(event.sample, event.label, text_position))
     return sounds
 
@@ -237,7 +239,9 @@ def _shared_vowel_start(start: int, sounds: list[_Sound]) -> int:
     return (sounds[-1].start + start) // 2
 
 
-def _words(text: str, phonemes: tuple[Segment, ...], text_positions: list[int]) -> tuple[Segment, ...]:
+def _words(
+    text: str, phonemes: tuple[Segment, ...], text_positions: list[int], voice: str
+) -> tuple[Segment, ...]:
     """The words of the text. text_positions: of each phoneme's word.
 
     espeak-ng merges some neighbouring words ("in the", "have been"). These share the phonemes in proportion to the
@@ -252,15 +256,15 @@ def _words(text: str, phonemes: tuple[Segment, ...], text_positions: list[int]) 
     words, spoken = [], sorted(phonemes_of)
     for token, first, last in zip(spoken, [0, *spoken[1:]], [*spoken[1:], len(tokens)]):
         labels = [label for _, label in tokens[first:last]]
-        words += _share_phonemes(labels, phonemes_of[token])
+        words += _share_phonemes(labels, phonemes_of[token], voice)
     return tuple(words)
 
 
-def _share_phonemes(labels: list[str], phonemes: list[Segment]) -> list[Segment]:
+def _share_phonemes(labels: list[str], phonemes: list[Segment], voice: str) -> list[Segment]:
     """Words that espeak-ng merged, with the times of their shares of the phonemes."""
     cuts = [0]
     if len(labels) > 1:
-        counts = np.cumsum([len(re.split("[ _]+", phonemize(label))) for label in labels])
+        counts = np.cumsum([len(re.split("[ _]+", phonemize(label, voice))) for label in labels])
         cuts += [round(len(phonemes) * count / counts[-1]) for count in counts[:-1]]
     words = []
     for label, first, end in zip(labels, cuts, [*cuts[1:], len(phonemes)]):
@@ -269,14 +273,14 @@ def _share_phonemes(labels: list[str], phonemes: list[Segment]) -> list[Segment]
     return words
 
 
-def phonemize(text: str) -> str:
-    """IPA of an English text in voice en-us, without stress: words separated by " ", their phonemes by "_"."""
-    with _espeak("en-us") as (library, _):
+def phonemize(text: str, voice: str = ENGLISH) -> str:
+    """IPA of a text, without stress: words separated by " ", their phonemes by "_"."""
+    with _espeak(voice) as (library, _):
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         rest, clauses = ctypes.c_char_p(_encode(text)), []
         while rest.value is not None:  # each call converts one clause
             clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA_SPLIT_BY_UNDERSCORE).decode())
-    return re.sub("[ˈˌ]", "", " ".join(clauses))
+    return _SWITCH.sub("", re.sub("[ˈˌ]", "", " ".join(clauses)))
 
 
 def _encode(text: str) -> bytes:

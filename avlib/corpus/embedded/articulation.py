@@ -1,12 +1,12 @@
 """Converts phonemes to articulation weights, with coarticulation by dominance functions (Cohen and Massaro 1993)."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ...speech.segment import Segment
+from ...speech.visemes import sound_to_viseme, sounds_of
 from .delivery import CLEAR, GROUPS, Delivery
 
 SHAPES = (
@@ -93,10 +93,16 @@ e 1.0  jaw 0.34 spread 0.5 drop 0.4 front 0.8
 ɪ 0.8  jaw 0.26 spread 0.45 drop 0.4 front 0.8
 ᵻ 0.5  jaw 0.24 spread 0.3 drop 0.3 front 0.7
 i 1.1  jaw 0.16 spread 0.95 raise 0.35 drop 0.45 front 1.0
+y 1.1  jaw 0.16 pucker 0.85 funnel 0.3 front 1.0
+ø 1.0  jaw 0.34 pucker 0.45 funnel 0.75 front 0.8
+œ 1.0  jaw 0.50 pucker 0.2 funnel 0.75 front 0.5
+β 0.9  close 0.8 jaw 0.14
 """
 _NEUTRAL = 0.7  # firmness of a pause
 _RESTING = 0.02  # dominance of the rest pose where no phoneme is near
-_ALIASES = {"g": "ɡ", "x": "k", "r": "ɹ", "ɫ": "l", "ɨ": "ᵻ", "y": "i"}  # sounds with the same articulation
+# Sounds with the same articulation; others without targets have those of the sound that stands for their viseme.
+_ALIASES = {"g": "ɡ", "x": "k", "r": "ɹ", "ɫ": "l", "ɨ": "ᵻ", "ʏ": "y", "ɥ": "y", "ɶ": "œ", "ɸ": "β", "ɵ": "ø"}
+_OF_VISEME = dict(zip("pfTtsSkrieEaO@ou", "pfθtsʃkɹieɛaɔəou")) | {"": "ʔ"}
 
 
 @dataclass(frozen=True)
@@ -152,23 +158,23 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
     """
     parts = []
     for segment in segments:
-        plain = "".join(
-            c
-            for c in unicodedata.normalize("NFD", segment.label)
-            if unicodedata.category(c) not in ("Mn", "Lm", "Po", "Pc", "Zs", "Sk")
-        )
-        sounds = [_ALIASES.get(c, c) for c in plain] or [""]
-        unknown = [c for c in sounds if c and c not in PHONEMES]
-        if unknown:
-            raise ValueError(
-                f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no articulation for {unknown[0]!r}"
-            )
+        sounds = [articulated_sound(c, segment) for c in sounds_of(segment.label)] or [""]
         share = (segment.end_s - segment.start_s) / len(sounds)
         parts += [
             Segment(sound, segment.start_s + k * share, segment.start_s + (k + 1) * share)
             for k, sound in enumerate(sounds)
         ]
     return parts
+
+
+def articulated_sound(sound: str, segment: Segment) -> str:
+    """The key of the sound's targets in PHONEMES. segment: that it is a part of, for the ValueError."""
+    alias = _ALIASES.get(sound, sound)
+    if alias not in PHONEMES and sound in sound_to_viseme():
+        alias = _OF_VISEME[sound_to_viseme()[sound]]
+    if alias not in PHONEMES:
+        raise ValueError(f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no articulation for {sound!r}")
+    return alias
 
 
 def _blend(phonemes: Sequence[Segment], time_s: torch.Tensor, style: Style, delivery: Delivery) -> torch.Tensor:
