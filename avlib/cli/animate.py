@@ -102,11 +102,11 @@ def main(argv: list[str]) -> int:
 
 def animate_speech(args: Namespace, inputs: dict[str, str | Path], formats: list[str]) -> None:
     """Animates sound files, texts and the sound of films with a trained model. inputs: by the name of the output."""
-    # Load every input before the first is animated, so that a broken file stops the command at once.
-    sounds = {name: load_sound(speech) for name, speech in inputs.items()}
     run = speaking_run(args.run, args.device)
     out = args.out or run.folder / "speech"
     check_writable(out)
+    # Load every input before the first is animated, so that a broken file stops the command at once.
+    sounds = {name: load_sound(speech, run.config.corpus.language) for name, speech in inputs.items()}
     speaker = Speaker(run, args.model, args.subject, args.style)
     mesh = corpus_mesh(speaker.corpus, speaker.subject, speaker.run.config.corpus)
     models = models_for(mesh, formats, args.face, args.flame)

@@ -10,6 +10,7 @@ PATHS = (
     "corpus.name",
     "corpus.data",
     "corpus.recordings",
+    "corpus.sentences",
     "corpus.video_corpus",
     "corpus.landmarks",
     "corpus.face",

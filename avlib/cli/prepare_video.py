@@ -10,7 +10,8 @@ from ..core.rates import VIDEO_FPS
 from ..corpus.clips import grouped_by_reason
 from ..corpus.video.mouth_crops import MediaPipe
 from ..corpus.video.video_corpus import prepare_clips, train_tokenizer
-from ..speech.text import SentencePieceTokenizer, Tokenizer
+from ..speech.languages import ENGLISH, check_language
+from ..speech.text import SentencePieceTokenizer, transcript_check
 
 
 def main(arguments: list[str]) -> None:
@@ -28,13 +29,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--train-units", metavar="N", type=int, help="train N units on the training transcripts, in OUT/units"
     )
+    parser.add_argument(
+        "--language", default=ENGLISH, help=f"of the transcripts, as espeak-ng's code (default: {ENGLISH})"
+    )
     parser.add_argument("--processes", metavar="N", type=int, help="number of processes (default: one per core)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     options = parser.parse_args(arguments)
     if options.units and options.train_units is not None:
         raise ValueError("--units and --train-units: expected only one of them")
-    tokenizers = [Tokenizer()]  # the judge spells, and so does the speech encoder unless it is a published one
-    tokenizers += [SentencePieceTokenizer.of_folder(options.units)] if options.units else []
+    check_language(options.language)
+    tokenizers = [
+        transcript_check(options.language)
+    ]  # the judge spells, and so does the speech encoder unless it is a published one
+    tokenizers += [SentencePieceTokenizer.of_folder(options.units, options.language)] if options.units else []
     create_detector = partial(MediaPipe.of_corpus, options.landmarks, Path(options.data))
     summary = prepare_clips(
         options.data, options.out, create_detector, tokenizers, options.scheduler, options.processes
@@ -45,7 +52,7 @@ def main(arguments: list[str]) -> None:
     for reason, names in grouped_by_reason(summary["excluded"]).items():
         log(f"  {len(names)} x {reason}")
     if options.train_units is not None:
-        log(f"units: {train_tokenizer(Path(options.out), options.train_units)}")
+        log(f"units: {train_tokenizer(Path(options.out), options.train_units, options.language)}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class CorpusConfig:
     noise_mm: float = 0.2  # simulated tracking noise on each coordinate of the embedded 3D part, millimetres
     # folder of your own recordings, x.wav beside x.txt, which the embedded face or ICT-FaceKit's speaks as well
     recordings: str = ""
+    language: str = "en-us"  # of the speech and its transcripts: a code of espeak-ng, such as de or cmn
+    # text file of sentences, one a line, that the embedded face or ICT-FaceKit's speaks; built-in English ones if empty
+    sentences: str = ""
     # folder of real video that replaces the rendered 2D part: LRS2, LRS3, Auto-AVSR's layout, any folder with a table
     # of clips, or a folder made by avlib.cli.prepare_video
     video_corpus: str = ""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ..core.config import CorpusConfig
 from ..core.run import DATA, Run
+from ..speech.languages import check_language
 from .captured.captured_corpus import check_captured, prepare_captured
 from .corpus import Corpus
 from .division import check_share
 from .embedded import embedded_corpus
+from .embedded.own_sentences import check_sentences
 from .embedded.recordings import find_recordings
 from .run_corpus import record_corpus
 from .scans.conversion import convert
@@ -45,6 +47,8 @@ def check_corpus(config: CorpusConfig) -> dict:
             "corpus.recordings: expected a folder with recordings x.wav and transcripts x.txt, got "
             f"{config.recordings!r}"
         )
+    check_language(config.language)
+    check_sentences(config, kind)
     check_share(config.judge_share)
     if kind != "embedded":
         data = data_folder(config, specification)
@@ -74,7 +78,13 @@ def prepare_scans(run: Run, specification: dict) -> Corpus:
     config = run.config.corpus
     data, spec = data_folder(config, specification), scan_specification(specification)
     key = run.key(
-        convert, asdict(spec), config.crop, config.soft_silhouettes, sentence_limits(config), file_states(data, spec)
+        convert,
+        asdict(spec),
+        config.crop,
+        config.soft_silhouettes,
+        sentence_limits(config),
+        config.language,
+        file_states(data, spec),
     )
     folder = DATA / f"{spec.name}-{key}"
     if not (folder / "corpus.json").exists():

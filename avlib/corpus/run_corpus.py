@@ -1,11 +1,14 @@
 """The corpus of a run: recorded as its stage "corpus" once it is prepared, and opened again from that record."""
 
 from ..core.run import Run
-from .corpus import Corpus
+from ..speech.languages import ENGLISH
+from ..speech.text import Tokenizer, characters_of
+from .corpus import CLIP_SPLITS, Corpus
 
 
 def record_corpus(run: Run, corpus: Corpus) -> Corpus:
-    """Records all that is needed to open the corpus again: its folder, where its 2D part lies and comes from, its hash.
+    """Records all that is needed to open the corpus again: its folder, where its 2D part lies and comes from, its hash;
+    and the characters of its transcripts.
 
     Returns the corpus. A record of the same corpus is left as it is.
     """
@@ -14,11 +17,27 @@ def record_corpus(run: Run, corpus: Corpus) -> Corpus:
         "clips_folder": str(corpus.clips_folder),
         "clips_origin": corpus.clips_origin,
         "corpus": corpus.hash,
+        "characters": list(corpus_characters(corpus, run.config.corpus.language).units),
     }
     record = run.finished("corpus", corpus.hash)
     if record is None or any(record.get(name) != value for name, value in description.items()):
         run.finish("corpus", corpus.hash, **description)
     return corpus
+
+
+def corpus_characters(corpus: Corpus, language: str) -> Tokenizer:
+    """The characters that the transcripts of both parts are written in."""
+    if language == ENGLISH:
+        return characters_of((), language)  # an alphabet, for which no transcript is read
+    clips = [u for split in CLIP_SPLITS if corpus.has_clips(split) for u in corpus.clips(split).utterances]
+    scans = [u for split in corpus.subjects for u in corpus.utterances(split)]
+    return characters_of((u.text for u in (*clips, *scans)), language)
+
+
+def run_characters(run: Run) -> Tokenizer:
+    """The characters that a run's networks spell in, as recorded with its corpus; of English, its alphabet."""
+    language = run.config.corpus.language
+    return Tokenizer() if language == ENGLISH else Tokenizer(run.record("corpus")["characters"], language)
 
 
 def open_corpus(run: Run) -> Corpus:

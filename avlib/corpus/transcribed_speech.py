@@ -38,10 +38,10 @@ class TranscribedSpeech:
         return TranscribedSpeech(kept, self.read, self.excluded | reasons)
 
 
-def speech_of_clips(clips: Clips) -> TranscribedSpeech:
-    """The speech of clips of a 2D part."""
+def speech_of_clips(clips: Clips, language: str) -> TranscribedSpeech:
+    """The speech of clips of a 2D part. language: of their transcripts."""
     index = {utterance.name: i for i, utterance in enumerate(clips.utterances)}
-    texts = {utterance.name: normalise_text(utterance.text) for utterance in clips.utterances}
+    texts = {utterance.name: normalise_text(utterance.text, language) for utterance in clips.utterances}
     return TranscribedSpeech(texts, lambda name: clips.speech(index[name]))
 
 
@@ -81,7 +81,7 @@ def _transcript(sound: Path, tokenizer: Tokenizer) -> str:
 def read_transcript(path: Path, tokenizer: Tokenizer) -> str:
     """The normalised text of a file. ValueError if it is no text, has no words, or letters without a token."""
     try:
-        text = normalise_text(read_text(path))
+        text = normalise_text(read_text(path), tokenizer.language)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if unknown := tokenizer.unknown(text):

@@ -15,6 +15,7 @@ from ..core.run import Run
 from ..core.tensors import pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
+from ..corpus.run_corpus import run_characters
 from ..corpus.specification import read_specification, scan_specification
 from ..lipreading.beam_search import SearchSettings
 from ..lipreading.reader import Reader
@@ -96,7 +97,10 @@ def evaluate(
     if not guide:
         readers["judge"] = load_judge(run)
     lips = lip_video(corpus)
-    examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
+    examples = make_examples(
+        corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)), run_characters(run)
+    )
+    language = run.config.corpus.language
     loudness = {e.utterance.name: speech_intensity(corpus.speech(e.utterance)) for e in examples}
     rows = []
     for predictions in model_predictions(run, corpus, model, examples, other):
@@ -104,7 +108,9 @@ def evaluate(
         read = [_read_lips(r, video, lengths, settings) for r in readers.values()]
         for example, motion, *texts in zip(predictions.examples, predictions.motions, *read):
             intensity = loudness[example.utterance.name]
-            rows.append(_row(corpus, example, motion, predictions.style, dict(zip(readers, texts)), intensity))
+            rows.append(
+                _row(corpus, example, motion, predictions.style, dict(zip(readers, texts)), intensity, language)
+            )
     return run.finish(
         stage,
         key,
@@ -146,12 +152,26 @@ def _read_lips(reader: Reader, video: torch.Tensor, lengths: torch.Tensor, setti
 
 
 def _row(
-    corpus: Corpus, example: Example, motion: torch.Tensor, style: str, transcripts: dict[str, str], loudness: float
+    corpus: Corpus,
+    example: Example,
+    motion: torch.Tensor,
+    style: str,
+    transcripts: dict[str, str],
+    loudness: float,
+    language: str,
 ) -> dict:
     """One utterance in one style, as the record keeps it. transcripts: of "reader" and, if it has read, of "judge"."""
     u = example.utterance
     comparison = Comparison(
-        motion, example.motion, corpus.templates[u.subject], corpus.regions, corpus.fps, u.phonemes, u.text, transcripts
+        motion,
+        example.motion,
+        corpus.templates[u.subject],
+        corpus.regions,
+        corpus.fps,
+        u.phonemes,
+        u.text,
+        transcripts,
+        language,
     )
     row = {
         "utterance": u.name,
@@ -215,7 +235,9 @@ def styles_of(examples: list[Example], subjects: list[str], count: int) -> Itera
 
 def export_predictions(run: Run, corpus: Corpus, model: str, folder: Path, split: str = "test") -> None:
     """Writes a model's predictions in every style to files like those of FaceFormer and CodeTalker."""
-    examples = make_examples(corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)))
+    examples = make_examples(
+        corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)), run_characters(run)
+    )
     for predictions in model_predictions(run, corpus, model, examples):
         for example, motion in zip(predictions.examples, predictions.motions):
             write_prediction(folder, example.utterance.name, predictions.style, motion)

@@ -12,6 +12,7 @@ from ..core.tensors import pad
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
+from ..corpus.run_corpus import run_characters
 from ..corpus.utterance import Utterance
 from ..lipreading.expert import Expert
 from ..training.joint_batches import make_examples
@@ -44,7 +45,7 @@ def lip_clips(run: Run, corpus: Corpus, model: str, words: Sequence[str]) -> Lip
     """The test sentences that contain one of the words, with the lips of the scans ("truth"), or of a model in the
     first `MAX_STYLES` styles."""
     sentences = [u for u in corpus.utterances("test") if set(words) & set(u.text.split())]
-    examples = make_examples(corpus, sentences, load_speech(pretraining_of(run, model)))
+    examples = make_examples(corpus, sentences, load_speech(pretraining_of(run, model)), run_characters(run))
     lips = lip_video(corpus)
     utterances, videos, speeches = [], [], []
     predictions = model_predictions(run, corpus, model, examples) if examples else ()
@@ -68,7 +69,7 @@ def word_features_on_lips(
     """
     spaces: LipSpaces = {}
     utterances, videos, speeches = [], [], []
-    choice = choose_words(run.config.evaluation.words, corpus.utterances("test"), preferred)
+    choice = choose_words(run.config.evaluation.words, corpus.utterances("test"), preferred, run.config.corpus.language)
     times_of = {}
     for lips in (TRUTH, *models) if choice.words else ():
         first, clips = len(utterances), lip_clips(run, corpus, lips, choice.words)

@@ -17,6 +17,7 @@ from ..lipreading.augmentation import Babble, add_babble, crop_and_normalise, no
 from ..lipreading.expert import Expert
 from ..lipreading.reader import Reader
 from ..metrics.error_rates import corpus_rate
+from ..speech.languages import ENGLISH
 from ..speech.visemes import text_to_visemes
 from ..training.clip_batches import collate_clips
 from ..training.reading import GREEDY, decode, transcribe
@@ -137,7 +138,7 @@ def readers_in_noise(run: Run, corpus: Corpus, readers: dict[str, Expert]) -> di
     )
 
 
-def viseme_counts(references: list[str], transcripts: list[str]) -> list[list[int]]:
+def viseme_counts(references: list[str], transcripts: list[str], language: str = ENGLISH) -> list[list[int]]:
     """Viseme confusions of texts, aligned with the fewest edits, without word boundaries.
 
     Rows: spoken visemes in the order of `VISEME_PHONEMES`, then insertions. Columns: read visemes, then deletions.
@@ -145,7 +146,9 @@ def viseme_counts(references: list[str], transcripts: list[str]) -> list[list[in
     index: dict[str | None, int] = {viseme: i for i, viseme in enumerate(VISEME_PHONEMES)}
     index[None] = len(VISEME_PHONEMES)
     counts = [[0] * len(index) for _ in index]
-    spoken, read = ([text_to_visemes(text).replace(" ", "") for text in texts] for texts in (references, transcripts))
+    spoken, read = (
+        [text_to_visemes(text, language).replace(" ", "") for text in texts] for texts in (references, transcripts)
+    )
     for s, r, chunks in zip(spoken, read, jiwer.process_characters(spoken, read).alignments):
         for c in chunks:
             for a, b in zip_longest(s[c.ref_start_idx : c.ref_end_idx], r[c.hyp_start_idx : c.hyp_end_idx]):
@@ -160,5 +163,5 @@ def viseme_confusions(run: Run, corpus: Corpus, stages: list[str]) -> dict:
         return record
     references = [u.text for u in corpus.clips("validation").utterances]
     transcripts = run.record("readers")["read"]
-    counts = {stage: viseme_counts(references, transcripts[stage]) for stage in stages}
+    counts = {stage: viseme_counts(references, transcripts[stage], run.config.corpus.language) for stage in stages}
     return run.finish("visemes", key, counts=counts, corpus=corpus.hash)

@@ -76,7 +76,7 @@ def find_words(run: Run, expert: Expert, clips: Clips) -> tuple[WordChoice, Word
 
     Both are empty where the clips allow no comparison.
     """
-    choice = choose_words(run.config.evaluation.words, clips.utterances)
+    choice = choose_words(run.config.evaluation.words, clips.utterances, language=run.config.corpus.language)
     times = word_times(expert, clips, choice.words)
     if choice.words and (reason := too_few(clips, times, choice.words)):
         return WordChoice((), f"{choice.reason} {reason}"), {}

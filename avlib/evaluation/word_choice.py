@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ..corpus.utterance import Utterance
 from ..speech.espeak import phonemize
-from ..speech.visemes import phoneme_to_viseme
+from ..speech.languages import ENGLISH
+from ..speech.visemes import phoneme_visemes
 
 MIN_SENTENCES = 2  # that have to contain each word
 # Words that differ in the first sound alone are preferred if each is in so many sentences: the linear probe of the
@@ -36,11 +37,13 @@ def check_words(wanted: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def choose_words(wanted: Sequence[str], utterances: Iterable[Utterance], preferred: Sequence[str] = ()) -> WordChoice:
+def choose_words(
+    wanted: Sequence[str], utterances: Iterable[Utterance], preferred: Sequence[str] = (), language: str = ENGLISH
+) -> WordChoice:
     """The first of `preferred`, `wanted` and the corpus's own pairs of which each word is in `MIN_SENTENCES` sentences.
 
     wanted: of the setting evaluation.words; preferred: of an earlier choice, or none. utterances: those that will be
-    analysed. Only their words count, no score of a reader.
+    analysed, in this language. Only their words count, no score of a reader.
     """
     sentences = {u.name: u.text.split() for u in utterances}
     counts = sentence_counts(sentences.values())
@@ -55,8 +58,8 @@ def choose_words(wanted: Sequence[str], utterances: Iterable[Utterance], preferr
     )
     # The opening word is not counted if possible: the silence before it tells a reader with audio where it is.
     for texts in ([words[1:] for words in sentences.values()], sentences.values()):
-        if pair := frequent_pair(counts := sentence_counts(texts)):
-            return WordChoice(pair, f"{reason} Chosen instead: {named(pair, counts)}, {explanation(pair)}")
+        if pair := frequent_pair(counts := sentence_counts(texts), language):
+            return WordChoice(pair, f"{reason} Chosen instead: {named(pair, counts)}, {explanation(pair, language)}")
     return WordChoice(
         (), f"{reason} No two words that begin with different visemes are in so many either: no words are compared."
     )
@@ -72,9 +75,9 @@ def named(pair: tuple[str, ...], counts: Counter[str]) -> str:
     return f"*{first}* (in {counts[first]} sentences) and *{second}* (in {counts[second]})"
 
 
-def explanation(pair: tuple[str, ...]) -> str:
+def explanation(pair: tuple[str, ...], language: str) -> str:
     """Why a pair of `frequent_pair` was chosen."""
-    (_, rest), (_, other_rest) = (sounds(word) for word in pair)
+    (_, rest), (_, other_rest) = (sounds(word, language) for word in pair)
     if rest == other_rest:
         return "the most frequent words that differ in the first sound alone, and there in viseme."
     return (
@@ -83,7 +86,7 @@ def explanation(pair: tuple[str, ...]) -> str:
     )
 
 
-def frequent_pair(counts: Counter[str]) -> tuple[str, ...]:
+def frequent_pair(counts: Counter[str], language: str = ENGLISH) -> tuple[str, ...]:
     """The most frequent two words whose first sounds differ in viseme, or none if no pair is frequent enough.
 
     A pair is as frequent as the rarer of its words. Pairs that are equal but for the first sound are preferred.
@@ -92,23 +95,23 @@ def frequent_pair(counts: Counter[str]) -> tuple[str, ...]:
     by_rest: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for word in frequent:
         if counts[word] >= PREFERRED_SENTENCES:
-            by_rest[sounds(word)[1]].append(word)
-    pairs = [pair for group in by_rest.values() if (pair := first_pair(group))]
+            by_rest[sounds(word, language)[1]].append(word)
+    pairs = [pair for group in by_rest.values() if (pair := first_pair(group, language))]
     place = {word: n for n, word in enumerate(frequent)}
-    return min(pairs, key=lambda pair: (place[pair[1]], place[pair[0]]), default=first_pair(frequent))
+    return min(pairs, key=lambda pair: (place[pair[1]], place[pair[0]]), default=first_pair(frequent, language))
 
 
-def first_pair(words: Sequence[str]) -> tuple[str, ...]:
+def first_pair(words: Sequence[str], language: str) -> tuple[str, ...]:
     """The first word that differs from one before it in the viseme of the first sound, after the first such one."""
     for n, word in enumerate(words):
         for other in words[:n]:
-            visemes = sounds(other)[0], sounds(word)[0]
+            visemes = sounds(other, language)[0], sounds(word, language)[0]
             if all(visemes) and visemes[0] != visemes[1]:
                 return other, word
     return ()
 
 
-def sounds(word: str) -> tuple[str, tuple[str, ...]]:
+def sounds(word: str, language: str = ENGLISH) -> tuple[str, tuple[str, ...]]:
     """The viseme of the first phoneme, and the other phonemes; "" for a word of one phoneme, or with an unknown one."""
-    first, *rest = phonemize(word).replace(" ", "_").split("_")
-    return phoneme_to_viseme().get(first, "") if rest else "", tuple(rest)
+    first, *rest = phonemize(word, language).replace(" ", "_").strip("_").split("_")
+    return phoneme_visemes(first, language) if rest else "", tuple(rest)

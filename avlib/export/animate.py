@@ -30,8 +30,9 @@ def animate(
     style: see `Speaker`.
     ValueError for an unknown run, model, subject or style, and for speech that cannot be read.
     """
-    sound = load_sound(speech)
-    return speaking(Speaker(speaking_run(run, device), model, subject, style), sound)
+    opened = speaking_run(run, device)
+    sound = load_sound(speech, opened.config.corpus.language)
+    return speaking(Speaker(opened, model, subject, style), sound)
 
 
 def animate_file(run: Run, path: Path, seed: int = 0) -> list[Path]:

@@ -14,6 +14,7 @@ from ..core.run import Run
 from ..corpus.run_corpus import open_corpus
 from ..corpus.video.folders import VIDEO_SUFFIXES
 from ..speech.espeak import speak
+from ..speech.languages import ENGLISH
 from ..speech.sound import SpeechFile, normalise
 from ..speech.wav2vec2 import LONG_S
 from ..training.objectives import OBJECTIVES
@@ -54,9 +55,9 @@ class Sound:
         return len(self.samples) / SPEECH_HZ
 
 
-def load_sound(speech: str | Path | torch.Tensor) -> Sound:
+def load_sound(speech: str | Path | torch.Tensor, language: str = ENGLISH) -> Sound:
     """speech: a sound file of any sample rate and length, a film, a text that espeak-ng speaks, or samples (S,) at
-    16 kHz.
+    16 kHz. language: of the text.
 
     ValueError for a file that is not audio, and for a text without words.
     """
@@ -67,7 +68,7 @@ def load_sound(speech: str | Path | torch.Tensor) -> Sound:
             return load_sound(film_sound(Path(speech)))
         file = SpeechFile(speech)
         return Sound(file, file.normalised())
-    spoken = speak(speech)
+    spoken = speak(speech, language)
     samples = torchaudio.functional.resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     return Sound(samples, load_sound(samples).normalised, speech)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jiwer
 
+from ..speech.languages import ENGLISH
 from ..speech.visemes import text_to_visemes
 
 
@@ -33,12 +34,12 @@ def wer(reference: str, hypothesis: str) -> float:
     return error_rate(*error_counts(reference, hypothesis, words=True))
 
 
-def ver(reference: str, hypothesis: str) -> float:
+def ver(reference: str, hypothesis: str, language: str = ENGLISH) -> float:
     """Viseme error rate of an utterance: the character error rate of the texts' viseme strings.
 
     Filntisis et al. 2023 (SPECTRE).
     """
-    return cer(text_to_visemes(reference), text_to_visemes(hypothesis))
+    return cer(text_to_visemes(reference, language), text_to_visemes(hypothesis, language))
 
 
 def corpus_rate(references: Sequence[str], hypotheses: Sequence[str], words: bool = False) -> float:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 
+from ..speech.languages import ENGLISH
 from ..speech.segment import Segment
 from ..speech.visemes import text_to_visemes
 from .error_rates import error_counts
@@ -55,6 +56,7 @@ class Comparison:
 
     prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit. regions: vertex indices by name. fps: of both.
     phonemes: of the utterance. reference: its text. hypotheses: what each of `READERS` read from the prediction.
+    language: of these texts.
     Errors: see `vertices.paired_sequences`.
     """
 
@@ -68,10 +70,11 @@ class Comparison:
         phonemes: Sequence[Segment] = (),
         reference: str = "",
         hypotheses: Mapping[str, str] | None = None,
+        language: str = ENGLISH,
     ):
         [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
         self.template, self.regions, self.fps, self.phonemes = template, regions, fps, phonemes
-        self.reference, self.hypotheses = reference, dict(hypotheses or {})
+        self.reference, self.hypotheses, self.language = reference, dict(hypotheses or {}), language
         self._displacements: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._warpings: dict[str, tuple[list[list[float]], int]] = {}
 
@@ -211,7 +214,7 @@ def _edits(comparison: Comparison, measure: Measure) -> SumAndCount:
     if hypothesis is None:
         return 0.0, 0
     if measure.of == "visemes":
-        reference, hypothesis = text_to_visemes(reference), text_to_visemes(hypothesis)
+        reference, hypothesis = (text_to_visemes(t, comparison.language) for t in (reference, hypothesis))
     edits, length = error_counts(reference, hypothesis, words=measure.of == "words")
     return 100.0 * edits, max(1, length)  # see `error_rates.error_rate`
 

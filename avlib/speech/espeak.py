@@ -31,7 +31,7 @@ _RATE, _PITCH = 1, 3  # parameters
 _WORD, _PHONEME = 1, 7  # types of events
 _STOPS = tuple("pbtdkɡ")  # dʒ and tʃ begin with one
 _SILENCE = 0.003  # amplitude below which a sample is silent
-_SWITCH = re.compile(r"\([a-z-]+\)")  # marks the beginning of words that a voice says in another language
+_SWITCH = re.compile(r"\([a-z0-9-]+\)")  # marks the beginning of words that a voice says in another language
 _CLOSURE_S = 0.08  # longest silence that is the closure of a stop
 _lock = Lock()
 
@@ -239,9 +239,7 @@ def _shared_vowel_start(start: int, sounds: list[_Sound]) -> int:
     return (sounds[-1].start + start) // 2
 
 
-def _words(
-    text: str, phonemes: tuple[Segment, ...], text_positions: list[int], voice: str
-) -> tuple[Segment, ...]:
+def _words(text: str, phonemes: tuple[Segment, ...], text_positions: list[int], voice: str) -> tuple[Segment, ...]:
     """The words of the text. text_positions: of each phoneme's word.
 
     espeak-ng merges some neighbouring words ("in the", "have been"). These share the phonemes in proportion to the

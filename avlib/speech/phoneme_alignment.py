@@ -17,6 +17,7 @@ from torchaudio.functional import create_dct, melscale_fbanks
 
 from ..core.rates import SPEECH_HZ
 from .espeak import Speech, speak
+from .languages import ENGLISH
 from .segment import Segment
 
 WINDOW, HOP = 400, 160  # samples: frames of 25 ms, every 10 ms
@@ -71,7 +72,7 @@ class Warping:
         return pace * (self.states >= 0).sum() / len(self.voiced)
 
 
-def align(samples: Tensor, text: str) -> Alignment:
+def align(samples: Tensor, text: str, language: str = ENGLISH) -> Alignment:
     """Times of the words and phonemes of a text in samples (S,) at 16 kHz.
 
     ValueError for samples that are silent or too short for the text.
@@ -85,7 +86,8 @@ def align(samples: Tensor, text: str) -> Alignment:
     pause_costs = PAUSE_COST * ((level_db - quietest - PAUSE_DB) / max(10.0, -quietest)).clip(0, 1)
     pace = FIRST_PACE
     for _ in range(2):
-        warpings = [warp(features, pause_costs, speak(text, variant=voice, words_per_minute=pace)) for voice in VOICES]
+        spoken = [speak(text, language, variant, words_per_minute=pace) for variant in VOICES]
+        warpings = [warp(features, pause_costs, speech) for speech in spoken]
         best = min(warpings, key=lambda warping: warping.cost)
         pace = int(np.clip(best.recorded_pace(pace), *PACES))
     return Alignment(*warped_segments(best, len(samples) / SPEECH_HZ), mismatch_of(best))

@@ -8,15 +8,17 @@ Visemes are Amazon Polly's. Those of American English are published (`phonemes_t
 import csv
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 
 from .espeak import phonemize
 from .languages import ENGLISH
+from .segment import Segment
 
 # Punctuation as the phonemizer package defines it. espeak-ng would end a clause at some of it, and pronounce some.
 _PUNCTUATION = re.compile('[;:,.!?¡¿—…"«»“”(){}\\[\\]\\s]+')
-_TONE = re.compile(r"(?<=[^\Wˈˌ])ɜ")
+_NO_ARTICULATION = re.compile("(?<=.)[ɜh]")  # of a phoneme in letters: a tone of Chinese or Vietnamese, aspiration
 _STOP_OF_AFFRICATE = re.compile("[td](?=[szʃʒɕʑʂʐ])")  # it does not show beside the fricative
 
 
@@ -38,11 +40,24 @@ def _table(name: str) -> dict[str, str]:
 
 def sounds_of(phoneme: str) -> str:
     """The letters of a phoneme of espeak-ng: without stress, length, tone and other marks; several of a diphthong."""
-    # espeak-ng writes retroflex sounds of Mandarin as s. and z., and its third tone as ɜ
-    plain = _TONE.sub("", phoneme.replace("s.", "ʂ").replace("z.", "ʐ"))
-    decomposed = unicodedata.normalize("NFD", plain)
+    retroflex = phoneme.replace("s.", "ʂ").replace("z.", "ʐ")  # as espeak-ng writes Mandarin's
+    decomposed = unicodedata.normalize("NFD", retroflex)
     # neither combining marks, modifiers, punctuation nor tone numbers
-    return "".join(c for c in decomposed if unicodedata.category(c) in ("Ll", "Lo"))
+    letters = "".join(c for c in decomposed if unicodedata.category(c) in ("Ll", "Lo", "Lu"))
+    return _NO_ARTICULATION.sub("", letters)
+
+
+def in_parts(phonemes: Iterable[Segment]) -> list[Segment]:
+    """Phonemes with letters as labels: diphthongs, affricates and r-coloured vowels are in parts of equal duration."""
+    parts = []
+    for phoneme in phonemes:
+        sounds = list(sounds_of(phoneme.label)) or [""]
+        share = (phoneme.end_s - phoneme.start_s) / len(sounds)
+        parts += [
+            Segment(sound, phoneme.start_s + k * share, phoneme.start_s + (k + 1) * share)
+            for k, sound in enumerate(sounds)
+        ]
+    return parts
 
 
 @lru_cache(maxsize=65536)
@@ -54,12 +69,9 @@ def text_to_visemes(text: str, language: str = ENGLISH) -> str:
     ValueError names a sound without one, and its word.
     """
     words = phonemize(_PUNCTUATION.sub(" ", text).strip(), language).split()
-    if language == ENGLISH:
-        mapped = ["".join(phoneme_to_viseme().get(phoneme, "") for phoneme in word.split("_")) for word in words]
-    else:
-        if missing := sounds_without_viseme(words):
-            raise ValueError(_uncovered(missing[0], text, language))
-        mapped = [visemes for word in words if (visemes := _word_visemes(word))]
+    if language != ENGLISH and (missing := sounds_without_viseme(words)):
+        raise ValueError(_uncovered(missing[0], text, language))
+    mapped = ["".join(phoneme_visemes(phoneme, language) for phoneme in word.split("_")) for word in words]
     return f" {' '.join(mapped)} " if mapped else ""
 
 
@@ -68,9 +80,11 @@ def sounds_without_viseme(words: list[str]) -> list[str]:
     return [sound for sound in dict.fromkeys("".join(map(sounds_of, words))) if sound not in sound_to_viseme()]
 
 
-def _word_visemes(word: str) -> str:
-    phonemes = [_STOP_OF_AFFRICATE.sub("", sounds_of(phoneme)) for phoneme in word.split("_")]
-    return "".join(sound_to_viseme()[sound] for phoneme in phonemes for sound in phoneme)
+def phoneme_visemes(phoneme: str, language: str) -> str:
+    """The visemes of a phoneme, several of a diphthong; none of one that the language's table lacks."""
+    if language == ENGLISH:
+        return phoneme_to_viseme().get(phoneme, "")
+    return "".join(sound_to_viseme().get(sound, "") for sound in _STOP_OF_AFFRICATE.sub("", sounds_of(phoneme)))
 
 
 def _uncovered(sound: str, text: str, language: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,23 @@ from ..core.rates import FEATURES_PER_SECOND, VIDEO_FPS
 from ..core.tensors import Batch, at_least_float32, pad
 from ..corpus.clips import Clips
 from ..corpus.utterance import Utterance
+from ..speech.languages import ENGLISH
 from ..speech.text import Tokenizer
-from ..speech.visemes import phoneme_to_viseme
+from ..speech.visemes import in_parts, phoneme_to_viseme, sound_to_viseme
 
 TOKENIZER = Tokenizer()  # characters
-PHONEMES = {"": 0} | {p: i for i, p in enumerate(phoneme_to_viseme(), 1)}  # a pause, and espeak-ng's English phonemes
 IGNORED = -100  # label of steps that do not count in the loss
+
+
+@cache
+def phoneme_ids(language: str) -> dict[str, int]:
+    """Ids of a pause, 0, and of espeak-ng's English phonemes; of another language, of the letters of the International
+    Phonetic Alphabet."""
+    table = phoneme_to_viseme() if language == ENGLISH else sound_to_viseme()
+    return {"": 0} | {sound: i for i, sound in enumerate(table, 1)}
+
+
+PHONEMES = phoneme_ids(ENGLISH)
 
 
 @dataclass(kw_only=True)
@@ -36,8 +48,8 @@ class ClipBatch(ReaderInput):
 
     tokens: Tensor  # (B, L) of the transcript
     token_lengths: Tensor  # (B,)
-    feature_phonemes: Tensor  # (B, N) index into PHONEMES at each audio feature, 50 a second; padded with IGNORED
-    frame_phonemes: Tensor  # (B, T) index into PHONEMES at each video frame, 25 a second; padded with IGNORED
+    feature_phonemes: Tensor  # (B, N) `phoneme_ids` at each audio feature, 50 a second; padded with IGNORED
+    frame_phonemes: Tensor  # (B, T) `phoneme_ids` at each video frame, 25 a second; padded with IGNORED
 
 
 def collate_clips(
@@ -55,23 +67,25 @@ def collate_clips(
         video=pad([clips.video(i) for i in chosen]).float() / 255 if video else None,
         tokens=pad(tokens),
         token_lengths=torch.tensor([len(t) for t in tokens]),
-        feature_phonemes=padded_phoneme_labels(utterances, FEATURES_PER_SECOND, feature_lengths),
-        frame_phonemes=padded_phoneme_labels(utterances, VIDEO_FPS, frame_lengths),
+        feature_phonemes=padded_phoneme_labels(utterances, FEATURES_PER_SECOND, feature_lengths, tokenizer.language),
+        frame_phonemes=padded_phoneme_labels(utterances, VIDEO_FPS, frame_lengths, tokenizer.language),
     )
 
 
-def padded_phoneme_labels(utterances: list[Utterance], rate_hz: float, lengths: Tensor) -> Tensor:
+def padded_phoneme_labels(
+    utterances: list[Utterance], rate_hz: float, lengths: Tensor, language: str = ENGLISH
+) -> Tensor:
     """`phoneme_labels` of each utterance, (B, max(lengths)), padded with IGNORED. lengths: (B,) in steps."""
-    labels = [phoneme_labels(u, rate_hz, int(n)) for u, n in zip(utterances, lengths)]
+    labels = [phoneme_labels(u, rate_hz, int(n), language) for u, n in zip(utterances, lengths)]
     return nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
 
 
-def phoneme_labels(utterance: Utterance, rate_hz: float, steps: int) -> Tensor:
-    """The phoneme spoken at n / rate_hz seconds, n < steps, as an index into PHONEMES; IGNORED where it is unknown."""
-    labels = torch.full((steps,), IGNORED)
-    for p in utterance.phonemes:
+def phoneme_labels(utterance: Utterance, rate_hz: float, steps: int, language: str = ENGLISH) -> Tensor:
+    """The phoneme spoken at n / rate_hz seconds, n < steps, of `phoneme_ids`; IGNORED where it is unknown."""
+    labels, ids = torch.full((steps,), IGNORED), phoneme_ids(language)
+    for p in utterance.phonemes if language == ENGLISH else in_parts(utterance.phonemes):
         first, last = (math.ceil(max(0.0, s) * rate_hz - 1e-6) for s in (p.start_s, p.end_s))
-        labels[first:last] = PHONEMES.get(p.label.lstrip("ˈˌ"), IGNORED)
+        labels[first:last] = ids.get(p.label.lstrip("ˈˌ"), IGNORED)
     return labels
 
 

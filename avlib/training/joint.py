@@ -14,13 +14,13 @@ from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
 from ..corpus.pictures import lip_video
+from ..corpus.run_corpus import run_characters
 from ..corpus.training_scans import passes_as_long, training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import Babble
 from ..metrics.vertices import lve
 from ..render.renderer import usable_backend
 from .checkpoints import SharedStart, TrainingState
-from .clip_batches import TOKENIZER
 from .convergence import convergence, joint_epochs
 from .guidance_gradient import principal_motions
 from .guide import Guide
@@ -182,7 +182,8 @@ def joint_task(
     config = with_scaled_weight(objective_settings(base.config.joint, objective), corpus.motion_scale)
     model = build_animator(base, corpus, animator).to(base.device)
     expert = load_reader(base, "expert") if objective == "guided" else None
-    tokenizer = expert.tokenizer if expert else TOKENIZER
+    characters = run_characters(base)
+    tokenizer = expert.tokenizer if expert else characters
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
     train, held_out = (
         make_examples(corpus, utterances, model.encoder, tokenizer, fps)
@@ -190,9 +191,9 @@ def joint_task(
     )
     if expert and config.lambda_features:
         expert.check_layer(config.feature_layer)
-    if expert and has_mesh_guide(config) and tokenizer.size != TOKENIZER.size:
+    if expert and has_mesh_guide(config) and tokenizer.units != characters.units:
         raise ValueError(
-            f"joint.lambda_mesh: the reader of lip vertices spells in {TOKENIZER.size} characters, the expert in "
+            f"joint.lambda_mesh: the reader of lip vertices spells in {characters.size} characters, the expert in "
             f"{tokenizer.size} units; leave expert.tokenizer empty"
         )
     clips = guide_clips(corpus, base.config.corpus.judge_share)
@@ -239,7 +240,9 @@ def predict(run: Run, corpus: Corpus, animator: Animator, utterance: Utterance, 
     """
     styles = corpus.subjects["train"]
     index = styles.index(style or styles[0])
-    batch = collate_examples(make_examples(corpus, [utterance], animator.encoder), styles).to(run.device)
+    batch = collate_examples(make_examples(corpus, [utterance], animator.encoder, run_characters(run)), styles).to(
+        run.device
+    )
     batch.style = torch.eye(len(styles), device=run.device)[index][None]
     return rollout(animator, batch)[0].cpu()
 

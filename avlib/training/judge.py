@@ -10,9 +10,11 @@ from ..core.run import Run
 from ..core.tensors import at_least_float32
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips, judge_clips
+from ..corpus.run_corpus import run_characters
 from ..lipreading.augmentation import ClipGenerators, augmented_lips
 from ..lipreading.recurrent_reader import RecurrentReader
-from .clip_batches import PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
+from ..speech.text import Tokenizer
+from .clip_batches import TOKENIZER, ClipBatch, collate_clips, phoneme_ids, phoneme_loss
 from .loop import finish_fit, fit
 from .reading import held_out_error_rates
 from .schedules import length_batches, warmup_cosine
@@ -28,7 +30,7 @@ class JudgeTask(nn.Module):
     def __init__(self, reader: RecurrentReader, config: JudgeConfig, device: torch.device):
         super().__init__()
         self.reader, self.config, self.device = reader, config, device
-        self.phonemes = nn.Linear(reader.ctc.in_features, len(PHONEMES))
+        self.phonemes = nn.Linear(reader.ctc.in_features, len(phoneme_ids(reader.tokenizer.language)))
 
     def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", in nats a clip, and "phoneme", in nats a frame."""
@@ -42,9 +44,9 @@ class JudgeTask(nn.Module):
         return {"loss": ctc + self.config.phoneme * phoneme, "ctc": ctc, "phoneme": phoneme}
 
 
-def build_judge(config: JudgeConfig) -> RecurrentReader:
+def build_judge(config: JudgeConfig, characters: Tokenizer = TOKENIZER) -> RecurrentReader:
     """The untrained judge, which spells in characters."""
-    return RecurrentReader(TOKENIZER, config.channels, config.width, config.layers, config.dropout)
+    return RecurrentReader(characters, config.channels, config.width, config.layers, config.dropout)
 
 
 def judge_epochs(config: Config, clips: int) -> int:
@@ -68,7 +70,7 @@ def pretrain_judge(run: Run, corpus: Corpus) -> None:
     clips, held_out = judge_clips(corpus, share), corpus.clips("validation")
     refuse_shared(identities(clips), identities(guide_clips(corpus, share)), "expert and the first reader")
     torch.manual_seed(seed)
-    task = JudgeTask(build_judge(config), config, run.device).to(run.device)
+    task = JudgeTask(build_judge(config, run_characters(run)), config, run.device).to(run.device)
     state = fit(
         run,
         "judge",
@@ -77,7 +79,7 @@ def pretrain_judge(run: Run, corpus: Corpus) -> None:
         [{"params": task.parameters(), "lr": config.lr}],
         judge_epochs(run.config, len(clips)),
         lambda generator: length_batches(clips.frames, config.batch_frames, generator),
-        lambda indices: collate_clips(clips, indices),
+        lambda indices: collate_clips(clips, indices, tokenizer=task.reader.tokenizer),
         seed,
         warmup_cosine(config.warmup),
         lambda progress: held_out_error_rates(task.reader, held_out),
@@ -106,6 +108,6 @@ def load_judge(run: Run) -> RecurrentReader:
     seen = read_seen(run, "judge")
     for stage in ("expert", "reader"):
         refuse_shared(seen, read_seen(run, stage), stage)
-    judge = build_judge(run.config.judge)
+    judge = build_judge(run.config.judge, run_characters(run))
     load_weights(nn.ModuleDict({"judge": judge}), run.weights("judge"))
     return judge.to(run.device).eval()

@@ -11,6 +11,7 @@ from ..core.rates import VIDEO_FPS
 from ..core.run import Run
 from ..core.tensors import Batch, frame_mask, pad
 from ..corpus.corpus import Corpus
+from ..corpus.run_corpus import run_characters
 from ..corpus.training_scans import training_scans
 from ..corpus.utterance import Utterance
 from ..lipreading.augmentation import ClipGenerators
@@ -18,7 +19,9 @@ from ..lipreading.expert import greedy_ctc
 from ..lipreading.mesh_reader import MeshReader
 from ..metrics.error_rates import corpus_rate
 from ..render.lip_video import resample_motion, video_frames
-from .clip_batches import PHONEMES, TOKENIZER, padded_phoneme_labels, phoneme_loss
+from ..speech.languages import ENGLISH
+from ..speech.text import Tokenizer
+from .clip_batches import TOKENIZER, padded_phoneme_labels, phoneme_ids, phoneme_loss
 from .joint_batches import SpokenBatch
 from .loop import finish_fit, fit
 from .schedules import shuffled_batches, warmup_cosine
@@ -40,10 +43,10 @@ class LipBatch(Batch):
 class MeshReaderTask(nn.Module):
     """One training step: CTC, and classification of the phoneme at each frame, on lips with noise."""
 
-    def __init__(self, reader: MeshReader, config: MeshReaderConfig, device: torch.device):
+    def __init__(self, reader: MeshReader, config: MeshReaderConfig, device: torch.device, language: str = ENGLISH):
         super().__init__()
         self.reader, self.config, self.device = reader, config, device
-        self.phonemes = nn.Linear(reader.ctc.in_features, len(PHONEMES))
+        self.phonemes = nn.Linear(reader.ctc.in_features, len(phoneme_ids(language)))
 
     def forward(self, batch: LipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", in nats an utterance, and "phoneme", in nats a frame."""
@@ -81,7 +84,7 @@ class MeshGuide(nn.Module):
         return self.reader.loss(self.reader.encode(lips, lengths), lengths, batch.tokens, batch.token_lengths)
 
 
-def collate_lips(corpus: Corpus, utterances: list[Utterance]) -> LipBatch:
+def collate_lips(corpus: Corpus, utterances: list[Utterance], characters: Tokenizer = TOKENIZER) -> LipBatch:
     """The lips of the utterances as a padded batch."""
     items, lips = [], corpus.regions["lip"]
     for utterance in utterances:
@@ -89,21 +92,21 @@ def collate_lips(corpus: Corpus, utterances: list[Utterance]) -> LipBatch:
         frames = int(video_frames(torch.tensor(motion.shape[1]), corpus.fps))
         items.append(lip_displacement(motion, template, lips, corpus.fps, corpus.motion_scale, frames)[0])
     lengths = torch.tensor([len(item) for item in items])
-    tokens = [torch.tensor(TOKENIZER.encode(utterance.text)) for utterance in utterances]
+    tokens = [torch.tensor(characters.encode(utterance.text)) for utterance in utterances]
     return LipBatch(
         displacement=pad(items),
         lengths=lengths,
         tokens=pad(tokens),
         token_lengths=torch.tensor([len(t) for t in tokens]),
-        phonemes=padded_phoneme_labels(utterances, VIDEO_FPS, lengths),
+        phonemes=padded_phoneme_labels(utterances, VIDEO_FPS, lengths, characters.language),
     )
 
 
-def build_mesh_reader(config: MeshReaderConfig, vertices: int) -> MeshReader:
+def build_mesh_reader(config: MeshReaderConfig, vertices: int, characters: Tokenizer = TOKENIZER) -> MeshReader:
     """The untrained reader of so many lip vertices, which spells in characters."""
     return MeshReader(
         vertices,
-        TOKENIZER.size,
+        characters.size,
         config.width,
         config.heads,
         config.feedforward,
@@ -120,13 +123,15 @@ def train_mesh_reader(run: Run, corpus: Corpus) -> None:
     if run.finished(STAGE, key):
         return
     torch.manual_seed(seed)
-    task = MeshReaderTask(build_mesh_reader(config, len(corpus.regions["lip"])), config, run.device).to(run.device)
+    characters = run_characters(run)
+    reader = build_mesh_reader(config, len(corpus.regions["lip"]), characters)
+    task = MeshReaderTask(reader, config, run.device, characters.language).to(run.device)
     train, held_out = training_scans(corpus, scans), corpus.utterances("validation")
 
     def validate(progress: float) -> dict:
-        batch = collate_lips(corpus, held_out).to(run.device)
+        batch = collate_lips(corpus, held_out, characters).to(run.device)
         read = greedy_ctc(task.reader.log_probs(task.reader.encode(batch.displacement, batch.lengths)), batch.lengths)
-        return {"cer": corpus_rate([u.text for u in held_out], [TOKENIZER.decode(ids) for ids in read])}
+        return {"cer": corpus_rate([u.text for u in held_out], [characters.decode(ids) for ids in read])}
 
     state = fit(
         run,
@@ -136,7 +141,7 @@ def train_mesh_reader(run: Run, corpus: Corpus) -> None:
         [{"params": task.parameters(), "lr": config.lr}],
         config.epochs,
         lambda generator: shuffled_batches(len(train), config.batch, generator),
-        lambda indices: collate_lips(corpus, [train[i] for i in indices]),
+        lambda indices: collate_lips(corpus, [train[i] for i in indices], characters),
         seed,
         warmup_cosine(config.warmup),
         validate,
@@ -149,6 +154,6 @@ def train_mesh_reader(run: Run, corpus: Corpus) -> None:
 def load_mesh_guide(run: Run, corpus: Corpus) -> MeshGuide:
     """The trained reader as a guide, on the run's device, frozen."""
     lips = corpus.regions["lip"]
-    reader = build_mesh_reader(run.config.mesh_reader, len(lips))
+    reader = build_mesh_reader(run.config.mesh_reader, len(lips), run_characters(run))
     load_weights(nn.ModuleDict({STAGE: reader}), run.weights(STAGE))
     return MeshGuide(reader.requires_grad_(False).to(run.device), lips, corpus.fps, corpus.motion_scale)

@@ -14,12 +14,13 @@ from ..core.tensors import at_least_float32
 from ..corpus.clips import Clips
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
+from ..corpus.run_corpus import run_characters
 from ..corpus.scan_clips import guide_scans, scan_clips
 from ..lipreading.augmentation import Babble, ClipGenerators, augmented_lips, mask_time_spans, noisy_speech
 from ..lipreading.expert import Expert
 from ..speech.text import SentencePieceTokenizer, Tokenizer
 from . import published
-from .clip_batches import IGNORED, PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
+from .clip_batches import IGNORED, TOKENIZER, ClipBatch, collate_clips, phoneme_ids, phoneme_loss
 from .loop import finish_fit, fit
 from .reading import held_out_error_rates
 from .schedules import length_batches, warmup_cosine
@@ -37,7 +38,9 @@ class ReaderTask(nn.Module):
         """clips: whose speech babble is mixed from."""
         super().__init__()
         self.expert, self.config, self.device, self.babble = expert, config, device, Babble(clips)
-        self.phonemes = nn.Linear(config.width, len(PHONEMES))  # shared by both streams, which aligns their features
+        self.phonemes = nn.Linear(
+            config.width, len(phoneme_ids(expert.tokenizer.language))
+        )  # shared by both streams, which aligns their features
 
     def forward(self, batch: ClipBatch, draws: ClipGenerators, progress: float) -> dict[str, Tensor]:
         """Named terms: "loss", "ctc", "attention" and "accuracy" as `Expert.losses` has them, and "phoneme"."""
@@ -82,14 +85,17 @@ class ReaderTask(nn.Module):
         return {"audio": uniform >= drop_audio, "video": uniform < 1 - drop_video}
 
 
-def tokenizer_of(folder: str) -> Tokenizer:
-    """The SentencePiece tokenizer of a folder, published or trained; characters if the setting is empty."""
-    return SentencePieceTokenizer.of_folder(folder) if folder else TOKENIZER
+def tokenizer_of(folder: str, characters: Tokenizer = TOKENIZER) -> Tokenizer:
+    """The SentencePiece tokenizer of a folder, published or trained; the characters if the setting is empty."""
+    return SentencePieceTokenizer.of_folder(folder, characters.language) if folder else characters
 
 
-def build_reader(config: ReaderConfig) -> Expert:
-    """A reader, untrained or with published weights. Its attribute `tokenizer` maps its tokens to text."""
-    tokenizer = tokenizer_of(config.tokenizer)
+def build_reader(config: ReaderConfig, characters: Tokenizer = TOKENIZER) -> Expert:
+    """A reader, untrained or with published weights. Its attribute `tokenizer` maps its tokens to text.
+
+    characters: that it spells in, unless the settings name a SentencePiece tokenizer.
+    """
+    tokenizer = tokenizer_of(config.tokenizer, characters)
     reader = published_reader(config, tokenizer) if config.pretrained else untrained_reader(config, tokenizer)
     reader.tokenizer = tokenizer
     return reader
@@ -157,7 +163,7 @@ def pretrain_reader(run: Run, corpus: Corpus, stage: str) -> None:
     if run.finished(stage, key):
         return
     if config.pretrained:
-        build_reader(config)  # raises what is wrong with the file
+        build_reader(config, run_characters(run))  # raises what is wrong with the file
         run.finish(stage, key, pretrained=config.pretrained, history=[])  # nothing is trained
     else:
         _train_reader(run, corpus, stage, key, seed)
@@ -180,7 +186,7 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
     config: ReaderConfig = getattr(run.config, stage)
     clips, held_out, epochs = training_data(run, corpus, config)
     torch.manual_seed(seed)
-    task = ReaderTask(build_reader(config), config, clips, run.device).to(run.device)
+    task = ReaderTask(build_reader(config, run_characters(run)), config, clips, run.device).to(run.device)
     has_video = "video" in config.modalities
     state = fit(
         run,
@@ -214,7 +220,7 @@ def _train_reader(run: Run, corpus: Corpus, stage: str, key: str, seed: int) -> 
 def load_reader(run: Run, stage: str) -> Expert:
     """The trained reader of a finished stage, on the run's device, in evaluation mode."""
     config: ReaderConfig = getattr(run.config, stage)
-    expert = build_reader(config)
+    expert = build_reader(config, run_characters(run))
     if not config.pretrained:
         load_weights(nn.ModuleDict({stage: expert}), run.weights(stage))
     return expert.to(run.device).eval()

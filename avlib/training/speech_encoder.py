@@ -13,12 +13,14 @@ from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME
 from ..core.run import Run
 from ..corpus.corpus import Corpus
 from ..corpus.division import guide_clips
+from ..corpus.run_corpus import run_characters
 from ..lipreading.augmentation import ClipGenerators
 from ..lipreading.expert import greedy_ctc
 from ..metrics.error_rates import corpus_rate
 from ..speech.sound import normalise
+from ..speech.text import Tokenizer
 from ..speech.wav2vec2 import SpeechEncoder
-from .clip_batches import PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_loss
+from .clip_batches import TOKENIZER, ClipBatch, collate_clips, phoneme_ids, phoneme_loss
 from .loop import finish_fit, fit
 from .schedules import length_batches, warmup_cosine
 
@@ -29,10 +31,11 @@ class SpeechTask(nn.Module):
     A second head is trained to classify the phoneme at each step.
     """
 
-    def __init__(self, encoder: SpeechEncoder, device: torch.device):
+    def __init__(self, encoder: SpeechEncoder, device: torch.device, characters: Tokenizer = TOKENIZER):
         super().__init__()
         self.encoder, self.device = encoder, device
-        self.letters, self.phonemes = nn.Linear(encoder.width, TOKENIZER.size), nn.Linear(encoder.width, len(PHONEMES))
+        self.letters = nn.Linear(encoder.width, characters.size)
+        self.phonemes = nn.Linear(encoder.width, len(phoneme_ids(characters.language)))
 
     def encode(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Features (B, N, D), 50 a second, and their lengths (B,). The batch is on the task's device."""
@@ -41,7 +44,7 @@ class SpeechTask(nn.Module):
         return self.encoder.contextualise(features, lengths, lengths, FEATURES_PER_SECOND)[:, :, 0], lengths
 
     def log_probs(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """Log probabilities of the characters, (B, N, TOKENIZER.size), and their lengths (B,)."""
+        """Log probabilities of the characters, (B, N, vocabulary), and their lengths (B,)."""
         hidden, lengths = self.encode(batch)
         return self.letters(hidden).log_softmax(-1), lengths
 
@@ -110,12 +113,13 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
     else:
         torch.manual_seed(run.config.seed)
         clips, held_out = guide_clips(corpus, run.config.corpus.judge_share), corpus.clips("validation")
-        task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device).to(run.device)
+        characters = run_characters(run)
+        task = SpeechTask(build_speech_encoder(config, train_convolutions=True), run.device, characters).to(run.device)
         frame_budget = config.batch * int(clips.frames.float().mean())
 
         def validate(progress: float) -> dict:
-            batch = collate_clips(held_out, range(len(held_out)), video=False)
-            texts = [TOKENIZER.decode(ids) for ids in greedy_ctc(*task.log_probs(batch.to(run.device)))]
+            batch = collate_clips(held_out, range(len(held_out)), False, characters)
+            texts = [characters.decode(ids) for ids in greedy_ctc(*task.log_probs(batch.to(run.device)))]
             return {"cer": corpus_rate([u.text for u in held_out.utterances], texts)}
 
         state = fit(
@@ -126,7 +130,7 @@ def pretrain_speech(run: Run, corpus: Corpus) -> None:
             [{"params": task.parameters(), "lr": config.lr}],
             config.epochs,
             lambda generator: length_batches(clips.frames, frame_budget, generator),
-            lambda indices: collate_clips(clips, indices, video=False),
+            lambda indices: collate_clips(clips, indices, False, characters),
             run.config.seed,
             warmup_cosine(0.1),
             validate,

@@ -118,9 +118,9 @@ def speech_without_scans(
     if not config.unscanned:
         return None
     folder = config.unscanned_speech
-    speech = speech_of_folder(Path(folder), tokenizer) if folder else speech_of_clips(clips)
+    speech = speech_of_folder(Path(folder), tokenizer) if folder else speech_of_clips(clips, tokenizer.language)
     for split in ("test", "validation"):
-        sentences = {normalise_text(utterance.text) for utterance in corpus.utterances(split)}
+        sentences = {normalise_text(utterance.text, tokenizer.language) for utterance in corpus.utterances(split)}
         speech = speech.without(sentences, f"a sentence of the {split} split")
     for name, reason in speech.excluded.items():
         log(f"speech without scans: {name} is excluded: {reason}")

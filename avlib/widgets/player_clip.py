@@ -83,7 +83,7 @@ class ClipSource:
         if isinstance(speech, Utterance):
             samples, scan = self.corpus.speech(speech), self.corpus.motion(speech)
             return Sentence(samples, speech.subject, speech.text, speech.phonemes, scan)
-        sound = load_sound(speech)
+        sound = load_sound(speech, self.run.config.corpus.language)
         if sound.seconds > MAX_SECONDS:
             raise ValueError(
                 f"{speech}: {sound.seconds:.0f} s, expected at most {MAX_SECONDS}; "

@@ -38,7 +38,7 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
     """
     config = run.config.corpus
     models = needed_models(config, data)
-    layout, sources = list_sources(data)
+    layout, sources = list_sources(data, language=config.language)
     tokenizers = transcript_tokenizers(run)
     sources = [check_transcript(source, tokenizers) for source in sources]
     faults = {s.name: s.fault for s in sources if s.fault}
@@ -52,6 +52,7 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
             "crop": config.crop,
             "soft_silhouettes": config.soft_silhouettes,
             "seed": config.seed,
+            "language": config.language,
         },
         states,
         *models,
@@ -59,8 +60,8 @@ def prepare_captured(run: Run, data: Path) -> Corpus:
     )
     folder = DATA / f"captured-{key}"
     if not (folder / "corpus.json").exists():
-        takes = takes_folder(data, models)
-        records = record_takes(selection.sources, takes, states, models)
+        takes = takes_folder(config, data, models)
+        records = record_takes(selection.sources, takes, states, models, config.language)
         face: Face = FaceKitFace(Path(config.face)) if config.face else LandmarkFace()
         log(f"captured: building the corpus in {folder}, on {describe(face)}")
         CapturedCorpusBuilder(config, selection, records, takes, face, folder).build(layout)
@@ -76,8 +77,8 @@ def check_captured(config: CorpusConfig, data: Path) -> None:
     """ValueError for what `prepare_captured` would find before it follows the first film, unless it has done so."""
     models = needed_models(config, data)
     face_files(config)
-    if not takes_folder(data, models).exists():
-        select(list_sources(data)[1], config)
+    if not takes_folder(config, data, models).exists():
+        select(list_sources(data, language=config.language)[1], config)
         for model in models:
             FaceLandmarker(model)
 
@@ -94,9 +95,10 @@ def needed_models(config: CorpusConfig, data: Path) -> list[Path]:
     return [find_model(config.landmarks, data)] if filmed else []
 
 
-def takes_folder(data: Path, models: list[Path]) -> Path:
+def takes_folder(config: CorpusConfig, data: Path, models: list[Path]) -> Path:
     """Where the takes of the films in a folder are."""
-    return DATA / f"takes-{digest(source_digest(record_take.__module__), str(data.resolve()), *models)}"
+    code = source_digest(record_take.__module__)
+    return DATA / f"takes-{digest(code, config.language, str(data.resolve()), *models)}"
 
 
 def face_files(config: CorpusConfig) -> list[Path]:
@@ -108,7 +110,9 @@ def face_files(config: CorpusConfig) -> list[Path]:
     return sorted({*checkout_files(checkout).values(), *(path for paths in expressions for path in paths)})
 
 
-def record_takes(sources: list[Source], folder: Path, states: dict[str, str], models: list[Path]) -> dict[str, dict]:
+def record_takes(
+    sources: list[Source], folder: Path, states: dict[str, str], models: list[Path], language: str
+) -> dict[str, dict]:
     """The records of all films, by name. Films whose take exists are not followed again. models: of `needed_models`."""
     create_landmarker = partial(FaceLandmarker, *models)
     missing = [s for s in sources if recorded(s, folder, states[s.name]) is None]
@@ -116,7 +120,7 @@ def record_takes(sources: list[Source], folder: Path, states: dict[str, str], mo
         log(f"captured: following the faces in {len(missing)} of {len(sources)} films, in {folder}")
         if any(source.is_film for source in missing):
             create_landmarker()  # fails now rather than in a worker if something is missing
-    jobs = [(record_take, source, folder, states[source.name], create_landmarker) for source in missing]
+    jobs = [(record_take, source, folder, states[source.name], create_landmarker, language) for source in missing]
     for name, reason in progress_bar(run_parallel(jobs), "films", len(jobs)):
         if reason:
             log(f"{name}: excluded: {reason}")

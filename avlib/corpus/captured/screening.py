@@ -5,6 +5,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from ...core.rates import SPEECH_HZ, VIDEO_FPS
+from ...speech.languages import ENGLISH
 from ...speech.phoneme_alignment import align, check_match, fit_phonemes
 from ...speech.segment import Segment
 from ..utterance import Excluded
@@ -86,7 +87,9 @@ def loudness_db(samples: np.ndarray, frames: int) -> np.ndarray:
     return level.clip(level.max() - 30)
 
 
-def times_of_speech(take: Take | WeightsTake, source: Source) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+def times_of_speech(
+    take: Take | WeightsTake, source: Source, language: str = ENGLISH
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Words and phonemes with their times. Excluded if the speech does not say the transcript.
 
     Words with times in the data keep them; all other times come from the alignment with espeak-ng's speech.
@@ -94,7 +97,7 @@ def times_of_speech(take: Take | WeightsTake, source: Source) -> tuple[tuple[Seg
     speech = take.speech.float() / 32768
     words = tuple(Segment(w.label, w.start_s - take.late_s, w.end_s - take.late_s) for w in source.words)
     try:
-        alignment = align(speech, source.text)
+        alignment = align(speech, source.text, language)
         phonemes = fit_phonemes(alignment, words, take.seconds) if words else alignment.phonemes
     except ValueError as error:
         raise Excluded(str(error)) from None

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ...core.config import digest
 from ...core.files import read_json, write_atomic, write_json
+from ...speech.languages import ENGLISH
 from ..utterance import Excluded
 from ..video.face_landmarker import FaceLandmarker
 from ..video.sources import Source
@@ -25,7 +26,11 @@ def take_path(folder: Path, source: Source) -> Path:
 
 
 def record_take(
-    source: Source, folder: Path, state: str, create_landmarker: Callable[[], FaceLandmarker]
+    source: Source,
+    folder: Path,
+    state: str,
+    create_landmarker: Callable[[], FaceLandmarker],
+    language: str = ENGLISH,
 ) -> tuple[str, str]:
     """Writes a recording's take and, last, its record; returns its name, and the reason if it is excluded, else "".
 
@@ -37,7 +42,7 @@ def record_take(
         take = read_take(source, create_landmarker) if source.is_film else read_weights_take(source)
         correlations = lag_profile(take)
         check_sound(take, correlations)
-        words, phonemes = times_of_speech(take, source)
+        words, phonemes = times_of_speech(take, source, language)
     except Excluded as error:
         record["excluded"] = str(error)
         path.unlink(missing_ok=True)  # of an earlier state

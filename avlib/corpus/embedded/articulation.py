@@ -1,12 +1,12 @@
 """Converts phonemes to articulation weights, with coarticulation by dominance functions (Cohen and Massaro 1993)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ...speech.segment import Segment
-from ...speech.visemes import sound_to_viseme, sounds_of
+from ...speech.visemes import in_parts, sound_to_viseme
 from .delivery import CLEAR, GROUPS, Delivery
 
 SHAPES = (
@@ -156,25 +156,17 @@ def split(segments: Sequence[Segment]) -> list[Segment]:
     Marks of stress, length and ties are dropped; a pause keeps the label "". ValueError for a sound without
     articulation.
     """
-    parts = []
-    for segment in segments:
-        sounds = [articulated_sound(c, segment) for c in sounds_of(segment.label)] or [""]
-        share = (segment.end_s - segment.start_s) / len(sounds)
-        parts += [
-            Segment(sound, segment.start_s + k * share, segment.start_s + (k + 1) * share)
-            for k, sound in enumerate(sounds)
-        ]
-    return parts
+    return [replace(part, label=articulated_sound(part)) for part in in_parts(segments)]
 
 
-def articulated_sound(sound: str, segment: Segment) -> str:
-    """The key of the sound's targets in PHONEMES. segment: that it is a part of, for the ValueError."""
-    alias = _ALIASES.get(sound, sound)
-    if alias not in PHONEMES and sound in sound_to_viseme():
-        alias = _OF_VISEME[sound_to_viseme()[sound]]
-    if alias not in PHONEMES:
-        raise ValueError(f"phoneme {segment.label!r} at {segment.start_s:.2f} s: no articulation for {sound!r}")
-    return alias
+def articulated_sound(segment: Segment) -> str:
+    """The key in PHONEMES of a sound's targets; "" for a pause. ValueError for a sound without articulation."""
+    sound = _ALIASES.get(segment.label, segment.label)
+    if not sound or sound in PHONEMES:
+        return sound
+    if sound not in sound_to_viseme():
+        raise ValueError(f"no articulation for the sound {sound!r} at {segment.start_s:.2f} s")
+    return _OF_VISEME[sound_to_viseme()[sound]]
 
 
 def _blend(phonemes: Sequence[Segment], time_s: torch.Tensor, style: Style, delivery: Delivery) -> torch.Tensor:

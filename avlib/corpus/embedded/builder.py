@@ -23,9 +23,9 @@ from ..utterance import Utterance
 from .articulation import articulate, random_style, subject_style
 from .delivery import random_delivery, scan_delivery
 from .facekit import FaceKit
+from .own_sentences import sentences_of_parts
 from .recordings import find_recordings
 from .rig import Rig
-from .sentences import sentences
 from .spoken_sentence import SpokenSentence, recorded_sentence, synthesise_sentence
 from .studio import Studio, film
 from .subjects import SUBJECT_VOICES, SUBJECTS, VOICES
@@ -101,15 +101,7 @@ class CorpusBuilder:
             self.camera,
             antialias=config.soft_silhouettes,
         )
-        used_texts: set[str] = set()
-        generator = seeded_generator(config.seed)
-        counts = [
-            ("train", config.clips_2d),
-            ("validation", config.validation_clips_2d),
-            ("judge", config.judge_clips_2d),
-            *((f"3d {s}", getattr(config, f"sentences_{s}") * len(subjects)) for s, subjects in SUBJECTS.items()),
-        ]
-        self.texts = {part: sentences(count, generator, used_texts) for part, count in counts}
+        self.texts = sentences_of_parts(config)
         self.texts[TRUE_RENDERS] = self.texts["validation"]
 
     def render_clip(self, name: str, split: str, text: str, spoken: SpokenSentence | None = None) -> Clip:
@@ -123,7 +115,7 @@ class CorpusBuilder:
         if spoken is None:
             voices = VOICES[split if studio else "validation"]
             voice = voices[int(torch.randint(len(voices), (), generator=generator))]
-            spoken = synthesise_sentence(text, voice, generator)
+            spoken = synthesise_sentence(text, voice, generator, self.config.language)
         frames = round(spoken.seconds * VIDEO_FPS)
         style, delivery = random_style(generator), random_delivery(self.config.effort, generator)
         weights = articulate(spoken.phonemes, spoken.seconds, VIDEO_FPS, style, delivery, generator)
@@ -182,7 +174,7 @@ class CorpusBuilder:
         spoken: the sentence as speech; without it, espeak-ng speaks the text in the subject's voice.
         """
         generator, config = seeded_generator(self.config.seed, int(digest(name), 16)), self.config
-        spoken = spoken or synthesise_sentence(text, SUBJECT_VOICES[k], generator)
+        spoken = spoken or synthesise_sentence(text, SUBJECT_VOICES[k], generator, config.language)
         frames = round(spoken.seconds * config.fps)
         style, delivery = subject_style(k), scan_delivery(config, name)
         weights = articulate(spoken.phonemes, spoken.seconds, config.fps, style, delivery, generator)
@@ -200,7 +192,7 @@ class CorpusBuilder:
         Returns its name with its utterance, or with the reason why it is excluded.
         """
         try:
-            spoken = recorded_sentence(self.recordings[name])
+            spoken = recorded_sentence(self.recordings[name], self.config.language)
         except ValueError as error:
             return name, str(error)
         clip = self.render_clip(f"own_{name}", "train", spoken.text, spoken)

@@ -50,11 +50,13 @@ def build_configured(run: Run, config: CorpusConfig, face: Path | None, shared_c
 
     shared_clips: a folder of shards that are linked instead of rendered again.
     """
-    # the key depends on the content of the checkout and of the recordings, not on their folders
+    # the key depends on the content of the checkout, of the sentences and of the recordings, not on their folders
     face_files = list(checkout_files(face).values()) if face else []
     recordings = [file for pair in find_recordings(config.recordings).values() for file in pair]
     names = [file.name for file in recordings]
-    key = run.key(build_configured, replace(config, recordings=""), *face_files, names, *recordings)
+    own = [Path(config.sentences)] if config.sentences else []
+    config_of_key = replace(config, recordings="", sentences="")
+    key = run.key(build_configured, config_of_key, *own, *face_files, names, *recordings)
     folder = DATA / f"{FaceKit.name if face else Rig.name}-{key}"
     if not (folder / "corpus.json").exists():
         if shared_clips is None:

@@ -8,10 +8,11 @@ from torch import Tensor
 from ...core.files import find_visible
 from ...core.media import SOUND_SUFFIXES
 from ...core.rates import SPEECH_HZ
+from ...speech.languages import ENGLISH
 from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import read_speech
-from ...speech.text import Tokenizer
+from ...speech.text import transcript_check
 from ..transcribed_speech import LONGEST_S, read_transcript
 from .articulation import split
 
@@ -30,7 +31,9 @@ def find_recordings(folder: str) -> dict[str, list[Path]]:
     return files
 
 
-def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...], tuple[Segment, ...]]:
+def read_recording(
+    files: list[Path], language: str = ENGLISH
+) -> tuple[str, Tensor, tuple[Segment, ...], tuple[Segment, ...]]:
     """Transcript, speech (S,) at 16 kHz, words and phonemes of a recording. ValueError says why it cannot be used.
 
     files: of one name, of `find_recordings`.
@@ -41,7 +44,7 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
             f"{files[0].with_suffix('')}: expected a recording (.wav, .flac, .mp3 or the like) and its "
             f"transcript (.txt), got {', '.join(f.name for f in files)}"
         )
-    text = read_transcript(texts[0], Tokenizer())
+    text = read_transcript(texts[0], transcript_check(language))
     speech = read_speech(sounds[0])
     if len(speech) > LONGEST_S * SPEECH_HZ:
         raise ValueError(
@@ -49,7 +52,7 @@ def read_recording(files: list[Path]) -> tuple[str, Tensor, tuple[Segment, ...],
         )
     if (level := 10 * float(torch.log10(speech.square().mean() + 1e-10))) < SILENT_DB:
         raise ValueError(f"{sounds[0]}: silent: its level is {level:.0f} dB, expected more than {SILENT_DB} dB")
-    alignment = align(speech, text)
+    alignment = align(speech, text, language)
     if fault := check_match(alignment):
         raise ValueError(f"{texts[0]} and {sounds[0].name}: {fault}")
     split(alignment.phonemes)  # ValueError for a sound without articulation

@@ -10,6 +10,7 @@ from torchaudio.functional import resample
 
 from ...core.rates import SPEECH_HZ
 from ...speech.espeak import speak
+from ...speech.languages import ENGLISH
 from ...speech.segment import Segment
 from ..utterance import Utterance
 from .recordings import read_recording
@@ -36,10 +37,10 @@ class SpokenSentence:
         return Utterance(name, split, subject, self.text, frames, self.words, self.phonemes)
 
 
-def synthesise_sentence(text: str, voice: str, generator: torch.Generator) -> SpokenSentence:
+def synthesise_sentence(text: str, voice: str, generator: torch.Generator, language: str = ENGLISH) -> SpokenSentence:
     """A sentence spoken by a variant of espeak-ng; the generator draws speaking rate, pitch and loudness."""
     words_per_minute, pitch = int(uniform((115, 155), generator)), int(uniform((35, 65), generator))
-    spoken = speak(text, variant=voice, words_per_minute=words_per_minute, pitch=pitch)
+    spoken = speak(text, language, voice, words_per_minute=words_per_minute, pitch=pitch)
     samples = resample(torch.from_numpy(spoken.samples), spoken.rate_hz, SPEECH_HZ)
     seconds = np.ceil((LEADING_SILENCE_S + len(samples) / SPEECH_HZ) / DURATION_STEP_S) * DURATION_STEP_S
     speech, first = torch.zeros(round(seconds * SPEECH_HZ)), round(LEADING_SILENCE_S * SPEECH_HZ)
@@ -54,12 +55,12 @@ def synthesise_sentence(text: str, voice: str, generator: torch.Generator) -> Sp
     return SpokenSentence(text, speech.clamp(-1, 1), delayed(spoken.words), delayed(spoken.phonemes))
 
 
-def recorded_sentence(files: list[Path]) -> SpokenSentence:
+def recorded_sentence(files: list[Path], language: str = ENGLISH) -> SpokenSentence:
     """A recording of the user, padded to whole frames. ValueError gives the reason if it cannot be used.
 
     files: the sound and its transcript.
     """
-    text, speech, words, phonemes = read_recording(files)
+    text, speech, words, phonemes = read_recording(files, language)
     samples = round(np.ceil(len(speech) / SPEECH_HZ / DURATION_STEP_S) * DURATION_STEP_S * SPEECH_HZ)
     padded = torch.nn.functional.pad(speech, (0, samples - len(speech))).clamp(-1, 1)
     return SpokenSentence(text, padded, words, phonemes)

@@ -13,6 +13,7 @@ from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...render.camera import Camera, crop_camera
+from ...speech.languages import ENGLISH
 from ...speech.phoneme_alignment import align, check_match
 from ...speech.segment import Segment
 from ...speech.sound import write_speech
@@ -29,7 +30,7 @@ MARGIN = (
 DEPTH = 1.0  # how far behind the lips vertices are visible, in sides of the crop
 
 
-def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
+def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path, language: str = ENGLISH) -> str:
     """Writes the motion and the speech of a sequence and, last, its record, or the reason why it is excluded.
 
     The record has the times of words and phonemes, or none and the reason why the speech does not match the transcript.
@@ -48,19 +49,19 @@ def convert_sequence(sequence: Sequence, spec: CorpusSpec, folder: Path) -> str:
             "frames": len(motion),
             "mean_square": float(np.square(motion - sequence.template).mean()),
             "hash": hashlib.sha256(flat.tobytes() + speech.numpy().tobytes()).hexdigest(),
-            **speech_times(speech, sequence.utterance.text),
+            **speech_times(speech, sequence.utterance.text, language),
         }
     write_json(folder / "sequences" / f"{name}.json", record)
     return f"{name}: {record['excluded']}" if "excluded" in record else ""
 
 
-def speech_times(speech: torch.Tensor, text: str) -> dict:
+def speech_times(speech: torch.Tensor, text: str, language: str) -> dict:
     """The "words" and "phonemes" of a text in speech (S,) at 16 kHz, (label, start_s, end_s) each.
 
     "unaligned": why there are none, or "".
     """
     try:
-        alignment = align(speech, text)
+        alignment = align(speech, text, language)
     except ValueError as error:
         return {"words": [], "phonemes": [], "unaligned": str(error)}
     if fault := check_match(alignment):
@@ -74,8 +75,8 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
 
     ValueError for an unknown layout, for an empty split, and in a strict run for any fault.
     """
-    began, layout = time.monotonic(), find_layout(data, spec)
-    selected, origin = select_sequences(layout, spec, sentence_limits(config))
+    began, layout = time.monotonic(), find_layout(data, spec, config.language)
+    selected, origin = select_sequences(layout, spec, sentence_limits(config), config.language)
     check_strict(config, origin, spec)
     unknown = f"; not in the specification: {shortened(origin['unknown'])}" if origin["unknown"] else ""
     log(
@@ -84,7 +85,8 @@ def convert(data: Path, spec: CorpusSpec, config: CorpusConfig, folder: Path) ->
         f"{len(selected)} sequences to {folder}{unknown}"
     )
     record_paths = {s.utterance.name: folder / "sequences" / f"{s.utterance.name}.json" for s in selected}
-    jobs = [(convert_sequence, s, spec, folder) for s in selected if not record_paths[s.utterance.name].exists()]
+    missing = [s for s in selected if not record_paths[s.utterance.name].exists()]
+    jobs = [(convert_sequence, s, spec, folder, config.language) for s in missing]
     check_room(folder, scan_bytes(len(jobs), SCAN_SENTENCE_S, spec.fps, spec.vertices))
     for fault in progress_bar(run_parallel(jobs), "sequences", len(jobs)):
         if fault and config.strict:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.files import find_visible
+from ...speech.languages import ENGLISH
 from ...speech.text import normalise_text, read_text
 from ..specification import CorpusSpec
 from .meshes import read_mesh
@@ -69,8 +70,11 @@ class Layout:
     transcript_faults: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
-def find_layout(folder: Path, spec: CorpusSpec) -> Layout:
-    """The contents of a folder. ValueError names everything that is missing, and where to get it."""
+def find_layout(folder: Path, spec: CorpusSpec, language: str = ENGLISH) -> Layout:
+    """The contents of a folder. language: of the transcripts.
+
+    ValueError names everything that is missing, and where to get it.
+    """
     layouts = [
         (read, [folder / name for name in names])
         for read, names in ((read_raw_vocaset, RAW_VOCASET), (read_arrays, ARRAYS), (read_raw_biwi, RAW_BIWI))
@@ -91,7 +95,7 @@ def find_layout(folder: Path, spec: CorpusSpec) -> Layout:
             f"{folder}: no mesh of {spec.vertices} vertices (.ply, .obj) in it or in templates/; get "
             f"{spec.download.get('mesh', 'one of the corpus')}"
         )
-    transcripts, transcript_faults = read_transcripts(folder, spec)
+    transcripts, transcript_faults = read_transcripts(folder, spec, language)
     if not transcripts:
         fault = next(iter(transcript_faults.values()))
         missing.append(f"{fault}; get it from {spec.download.get('transcripts', 'its owners')}")
@@ -216,7 +220,9 @@ def find_faces(folder: Path, spec: CorpusSpec) -> np.ndarray | None:
     return None
 
 
-def read_transcripts(folder: Path, spec: CorpusSpec) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], str]]:
+def read_transcripts(
+    folder: Path, spec: CorpusSpec, language: str
+) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], str]]:
     """Transcripts by subject and sentence number, and for sentences without one the reason."""
     transcripts, faults = {}, {}
     for subject in spec.subjects():
@@ -228,7 +234,7 @@ def read_transcripts(folder: Path, spec: CorpusSpec) -> tuple[dict[tuple[str, in
             lines, fault = [], f"{path}: {error if path.exists() else 'no such file'}"
         numbered = numbered_lines(lines, spec.sentences)
         for number in range(1, spec.sentences + 1):
-            if text := normalise_text(numbered.get(number, "")):
+            if text := normalise_text(numbered.get(number, ""), language):
                 transcripts[subject, number] = text
             elif len(numbered) == spec.sentences:
                 faults[subject, number] = f"{path}: line {number} is empty"

@@ -7,7 +7,8 @@ import torch
 
 from ...core.config import CorpusConfig
 from ...core.rates import SPEECH_HZ
-from ...speech.text import Tokenizer
+from ...speech.languages import ENGLISH
+from ...speech.text import transcript_check
 from ..specification import MAX_MEAN_DISPLACEMENT, CorpusSpec
 from ..utterance import Excluded, Utterance, shortened
 from .layouts import Layout
@@ -32,8 +33,11 @@ def sentence_limits(config: CorpusConfig) -> dict[str, int]:
     return {"train": config.sentences_train, "validation": config.sentences_validation, "test": config.sentences_test}
 
 
-def select_sequences(layout: Layout, spec: CorpusSpec, limits: dict[str, int]) -> tuple[list[Sequence], dict]:
-    """The sequences to convert: the first of each subject, up to the limit of their split.
+def select_sequences(
+    layout: Layout, spec: CorpusSpec, limits: dict[str, int], language: str = ENGLISH
+) -> tuple[list[Sequence], dict]:
+    """The sequences to convert: the first of each subject, up to the limit of their split. language: of the
+    transcripts.
 
     The dict is the corpus's origin: "layout", the "counts" of each split, the reasons why sequences are "excluded", and
     those that are there but "unknown" to the specification.
@@ -58,7 +62,7 @@ def select_sequences(layout: Layout, spec: CorpusSpec, limits: dict[str, int]) -
         }
         for subject, number in requested:
             try:
-                selected.append(find_sequence(layout, spec, split, subject, number))
+                selected.append(find_sequence(layout, spec, split, subject, number, language))
             except Excluded as error:
                 excluded[names[subject, number]] = str(error)
     sentences = {spec.sentence.format(number) for number in range(1, spec.sentences + 1)}
@@ -66,7 +70,7 @@ def select_sequences(layout: Layout, spec: CorpusSpec, limits: dict[str, int]) -
     return selected, {"layout": layout.name, "excluded": excluded, "counts": counts, "unknown": unknown}
 
 
-def find_sequence(layout: Layout, spec: CorpusSpec, split: str, subject: str, number: int) -> Sequence:
+def find_sequence(layout: Layout, spec: CorpusSpec, split: str, subject: str, number: int, language: str) -> Sequence:
     """Excluded says what the sequence lacks."""
     key = subject, spec.sentence.format(number)
     name = "_".join(key)
@@ -82,7 +86,7 @@ def find_sequence(layout: Layout, spec: CorpusSpec, split: str, subject: str, nu
     if text is None:
         raise Excluded(f"{name} has no transcript: {layout.transcript_faults[subject, number]}")
     try:
-        Tokenizer().encode(text)
+        transcript_check(language).check(text)
     except ValueError as error:
         raise Excluded(f"{layout.transcript_location.format(subject=subject)}, sentence {number}: {error}") from None
     location = layout.template_location.format(subject=subject)

@@ -24,8 +24,8 @@ def name_of(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def read_pairs(folder: Path, videos: list[Path], several: bool) -> Iterator[Source]:
+def read_pairs(folder: Path, videos: list[Path], several: bool, language: str) -> Iterator[Source]:
     """Films with transcripts beside them. several: whether each folder is another person's."""
     for path in videos:
         subject = path.parent.name if several else ""
-        yield from transcribed(path, name_of(path, folder), "train", subject, plain=True)
+        yield from transcribed(path, name_of(path, folder), "train", subject, True, language)

@@ -31,7 +31,7 @@ def without_ending(path: Path) -> Path:
     return path.with_name(re.sub(f"({CALIBRATED}|{RAW})$", "", path.stem))
 
 
-def read_takes(folder: Path, takes: list[Path], several: bool) -> Iterator[Source]:
+def read_takes(folder: Path, takes: list[Path], several: bool, language: str) -> Iterator[Source]:
     """Takes with transcripts and sound beside them. several: whether each folder is another person's."""
     for path in takes:
         base = without_ending(path)
@@ -39,5 +39,5 @@ def read_takes(folder: Path, takes: list[Path], several: bool) -> Iterator[Sourc
         fault = "" if sound else f"no sound beside it, such as '{base.name}.wav' or '{base.name}.mov'"
         text = base.with_name(base.name + ".txt")
         subject = path.parent.name if several else ""
-        for source in transcribed(text, name_of(path, folder), "train", subject, plain=True):
+        for source in transcribed(text, name_of(path, folder), "train", subject, True, language):
             yield replace(source, path=path, sound=sound or path, fault=source.fault or fault)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...core.files import find_visible
 from ...core.rates import VIDEO_FPS
+from ...speech.languages import ENGLISH
 from ...speech.text import Tokenizer, read_text
 from .source import Source, split_long
 from .transcripts import read_transcript
@@ -38,10 +39,12 @@ def read_lrs3(folder: Path) -> Iterator[Source]:
             yield from transcribed(path, f"{part}/{speaker}/{path.stem}", split, speaker)
 
 
-def transcribed(path: Path, name: str, split: str, subject: str = "", plain: bool = False) -> Iterator[Source]:
-    """A recording with its transcript x.txt, or its parts if it is long; plain: see `read_transcript`."""
+def transcribed(
+    path: Path, name: str, split: str, subject: str = "", plain: bool = False, language: str = ENGLISH
+) -> Iterator[Source]:
+    """A recording with its transcript x.txt, or its parts if it is long; plain, language: see `read_transcript`."""
     try:
-        text, words = read_transcript(path.with_suffix(".txt"), plain)
+        text, words = read_transcript(path.with_suffix(".txt"), plain, language)
     except ValueError as error:
         yield Source(name, split, path, "", fault=str(error), subject=subject)
     else:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.config import digest
+from ...speech.languages import ENGLISH
 from ...speech.text import Tokenizer
 from .folders import VIDEO_SUFFIXES, find_files, read_pairs, several_folders
 from .grid import read_grid
@@ -17,24 +18,29 @@ from .tables import find_tables, read_tables
 HELD_OUT = 100  # 1 in HELD_OUT speakers is used for validation if a corpus has no validation split
 
 
-def find_sources(folder: str | Path, units: Tokenizer | None = None) -> tuple[str, list[Source]]:
+def find_sources(
+    folder: str | Path, units: Tokenizer | None = None, language: str = ENGLISH
+) -> tuple[str, list[Source]]:
     """The layout of a folder, and its recordings sorted by split and name, with some held out for validation.
 
-    units: the tokenizer of label lists, which contain only token ids. ValueError for an unknown layout.
+    units: the tokenizer of label lists, which contain only token ids. language: of the transcripts. ValueError for an
+    unknown layout.
     """
-    layout, sources = list_sources(folder, units, takes=False)
+    layout, sources = list_sources(folder, units, takes=False, language=language)
     return layout, sorted(hold_out(sources), key=lambda s: (s.split, s.name))
 
 
-def list_sources(folder: str | Path, units: Tokenizer | None = None, takes: bool = True) -> tuple[str, list[Source]]:
+def list_sources(
+    folder: str | Path, units: Tokenizer | None = None, takes: bool = True, language: str = ENGLISH
+) -> tuple[str, list[Source]]:
     """The layout of a folder, and its recordings sorted by name, in the splits that the folder states, else "train".
 
     takes: whether takes of Live Link Face are recordings, too. ValueError for an unknown layout.
     """
     folder = Path(folder)
-    layout, sources = _read_takes(folder) if takes else ("", [])
+    layout, sources = _read_takes(folder, language) if takes else ("", [])
     if not sources:
-        layout, sources = _read_layout(folder, units)
+        layout, sources = _read_layout(folder, units, language)
     if not sources:
         raise ValueError(f"{folder}: no recordings")
     if duplicates := [name for name, count in Counter(s.name for s in sources).items() if count > 1]:
@@ -42,7 +48,8 @@ def list_sources(folder: str | Path, units: Tokenizer | None = None, takes: bool
     return layout, sorted(sources, key=lambda s: s.name)
 
 
-def _read_layout(folder: Path, units: Tokenizer | None) -> tuple[str, list[Source]]:
+def _read_layout(folder: Path, units: Tokenizer | None, language: str) -> tuple[str, list[Source]]:
+    """Of published layouts, which are English, and of a user's."""
     if (folder / "labels").is_dir():
         return "Auto-AVSR", list(read_auto_avsr(folder, units))
     if (folder / "main").is_dir():
@@ -50,12 +57,12 @@ def _read_layout(folder: Path, units: Tokenizer | None) -> tuple[str, list[Sourc
     if (folder / "trainval").is_dir() or (folder / "pretrain").is_dir():
         return "LRS3", list(read_lrs3(folder))
     if tables := find_tables(folder):
-        return "table", list(read_tables(tables))
+        return "table", list(read_tables(tables, language))
     videos = find_files(folder, VIDEO_SUFFIXES)
     if videos and (alignments := find_files(folder, (".align",))):
         return "GRID", list(read_grid(folder, videos, alignments))
     if any(path.with_suffix(".txt").is_file() for path in videos):
-        return "pairs", list(read_pairs(folder, videos, several_folders(videos)))
+        return "pairs", list(read_pairs(folder, videos, several_folders(videos), language))
     raise ValueError(
         f"{folder}: expected a folder of LRS2 (main/), LRS3 (trainval/, pretrain/, test/), Auto-AVSR (labels/*.csv) or "
         "GRID (x.mpg and x.align), with a table *.csv of columns path and text (and split and subject), or with films "
@@ -63,7 +70,7 @@ def _read_layout(folder: Path, units: Tokenizer | None) -> tuple[str, list[Sourc
     )
 
 
-def _read_takes(folder: Path) -> tuple[str, list[Source]]:
+def _read_takes(folder: Path, language: str) -> tuple[str, list[Source]]:
     """The takes of Live Link Face in a folder, and the films with transcripts beside them, if there are any takes."""
     takes = find_takes(folder)
     if not takes:
@@ -73,7 +80,7 @@ def _read_takes(folder: Path) -> tuple[str, list[Source]]:
     videos = [path for path in videos if path.with_suffix("") not in filmed]
     several = several_folders([*takes, *videos])
     layout = "Live Link Face and pairs" if videos else "Live Link Face"
-    return layout, [*read_takes(folder, takes, several), *read_pairs(folder, videos, several)]
+    return layout, [*read_takes(folder, takes, several, language), *read_pairs(folder, videos, several, language)]
 
 
 def hold_out(sources: list[Source]) -> list[Source]:

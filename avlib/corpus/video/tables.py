@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.files import find_visible
+from ...speech.languages import ENGLISH
 from ...speech.segment import Segment
 from ...speech.text import normalise_text, read_text
 from .folders import VIDEO_SUFFIXES
@@ -23,18 +24,18 @@ def find_tables(folder: Path) -> list[Path]:
     return [path for path in find_visible(folder, "*.csv") if path.name not in WORD_TABLES]
 
 
-def read_tables(tables: list[Path]) -> Iterator[Source]:
+def read_tables(tables: list[Path], language: str = ENGLISH) -> Iterator[Source]:
     """The recordings of tables in one folder, with the times of words if a table beside them has these.
 
     ValueError names a table that cannot be read.
     """
-    sources = [source for table in tables for source in read_table(table)]
+    sources = [source for table in tables for source in read_table(table, language)]
     word_table = next((p for name in WORD_TABLES if (p := tables[0].parent / name).is_file()), None)
-    for source in sources if word_table is None else _with_words(sources, word_table):
+    for source in sources if word_table is None else _with_words(sources, word_table, language):
         yield from split_long(source)
 
 
-def read_table(table: Path) -> Iterator[Source]:
+def read_table(table: Path, language: str) -> Iterator[Source]:
     """A table with columns path (relative to its folder), text, and optionally split and subject."""
     for line, row in _rows(table, ("path", "text")):
         split = row.get("split") or "train"
@@ -43,18 +44,18 @@ def read_table(table: Path) -> Iterator[Source]:
                 f"{table}, line {line}: path {row['path']!r} and split {split!r}, expected a file "
                 f"and one of {', '.join(SPLITS)}"
             )
-        name, text = str(Path(row["path"]).with_suffix("")), normalise_text(row["text"] or "")
+        name, text = str(Path(row["path"]).with_suffix("")), normalise_text(row["text"] or "", language)
         yield Source(name, split, table.parent / row["path"], text, subject=(row.get("subject") or "").strip())
 
 
-def _with_words(sources: list[Source], table: Path) -> Iterator[Source]:
+def _with_words(sources: list[Source], table: Path, language: str) -> Iterator[Source]:
     """The sources with the words of a table with columns clip, start_s, end_s and word.
 
     clip is the path or the file name of a recording, with or without suffix.
     """
     words: dict[str, list[Segment]] = {}
     for line, row in _rows(table, ("clip", "start_s", "end_s", "word")):
-        clip, label = Path(row["clip"] or ""), normalise_text(row["word"] or "")
+        clip, label = Path(row["clip"] or ""), normalise_text(row["word"] or "", language)
         key = str(clip.with_suffix("") if clip.suffix.lower() in VIDEO_SUFFIXES else clip)
         if label and label not in PAUSES:
             word = timed_word(label, row["start_s"] or "", row["end_s"] or "", f"{table.name}, line {line}")

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+from ...speech.languages import ENGLISH
 from ...speech.segment import Segment
 from ...speech.text import normalise_text, read_text
 
 TAGS = re.compile(r"\{[^}]*\}")  # of noises, in transcripts
 
 
-def read_transcript(path: Path, plain: bool = False) -> tuple[str, tuple[Segment, ...]]:
+def read_transcript(path: Path, plain: bool = False, language: str = ENGLISH) -> tuple[str, tuple[Segment, ...]]:
     """The normalised text of a transcript in the form of LRS2 and LRS3, and its word times, if there are any.
 
     That form has a line "Text: ..." and perhaps a table "WORD START END ...", in seconds. plain: a file without such a
@@ -25,9 +26,9 @@ def read_transcript(path: Path, plain: bool = False) -> tuple[str, tuple[Segment
             text = line.removeprefix("Text:")
         elif line.startswith("WORD START END"):
             timed = True
-        elif timed and len(fields) >= 3 and (label := normalise_text(TAGS.sub("", fields[0]))):
+        elif timed and len(fields) >= 3 and (label := normalise_text(TAGS.sub("", fields[0]), language)):
             words.append(timed_word(label, fields[1], fields[2], path.name))
-    text = normalise_text(TAGS.sub("", text))
+    text = normalise_text(TAGS.sub("", text), language)
     if not text:
         raise ValueError(f"transcript '{path.name}' has no words")
     return text, tuple(words)

@@ -23,8 +23,9 @@ from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...core.rates import VIDEO_FPS
 from ...core.run import DATA, Run
+from ...speech.languages import ENGLISH
 from ...speech.segment import Segment
-from ...speech.text import SentencePieceTokenizer, Tokenizer, train_units
+from ...speech.text import SentencePieceTokenizer, Tokenizer, train_units, transcript_check
 from ..clips import Clips
 from ..corpus import Corpus
 from ..utterance import Excluded, Utterance
@@ -116,14 +117,14 @@ def prepare_clips(
     reasons. Shards that exist are not written again unless their recordings have changed.
 
     create_detector: creates the face detector of one clip; by default MediaPipe's, with the model that is in the
-    corpus's folder or beside it. tokenizers: that have to encode the transcripts. workers: processes, by default one
-    per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number of hosts; both
+    corpus's folder or beside it. tokenizers: that have to encode the transcripts, all of one language. workers:
+    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number of hosts; both
     folders must be accessible on all of them. ValueError for an unknown layout and a missing detector.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
     create_detector = create_detector or partial(MediaPipe.of_corpus, "", data)
     units = next((t for t in tokenizers if isinstance(t, SentencePieceTokenizer)), None)
-    layout, sources = find_sources(data, units)
+    layout, sources = find_sources(data, units, tokenizers[0].language)
     sources = [check_transcript(source, tokenizers) for source in sources]
     jobs = []
     for split in SPLITS:
@@ -206,7 +207,8 @@ def run_jobs(jobs: list[tuple], scheduler: str | None, workers: int | None) -> I
 def transcript_tokenizers(run: Run) -> list[Tokenizer]:
     """All tokenizers that have to encode the transcripts of a run."""
     units = {run.config.expert.tokenizer, run.config.reader.tokenizer, ""}  # the judge and the speech encoder spell
-    return [SentencePieceTokenizer.of_folder(u) if u else Tokenizer() for u in sorted(units)]
+    language = run.config.corpus.language
+    return [SentencePieceTokenizer.of_folder(u, language) if u else transcript_check(language) for u in sorted(units)]
 
 
 def attach_clips(run: Run, corpus: Corpus) -> None:
@@ -221,7 +223,9 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
     if not (folder / "video_corpus.json").is_file():
         tokenizers = transcript_tokenizers(run)
         raw = folder
-        folder = DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [t.units for t in tokenizers])}"
+        folder = (
+            DATA / f"video-{digest(str(raw.resolve()), config.landmarks, [[t.language, t.units] for t in tokenizers])}"
+        )
         prepare_clips(raw, folder, partial(MediaPipe.of_corpus, config.landmarks, raw), tokenizers)
     corpus.use_video_corpus(folder, config.video_corpus)
     side = corpus.clips("train").video(0).shape[-1]
@@ -229,13 +233,13 @@ def attach_clips(run: Run, corpus: Corpus) -> None:
         log(f"corpus: video crops have {side} pixels and rendered lips {config.crop}; corpus.crop={side} equals them")
 
 
-def train_tokenizer(out: Path, count: int) -> Path:
+def train_tokenizer(out: Path, count: int, language: str = ENGLISH) -> Path:
     """Trains SentencePiece units on the training transcripts of a prepared corpus.
 
     count: of units. Returns the folder of the tokenizer. ValueError if the transcripts do not allow so many.
     """
     try:
-        model, unit_list = train_units([u.text for u in Clips(out / "2d", "train").utterances], count)
+        model, unit_list = train_units([u.text for u in Clips(out / "2d", "train").utterances], count, language)
     except ValueError as error:
         raise ValueError(f"--train-units: {error}") from None
     folder = out / "units"
