@@ -13,6 +13,7 @@ PAGES = (  # whose commands and Python snippets are run by tests/cli/test_readme
         f"docs/{page}.md"
         for page in (
             "export",
+            "languages",
             "metrics",
             "own_data",
             "own_animator",

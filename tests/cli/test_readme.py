@@ -155,6 +155,7 @@ def filled(line: str) -> list[str]:
         ("/their/result/npy", "result/npy"),
         ("FOLDER", folder),
         ("FILMS", "my_videos"),
+        ("docs/examples", str(ROOT / "docs" / "examples")),
         ("CHECKOUT", "ICT-FaceKit"),
         ("TAKES", "mine"),
     ):

@@ -1,6 +1,7 @@
 """A run's corpus is found again as it was prepared: with its 2D part, where that comes from, and its hash."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,14 @@ from avlib.core.run import Run
 from avlib.corpus import prepare
 from avlib.corpus.clips import write_shard
 from avlib.corpus.corpus import Corpus
-from avlib.corpus.run_corpus import open_corpus, record_corpus
+from avlib.corpus.run_corpus import open_corpus, record_corpus, run_characters
 from avlib.corpus.utterance import Utterance
+from avlib.speech.text import Tokenizer
+from avlib.training.readers import tokenizer_of
 from tests.scan_corpora import write_prepared
 
 SETTINGS = {"corpus.name": "vocaset", "corpus.sentences_train": 1}
+SPLITS = ("train", "validation", "test")
 FIELDS = ("folder", "clips_folder", "clips_origin", "hash", "title", "origin")
 
 
@@ -43,6 +47,18 @@ def test_a_corpus_is_opened_as_it_was_prepared(run, tmp_path):
     assert opened.title == f"vocaset corpus (2D part: {tmp_path / 'video'})"
     variant = Run("variant", run.config, run)
     assert open_corpus(variant).hash == prepared.hash, "a variant has the corpus of its run"
+
+
+def test_networks_of_another_language_spell_in_the_characters_of_both_parts(run):
+    assert run_characters(run).units == Tokenizer().units, "of English, all letters"
+    corpus = open_corpus(run)
+    german = Run("german", replace(run.config, corpus=replace(run.config.corpus, language="de")))
+    record_corpus(german, corpus)
+    texts = [u.text for u in (*corpus.clips("train").utterances, *(u for s in SPLITS for u in corpus.utterances(s)))]
+    characters = run_characters(german)
+    assert characters.units == tuple(sorted(set("".join(texts)))) and characters.language == "de"
+    assert "w" in set("we go") <= set(characters.units), "a clip's"
+    assert tokenizer_of("", characters) is characters
 
 
 def test_a_record_is_written_once_and_again_if_the_corpus_moves(run, tmp_path):

@@ -53,7 +53,7 @@ def folder(corpus, tmp_path):
     return tmp_path
 
 
-def example_stubs(corpus, utterances, _) -> list[SimpleNamespace]:
+def example_stubs(corpus, utterances, encoder, characters) -> list[SimpleNamespace]:
     """`make_examples` without a speech encoder."""
     return [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
 

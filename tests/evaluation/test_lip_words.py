@@ -26,7 +26,7 @@ def rendered(monkeypatch, generator):
             (frames * 25) // 30,
         )
 
-    def make_examples(corpus, utterances, encoder):
+    def make_examples(corpus, utterances, encoder, characters):
         return [SimpleNamespace(utterance=u, samples=torch.randn(16000, generator=generator)) for u in utterances]
 
     def model_predictions(run, corpus, model, examples):

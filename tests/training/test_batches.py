@@ -7,7 +7,8 @@ import torch
 
 from avlib.corpus.utterance import Utterance
 from avlib.speech.segment import Segment
-from avlib.training.clip_batches import IGNORED, PHONEMES, TOKENIZER, ClipBatch, collate_clips
+from avlib.speech.text import Tokenizer
+from avlib.training.clip_batches import IGNORED, PHONEMES, TOKENIZER, ClipBatch, collate_clips, phoneme_ids
 from avlib.training.joint_batches import Example, JointBatch, collate_examples
 
 
@@ -52,6 +53,13 @@ def test_clips_are_padded_and_labelled():
     assert batch.token_lengths.tolist() == [7, 3] and batch.tokens[1, :3].tolist() == TOKENIZER.encode("may")
     assert batch.frame_phonemes.tolist() == [[IGNORED] * 5, [PHONEMES["m"]] * 3 + [IGNORED] * 2]
     assert batch.feature_phonemes.tolist() == [[IGNORED] * 10, [PHONEMES["m"]] * 6 + [IGNORED] * 4]
+
+
+def test_clips_of_another_language_have_its_tokens_and_sounds():
+    batch = collate_clips(Clips(), [0], False, Tokenizer("yam", "de"))
+    assert batch.tokens.tolist() == [[3, 2, 1]]
+    assert batch.frame_phonemes.tolist() == [[phoneme_ids("de")["m"]] * 3] != [[PHONEMES["m"]] * 3]
+    assert batch.feature_phonemes.tolist() == [[phoneme_ids("de")["m"]] * 6]
 
 
 def test_a_batch_without_video_has_none_on_every_device():

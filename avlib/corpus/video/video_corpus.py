@@ -118,8 +118,9 @@ def prepare_clips(
 
     create_detector: creates the face detector of one clip; by default MediaPipe's, with the model that is in the
     corpus's folder or beside it. tokenizers: that have to encode the transcripts, all of one language. workers:
-    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any number of hosts; both
-    folders must be accessible on all of them. ValueError for an unknown layout and a missing detector.
+    processes, by default one per core. scheduler: address of a Dask scheduler whose workers are used instead, on any
+    number of hosts; both folders must be accessible on all of them. ValueError for an unknown layout and a missing
+    detector.
     """
     data, out = Path(data).resolve(), Path(out).resolve()
     create_detector = create_detector or partial(MediaPipe.of_corpus, "", data)
