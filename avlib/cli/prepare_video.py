@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.units and options.train_units is not None:
         raise ValueError("--units and --train-units: expected only one of them")
-    check_language(options.language)
+    check_language(options.language, "--language")
     tokenizers = [
         transcript_check(options.language)
     ]  # the judge spells, and so does the speech encoder unless it is a published one

@@ -26,8 +26,11 @@ def languages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def check_language(code: str) -> None:
-    """ValueError, with the most similar codes and names, for a language that espeak-ng does not speak."""
+def check_language(code: str, setting: str = "corpus.language") -> None:
+    """ValueError, with the most similar codes and names, for a language that espeak-ng does not speak.
+
+    setting: what the code is of, for the message.
+    """
     if code in languages():
         return
     wanted = code.lower()
@@ -35,4 +38,4 @@ def check_language(code: str) -> None:
     similar = [c for c in languages() if c.split("-")[0] == re.split("[-_]", wanted)[0]]
     near = dict.fromkeys([*named, *similar, *difflib.get_close_matches(wanted, languages(), 3)])
     shown = ", ".join(f"{c} ({languages()[c]})" for c in [*near][:4] or ("de", "fr", "cmn"))
-    raise ValueError(f"corpus.language: espeak-ng has no voice {code!r}, expected a code such as {shown}")
+    raise ValueError(f"{setting}: espeak-ng has no voice {code!r}, expected a code such as {shown}")

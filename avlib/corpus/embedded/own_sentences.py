@@ -6,6 +6,7 @@ import torch
 
 from ...core.config import CorpusConfig
 from ...core.tensors import seeded_generator
+from ...speech.languages import ENGLISH
 from ...speech.text import LARGEST_TEXT, normalise_text, transcript_check
 from ...speech.visemes import text_to_visemes
 from .sentences import sentences
@@ -97,6 +98,7 @@ def divide(texts: list[str], counts: dict[str, int], least: dict[str, int]) -> d
 def check_sentences(config: CorpusConfig, kind: str) -> None:
     """ValueError for sentences that a corpus of this kind cannot be made of, or that it has no use for."""
     if kind in ("embedded", "facekit") or (kind == "scans" and not config.video_corpus):
-        sentences_of_parts(config)
+        if config.sentences or config.language != ENGLISH:
+            sentences_of_parts(config)
     elif config.sentences:
         raise ValueError("corpus.sentences: expected a corpus with a synthetic part; this one has none")
