@@ -53,7 +53,7 @@ def folder(corpus, tmp_path):
     return tmp_path
 
 
-def example_stubs(corpus, utterances, encoder, characters) -> list[SimpleNamespace]:
+def example_stubs(corpus, utterances, *rest) -> list[SimpleNamespace]:
     """`make_examples` without a speech encoder."""
     return [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
 
@@ -138,7 +138,7 @@ def test_exported_predictions_are_read_back(corpus, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate, "load_speech", lambda _: None)
     monkeypatch.setattr(evaluate, "pretraining_of", lambda run, model: run)
     monkeypatch.setattr(evaluate, "make_examples", example_stubs)
-    evaluate.export_predictions(None, corpus, TRUTH, tmp_path)
+    evaluate.export_predictions(SimpleNamespace(config=load("smoke")), corpus, TRUTH, tmp_path)
     files = external_predictions.find_predictions(tmp_path, corpus.utterances("test"))
     assert list(files) == ["-"]
     for u in corpus.utterances("test"):
@@ -180,7 +180,7 @@ def test_published_weights_animate_the_test_sentences(corpus, tmp_path):
     config = load("smoke", **{"corpus.name": "vocaset", "corpus.data": "data", "evaluation.styles": 1})
     run = SimpleNamespace(config=config, device=torch.device("cpu"))
     utterances = corpus.utterances("test")
-    examples = example_stubs(corpus, utterances, None)
+    examples = example_stubs(corpus, utterances)
     for other, module in (
         (OtherMethod("FaceFormer", (faceformer,)), load_pretrained(faceformer)),
         (OtherMethod("CodeTalker", tuple(codetalker)), load_pretrained(codetalker[0], motion_vqvae=codetalker[1])),
