@@ -6,6 +6,7 @@ from ..core.config import Config
 from ..core.files import load_weights
 from ..core.run import Run
 from ..corpus.corpus import Corpus
+from ..corpus.run_corpus import run_characters
 from ..lipreading.expert import Expert
 from ..speech.wav2vec2 import SpeechEncoder
 from .motion_vqvae import untrained_motion_vqvae
@@ -44,7 +45,7 @@ def load_animator(run: Run, corpus: Corpus, stage: str) -> tuple[Animator, dict]
 def load_guide(run: Run, stage: str) -> Expert:
     """The expert as fine-tuned with a guided animator."""
     trained_record(run, stage)
-    expert = build_reader(run.config.expert)
+    expert = build_reader(run.config.expert, run_characters(run))
     load_weights(expert, run.weights(stage), "expert.")
     return expert.to(run.device).eval()
 
