@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch) -> Run:
     run = Run("a & <b>", load("smoke"))
     rows = [[f"a method with the name <i>{n}</i>", *["0.123 ± 0.456"] * 30] for n in range(3)]
     for name in ("table", "table_protocols"):
-        table = Table(f"Results “{name}” & more", HEADS, rows, {"split": "test"}, ["A </textarea> note"], rows)
+        table = Table(f"Results “{name}” &lt; more", HEADS, rows, {"split": "test"}, ["A </textarea> note"], rows)
         table.write(run.folder / "tables", name)
     figure, axis = plt.subplots(figsize=(11, 2))
     axis.plot([0, 1])
