@@ -109,7 +109,7 @@ def main() -> None:
     corpus, reader = prepare_corpus(run), load_reader(run, "reader")
     settings = search_settings(run, corpus)
     data = Path(run.config.corpus.data)
-    takes = takes_folder(data, needed_models(run.config.corpus, data))
+    takes = takes_folder(run.config.corpus, data, needed_models(run.config.corpus, data))
     selection = select(list_sources(data)[1], run.config.corpus)
     usable = {s.name: s for s in selection.sources if s.name not in corpus.capture["excluded"]}
     train, held_out = (
