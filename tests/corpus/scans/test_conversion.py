@@ -501,11 +501,11 @@ def test_an_interrupted_conversion_resumes(folders, tmp_path, monkeypatch):
     data, whole = folders["VOCASET"][0], corpus_of(folders["VOCASET"][0])
     done = []
 
-    def stops(sequence, spec, folder):
+    def stops(sequence, spec, folder, language):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(sequence.utterance.name)
-        return convert_sequence(sequence, spec, folder)
+        return convert_sequence(sequence, spec, folder, language)
 
     convert_sequence = conversion.convert_sequence
     monkeypatch.setattr(conversion, "convert_sequence", stops)
