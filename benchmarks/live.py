@@ -21,7 +21,7 @@ from avlib.core.rates import SPEECH_HZ
 from avlib.core.run import commit
 from avlib.export import live
 from avlib.export.speaker import Speaker, load_sound
-from avlib.training import joint
+from avlib.training.objectives import models_by_animator
 
 PIECE = 640  # samples, 40 ms
 SETTINGS = [  # window, lookahead, hop, seconds
@@ -88,7 +88,7 @@ def main():
         f"commit {commit()}, torch {torch.__version__}, {args.threads} threads, {platform.machine()}, "
         f"load {os.getloadavg()[0]:.1f} before"
     )
-    for *_, guided in joint.models_by_animator(run, 0):
+    for *_, guided in models_by_animator(run, 0):
         speaker = Speaker(run, guided)
         corpus, lip = speaker.corpus, speaker.corpus.regions["lip"]
         sounds = [corpus.speech(u) for u in corpus.utterances("test")[::4]]

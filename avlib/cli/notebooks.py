@@ -38,7 +38,7 @@ NOTEBOOKS = ROOT / "notebooks"
 QUIET_ASYNCIO = "import logging; logging.getLogger('asyncio').setLevel(logging.CRITICAL)"
 # Seconds in which a kernel has to start, and to send what a finished cell has printed: papermill's own 60 and 4 are too
 # few on a machine with much other work.
-PATIENCE = {"start_timeout": 300, "iopub_timeout": 120}
+START_S, OUTPUT_S = 300, 120
 # Without capture_fd_output=False the output of a notebook's child processes appears twice.
 KERNEL_ARGUMENTS = [
     "--log-level=CRITICAL",
@@ -131,7 +131,8 @@ def _execute(run: Run, notebook: str, parameters: dict, name: str) -> None:
             stderr_file=sys.stderr,
             kernel_name="python3",
             extra_arguments=KERNEL_ARGUMENTS,
-            **PATIENCE,
+            start_timeout=START_S,
+            iopub_timeout=OUTPUT_S,
         )
     except papermill.PapermillExecutionError as error:
         raise ValueError(f"{name}: {error.ename}: {error.evalue}; see {copy} for the traceback") from None
