@@ -5,14 +5,13 @@ from pathlib import Path
 
 from ..core.opening import open_run
 from ..export.shipped_model import ARCHIVE, pack_model
-from ..export.speaker import MODEL
 from .arguments import Parser
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m avlib.cli.pack", allow_abbrev=False)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path, default=ARCHIVE)
     args = parser.parse_args(argv)
     archive = pack_model(open_run(args.run, device="cpu"), args.model, args.out)

@@ -26,7 +26,7 @@ from avlib.speech.sound import write_speech
 from avlib.widgets import preference_answers, preference_study
 from avlib.widgets.preference_sources import MotionSource
 from avlib.widgets.preference_study import Trial
-from tests.export.test_export import write_corpus
+from tests.export.tiny_run import write_corpus
 
 SENTENCES = [f"Kim_sentence{n:02d}" for n in range(1, 8)]
 FRAMES, FPS = 10, 25
