@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-from avlib.core.config import digest
+from avlib.core.digest import digest
 from avlib.core.files import read_json, write_json
 from avlib.core.opening import open_run
 from avlib.core.parallel import run_parallel

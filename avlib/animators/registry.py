@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from ..core.config import digest
+from ..core.digest import digest
 from . import codetalker, faceformer  # noqa: F401  they register themselves
 from .animator import ANIMATORS, Animator
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ..animators.registry import find_animator
-from ..core.config import digest
+from ..core.digest import digest
 from ..core.files import flush_to_disk, read_json, write_json
 from ..core.memory import peak_memory_bytes
 from ..core.opening import open_run

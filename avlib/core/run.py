@@ -9,8 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .config import Config, as_dict, digest
+from .config import Config, as_dict
 from .device import pick_device
+from .digest import digest
 from .files import read_json, remove_unfinished, write_json
 from .overrides import restored, unknown_settings
 from .progress import log

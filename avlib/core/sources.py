@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import digest
+from .digest import digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DATA_FILES = (".csv", ".json")

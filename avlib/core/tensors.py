@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .config import digest
+from .digest import digest
 
 
 def frame_mask(lengths: Tensor, frames: int | None = None, device: torch.device | None = None) -> Tensor:

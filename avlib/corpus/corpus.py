@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.config import digest
+from ..core.digest import digest
 from ..core.files import read_json
 from ..core.rates import VIDEO_FPS
 from ..render.camera import Camera

@@ -2,7 +2,7 @@
 
 import re
 
-from ..core.config import digest
+from ..core.digest import digest
 from .clips import Clips
 from .corpus import Corpus
 from .utterance import Utterance

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from ..core import run as runs
-from ..core.config import as_dict, digest
+from ..core.config import as_dict
+from ..core.digest import digest
 from ..core.files import read_json, read_weights, write_atomic, write_json, write_weights
 from ..core.opening import open_run
 from ..core.progress import log

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..core.config import digest
+from ..core.digest import digest
 from ..core.files import read_json
 from .measures import KINDS, READERS, Comparison, Measure, sum_and_count
 from .synchrony import intensity_correlation

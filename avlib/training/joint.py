@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ..animators.animator import Animator, animator_settings
-from ..core.config import JointConfig, digest
+from ..core.config import JointConfig
+from ..core.digest import digest
 from ..core.progress import log
 from ..core.published import PUBLISHED_LAMBDA_AV
 from ..core.rates import VIDEO_FPS

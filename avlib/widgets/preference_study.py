@@ -24,7 +24,7 @@ from random import Random
 import jinja2
 import torch
 
-from ..core.config import digest
+from ..core.digest import digest
 from ..core.files import write_atomic, write_json
 from ..core.run import Run, commit
 from ..corpus.corpus import Corpus

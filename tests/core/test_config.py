@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from avlib.animators.codetalker import CodeTalker
-from avlib.core.config import Config, FaceFormerConfig, as_dict, digest
+from avlib.core.config import Config, FaceFormerConfig, as_dict
+from avlib.core.digest import digest
 from avlib.core.overrides import RENAMED_SETTINGS, restored, unknown_settings
 from avlib.core.presets import PRESETS, load
 from avlib.lipreading.frontend import AudioFrontEnd

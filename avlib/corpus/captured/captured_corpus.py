@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ...core.config import CorpusConfig, digest
+from ...core.config import CorpusConfig
+from ...core.digest import digest
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
 from ...core.run import DATA, Run

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.config import digest
+from ...core.digest import digest
 from ...core.rates import VIDEO_FPS
 from ...core.tensors import seeded_generator
 from ...render.camera import Camera

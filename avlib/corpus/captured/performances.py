@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import torch
 
-from ...core.config import digest
+from ...core.digest import digest
 from ...core.files import write_atomic
 from ...core.rates import SPEECH_HZ
 from ...speech.segment import Segment

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ...core.config import CorpusConfig, digest
+from ...core.config import CorpusConfig
+from ...core.digest import digest
 from ..embedded.subjects import SUBJECTS
 from ..video.source import SPLITS, Source
 

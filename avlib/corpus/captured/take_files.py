@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ...core.config import digest
+from ...core.digest import digest
 from ...core.files import read_json, write_atomic, write_json
 from ...speech.languages import ENGLISH
 from ..utterance import Excluded

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...core.config import CorpusConfig, digest
+from ...core.config import CorpusConfig
+from ...core.digest import digest
 from ...core.tensors import seeded_generator
 
 # Articulators that move together, each group by its own clock; names of `articulation.RATES`.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...core.config import CorpusConfig, digest
+from ...core.config import CorpusConfig
+from ...core.digest import digest
 from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...core.config import digest
+from ...core.digest import digest
 from ...speech.languages import ENGLISH
 from ...speech.text import Tokenizer
 from .folders import VIDEO_SUFFIXES, find_files, read_pairs, several_folders

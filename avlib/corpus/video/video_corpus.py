@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ...core.config import digest
+from ...core.digest import digest
 from ...core.files import read_json, write_atomic, write_json
 from ...core.parallel import run_parallel
 from ...core.progress import log, progress_bar
