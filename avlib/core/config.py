@@ -134,6 +134,19 @@ class MeshReaderConfig:
 
 
 @dataclass(frozen=True)
+class SyncEncoderConfig:
+    """What lip-sync scores are made with: an encoder of lip vertices and speech, and its training."""
+
+    width: int = 64
+    outputs: int = 64  # numbers that describe a window of lips or speech
+    epochs: int = 16  # on held-out scans the contrast is best after about so many
+    batch: int = 8  # utterances
+    lr: float = 4e-3
+    warmup: float = 0.1  # share of the training
+    noise: float = 0.5  # on each coordinate, in multiples of the scans' root mean square motion
+
+
+@dataclass(frozen=True)
 class AnimatorConfig:
     """Base of the settings of an animator: the group that has the animator's name."""
 
@@ -270,6 +283,7 @@ class Config:
     reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(modalities=("video",), epochs=6))
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     mesh_reader: MeshReaderConfig = field(default_factory=MeshReaderConfig)
+    sync_encoder: SyncEncoderConfig = field(default_factory=SyncEncoderConfig)
     faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
     codetalker: CodeTalkerConfig = field(default_factory=CodeTalkerConfig)
     joint: JointConfig = field(default_factory=JointConfig)

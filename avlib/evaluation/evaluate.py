@@ -19,6 +19,7 @@ from ..corpus.run_corpus import run_characters
 from ..corpus.specification import read_specification, scan_specification
 from ..lipreading.beam_search import SearchSettings
 from ..lipreading.reader import Reader
+from ..metrics.lip_sync import LipSync
 from ..metrics.measures import Comparison
 from ..metrics.protocols import KIT, masks, read_protocols, score_value, summary, sums_and_counts
 from ..metrics.synchrony import speech_intensity
@@ -31,6 +32,7 @@ from ..training.readers import load_reader
 from ..training.reading import decode, encode_batch
 from ..training.replication import pretraining_of
 from ..training.speech_encoder import load_speech
+from ..training.sync_encoder import load_sync_scorer
 from ..training.trained_models import load_animator, load_guide
 from .external_predictions import OtherMethod, find_predictions, read_prediction, write_prediction
 from .labels import REFERENCE_LABELS
@@ -96,6 +98,7 @@ def evaluate(
     readers: dict[str, Reader] = {"reader": load_guide(run, guide) if guide else load_reader(run, "reader")}
     if not guide:
         readers["judge"] = load_judge(run)
+    scorer = None if guide else load_sync_scorer(run, corpus)
     lips = lip_video(corpus)
     examples = make_examples(
         corpus, corpus.utterances(split), load_speech(pretraining_of(run, model)), run_characters(run)
@@ -106,11 +109,11 @@ def evaluate(
     for predictions in model_predictions(run, corpus, model, examples, other):
         video, lengths = lips(pad(predictions.motions), torch.tensor([len(m) for m in predictions.motions]))
         read = [_read_lips(r, video, lengths, settings) for r in readers.values()]
-        for example, motion, *texts in zip(predictions.examples, predictions.motions, *read):
-            intensity = loudness[example.utterance.name]
-            rows.append(
-                _row(corpus, example, motion, predictions.style, dict(zip(readers, texts)), intensity, language)
-            )
+        utterances = [e.utterance for e in predictions.examples]
+        synced = scorer.score(utterances, predictions.motions) if scorer else [None] * len(utterances)
+        for example, motion, sync, *texts in zip(predictions.examples, predictions.motions, synced, *read):
+            transcripts, intensity = dict(zip(readers, texts)), loudness[example.utterance.name]
+            rows.append(_row(corpus, example, motion, predictions.style, transcripts, sync, intensity, language))
     return run.finish(
         stage,
         key,
@@ -135,7 +138,7 @@ def _earlier_looks(run: Run, stage: str) -> int:
 
 def _inputs(run: Run, model: str, other: OtherMethod | None, guide: str | None) -> list:
     """What an evaluation depends on besides code, settings and corpus: keys of stages, and another method's files."""
-    stages = [guide] if guide else ["reader", "judge"]
+    stages = [guide] if guide else ["reader", "judge", "sync_encoder"]
     stages += [model] if not other and model not in REFERENCE_LABELS else []
     inputs: list = [run.finished_key(stage) for stage in stages]
     if other:
@@ -157,6 +160,7 @@ def _row(
     motion: torch.Tensor,
     style: str,
     transcripts: dict[str, str],
+    sync: LipSync | None,
     loudness: float,
     language: str,
 ) -> dict:
@@ -172,6 +176,7 @@ def _row(
         u.text,
         transcripts,
         language,
+        sync,
     )
     row = {
         "utterance": u.name,

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "bilabial_closure": ".lips:bilabial_closure",
         "lip_dtw": ".lip_warping:lip_dtw",
         "lip_frechet": ".lip_warping:lip_frechet",
+        "lip_sync": ".lip_sync:lip_sync",
         "misalignment": ".synchrony:misalignment",
         "lip_intensity": ".synchrony:lip_intensity",
         "speech_intensity": ".synchrony:speech_intensity",

@@ -6,10 +6,12 @@ from functools import cached_property
 
 import torch
 
+from ..core.rates import VIDEO_FPS
 from ..speech.languages import ENGLISH
 from ..speech.segment import Segment
 from ..speech.visemes import text_to_visemes
 from .error_rates import error_counts
+from .lip_sync import LipSync
 from .lip_warping import WINDOW_S, frame_distances, least_maximum, warped_sum
 from .lips import bilabial_excess, correlation, lip_aperture, readable_frames
 from .synchrony import lip_intensity, misalignment
@@ -32,8 +34,8 @@ class Measure:
 
     kind: one of `KINDS`. regions: names of the vertices, all if there is none. power: of the distance, 2 for squared.
     truth_every: the prediction's frames are compared with every n-th frame of the truth. centred: whether the mean
-    over the region is subtracted from each frame's differences. of: the kind of dynamics, or the unit of edits. by:
-    whose transcript the edits are of, one of `READERS`.
+    over the region is subtracted from each frame's differences. of: the kind of dynamics, the unit of edits, or the
+    field of `LipSync`. by: whose transcript the edits are of, one of `READERS`.
     """
 
     kind: str
@@ -56,7 +58,7 @@ class Comparison:
 
     prediction, truth: (T, V, 3), template: (V, 3), in the corpus's unit. regions: vertex indices by name. fps: of both.
     phonemes: of the utterance. reference: its text. hypotheses: what each of `READERS` read from the prediction.
-    language: of these texts.
+    language: of these texts. sync: of the prediction with the speech, if an encoder has scored it.
     Errors: see `vertices.paired_sequences`.
     """
 
@@ -71,10 +73,12 @@ class Comparison:
         reference: str = "",
         hypotheses: Mapping[str, str] | None = None,
         language: str = ENGLISH,
+        sync: LipSync | None = None,
     ):
         [(self.prediction, self.truth)] = paired_sequences(prediction, truth)
         self.template, self.regions, self.fps, self.phonemes = template, regions, fps, phonemes
         self.reference, self.hypotheses, self.language = reference, dict(hypotheses or {}), language
+        self.sync = sync
         self._displacements: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._warpings: dict[str, tuple[list[list[float]], int]] = {}
 
@@ -219,6 +223,14 @@ def _edits(comparison: Comparison, measure: Measure) -> SumAndCount:
     return 100.0 * edits, max(1, length)  # see `error_rates.error_rate`
 
 
+def _sync(comparison: Comparison, measure: Measure) -> SumAndCount:
+    """One of the lip-sync scores of the sequence, offsets in ms; undefined if no encoder has scored it."""
+    if comparison.sync is None:
+        return 0.0, 0
+    value = getattr(comparison.sync, measure.of)
+    return (1000 / VIDEO_FPS * value if measure.of == "offset" else value), 1
+
+
 def _unless_nan(value: float) -> SumAndCount:
     """Lips that do not move have no extrema and no correlation: such a sequence does not count."""
     return (0.0, 0) if value != value else (value, 1)
@@ -240,6 +252,7 @@ KINDS: dict[str, Callable[[Comparison, Measure], SumAndCount]] = {
     "frechet": _frechet,
     "intensity": _intensity,
     "edits": _edits,
+    "sync": _sync,
 }
 
 

@@ -14,6 +14,7 @@ from ..core.rates import FEATURES_PER_SECOND, SAMPLES_PER_FRAME, VIDEO_FPS
 from ..core.tensors import Batch
 from ..corpus.clips import Clips
 from ..lipreading.augmentation import Babble
+from ..lipreading.sync_encoder import HOPS_PER_FRAME, MELS
 from ..render.lip_video import LipVideo, video_frames
 from ..speech.wav2vec2 import SpeechEncoder
 from .clip_batches import IGNORED, PHONEMES, ClipBatch
@@ -26,6 +27,7 @@ from .motion_vqvae import MotionBatch, MotionVQVAETask, stage_name
 from .objectives import OBJECTIVES, objective_settings
 from .readers import ReaderTask, build_reader, tokenizer_of
 from .speech_encoder import SpeechTask, build_speech_encoder
+from .sync_encoder import SpeakingBatch, SyncTask, build_sync_encoder
 
 LETTERS_PER_SECOND = 14  # of speech
 LETTERS_PER_UNIT = 4  # of a large SentencePiece vocabulary
@@ -68,6 +70,7 @@ def attempts(config: Config) -> Iterator[tuple[str, Callable[..., Attempt], tupl
         if not getattr(config, reader).pretrained:
             yield reader, try_reader, (reader,)
     yield "judge", try_judge, ()
+    yield "sync_encoder", try_sync_encoder, ()
     for animator in config.animators:
         with torch.device("meta"):  # allocates nothing
             kind = find_animator(animator, config.plugins)
@@ -100,6 +103,19 @@ def try_judge(config: Config, sizes: CorpusSizes, device: torch.device) -> Attem
     clips = max(1, round(config.corpus.judge_share * sizes.clips))
     settings = replace(config.judge, epochs=judge_epochs(config, clips))
     return _try_on_clips(task, settings, sizes, clips, task.reader.vocabulary, config.corpus.crop)
+
+
+def try_sync_encoder(config: Config, sizes: CorpusSizes, device: torch.device) -> Attempt:
+    """The training of the encoder of lip-sync scores."""
+    settings, lips = config.sync_encoder, len(sizes.lip_vertices)
+    frames, generator = round(sizes.sentence_s * VIDEO_FPS), torch.Generator().manual_seed(0)
+    batch = SpeakingBatch(
+        displacement=torch.randn(settings.batch, frames, lips, 3, generator=generator),
+        spectra=torch.randn(settings.batch, frames, HOPS_PER_FRAME, MELS, generator=generator),
+        lengths=torch.full((settings.batch,), frames),
+    )
+    task = SyncTask(build_sync_encoder(settings, lips), settings.noise, device)
+    return Attempt(task, batch, settings.epochs * -(-sizes.sentences // settings.batch))
 
 
 def _try_on_clips(

@@ -84,13 +84,16 @@ class MeshGuide(nn.Module):
         return self.reader.loss(self.reader.encode(lips, lengths), lengths, batch.tokens, batch.token_lengths)
 
 
+def lips_from_rest(corpus: Corpus, subject: str, motion: Tensor) -> Tensor:
+    """(T', L, 3): `lip_displacement` of a subject's vertices (T, V, 3) in the corpus's unit."""
+    template, frames = corpus.templates[subject][None], int(video_frames(torch.tensor(len(motion)), corpus.fps))
+    lips, fps, scale = corpus.regions["lip"], corpus.fps, corpus.motion_scale
+    return lip_displacement(motion[None], template, lips, fps, scale, frames)[0]
+
+
 def collate_lips(corpus: Corpus, utterances: list[Utterance], characters: Tokenizer = TOKENIZER) -> LipBatch:
     """The lips of the utterances as a padded batch."""
-    items, lips = [], corpus.regions["lip"]
-    for utterance in utterances:
-        motion, template = corpus.motion(utterance)[None], corpus.templates[utterance.subject][None]
-        frames = int(video_frames(torch.tensor(motion.shape[1]), corpus.fps))
-        items.append(lip_displacement(motion, template, lips, corpus.fps, corpus.motion_scale, frames)[0])
+    items = [lips_from_rest(corpus, utterance.subject, corpus.motion(utterance)) for utterance in utterances]
     lengths = torch.tensor([len(item) for item in items])
     tokens = [torch.tensor(characters.encode(utterance.text)) for utterance in utterances]
     return LipBatch(

@@ -13,10 +13,12 @@ from .motion_vqvae import train_motion_vqvae
 from .readers import pretrain_reader
 from .replication import pretraining_runs
 from .speech_encoder import pretrain_speech
+from .sync_encoder import train_sync_encoder
 
 
 def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
-    """Trains the readers, the judge, the speech encoder and the motion VQ-VAEs in parallel: none depends on another.
+    """Trains the readers, the judge, the speech encoder, the motion VQ-VAEs and the encoder of the lip-sync scores in
+    parallel: none depends on another.
 
     seeds: of the joint training; see `pretraining_run`.
     """
@@ -27,6 +29,7 @@ def pretrain(run: Run, corpus: Corpus, seeds: Sequence[int] = ()) -> None:
         (pretrain_judge, run, corpus),
         (pretrain_reader, run, corpus, "reader"),
         *((pretrain_speech, base, corpus) for base in bases),
+        (train_sync_encoder, run, corpus),
         *((train_mesh_reader, base, corpus) for base in bases if has_mesh_guide(run.config.joint)),
     ]
     workers = 1 if is_distributed() else None  # processes that share batches train the same stage at the same time

@@ -30,7 +30,7 @@ def notebook_stages(run: Run, seeds: Sequence[int]) -> dict[str, list[str]]:
     models = model_names(run, list(seeds))
     return {
         "01_data_prep": ["corpus"],
-        "02_expert_pretraining": ["speech", "expert", "reader", "judge"],
+        "02_expert_pretraining": ["speech", "expert", "reader", "judge", "sync_encoder"],
         "03_joint_training": models,
         "04_evaluation": [f"evaluation-{model}" for model in models],
         "05_tsne_analysis": ["tsne"],

@@ -20,6 +20,7 @@ from avlib.evaluation.external_predictions import OtherMethod
 from avlib.evaluation.labels import TRUTH
 from avlib.evaluation.published_animators import check_published_animator
 from avlib.metrics.error_rates import error_counts
+from avlib.metrics.lip_sync import LipSync
 from avlib.training.published import load_pretrained
 from tests import scan_corpora
 from tests.animators.test_published import write_published_animators
@@ -58,11 +59,19 @@ def example_stubs(corpus, utterances, *rest) -> list[SimpleNamespace]:
     return [SimpleNamespace(utterance=u, motion=corpus.motion(u)) for u in utterances]
 
 
+class SyncStub:
+    """Scores each prediction alike: late by two frames of 40 ms."""
+
+    def score(self, utterances, motions) -> list[LipSync]:
+        return [LipSync(0.5, 0.25, 0.75, 2) for _, motion in zip(utterances, motions, strict=True)]
+
+
 def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     run = Run("one", load("smoke"))
     run.finish("reader", "key")
     run.finish("judge", "key")
+    run.finish("sync_encoder", "key")
     other, calls = OtherMethod("theirs", (folder,)), []
 
     def encode_batch(reader, batch, streams):
@@ -73,6 +82,7 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
         ("make_examples", example_stubs),
         ("load_reader", lambda run, name: name),
         ("load_judge", lambda run: "judge"),
+        ("load_sync_scorer", lambda run, corpus: SyncStub()),
         ("load_speech", lambda *_: None),
         ("pretraining_of", lambda run, model: run),
         ("load_guide", lambda run, model: f"guide of {model}"),
@@ -92,6 +102,8 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     assert metrics["CER"]["value"] == pytest.approx(100 * sum(edits) / sum(lengths))
     edits = [error_counts(r["text"], "you just")[0] for r in rows]
     assert metrics["CER_judge"]["value"] == pytest.approx(100 * sum(edits) / sum(lengths)) != metrics["CER"]["value"]
+    sync = {name: metrics[f"sync {name}"]["value"] for name in LipSync._fields}
+    assert sync == {"agreement": 0.5, "distance": 0.25, "confidence": 0.75, "offset": 80}
     assert {(r["read"], r["read_by_judge"]) for r in rows} == {("you must", "you just")}
     one_style = [("reader", ("video",)), ("judge", ("video",))]
     assert calls == one_style * 2, "each reads each style once, from lips without speech"
@@ -99,7 +111,8 @@ def test_each_style_is_scored_like_a_style_of_a_model(corpus, folder, monkeypatc
     judged = evaluate.evaluate(run, corpus, "theirs", other=other, guide="faceformer-guided-s0")
     assert judged["stage"] == "judged-theirs"
     assert calls[4:] == [("guide of faceformer-guided-s0", ("video",))] * 2
-    assert judged["metrics"]["CER_judge"]["value"] is None and judged["rows"][0]["read_by_judge"] is None
+    assert judged["metrics"]["CER_judge"]["value"] is None is judged["metrics"]["sync offset"]["value"]
+    assert judged["rows"][0]["read_by_judge"] is None
     path = next(folder.glob(f"*{STYLES[0]}.npy"))
     np.save(path, np.load(path) + np.float32(1e-3))
     again = evaluate.evaluate(run, corpus, "theirs", other=other)

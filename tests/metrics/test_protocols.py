@@ -9,6 +9,7 @@ import torch
 
 from avlib.metrics import protocols
 from avlib.metrics.error_rates import cer, wer
+from avlib.metrics.lip_sync import LipSync
 from avlib.metrics.lip_warping import lip_dtw, lip_frechet
 from avlib.metrics.lips import aperture_correlation, bilabial_closure, mouth_opening_difference
 from avlib.metrics.measures import Comparison
@@ -92,6 +93,17 @@ def test_the_further_metrics_equal_their_functions(generator):
     assert values["lip Fréchet"] == pytest.approx(lip_frechet(prediction, truth, lip, 25), rel=1e-5)
     assert values["jitter"] == pytest.approx(sum(differences) / 2, rel=1e-3)
     assert 0 <= values["LRP"] < 50 < summary([row | equal_scores(truth[0]) for row in rows], "m")["LRP"]["value"]
+
+
+def test_lip_sync_scores_are_means_over_the_sequences_that_have_them(generator):
+    rows, (predictions, truths, rests) = random_rows(generator)
+    found = [LipSync(0.5, 0.75, 0.25, 2), LipSync(0.25, 1.25, 0.75, -3)]
+    comparisons = zip(predictions, truths, rests, found)
+    scored = [{"scores": sums_and_counts(Comparison(p, t, r, REGIONS, 25, sync=s))} for p, t, r, s in comparisons]
+    values = values_under([row | s for row, s in zip(rows, scored)] + rows, "avlib")
+    assert values["sync agreement"] == 0.375 and values["sync distance"] == 1 and values["sync confidence"] == 0.5
+    assert values["sync offset"] == 100, "ms, of 2 and 3 frames of video, whichever is late"
+    assert {values_under(rows, "avlib")[f"sync {name}"] for name in LipSync._fields} == {None}
 
 
 def equal_scores(motion) -> dict:

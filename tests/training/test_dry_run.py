@@ -62,7 +62,7 @@ def sizes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(11))
+@pytest.mark.parametrize("index", range(12))
 def test_a_step_of_each_training_is_measured(sizes, index):
     config = load("smoke", **TINY)
     stage, build, arguments = list(attempts(config))[index]

@@ -18,6 +18,7 @@ WAITS = {
     "expert": 0,
     "reader": 0,
     "judge": 1,
+    "sync_encoder": 0,
     "faceformer-baseline": 1,
     "faceformer-rlv": 1,
     "faceformer-guided": 7,
