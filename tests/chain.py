@@ -31,6 +31,7 @@ USER_DOCS = "\n".join((ROOT / page).read_text() for page in PAGES)
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", USER_DOCS, re.S | re.M)
 OWN = next(snippet for snippet in SNIPPETS if "@register" in snippet)
 ANIMATORS = ("faceformer", "codetalker", "mine")
+ROLLED_OUT = tuple(f"evaluation-{animator}-" for animator in ANIMATORS)  # stages that score models
 
 
 def command(folder: Path, *arguments: str, **variables: str) -> dict:

@@ -58,7 +58,8 @@ def write_units(folder: Path, count: int = 0, *further: str):
     (folder / "unigram5000_units.txt").write_text("".join(f"{p} {i}\n" for i, p in enumerate(names, start=1)))
 
 
-ONE_RUN = ("tests/cli/test_notebooks.py", "tests/cli/test_readme.py")  # use the fixture `smoke`
+# use the fixture `smoke`
+ONE_RUN = ("tests/cli/test_notebooks.py", "tests/cli/test_readme.py", "tests/cli/test_counted_work.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m "not slow"
@@ -93,7 +94,10 @@ def smoke(tmp_path_factory) -> Path:
     (folder / "mine.py").write_text(chain.OWN)
     tone = 0.3 * torch.sin(torch.arange(2 * 44100) * 0.03)[:, None].expand(-1, 2)
     soundfile.write(folder / "own.wav", tone.numpy(), 44100)
-    done = chain.avlib(folder, "--preset", "smoke", "--run", "one", "--speech", str(folder / "own.wav"), LC_ALL="C")
+    (folder / "work").mkdir()
+    counted = {"PYTHONPATH": str(chain.ROOT / "tests" / "counted_work"), "AVLIB_COUNTED_WORK": str(folder / "work")}
+    own = ("--speech", str(folder / "own.wav"))
+    done = chain.avlib(folder, "--preset", "smoke", "--run", "one", *own, LC_ALL="C", **counted)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
 

@@ -65,6 +65,7 @@ FIGURE_CAPTIONS = {
     "2_visemes": "Viseme confusions of the readers",
     "2_codes": "CodeTalker's motion VQ-VAE: reconstruction error relative to the RMS of the training motion, "
     "and codebook loss",
+    "2_sync": "Sync encoder: contrastive loss, agreement of held-out lips and speech, and the share found in sync",
     "1_scan": "A sentence of a training subject",
     "1_strip": "The same sentence and its lip crop as the reader receives it, five pictures per second",
     "1_tracks": "Speech, phonemes and lip aperture of the same sentence",

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.convergence import Trainings
 from ..metrics.protocols import KIT, read_protocols
@@ -28,6 +29,7 @@ def learning_curves(histories: dict[str, list[dict]], fields: list[str], plateau
             axis.axvline(plateau, color="0.5", ls=":", label="plateau")
             axis.legend(frameon=False)
         axis.set(title=field, xlabel="epoch", ylim=(0, None))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0][0].legend(frameon=False)
     figure.tight_layout()
     return figure

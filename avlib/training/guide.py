@@ -89,7 +89,7 @@ class Guide(nn.Module):
 
         Features are normalised to zero mean and unit variance, frame by frame, so that layers compare.
         """
-        assert isinstance(lips.batch, JointBatch)
+        assert isinstance(lips.batch, JointBatch) and lips.batch.video is not None
         self.expert.eval()
         lengths, layer = lips.batch.video_lengths, self.config.feature_layer
         with torch.no_grad(), computing_in(self.precision, self.device):
@@ -104,6 +104,7 @@ class Guide(nn.Module):
         """L_av that trains the expert, on augmented lips: the true ones or the predicted, as configured."""
         assert isinstance(lips.batch, JointBatch)
         video = lips.batch.video if self.config.expert_learns_from == "truth" else lips.video
+        assert video is not None
         self.expert.train()
         audio, audible = self.draw_audio(lips)
         # detached: this loss trains the expert alone, the animator's gradient is computed already

@@ -26,7 +26,7 @@ from .convergence import convergence, joint_epochs
 from .guidance_gradient import principal_motions
 from .guide import Guide
 from .joint_batches import Example, JointBatch, collate_examples, make_examples
-from .joint_settings import check_settings, has_mesh_guide, has_teacher, lengthened, without_guidance
+from .joint_settings import check_settings, has_mesh_guide, has_teacher, lengthened, sees_truth, without_guidance
 from .joint_task import JointTask, rollout
 from .loop import finish_fit, fit
 from .mesh_reader import STAGE as MESH_READER
@@ -186,10 +186,9 @@ def joint_task(
     characters = run_characters(base)
     tokenizer = expert.tokenizer if expert else characters
     fps = VIDEO_FPS if "rate" in config.as_released else corpus.fps
-    train, held_out = (
-        make_examples(corpus, utterances, model.encoder, tokenizer, fps)
-        for utterances in (training_scans(corpus, config.scans), corpus.utterances("validation"))
-    )
+    shown = expert is not None and sees_truth(config)
+    train = make_examples(corpus, training_scans(corpus, config.scans), model.encoder, tokenizer, fps, shown)
+    held_out = make_examples(corpus, corpus.utterances("validation"), model.encoder, tokenizer, fps)
     if expert and config.lambda_features:
         expert.check_layer(config.feature_layer)
     if expert and has_mesh_guide(config) and tokenizer.units != characters.units:

@@ -11,6 +11,7 @@ from ..core.tensors import Batch, pad
 from ..corpus.corpus import Corpus
 from ..corpus.pictures import lip_video
 from ..corpus.utterance import Utterance
+from ..render.lip_video import video_frames
 from ..speech.sound import normalise
 from ..speech.text import Tokenizer
 from ..speech.wav2vec2 import SpeechEncoder
@@ -26,8 +27,9 @@ class Example:
     samples: Tensor  # (T' * 640,) speech at 16 kHz, cut or padded to the length of the video
     motion: Tensor  # (T, V, 3) true vertices at the corpus's frame rate
     template: Tensor  # (V, 3) the subject's face at rest
-    video: Tensor  # (T', H, W) uint8, lips rendered from the true vertices at 25 fps
+    video_frames: int  # T'
     tokens: Tensor  # (L,) of the transcript
+    video: Tensor | None = None  # (T', H, W) uint8, lips rendered from the true vertices at 25 fps, if they are needed
 
 
 @dataclass(kw_only=True)
@@ -50,15 +52,15 @@ class JointBatch(SpokenBatch):
     """Examples, padded with zeros at the end."""
 
     motion: Tensor  # (B, T, V, 3) true vertices at the corpus's frame rate
-    video: Tensor  # (B, T', H, W) lips rendered from the true vertices, in [0, 1], at 25 fps
+    # (B, T', H, W) lips rendered from the true vertices, in [0, 1], at 25 fps; None where the expert does not see them
+    video: Tensor | None = None
 
     def subset(self, chosen: Tensor) -> "JointBatch":
         """Some of the utterances, by index (K,). Video and samples are cut to the longest of these utterances."""
         part = dataclasses.replace(self, **{name: tensor[chosen] for name, tensor in self.tensors().items()})
         longest = int(part.video_lengths.max())
-        return dataclasses.replace(
-            part, video=part.video[:, :longest], samples=part.samples[:, : longest * SAMPLES_PER_FRAME]
-        )
+        video = None if part.video is None else part.video[:, :longest]
+        return dataclasses.replace(part, video=video, samples=part.samples[:, : longest * SAMPLES_PER_FRAME])
 
 
 @torch.no_grad()
@@ -68,18 +70,22 @@ def make_examples(
     encoder: SpeechEncoder,
     tokenizer: Tokenizer = TOKENIZER,
     fps: float | None = None,
+    with_video: bool = False,
 ) -> list[Example]:
     """Utterances as examples, in their order; they stay on the CPU.
 
-    tokenizer: that of the expert which reads them. fps: the rate that `lip_video` takes the motion for.
+    tokenizer: that of the expert which reads them. fps: the rate that `lip_video` takes the motion for, the corpus's
+    unless given. with_video: render the true lips, which takes longer than all else.
     """
-    examples, lips, device = [], lip_video(corpus, fps=fps), next(encoder.parameters()).device
+    lips = lip_video(corpus, fps=fps) if with_video else None
+    examples, device = [], next(encoder.parameters()).device
     for utterance in utterances:
         speech, motion = corpus.speech(utterance), corpus.motion(utterance)
         speech_length = torch.tensor([len(speech)])
         features, _ = encoder.extract(normalise(speech[None], speech_length).to(device), speech_length.to(device))
-        video, video_length = lips(motion[None], torch.tensor([utterance.frames]))
-        samples = int(video_length) * SAMPLES_PER_FRAME
+        frames = torch.tensor([len(motion)])
+        length = int(video_frames(frames, fps or corpus.fps))
+        samples = length * SAMPLES_PER_FRAME
         examples.append(
             Example(
                 utterance=utterance,
@@ -87,8 +93,9 @@ def make_examples(
                 samples=pad([speech, torch.zeros(samples)])[0, :samples],
                 motion=motion,
                 template=corpus.templates[utterance.subject],
-                video=(video[0] * 255).round().byte(),
+                video_frames=length,
                 tokens=torch.tensor(tokenizer.encode(utterance.text)),
+                video=(lips(motion[None], frames)[0][0] * 255).round().byte() if lips else None,
             )
         )
     return examples
@@ -96,6 +103,7 @@ def make_examples(
 
 def collate_examples(examples: list[Example], styles: list[str]) -> JointBatch:
     """A padded batch. The style is one-hot over `styles` (subjects), all zero for a subject that is not among them."""
+    videos = [e.video for e in examples if e.video is not None]
     return JointBatch(
         samples=pad([e.samples for e in examples]),
         features=pad([e.features for e in examples]),
@@ -104,8 +112,8 @@ def collate_examples(examples: list[Example], styles: list[str]) -> JointBatch:
         frame_lengths=torch.tensor([len(e.motion) for e in examples]),
         template=torch.stack([e.template for e in examples]),
         style=torch.tensor([[float(subject == e.utterance.subject) for subject in styles] for e in examples]),
-        video=pad([e.video for e in examples]).float() / 255,
-        video_lengths=torch.tensor([len(e.video) for e in examples]),
+        video=pad(videos).float() / 255 if videos else None,
+        video_lengths=torch.tensor([e.video_frames for e in examples]),
         tokens=pad([e.tokens for e in examples]),
         token_lengths=torch.tensor([len(e.tokens) for e in examples]),
     )

@@ -64,6 +64,11 @@ def has_teacher(config: JointConfig) -> bool:
     return bool(config.unscanned and config.unscanned_target == "motion")
 
 
+def sees_truth(config: JointConfig) -> bool:
+    """Whether a guiding expert sees the true lips of the scans: to be fine-tuned, or to compare features."""
+    return config.expert_learns_from == "truth" or bool(config.lambda_features)
+
+
 def check_settings(config: JointConfig) -> None:
     """ValueError for a setting without a meaning."""
     choices = {

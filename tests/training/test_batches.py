@@ -35,6 +35,7 @@ def example(subject: str, frames: int, video_frames: int) -> Example:
         samples=torch.ones(640 * video_frames),
         motion=torch.ones(frames, 7, 3),
         template=torch.zeros(7, 3),
+        video_frames=video_frames,
         video=torch.full((video_frames, 4, 4), 255, dtype=torch.uint8),
         tokens=torch.ones(video_frames, dtype=torch.long),
     )

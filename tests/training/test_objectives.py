@@ -35,7 +35,7 @@ def example(split: str, number: int) -> Example:
         samples=torch.zeros(640),
         motion=template + 1e-3 * torch.randn(frames, V, 3, generator=draw),
         template=template,
-        video=torch.zeros(1, 4, 4, dtype=torch.uint8),
+        video_frames=1,
         tokens=torch.tensor([1]),
     )
 
