@@ -32,6 +32,11 @@ def main(argv: list[str]) -> int:
         log(
             f"the runs' corpora differ ({', '.join(pooled.corpus_hashes)}): other data, or another processor's rounding"
         )
+    if len(pooled.readings) > 1:
+        log(
+            f"the runs' readers differ (on the scans: {'; '.join(pooled.readings)}), and with them the rates of their "
+            "models; the rows of references are the first run's"
+        )
     print(results_table(run, seeds, corpus))
     convergence_table(run, seeds, corpus)
     protocols_table(run, seeds, corpus)

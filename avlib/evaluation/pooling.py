@@ -10,27 +10,31 @@ from ..core import run as runs
 from ..core.config import Config
 from ..core.files import find_visible, read_json
 from ..core.run import Run, differing_settings, stored_config
+from ..metrics.protocols import KIT, read_protocols, score_value
 from .labels import TRUTH
 from .variant_definitions import GROUP_TITLES
 
 
 class Part(NamedTuple):
-    """A finished run that is pooled. corpus: its title in tables; corpus_hash: of the scans that were scored."""
+    """A finished run that is pooled. corpus: its title in tables; corpus_hash: of the scans that were scored; reading:
+    how well its readers read these."""
 
     folder: Path
     config: Config
     seeds: list[int]
     corpus: str
     corpus_hash: str
+    reading: str
 
 
 class Pool(NamedTuple):
-    """The pooled run. corpus: its title in tables; corpus_hashes: those of the parts, without repetition."""
+    """The pooled run. corpus: its title in tables; corpus_hashes, readings: those of the parts, without repetition."""
 
     run: Run
     seeds: list[int]
     corpus: str
     corpus_hashes: list[str]
+    readings: list[str]
 
 
 def pool(folders: Sequence[Path], name: str) -> Pool:
@@ -58,7 +62,8 @@ def pool(folders: Sequence[Path], name: str) -> Pool:
     for part in parts:
         _copy_records(part.folder, run.folder)
     seeds = sorted(seed for part in parts for seed in part.seeds)
-    return Pool(run, seeds, first.corpus, list(dict.fromkeys(part.corpus_hash for part in parts)))
+    hashes, readings = ([*dict.fromkeys(found)] for found in zip(*((p.corpus_hash, p.reading) for p in parts)))
+    return Pool(run, seeds, first.corpus, hashes, readings)
 
 
 def _part(folder: Path) -> Part:
@@ -68,7 +73,9 @@ def _part(folder: Path) -> Part:
         raise ValueError(f"{table}: no such file; expected the folder of a run that has finished, results/<run>")
     about = read_json(table)
     truth = read_json(folder / "records" / f"evaluation-{TRUTH}.json")
-    return Part(folder, stored_config(folder), about["seeds"], about["corpus"], truth["corpus"])
+    rates = [score_value(truth["rows"], read_protocols()[KIT].scores[name]) for name in ("CER", "CER_judge")]
+    reading = "CER " + ", by the judge ".join("–" if rate is None else f"{rate:.1f} %" for rate in rates)
+    return Part(folder, stored_config(folder), about["seeds"], about["corpus"], truth["corpus"], reading)
 
 
 def _copy_records(source: Path, destination: Path) -> None:

@@ -51,6 +51,7 @@ def test_tables_of_pooled_runs_are_those_of_one_run_over_all_seeds():
     parts = [scored_run("b", [1], "beef", variants="ablation"), scored_run("a", [0], variants="ablation")]
     pooled = pool([part.folder for part in parts], "pooled")
     assert (pooled.seeds, pooled.corpus, pooled.corpus_hashes) == ([0, 1], "embedded corpus", ["beef", "c0ffee"])
+    assert pooled.readings == ["CER 1.5 %, by the judge 2.0 %"], "by the same readers"
     text = results.results_table(pooled.run, pooled.seeds, pooled.corpus)
     assert text == results.results_table(whole, [0, 1], "embedded corpus") and "±" in text
     text = variant_tables(pooled.run, pooled.seeds, pooled.corpus)
