@@ -29,6 +29,14 @@ SHIPPED_S = {
         "05_tsne_analysis": 50,
         "06_guidance": 20,
     },
+    "study": {  # of one seed
+        "01_data_prep": 226,
+        "02_expert_pretraining": 2012,
+        "03_joint_training": 368,
+        "04_evaluation": 335,
+        "05_tsne_analysis": 129,
+        "06_guidance": 20,
+    },
 }
 INTERVAL_S = 60.0  # between two lines while a notebook runs
 NEARLY = 0.95  # the most that counts of a part that has not ended

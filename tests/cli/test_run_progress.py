@@ -104,7 +104,7 @@ def test_a_damaged_record_of_another_run_is_passed_over(results, content):
 
 def test_before_anything_is_measured_a_long_preset_names_no_time(results):
     clock = Clock()
-    progress = RunProgress(Run("one", load("study")), NAMES, clock=clock)
+    progress = RunProgress(Run("one", load("paper")), NAMES, clock=clock)
     assert progress.line() == "run: 0 % done"
     assert "left" in RunProgress(Run("two", load("demo")), NAMES).line()
     with progress.part(NAMES[0]):
