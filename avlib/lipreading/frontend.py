@@ -162,11 +162,13 @@ class AudioFrontEnd(nn.Module):
     def init_filter_bank(self) -> None:
         """Initialises the stem as a filter bank: windowed cosines and sines at frequencies from 100 to 6000 Hz, evenly
         spaced on the mel scale. From random weights, a short training would spend most of its time on learning them."""
-        width, _, taps = self.stem.weight.shape
-        mel = torch.linspace(2595 * math.log10(1 + 100 / 700), 2595 * math.log10(1 + 6000 / 700), (width + 1) // 2)
+        (width, _, taps), device = self.stem.weight.shape, self.stem.weight.device
+        lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (100, 6000))
+        mel = torch.linspace(lowest, highest, (width + 1) // 2, device=device)
         hertz = 700 * (10 ** (mel / 2595) - 1)
-        angle = 2 * math.pi * hertz[:, None] * (torch.arange(taps) - (taps - 1) / 2) / SPEECH_HZ
-        waves = torch.stack([angle.cos(), angle.sin()], 1).flatten(0, 1)[:width] * torch.hann_window(taps, False)
+        angle = 2 * math.pi * hertz[:, None] * (torch.arange(taps, device=device) - (taps - 1) / 2) / SPEECH_HZ
+        window = torch.hann_window(taps, False, device=device)
+        waves = torch.stack([angle.cos(), angle.sin()], 1).flatten(0, 1)[:width] * window
         self.stem.weight.copy_(waves[:, None] / waves.norm(dim=1)[:, None, None])
 
     def forward(self, audio: Tensor, valid: Packing) -> Tensor:
