@@ -46,3 +46,12 @@ def row_blocks(array: np.ndarray, rows: int = 0) -> Iterator[np.ndarray]:
         yield array[first : first + rows]
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # Windows lacks it
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def spaced_rows(array: np.ndarray, step: int) -> np.ndarray:
+    """A copy of the rows 0, step, 2 step and so on.
+
+    Of an array in a temporary file, `array[::step]` may map the file whole: a page that is read brings its neighbours.
+    """
+    rows = [block[0].copy() for block in row_blocks(array, step)]  # a view would read the page again
+    return np.stack(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core.scratch import row_blocks
+from ..core.scratch import row_blocks, spaced_rows
 from ..render.shading import vertex_normals
 
 MAX_RMS = 2e-5  # in the mesh's unit, over vertices and frames: 0.02 mm for a mesh in metres
@@ -77,7 +77,7 @@ def components(
     def displacement(frames: np.ndarray) -> np.ndarray:
         return (frames - rest).astype(np.float32).reshape(len(frames), -1)
 
-    sample = displacement(motion[:: -(-len(motion) // MAX_FIT_FRAMES)])
+    sample = displacement(spaced_rows(motion, -(-len(motion) // MAX_FIT_FRAMES)))
     variances, directions = np.linalg.eigh(sample @ sample.T)
     variances, directions = variances[::-1][:max_targets], directions[:, ::-1][:, :max_targets]
     directions = directions[:, variances > 1e-9 * variances[0]] if variances[0] > 0 else directions[:, :1]
