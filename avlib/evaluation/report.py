@@ -123,9 +123,16 @@ def write_report(run: Run) -> Path:
         chapters=_chapters(run),
         preference=_preference(run),
         machine=_machine(str(run.device)),
-        notebooks=[{"name": p.stem, **read_json(p)} for p in find_visible(run.folder / "notebooks", "*.json")],
+        notebooks=_notebooks(run.folder / "notebooks"),
         settings=(run.folder / "config.json").read_text(),
     )
+
+
+def _notebooks(folder: Path) -> list[dict]:
+    """Name, seconds, share of all seconds in %, and peak memory of the executed notebooks."""
+    found = [{"name": path.stem, **read_json(path)} for path in find_visible(folder, "*.json")]
+    total = sum(notebook["seconds"] for notebook in found)
+    return [{**notebook, "share": 100 * notebook["seconds"] / total} for notebook in found]
 
 
 def write_tables_page(folder: Path, title: str, names: Sequence[str]) -> Path:

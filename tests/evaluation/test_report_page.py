@@ -43,6 +43,19 @@ def run(tmp_path, monkeypatch) -> Run:
     return run
 
 
+def test_the_foot_says_where_the_time_went(run):
+    write_json(run.folder / "notebooks" / "02_expert_pretraining.json", {"seconds": 3, "peak_mb": 2})
+    page = report.write_report(run).read_text()
+    rows = [
+        re.findall(r"<td>([^<\n]*)", row) for row in page.split("<tbody>")[-1].split("</table>")[0].split("<tr>")[1:]
+    ]
+    assert rows == [
+        ["01_data_prep", "1", "25", "1"],
+        ["02_expert_pretraining", "3", "75", "2"],
+        ["all", "4", "100", "2"],
+    ]
+
+
 def tags(page: str, name: str) -> list[str]:
     return re.findall(rf"<{name}\b[^>]*>", page)
 
