@@ -53,5 +53,7 @@ def spaced_rows(array: np.ndarray, step: int) -> np.ndarray:
 
     Of an array in a temporary file, `array[::step]` may map the file whole: a page that is read brings its neighbours.
     """
-    rows = [block[0].copy() for block in row_blocks(array, step)]  # a view would read the page again
-    return np.stack(rows)
+    rows = np.empty((-(-len(array) // step), *array.shape[1:]), array.dtype)
+    for number, block in enumerate(row_blocks(array, step)):
+        rows[number] = block[0]
+    return rows
