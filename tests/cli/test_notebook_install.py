@@ -92,6 +92,7 @@ def test_a_notebook_outside_the_checkout_is_told_its_folder(tmp_path, checkout, 
     assert after == f"{checkout / 'avlib' / '__init__.py'}|{checkout}|open_run"
 
 
-def test_where_the_kit_is_installed_the_cell_does_nothing(tmp_path):
+def test_where_the_kit_is_installed_the_cell_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))  # not a kernel of the user's
     printed, after = execute(tmp_path, ROOT, first_cell(NOTEBOOKS[0]), SHOW, kernel="python3")
     assert printed == "" and after == f"{ROOT / 'avlib' / '__init__.py'}|{ROOT}|open_run"
