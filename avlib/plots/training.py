@@ -52,8 +52,9 @@ def held_out_curves(trainings: Trainings, unit: str) -> Figure:
                 axis.plot(steps, curve, **LINES[n], lw=1, label=label)
                 if plateau := record["convergence"]["plateau"]:
                     axis.plot(steps[plateau - 1], curve[plateau - 1], "o", color=LINES[n]["color"], ms=5)
-        axis.set(title=animator, xlabel="training steps", ylim=(0, None))
+        axis.set(title=animator, xlabel="training steps")
     axes[0][0].set_ylabel(f"held-out LVE ({name})")
+    axes[0][0].set_ylim(0, None)  # of all panels, so only now that all lines are there
     axes[0][0].legend(frameon=False)
     figure.tight_layout()
     return figure

@@ -1,11 +1,12 @@
-"""What the notebooks show besides figures: run status, player, t-SNE explorer, live face, preference study."""
+"""What the notebooks show besides figures: texts, clips, run status, player, t-SNE explorer, live face, preferences."""
 
 from ..core.lazy import lazy_exports
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "Markdown": ".markdown:Markdown",
+        "Markdown": ".cell_output:Markdown",
+        "video": ".cell_output:video",
         "run_status": ".status:run_status",
         "train_missing": ".status:train_missing",
         "compare_models": ".player:compare_models",

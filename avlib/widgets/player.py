@@ -18,7 +18,7 @@ from ..evaluation.few_scans import few_scans_run, few_scans_variants, scan_curve
 from ..evaluation.labels import SHORT_OBJECTIVE_LABELS
 from ..training.objectives import OBJECTIVES
 from .browser_data import mesh_bytes, module
-from .markdown import Markdown
+from .cell_output import Markdown
 from .player_clip import SCAN, ClipSource, FaceChoice
 from .player_figure import still_figure
 

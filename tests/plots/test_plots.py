@@ -87,15 +87,24 @@ def test_a_plateau_is_marked_in_the_panel_of_the_held_out_lve_alone():
     assert list(drawn(right)) == ["a"]
 
 
-def test_held_out_curves_run_over_steps_and_have_a_dot_at_the_plateau():
-    def record(lves: list[float], steps: int, plateau: int | None) -> dict:
-        history = [{"held_out_lve": value * 1e-5} for value in lves]
-        return {"history": history, "epochs": len(lves), "steps": steps, "convergence": {"plateau": plateau}}
+def joint_record(lves: list[float], steps: int, plateau: int | None = None) -> dict:
+    """lves: held-out LVE of each epoch, in 1e-5 m²."""
+    history = [{"held_out_lve": value * 1e-5} for value in lves]
+    return {"history": history, "epochs": len(lves), "steps": steps, "convergence": {"plateau": plateau}}
 
-    found = {"One": {"baseline": [record([4, 2], 10, None), record([3, 1, 1], 15, 2)]}, "Two": {}}
+
+def test_held_out_curves_run_over_steps_and_have_a_dot_at_the_plateau():
+    found = {"One": {"baseline": [joint_record([4, 2], 10), joint_record([3, 1, 1], 15, 2)]}, "Two": {}}
     figure = training.held_out_curves(found, "m")
     first, second, dot = (line.get_xydata().tolist() for line in figure.axes[0].lines)
     assert np.allclose(first, [[5, 4], [10, 2]]) and np.allclose(second, [[5, 3], [10, 1], [15, 1]])
     assert np.allclose(dot, [[10, 1]]) and figure.axes[0].get_ylabel() == "held-out LVE (1e-5 m²)"
     assert [axis.get_title() for axis in figure.axes] == ["One", "Two"] and not figure.axes[1].lines
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["baseline"]
+
+
+def test_held_out_curves_of_the_animator_with_the_largest_errors_are_inside_its_panel():
+    found = {animator: {"baseline": [joint_record([worst, 1], 10)]} for animator, worst in (("One", 2), ("Two", 7))}
+    for axis in training.held_out_curves(found, "m").axes:
+        low, high = axis.get_ylim()
+        assert low == 0 and high > 7

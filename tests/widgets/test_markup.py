@@ -15,7 +15,7 @@ from avlib.core.presets import load
 from avlib.core.run import Run
 from avlib.evaluation import report
 from avlib.evaluation.table_formats import Table
-from avlib.widgets.markdown import Markdown
+from avlib.widgets.cell_output import Markdown
 from avlib.widgets.preference_study import render_page
 from tests.browser import BROWSER, MISSING, dom
 

@@ -1,4 +1,6 @@
-"""Markdown in notebooks, whose words may come from anybody's files."""
+"""Texts and clips in the cells of notebooks."""
+
+from pathlib import Path
 
 from IPython import display
 
@@ -14,3 +16,8 @@ class Markdown(display.Markdown):
 
     def __init__(self, text: str):
         super().__init__(text.replace("<", "&lt;").replace("](", "]\\("))
+
+
+def video(clip: str | Path) -> display.Video:
+    """A clip with its controls, embedded, and no wider than its cell."""
+    return display.Video(str(clip), embed=True, html_attributes='controls style="max-width: 100%"')
